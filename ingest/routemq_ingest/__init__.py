@@ -1,0 +1,1 @@
+"""MQTT in, Celery messages out: the service that subscribes and hands over."""

@@ -1,0 +1,1 @@
+"""Celery in, controllers run: the service that executes messages."""
