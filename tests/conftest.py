@@ -1,0 +1,132 @@
+"""Servers and unique names for the tests."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.servers import BROKERS, STORES, EmbeddedBroker, Mosquitto, MqttBroker, Redis, Server, Stack, TlsFiles, Valkey
+
+S = TypeVar("S", bound=Server)
+
+
+def _serving(server: S) -> Iterator[S]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def mosquitto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """Mosquitto, shared by all tests: never stop it, and keep to your own topics."""
+    yield from _serving(Mosquitto(directory=tmp_path_factory.mktemp("mosquitto"), persistence=False))
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """The development broker, shared by all tests: never stop it, and keep to your own topics."""
+    yield from _serving(EmbeddedBroker(directory=tmp_path_factory.mktemp("broker")))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """redis-server, shared by all tests: never stop or flush it, and keep to your own keys."""
+    yield from _serving(Redis(directory=tmp_path_factory.mktemp("redis")))
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """The embedded Valkey, shared by all tests: never stop or flush it, and keep to your own keys."""
+    yield from _serving(Valkey(directory=tmp_path_factory.mktemp("valkey")))
+
+
+def _shared(request: pytest.FixtureRequest, name: str) -> Any:
+    return request.getfixturevalue(
+        {
+            "mosquitto": "mosquitto_server",
+            "embedded": "embedded_broker",
+            "redis": "redis_server",
+            "valkey": "valkey_server",
+        }[name]
+    )
+
+
+@pytest.fixture(params=list(BROKERS))
+def mqtt_broker(request: pytest.FixtureRequest) -> MqttBroker:
+    """Each MQTT broker in turn, shared."""
+    broker: MqttBroker = _shared(request, request.param)
+    return broker
+
+
+@pytest.fixture(params=list(STORES))
+def redis_store(request: pytest.FixtureRequest) -> Redis:
+    """Each Redis in turn, shared."""
+    store: Redis = _shared(request, request.param)
+    return store
+
+
+@pytest.fixture(params=[("mosquitto", "redis"), ("embedded", "valkey")], ids="+".join)
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """The servers of a production host, then those of `routemq dev`; shared."""
+    broker, store = request.param
+    return Stack(name=f"{broker}+{store}", broker=_shared(request, broker), store=_shared(request, store))
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Callable[..., MqttBroker]]:
+    """Make a started broker of the test's own: `own_broker("mosquitto", persistence=True)`; it may be killed."""
+    made: list[MqttBroker] = []
+
+    def make(kind: str = "mosquitto", **options: Any) -> MqttBroker:
+        broker = BROKERS[kind](directory=tmp_path / f"broker-{len(made)}", **options)
+        made.append(broker)
+        broker.start()
+        return broker
+
+    yield make
+    for broker in made:
+        broker.stop()
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[Callable[..., Redis]]:
+    """Make a started Redis of the test's own: `own_store("redis", append_only=True)`; it may be killed."""
+    made: list[Redis] = []
+
+    def make(kind: str = "redis", **options: Any) -> Redis:
+        store = STORES[kind](directory=tmp_path / f"store-{len(made)}", **options)
+        made.append(store)
+        store.start()
+        return store
+
+    yield make
+    for store in made:
+        store.stop()
+
+
+@pytest.fixture(scope="session")
+def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    """A throwaway authority with a server and a client certificate."""
+    return TlsFiles.make(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A first topic level that no other test uses."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """A prefix for Redis keys that no other test uses."""
+    return f"k{uuid.uuid4().hex[:10]}:"
+
+
+@pytest.fixture
+def group_name() -> str:
+    """A shared subscription group, and so a family of client ids, that no other test uses."""
+    return f"g{uuid.uuid4().hex[:10]}"
