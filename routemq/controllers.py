@@ -1,0 +1,214 @@
+"""Bind a controller's signature once, when its route is made, so that a message only fills it in."""
+
+import importlib
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+from routemq.errors import BindingError, InvalidMessageError
+from routemq.message import Client, Message
+from routemq.middleware import Context
+from routemq.topics import Converter, TopicTemplate
+
+Handler = Callable[..., Any]
+
+_CONVERTED_TYPES: dict[Converter, Any] = {"str": str, "int": int, "float": float, "path": str}
+_GIVEN = ("payload", "message", "client")
+
+
+class Controller:
+    """A home for handlers that belong together: each a static method, sync or async."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundController:
+    """A controller that takes a context.
+
+    Attributes:
+        is_async: Whether calling it returns an awaitable.
+        handler: The function itself.
+    """
+
+    is_async: bool
+    handler: Handler
+    _arguments: tuple[tuple[str, Callable[[Context], Any]], ...]
+
+    def __call__(self, context: Context) -> Any:
+        """Convert the message's parts and run the controller.
+
+        Raises:
+            InvalidMessageError: A parameter or the payload does not convert.
+        """
+        return self.handler(**{name: fill(context) for name, fill in self._arguments})
+
+
+def controller_name(handler: Handler | str) -> str:
+    """Return `pkg.module:Class.method`, which is also how a route may name its controller."""
+    if isinstance(handler, str):
+        return handler
+    function = inspect.unwrap(handler)
+    return f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', repr(function))}"
+
+
+def resolve(handler: Handler | str) -> Handler:
+    """Return the function that `pkg.module:Class.method` names; a function is returned as it is.
+
+    Raises:
+        BindingError: The name has another form, or nothing is there.
+    """
+    if not isinstance(handler, str):
+        return handler
+    module_name, colon, path = handler.partition(":")
+    if not (module_name and colon and path):
+        raise BindingError(controller=handler, problem="not of the form", mend="write 'package.module:Class.method'")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ImportError as exc:
+        raise BindingError(
+            controller=handler,
+            problem=f"cannot import {module_name}: {exc}",
+            mend="correct the module's name or its imports",
+        ) from exc
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise BindingError(
+                controller=handler, problem=f"{found!r} has no {name!r}", mend="correct the name after the colon"
+            )
+        found = getattr(found, name)
+    if not callable(found):
+        raise BindingError(controller=handler, problem="it is not callable", mend="name a function")
+    return typing.cast("Handler", found)
+
+
+def bind(handler: Handler, template: TopicTemplate) -> BoundController:
+    """Work out how each of a controller's parameters is filled from a message of `template`.
+
+    A parameter with a topic parameter's name takes it, converted to its annotation. `payload` is raw for `bytes`, text
+    for `str`, validated by pydantic for anything else; without an annotation it is JSON where the payload is JSON, else
+    text, else bytes. `message` is the `Message`, `client` publishes. A parameter with a default that matches nothing
+    keeps its default.
+
+    Raises:
+        BindingError: A parameter cannot be filled, or its annotation cannot be used.
+    """
+    name = controller_name(handler)
+    try:
+        signature = inspect.signature(handler, eval_str=True)
+    except (TypeError, ValueError, NameError) as exc:
+        raise BindingError(
+            controller=name, problem=f"its signature cannot be read: {exc}", mend="import the names its annotations use"
+        ) from exc
+    arguments: list[tuple[str, Callable[[Context], Any]]] = []
+    for position, parameter in enumerate(signature.parameters.values()):
+        if position == 0 and parameter.name == "self":
+            raise BindingError(
+                controller=name, problem="it is a method without its instance", mend="make it a @staticmethod"
+            )
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise BindingError(
+                controller=name,
+                problem=f"the parameter {str(parameter)!r} is filled by no name",
+                mend="give each parameter a name of its own, without *, ** or /",
+            )
+        fill = _filler(name, parameter, template)
+        if fill is not None:
+            arguments.append((parameter.name, fill))
+    return BoundController(_is_async(handler), handler, tuple(arguments))
+
+
+def _is_async(handler: Handler) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+
+
+def _filler(controller: str, parameter: inspect.Parameter, template: TopicTemplate) -> Callable[[Context], Any] | None:
+    annotation = None if parameter.annotation is parameter.empty else parameter.annotation
+    if parameter.name in template.parameters:
+        converter = template.parameters[parameter.name]
+        return _parameter_filler(controller, parameter.name, _CONVERTED_TYPES[converter], annotation)
+    if parameter.name == "payload":
+        return _payload_filler(controller, annotation)
+    if parameter.name == "message" or annotation is Message:
+        return lambda context: context.message
+    if parameter.name == "client" or annotation is Client:
+        return lambda context: context.client
+    if parameter.default is not parameter.empty:
+        return None
+    choices = ", ".join((*template.parameters, *_GIVEN))
+    raise BindingError(
+        controller=controller,
+        problem=f"the parameter {parameter.name!r} is neither in the topic {template.text!r} nor given",
+        mend=f"name it one of {choices}, or give it a default",
+    )
+
+
+def _parameter_filler(controller: str, name: str, converted: Any, annotation: Any) -> Callable[[Context], Any]:
+    wanted = converted if annotation in (None, Any) else annotation
+    if converted is str and wanted is str:
+        return lambda context: context.message.params[name]
+    declared = _adapter(controller, name, converted)
+    adapter = _adapter(controller, name, wanted)
+
+    def fill(context: Context) -> Any:
+        text = context.message.params[name]
+        try:
+            return adapter.validate_python(declared.validate_python(text))
+        except pydantic.ValidationError as exc:
+            raise InvalidMessageError(part=f"parameter {name!r}", problem=f"{text!r}: {_summary(exc)}") from exc
+
+    return fill
+
+
+def _payload_filler(controller: str, annotation: Any) -> Callable[[Context], Any]:
+    if annotation in (None, Any):
+        return lambda context: _guess(context.message)
+    if annotation is bytes:
+        return lambda context: context.message.payload
+    if annotation is str:
+        return lambda context: context.message.text()
+    adapter = _adapter(controller, "payload", annotation)
+
+    def fill(context: Context) -> Any:
+        payload = context.message.payload
+        if not payload:
+            raise InvalidMessageError(part="payload", problem="empty, where JSON is expected")
+        try:
+            return adapter.validate_json(payload)
+        except pydantic.ValidationError as exc:
+            raise InvalidMessageError(part="payload", problem=_summary(exc)) from exc
+
+    return fill
+
+
+def _guess(message: Message) -> Any:
+    try:
+        return message.json()
+    except InvalidMessageError:
+        try:
+            return message.text()
+        except InvalidMessageError:
+            return message.payload
+
+
+def _adapter(controller: str, name: str, annotation: Any) -> pydantic.TypeAdapter[Any]:
+    try:
+        return pydantic.TypeAdapter(annotation)
+    except pydantic.errors.PydanticUserError as exc:
+        raise BindingError(
+            controller=controller,
+            problem=f"pydantic cannot convert the parameter {name!r} to {annotation!r}",
+            mend="annotate it with a type that pydantic knows, or with bytes",
+        ) from exc
+
+
+def _summary(exc: pydantic.ValidationError) -> str:
+    """Return what is wrong without what was sent: `temperature: Input should be a valid number; …`."""
+    problems = []
+    for error in exc.errors(include_url=False, include_input=False, include_context=False)[:5]:
+        where = ".".join(str(step) for step in error["loc"])
+        problems.append(f"{where}: {error['msg']}" if where else error["msg"])
+    hidden = exc.error_count() - len(problems)
+    return "; ".join(problems) + (f"; and {hidden} more" if hidden > 0 else "")

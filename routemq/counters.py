@@ -1,0 +1,47 @@
+"""Totals per route: what was received, done, retried and buried since the counters began.
+
+The scripts that retry or bury a message count it in the same step. `received` is counted with the batch that brings
+the messages in, `done` by each worker process every half second: what a killed process had not yet written is missing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import redis
+
+from routemq.queues import Keys
+
+Total = Literal["received", "done", "retried", "dead", "replayed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTotals:
+    """Messages of one route, since the counters began."""
+
+    received: int = 0
+    done: int = 0
+    retried: int = 0
+    dead: int = 0
+    replayed: int = 0
+
+
+def add_totals(client: "redis.Redis", keys: Keys, total: Total, amounts: Mapping[str, int]) -> None:
+    """Add to one total of several routes; `client` may be a pipeline."""
+    for route, amount in amounts.items():
+        client.sadd(keys.counted_routes, route)
+        client.hincrby(keys.counters(route), total, amount)
+
+
+def read_totals(client: "redis.Redis", keys: Keys) -> dict[str, RouteTotals]:
+    """Return the totals of every route that has any."""
+    members = cast("set[bytes]", client.smembers(keys.counted_routes))
+    routes = sorted(name.decode() for name in members)
+    pipe = client.pipeline(transaction=False)
+    for route in routes:
+        pipe.hgetall(keys.counters(route))
+    known = RouteTotals.__dataclass_fields__
+    return {
+        route: RouteTotals(**{name.decode(): int(value) for name, value in found.items() if name.decode() in known})
+        for route, found in zip(routes, pipe.execute(), strict=True)
+    }

@@ -1,0 +1,75 @@
+"""Find the application's routers: every `router` in the modules of one package."""
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from routemq.errors import DiscoveryError
+from routemq.routing import Router
+
+
+def load_router(routers: str = "app.routers") -> Router:
+    """Import a package, or a module, and join the routers it defines.
+
+    The working directory is put on the import path, as Celery does. Modules are imported in the order of their names.
+
+    Args:
+        routers: Dotted name. Of a package, every module under it is imported; each has a `Router` under any name.
+
+    Raises:
+        DiscoveryError: There is no such package, it has no router, or a module of it fails to import.
+        RouteError: Two routes clash.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    root = _import(routers)
+    modules = [root]
+    if hasattr(root, "__path__"):
+        names = sorted(module.name for module in pkgutil.walk_packages(root.__path__, f"{routers}.", onerror=_raise))
+        modules += [_import(name) for name in names]
+    joined = Router()
+    seen: set[int] = set()
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Router) and id(value) not in seen:
+                seen.add(id(value))
+                joined.include(value)
+    if not seen:
+        raise DiscoveryError(
+            module=routers, problem="no module of it has a router", mend="write `router = Router()` and `router.on(…)`"
+        )
+    return joined
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        if exc.name and (name == exc.name or name.startswith(exc.name + ".")):
+            raise DiscoveryError(
+                module=name,
+                problem=f"there is no module {exc.name!r} in {Path.cwd()} or on the Python path",
+                mend="run the command in the project's folder, or set ROUTEMQ_ROUTERS to the package of its routers",
+            ) from exc
+        raise _broken(name, exc) from exc
+    except DiscoveryError:
+        raise
+    # Whatever an application's module raises, an operator must see which file it was.
+    except Exception as exc:
+        raise _broken(name, exc) from exc
+
+
+def _raise(name: str) -> None:
+    exc = sys.exc_info()[1]
+    if isinstance(exc, DiscoveryError):
+        raise exc
+    raise _broken(name, exc) from exc
+
+
+def _broken(name: str, exc: BaseException | None) -> DiscoveryError:
+    return DiscoveryError(
+        module=name, problem=f"importing it failed: {type(exc).__name__}: {exc}", mend="correct that module"
+    )

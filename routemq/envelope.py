@@ -1,0 +1,255 @@
+"""The wire contract: what ingest puts on a queue and a worker takes off it.
+
+A queued message is a Celery message, protocol 2, in the JSON form of kombu's Redis transport, so that any Celery worker
+and Flower can read it. Its only argument is the envelope. What Celery has no place for is in the header `routemq`.
+"""
+
+import base64
+import binascii
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from routemq.errors import EnvelopeError
+
+VERSION = 1
+"""Version of the envelope; a worker refuses one that it does not know."""
+
+_EMBED: dict[str, None] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_ORIGIN = f"routemq@{socket.gethostname()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What the MQTT broker delivered.
+
+    Attributes:
+        topic: Topic name.
+        payload: Application message, byte for byte; never parsed before a controller asks for it.
+        qos: QoS it was delivered with.
+        retain: Whether it was a retained message.
+        received_at: When ingest received it, Unix seconds.
+        content_type: MQTT 5 property; likewise the next three.
+        response_topic: Where the publisher wants an answer.
+        correlation_data: What the publisher wants in the answer.
+        user_properties: Pairs of name and value, in order; names may repeat.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    received_at: float = 0.0
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object that travels as the task's only argument."""
+        wire: dict[str, Any] = {"v": VERSION, "topic": self.topic}
+        try:
+            wire["payload"] = self.payload.decode()
+        except UnicodeDecodeError:
+            wire["payload_base64"] = base64.b64encode(self.payload).decode()
+        wire["qos"] = self.qos
+        wire["retain"] = self.retain
+        wire["received_at"] = self.received_at
+        if self.content_type is not None:
+            wire["content_type"] = self.content_type
+        if self.response_topic is not None:
+            wire["response_topic"] = self.response_topic
+        if self.correlation_data is not None:
+            wire["correlation_data_base64"] = base64.b64encode(self.correlation_data).decode()
+        if self.user_properties:
+            wire["user_properties"] = self.user_properties
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: object) -> "Envelope":
+        """Read the task's argument.
+
+        Raises:
+            EnvelopeError: It is no envelope, or one of another version.
+        """
+        if not isinstance(wire, dict):
+            raise _malformed("the argument is not an object", wire)
+        if wire.get("v") != VERSION:
+            raise _malformed(f"envelope version {wire.get('v')!r}; this release reads {VERSION}", wire)
+        try:
+            if "payload_base64" in wire:
+                payload = base64.b64decode(wire["payload_base64"], validate=True)
+            else:
+                payload = wire["payload"].encode()
+            correlation_data = wire.get("correlation_data_base64")
+            return cls(
+                topic=wire["topic"],
+                payload=payload,
+                qos=wire["qos"],
+                retain=wire["retain"],
+                received_at=wire["received_at"],
+                content_type=wire.get("content_type"),
+                response_topic=wire.get("response_topic"),
+                correlation_data=None
+                if correlation_data is None
+                else base64.b64decode(correlation_data, validate=True),
+                user_properties=tuple((name, value) for name, value in wire.get("user_properties", ())),
+            )
+        except (KeyError, AttributeError, TypeError, ValueError) as exc:
+            raise _malformed(f"field {exc}" if isinstance(exc, KeyError) else str(exc), wire) from exc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """One failed run, as it is remembered in the message.
+
+    Attributes:
+        at: Unix seconds.
+        error: Exception class and message, shortened.
+        worker: Celery's name of the worker.
+    """
+
+    at: float
+    error: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMessage:
+    """A message on a queue.
+
+    Attributes:
+        route: Name of the route, which is the Celery task's name.
+        queue: Name of the queue.
+        envelope: What was received.
+        id: Celery task id; the same through every retry and replay.
+        generation: How often it was replayed from the dead letters.
+        failures: The failed runs of this generation, the oldest first; at most the last 20.
+        retries: Failed runs of this generation in all.
+        show_payload: Whether Celery's `argsrepr`, which reaches logs, events and Flower, shows the payload.
+    """
+
+    route: str
+    queue: str
+    envelope: Envelope
+    id: str = field(default_factory=lambda: str(uuid.UUID(bytes=os.urandom(16), version=4)))
+    generation: int = 0
+    failures: tuple[FailedAttempt, ...] = ()
+    retries: int = 0
+    show_payload: bool = False
+
+    @property
+    def delivery_tag(self) -> str:
+        """Kombu's key of the message while a worker holds it: another one for each run, so a late ack hits nothing."""
+        return f"{self.id}.{self.generation}.{self.retries}"
+
+    def failed(self, failure: FailedAttempt) -> "TaskMessage":
+        """Return the message that is run next after a failed run."""
+        return replace(self, retries=self.retries + 1, failures=(*self.failures, failure)[-20:])
+
+    def replayed(self) -> "TaskMessage":
+        """Return the message that an operator's replay puts back: the same id, attempts from the start."""
+        return replace(self, generation=self.generation + 1, retries=0, failures=())
+
+    def encode(self) -> bytes:
+        """Return the list item that goes to Redis."""
+        argument = self.envelope.to_wire()
+        body = orjson.dumps([[argument], {}, _EMBED])
+        return orjson.dumps(
+            {
+                "body": base64.b64encode(body).decode(),
+                "content-encoding": "utf-8",
+                "content-type": "application/json",
+                "headers": {
+                    "lang": "py",
+                    "task": self.route,
+                    "id": self.id,
+                    "root_id": self.id,
+                    "parent_id": None,
+                    "group": None,
+                    "retries": self.retries,
+                    "eta": None,
+                    "expires": None,
+                    "timelimit": [None, None],
+                    "argsrepr": self._argsrepr(argument),
+                    "kwargsrepr": "{}",
+                    "origin": _ORIGIN,
+                    "ignore_result": True,
+                    "routemq": {
+                        "generation": self.generation,
+                        "failures": [[failure.at, failure.error, failure.worker] for failure in self.failures],
+                    },
+                },
+                "properties": {
+                    "correlation_id": self.id,
+                    "reply_to": "",
+                    "delivery_mode": 2,
+                    "delivery_info": {"exchange": "", "routing_key": self.queue},
+                    "priority": 0,
+                    "body_encoding": "base64",
+                    "delivery_tag": self.delivery_tag,
+                },
+            }
+        )
+
+    def _argsrepr(self, argument: Mapping[str, Any]) -> str:
+        shown = f"{self.envelope.topic!r}, {len(self.envelope.payload)} bytes"
+        if self.show_payload:
+            shown += f": {argument.get('payload', self.envelope.payload)!r}"
+        return f"({shown})"
+
+    @classmethod
+    def decode(cls, data: bytes) -> "TaskMessage":
+        """Read a list item.
+
+        Raises:
+            EnvelopeError: It is not JSON, no Celery message, or its argument is no envelope.
+        """
+        try:
+            message = orjson.loads(data)
+            headers, properties = message["headers"], message["properties"]
+            body = message["body"]
+            if properties.get("body_encoding") == "base64":
+                body = base64.b64decode(body, validate=True)
+            (argument,), _, _ = orjson.loads(body)
+            return cls.from_request(
+                headers=headers, queue=properties["delivery_info"]["routing_key"], envelope=Envelope.from_wire(argument)
+            )
+        except (orjson.JSONDecodeError, binascii.Error, KeyError, AttributeError, TypeError, ValueError) as exc:
+            raise EnvelopeError(problem=f"{type(exc).__name__}: {exc}", data=data) from exc
+
+    @classmethod
+    def from_request(cls, *, headers: Mapping[str, Any], queue: str, envelope: Envelope) -> "TaskMessage":
+        """Make the message again from what a worker has of it: its headers, its queue and its argument.
+
+        Headers of a message that another Celery client sent may lack the header `routemq`.
+
+        Raises:
+            KeyError, TypeError, ValueError: A header that Celery itself requires is missing or of another type.
+        """
+        own = headers.get("routemq") or {}
+        return cls(
+            route=headers["task"],
+            queue=queue,
+            envelope=envelope,
+            id=headers["id"],
+            generation=int(own.get("generation", 0)),
+            failures=tuple(
+                FailedAttempt(at=at, error=error, worker=worker) for at, error, worker in own.get("failures", ())
+            ),
+            retries=int(headers.get("retries") or 0),
+        )
+
+
+def unacked_record(message: bytes, queue: str) -> bytes:
+    """Return kombu's record of a delivered message, `[message, exchange, routing key]`, around the bytes."""
+    return b"[" + message + b',"",' + orjson.dumps(queue) + b"]"
+
+
+def _malformed(problem: str, wire: object) -> EnvelopeError:
+    return EnvelopeError(problem=problem, data=repr(wire).encode())

@@ -1,0 +1,76 @@
+"""What a controller can see of a message, and the client it can answer with."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+
+from routemq.envelope import Envelope
+from routemq.errors import InvalidMessageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One MQTT message on its way through middleware to a controller.
+
+    Attributes:
+        id: The Celery task id; the same through every retry and replay.
+        route: The route's name.
+        envelope: What the MQTT broker delivered.
+        params: The topic's parameters as text.
+        attempt: Which run of this generation this is, from 1.
+        generation: How often the message was replayed from the dead letters.
+    """
+
+    id: str
+    route: str
+    envelope: Envelope
+    params: dict[str, str] = field(default_factory=dict)
+    attempt: int = 1
+    generation: int = 0
+
+    @property
+    def topic(self) -> str:
+        """The topic the message was published to."""
+        return self.envelope.topic
+
+    @property
+    def payload(self) -> bytes:
+        """The payload as it was published."""
+        return self.envelope.payload
+
+    def text(self) -> str:
+        """Return the payload as text.
+
+        Raises:
+            InvalidMessageError: It is not UTF-8.
+        """
+        try:
+            return self.payload.decode()
+        except UnicodeDecodeError as exc:
+            raise InvalidMessageError(part="payload", problem=f"not UTF-8 text (byte {exc.start})") from exc
+
+    def json(self) -> Any:
+        """Return the payload parsed as JSON.
+
+        Raises:
+            InvalidMessageError: It is empty or not JSON.
+        """
+        if not self.payload:
+            raise InvalidMessageError(part="payload", problem="empty, where JSON is expected")
+        try:
+            return orjson.loads(self.payload)
+        except orjson.JSONDecodeError as exc:
+            raise InvalidMessageError(part="payload", problem=f"not JSON: {exc.msg} (character {exc.pos})") from exc
+
+
+class Client(Protocol):
+    """What a controller's `client` can do."""
+
+    def publish(
+        self, topic: str, payload: bytes | str | dict[str, Any] | list[Any], qos: int = 0, retain: bool = False
+    ) -> None:
+        """Publish to the MQTT broker; a dict or list goes out as JSON.
+
+        Returns at once; the message counts as done only when the broker has confirmed its QoS 1 publishes.
+        """

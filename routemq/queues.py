@@ -1,0 +1,126 @@
+"""Every queue name and every Redis key, in one place."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from routemq.errors import UnknownQueueError
+
+FALLBACK_QUEUE = "routemq"
+"""The queue of a route whose topic has no literal level."""
+
+_UNSAFE = re.compile(r"[\s,*\x00-\x1f\x7f]")
+
+
+def default_queue(literal_levels: Iterable[str]) -> str:
+    """Return `sensors.data` for the literal levels of `sensors/{device_id}/data`.
+
+    Commas, white space and control characters, which a worker's `-Q` list cannot carry, become `_`.
+    """
+    return ".".join(_UNSAFE.sub("_", level) for level in literal_levels if level) or FALLBACK_QUEUE
+
+
+def queue_problem(name: str) -> str | None:
+    """Return why a queue cannot have this name, or None when it can."""
+    if not name:
+        return "a queue name cannot be empty"
+    if _UNSAFE.search(name):
+        return f"the queue name {name!r} holds a comma, an asterisk, white space or a control character"
+    return None
+
+
+def expand_queues(requested: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return the queues that `-Q` names stand for: each name itself and everything under it.
+
+    `sensors` stands for `sensors`, `sensors.data`, `sensors.raw.data`; not for `sensors2`.
+
+    Raises:
+        UnknownQueueError: A name stands for nothing; the error lists the queues there are.
+    """
+    wanted = [name.strip() for name in requested if name.strip()]
+    chosen: dict[str, None] = {}
+    unknown: list[str] = []
+    for name in wanted:
+        matches = [queue for queue in sorted(known) if queue == name or queue.startswith(name + ".")]
+        chosen.update(dict.fromkeys(matches))
+        if not matches:
+            unknown.append(name)
+    if unknown:
+        raise UnknownQueueError(unknown=unknown, known=sorted(known))
+    return list(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names of Redis keys under one prefix.
+
+    Attributes:
+        prefix: Put before every key, kombu's included (its `global_keyprefix`); empty by default.
+    """
+
+    prefix: str = ""
+
+    def queue(self, queue: str) -> str:
+        """List of waiting messages; LPUSH adds at the back, RPOP takes from the front (kombu's layout)."""
+        return f"{self.prefix}{queue}"
+
+    def delayed(self, queue: str) -> str:
+        """Sorted set of messages that wait for their time; score: due time in Unix seconds."""
+        return f"{self.prefix}routemq:delayed:{queue}"
+
+    @property
+    def unacked(self) -> str:
+        """Kombu's hash: delivery tag → `[message, exchange, routing key]` of what a worker holds."""
+        return f"{self.prefix}unacked"
+
+    @property
+    def unacked_index(self) -> str:
+        """Kombu's sorted set: delivery tag → time of delivery in Unix seconds."""
+        return f"{self.prefix}unacked_index"
+
+    def lease(self, group: str) -> str:
+        """String: which ingest process holds the non-shared routes of a group; expires by itself."""
+        return f"{self.prefix}routemq:lease:{group}"
+
+    @property
+    def counted_routes(self) -> str:
+        """Set of the routes that have counters."""
+        return f"{self.prefix}routemq:counted-routes"
+
+    def counters(self, route: str) -> str:
+        """Hash of a route's totals: received, done, retried, dead."""
+        return f"{self.prefix}routemq:counters:{route}"
+
+    @property
+    def dead_routes(self) -> str:
+        """Set of the routes that have, or had, dead letters."""
+        return f"{self.prefix}routemq:dlq:routes"
+
+    def dead_entries(self, route: str) -> str:
+        """Hash: dead letter id → its description as JSON."""
+        return f"{self.prefix}routemq:dlq:entries:{route}"
+
+    def dead_raw(self, route: str) -> str:
+        """Hash: dead letter id → the message byte for byte, in kombu's form `[message, exchange, routing key]`."""
+        return f"{self.prefix}routemq:dlq:raw:{route}"
+
+    def dead_by_time(self, route: str) -> str:
+        """Sorted set: dead letter id by time of burial in Unix seconds."""
+        return f"{self.prefix}routemq:dlq:by-time:{route}"
+
+    def dead_by_reason(self, route: str, reason: str) -> str:
+        """Sorted set: dead letter ids of one reason by time of burial."""
+        return f"{self.prefix}routemq:dlq:by-reason:{reason}:{route}"
+
+    def dead_by_error(self, route: str, fingerprint: str) -> str:
+        """Sorted set: dead letter ids of one error fingerprint by time of burial."""
+        return f"{self.prefix}routemq:dlq:by-error:{fingerprint}:{route}"
+
+    def dead_counters(self, route: str) -> str:
+        """Hash of totals: buried, replayed, discarded; and of what is there: `reason:<…>`, `error:<…>`."""
+        return f"{self.prefix}routemq:dlq:counters:{route}"
+
+    @property
+    def dead_audit(self) -> str:
+        """Capped stream: every change of the dead letters."""
+        return f"{self.prefix}routemq:dlq:audit"

@@ -1,0 +1,255 @@
+"""Routes: which topics go to which controller, on which queue, with how many hands."""
+
+import inspect
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Self, TypedDict, Unpack
+
+from routemq.controllers import Handler, bind, controller_name, resolve
+from routemq.errors import BindingError, RouteError, TopicTemplateError
+from routemq.middleware import Chain, Middleware, build_chain
+from routemq.queues import default_queue, queue_problem
+from routemq.retry import RetryPolicy
+from routemq.topics import TopicTemplate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One route, as declared.
+
+    Attributes:
+        name: Unique in the application; the Celery task's name.
+        template: Which topics.
+        handler: The controller, or its name `pkg.module:Class.method`.
+        qos: QoS of the subscription, 0 or 1; MQTT has no shared state in which QoS 2 could survive a worker.
+        shared: Whether the ingest workers share the subscription; if not, one of them at a time holds it.
+        worker_count: Celery concurrency that the route asks of its queue; routes on one queue add up.
+        queue: Name of the Celery queue.
+        middleware: Around the controller, the first outermost.
+        retry: When a failed message is run again.
+        timeout_s: Seconds that one run may take, or None.
+        source: Where it was declared, `file:line`.
+    """
+
+    name: str
+    template: TopicTemplate
+    handler: Handler | str
+    qos: int
+    shared: bool
+    worker_count: int
+    queue: str
+    middleware: tuple[Middleware, ...]
+    retry: RetryPolicy
+    timeout_s: float | None
+    source: str
+
+    @property
+    def controller(self) -> str:
+        """The controller's name, `pkg.module:Class.method`."""
+        return controller_name(self.handler)
+
+    def chain(self) -> Chain:
+        """Return the controller with its middleware, ready to run; imports a controller that is given by name.
+
+        Raises:
+            RouteError: There is no such controller, or its signature cannot be bound.
+        """
+        try:
+            bound = bind(resolve(self.handler), self.template)
+        except BindingError as exc:
+            raise RouteError(
+                source=self.source,
+                route=self.name,
+                problem=f"controller {exc.controller}: {exc.problem}",
+                mend=exc.mend,
+            ) from exc
+        return build_chain(bound, self.middleware, is_async=bound.is_async)
+
+
+class RouteOptions(TypedDict, total=False):
+    """Options of `Router.on`.
+
+    Attributes:
+        qos: 0 or 1; default 1.
+        shared: Let all ingest workers share the subscription (`$share/<group>/<filter>`); default False: one live
+            ingest process at a time holds it.
+        worker_count: Celery concurrency that the route asks of its queue; default 1. Routes on one queue add up.
+        queue: Queue name; by default the topic's literal levels joined by dots.
+        name: Route and Celery task name; by default the topic template.
+        middleware: Around the controller, inside the group's.
+        retry: By default three runs, after 1 s and 2 s.
+        timeout_s: A run that takes longer fails, reason `timeout`; a sync controller only in the prefork pool.
+    """
+
+    qos: int
+    shared: bool
+    worker_count: int
+    queue: str | None
+    name: str | None
+    middleware: Sequence[Middleware]
+    retry: RetryPolicy | None
+    timeout_s: float | None
+
+
+@dataclass(slots=True)
+class Router:
+    """A list of routes. An application has one per file in its routers package; they are joined at start."""
+
+    _routes: dict[str, Route] = field(default_factory=dict)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes, in the order of their declaration."""
+        return tuple(self._routes.values())
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """Each queue with its concurrency: the sum of its routes' `worker_count`."""
+        totals: dict[str, int] = {}
+        for route in self.routes:
+            totals[route.queue] = totals.get(route.queue, 0) + route.worker_count
+        return totals
+
+    def get(self, name: str) -> Route | None:
+        """Return the route of this name."""
+        return self._routes.get(name)
+
+    def on(self, topic: str, handler: Handler | str, **options: Unpack[RouteOptions]) -> Route:
+        """Send the messages of a topic to a controller.
+
+        Args:
+            topic: Topic template, such as `sensors/{device_id}/data`.
+            handler: Function, static method, or `"pkg.module:Class.method"`, which ingest then need not import.
+            **options: See `RouteOptions`.
+
+        Raises:
+            RouteError: The route is impossible or clashes with another one.
+        """
+        return self.declare(_caller(), topic, handler, options)
+
+    def group(self, prefix: str = "", middleware: Sequence[Middleware] = ()) -> "RouteGroup":
+        """Return a group, whose routes get this prefix and this middleware; also usable in a `with` statement."""
+        return RouteGroup(self, prefix, tuple(middleware))
+
+    def include(self, other: "Router") -> None:
+        """Add another router's routes.
+
+        Raises:
+            RouteError: A route clashes with one that is here.
+        """
+        for route in other.routes:
+            self._add(route)
+
+    def declare(self, source: str, topic: str, handler: Handler | str, options: RouteOptions) -> Route:
+        """Make and add a route; `Router.on` and `RouteGroup.on` are the ways in and know the source `file:line`."""
+        name = options.get("name") or topic
+        try:
+            template = TopicTemplate(topic)
+        except TopicTemplateError as exc:
+            raise RouteError(source=source, route=name, problem=exc.problem, mend="correct the topic") from exc
+        route = Route(
+            name=name,
+            template=template,
+            handler=handler,
+            qos=options.get("qos", 1),
+            shared=options.get("shared", False),
+            worker_count=options.get("worker_count", 1),
+            queue=options.get("queue") or default_queue(template.literal_levels),
+            middleware=tuple(options.get("middleware", ())),
+            retry=options.get("retry") or RetryPolicy(),
+            timeout_s=options.get("timeout_s"),
+            source=source,
+        )
+        _check_options(route)
+        if not isinstance(handler, str):
+            route.chain()  # an unusable signature is an error where the route is declared, not at its first message
+        self._add(route)
+        return route
+
+    def _add(self, route: Route) -> None:
+        twin = self._routes.get(route.name)
+        if twin is not None:
+            raise RouteError(
+                source=route.source, route=route.name, problem=f"the name is taken by the route at {twin.source}",
+                mend="give one of them another name=",
+            )  # fmt: skip
+        for other in self.routes:
+            if other.template.filter == route.template.filter and other.shared == route.shared:
+                raise RouteError(
+                    source=route.source,
+                    route=route.name,
+                    problem=f"{other.name!r} at {other.source} already subscribes to {route.template.filter!r}",
+                    mend="let one controller do both, or change one of the topics",
+                )
+        self._routes[route.name] = route
+
+
+@dataclass(frozen=True, slots=True)
+class RouteGroup:
+    """Routes with a common prefix and middleware; `with router.group(…) as plant:` reads well."""
+
+    router: Router
+    prefix: str = ""
+    middleware: tuple[Middleware, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Nothing to undo: the routes are on the router already."""
+
+    def on(self, topic: str, handler: Handler | str, **options: Unpack[RouteOptions]) -> Route:
+        """Like `Router.on`, with the prefix before the topic and the group's middleware outside the route's."""
+        middleware = (*self.middleware, *options.get("middleware", ()))
+        inside: RouteOptions = {**options, "middleware": middleware}
+        return self.router.declare(_caller(), _joined(self.prefix, topic), handler, inside)
+
+    def group(self, prefix: str = "", middleware: Sequence[Middleware] = ()) -> "RouteGroup":
+        """Return a group inside this one."""
+        return RouteGroup(self.router, _joined(self.prefix, prefix), (*self.middleware, *middleware))
+
+
+def overlapping(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
+    """Yield each pair of routes that some topic belongs to; such a topic runs both controllers."""
+    for index, route in enumerate(routes):
+        for other in routes[index + 1 :]:
+            if route.template.overlaps(other.template):
+                yield route, other
+
+
+def _joined(prefix: str, topic: str) -> str:
+    return "/".join(part for part in (prefix.strip("/"), topic) if part)
+
+
+def _check_options(route: Route) -> None:
+    problem, mend = "", ""
+    # Typed in vain for users who do not check types: these two are looked at as what they are.
+    worker_count: object = route.worker_count
+    links: tuple[object, ...] = route.middleware
+    if unusable := queue_problem(route.queue):
+        problem, mend = unusable, "give it another queue="
+    elif route.qos not in (0, 1):
+        problem, mend = f"qos={route.qos!r}", "use 0 or 1; with QoS 1 a message may come twice, but is not lost"
+    elif not (isinstance(worker_count, int) and worker_count >= 1):
+        problem, mend = f"worker_count={worker_count!r}", "use a whole number from 1"
+    elif route.timeout_s is not None and not route.timeout_s > 0:
+        problem, mend = f"timeout_s={route.timeout_s!r}", "use a positive number of seconds, or None"
+    for link in links:
+        if not isinstance(link, Middleware):
+            problem = f"middleware {link!r} is no Middleware"
+            mend = "pass an instance of a subclass of routemq.Middleware"
+    if problem:
+        raise RouteError(source=route.source, route=route.name, problem=problem, mend=mend)
+
+
+def _caller() -> str:
+    """Return `file:line` of the code that called `Router.on` or `RouteGroup.on`, relative to the working directory."""
+    frame = inspect.currentframe()
+    for _ in range(2):
+        frame = frame.f_back if frame else None
+    if frame is None:
+        return "<unknown>"
+    path = frame.f_code.co_filename
+    relative = os.path.relpath(path)
+    return f"{path if relative.startswith('..') else relative}:{frame.f_lineno}"

@@ -1,0 +1,178 @@
+"""Every environment variable, read once at a front door."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from routemq.errors import ConfigurationError
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+MqttProtocol = Literal["auto", "5", "3.1.1"]
+
+
+def _named(variable: str) -> Any:
+    """Read a field from exactly this variable."""
+    return AliasChoices(variable)
+
+
+class Settings(BaseSettings):
+    """The configuration of one process: environment variables first, then the file `.env` in the working directory."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    mqtt_broker: str = Field(default="localhost", min_length=1, description="Host of the MQTT broker.")
+    mqtt_port: int = Field(default=1883, ge=1, le=65535, description="Port of the MQTT broker.")
+    mqtt_username: str | None = Field(default=None, description="User name at the MQTT broker.")
+    mqtt_password: SecretStr | None = Field(default=None, description="Password at the MQTT broker.")
+    mqtt_group_name: str = Field(
+        default="routemq",
+        pattern=r"^[^/+#\s]+$",
+        description="Share name of the ingest workers: `$share/<group>/<filter>`.",
+    )
+    mqtt_client_id: str | None = Field(
+        default=None, description="First part of the MQTT client ids, stable over restarts. Default: `<group>-<host>`."
+    )
+    mqtt_protocol: MqttProtocol = Field(default="auto", description="`auto` tries MQTT 5 and falls back to 3.1.1.")
+    mqtt_keepalive_s: int = Field(default=30, ge=5, le=65535, description="MQTT keep alive, seconds.")
+    mqtt_session_expiry_s: int = Field(
+        default=86_400,
+        ge=60,
+        le=0xFFFFFFFE,
+        description="How long the MQTT broker keeps the session of an absent ingest worker.",
+    )
+    mqtt_receive_maximum: int = Field(
+        default=2000, ge=1, le=65535, description="Unacknowledged messages per MQTT connection."
+    )
+    mqtt_tls_enabled: bool = Field(default=False, description="Use TLS.")
+    mqtt_tls_ca_certs: Path | None = Field(
+        default=None, description="File of CA certificates; the system's when unset."
+    )
+    mqtt_tls_certfile: Path | None = Field(default=None, description="Client certificate.")
+    mqtt_tls_keyfile: Path | None = Field(default=None, description="Key of the client certificate.")
+    mqtt_tls_insecure: bool = Field(default=False, description="Do not check the broker's host name. For tests.")
+
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://localhost:6379/0"),
+        description="Redis 7.0 or newer, or Valkey: `redis://` or `rediss://`.",
+    )
+    key_prefix: str = Field(
+        default="", validation_alias=_named("ROUTEMQ_KEY_PREFIX"), description="Put before every Redis key."
+    )
+
+    routers: str = Field(
+        default="app.routers",
+        validation_alias=_named("ROUTEMQ_ROUTERS"),
+        description="Package or module of the routers.",
+    )
+    log_level: LogLevel = Field(default="INFO", validation_alias=_named("ROUTEMQ_LOG_LEVEL"), description="Log level.")
+    show_payloads: bool = Field(
+        default=False,
+        validation_alias=_named("ROUTEMQ_SHOW_PAYLOADS"),
+        description="Show payloads in logs, Celery events and Flower.",
+    )
+
+    ingest_workers: int = Field(default=1, ge=1, le=64, description="Ingest processes that `routemq ingest` starts.")
+    ingest_max_payload_bytes: int = Field(
+        default=1_048_576, ge=1, description="A larger payload goes to the dead letters, reason `too_large`."
+    )
+    ingest_max_queue_length: int = Field(
+        default=1_000_000, ge=1, description="Ingest stops reading while a queue is longer than this."
+    )
+    ingest_drain_on_exit: bool = Field(
+        default=False,
+        description="On SIGTERM, leave the share group and end the MQTT session, leaving no message behind.",
+    )
+
+    worker_count: int | None = Field(
+        default=None, ge=1, le=1024, description="Concurrency of a Celery worker, instead of the sum over its routes."
+    )
+    worker_auto_scale: bool = Field(default=False, description="Scale the worker between the next two.")
+    worker_min_count: int = Field(default=1, ge=1, le=1024, description="Least concurrency when scaling.")
+    worker_max_count: int = Field(default=10, ge=1, le=1024, description="Greatest concurrency when scaling.")
+    visibility_timeout_s: int = Field(
+        default=3600,
+        ge=10,
+        validation_alias=_named("ROUTEMQ_VISIBILITY_TIMEOUT_S"),
+        description="After this many seconds the messages of a worker that died are run by another.",
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: Any) -> object:
+        # `MQTT_USERNAME=` in a compose file or in .env.example means "not set".
+        if isinstance(value, str) and not value.strip() and info.field_name != "key_prefix":
+            return cls.model_fields[info.field_name].get_default()
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("it must start with redis:// or rediss://")
+        return value
+
+    @field_validator("mqtt_tls_ca_certs", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not os.access(value, os.R_OK):
+            raise ValueError("the file does not exist or cannot be read")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        if self.worker_min_count > self.worker_max_count:
+            raise ConfigurationError(
+                variable="WORKER_MIN_COUNT",
+                value=self.worker_min_count,
+                allowed=f"at most WORKER_MAX_COUNT, which is {self.worker_max_count}",
+            )
+        if self.mqtt_tls_keyfile and not self.mqtt_tls_certfile:
+            raise ConfigurationError(
+                variable="MQTT_TLS_KEYFILE", value=self.mqtt_tls_keyfile, allowed="only together with MQTT_TLS_CERTFILE"
+            )
+        return self
+
+    @property
+    def client_id_base(self) -> str:
+        """The stable part of this host's MQTT client ids."""
+        return self.mqtt_client_id or f"{self.mqtt_group_name}-{socket.gethostname()}"
+
+
+def variable_of(field_name: str) -> str:
+    """Return the environment variable of a field of `Settings`."""
+    alias = Settings.model_fields[field_name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return field_name.upper()
+
+
+SECRETS = frozenset({"MQTT_PASSWORD", "REDIS_URL"})
+
+
+def load_settings() -> Settings:
+    """Read the configuration.
+
+    Raises:
+        ConfigurationError: Names the variable, its value (not of a secret) and what is allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as exc:
+        raise _configuration_error(exc) from None
+
+
+def _configuration_error(exc: ValidationError) -> ConfigurationError:
+    first = exc.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    variable = name if name.isupper() else variable_of(name)
+    value = "(hidden)" if variable in SECRETS else repr(first.get("input"))
+    return ConfigurationError(variable=variable, value=value, allowed=first["msg"].removeprefix("Value error, "))
