@@ -1,0 +1,31 @@
+"""What is written about settings and files is what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from routemq.settings import Settings, variable_of
+from tests.servers import REPOSITORY
+
+VARIABLES = {variable_of(name) for name in Settings.model_fields}
+OF_COMPOSE = {"FLOWER_PASSWORD", "FLOWER_USER"}
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+
+
+def test_env_example_names_every_setting_and_no_other() -> None:
+    text = (REPOSITORY / ".env.example").read_text()
+    assert set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", text, re.MULTILINE)) == VARIABLES | OF_COMPOSE
+
+
+def test_readme_table_names_every_setting_and_no_other() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    section = text.split("## Settings", 1)[1].split("\n## ", 1)[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)} == VARIABLES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_within_the_project_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
