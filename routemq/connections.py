@@ -51,16 +51,18 @@ def mqtt_client(
     client_id: str,
     protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
     manual_ack: bool = False,
+    persistent: bool = True,
 ) -> paho.Client:
     """Return a paho client with the settings' user name and TLS, not yet connected.
 
-    On MQTT 3.1.1 its session is persistent; on MQTT 5 that is said at connect (clean start, session expiry).
+    On MQTT 3.1.1 its session outlives the connection if `persistent`; on MQTT 5 that is said at connect (clean start,
+    session expiry).
     """
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         protocol=protocol,
-        clean_session=False if protocol != MQTTProtocolVersion.MQTTv5 else None,
+        clean_session=not persistent if protocol != MQTTProtocolVersion.MQTTv5 else None,
         manual_ack=manual_ack,
     )
     if settings.mqtt_username is not None:
