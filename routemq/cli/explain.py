@@ -1,0 +1,34 @@
+"""What an operator reads when a command fails: one line, not a traceback."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import click
+import redis
+
+from routemq.errors import ConfigurationError, RouteMQError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def explains_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn this project's errors, and an absent Redis, into click's: exit code 1, and 2 for a bad setting."""
+
+    @functools.wraps(command)
+    def explained(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except ConfigurationError as exc:
+            raise click.UsageError(str(exc)) from exc
+        except RouteMQError as exc:
+            raise click.ClickException(str(exc)) from exc
+        except redis.AuthenticationError as exc:
+            raise click.ClickException(f"Redis refuses the user or password in REDIS_URL: {exc}") from exc
+        except redis.ConnectionError as exc:
+            raise click.ClickException(f"Redis cannot be reached; check REDIS_URL and that it runs: {exc}") from exc
+        except redis.TimeoutError as exc:
+            raise click.ClickException(f"Redis does not answer; check REDIS_URL and its load: {exc}") from exc
+
+    return explained
