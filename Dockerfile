@@ -16,6 +16,7 @@ WORKDIR /srv
 COPY app app
 RUN useradd --system --create-home --home-dir /data routemq && chown routemq /data
 USER routemq
-ENV PYTHONUNBUFFERED=1
+# The sample application keeps what it receives there.
+ENV APP_DATABASE=/data/sample.sqlite3 PYTHONUNBUFFERED=1
 VOLUME /data
 CMD ["routemq", "ingest"]

@@ -1,0 +1,1 @@
+"""Every module here that has a `router` takes part; the name of the file is yours."""
