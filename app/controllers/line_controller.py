@@ -32,6 +32,7 @@ class LineController(Controller):
         """Keep the latest state of a line: messages may come out of order, so the older one never wins."""
         database.execute(
             "INSERT INTO lines (plant, line, state, received_at) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (plant, line) DO UPDATE SET state = excluded.state, received_at = excluded.received_at WHERE excluded.received_at >= received_at",
+            "ON CONFLICT (plant, line) DO UPDATE SET state = excluded.state, received_at = excluded.received_at "
+            "WHERE excluded.received_at >= received_at",
             plant, line, payload.state, message.envelope.received_at,
         )  # fmt: skip

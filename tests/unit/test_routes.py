@@ -1,0 +1,78 @@
+"""`routemq routes`: every route, for people and for programs."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.processes import clean_environment
+from tests.servers import REPOSITORY
+
+CONTROLLERS = "def handle(device_id): ...\n"
+ROUTES = """
+from routemq import Router
+from shop.controllers import handle
+
+router = Router()
+router.on("doors/{device_id}/[bold]", handle, shared=True, worker_count=4, qos=0)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "shop" / "routers").mkdir(parents=True)
+    (tmp_path / "shop" / "controllers.py").write_text(CONTROLLERS)
+    (tmp_path / "shop" / "routers" / "doors.py").write_text(ROUTES)
+    return tmp_path
+
+
+def routes(folder: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["routemq", "routes", *options], cwd=folder, env=clean_environment(env), capture_output=True, text=True,
+        check=False, timeout=30,
+    )  # fmt: skip
+
+
+def test_json_names_everything_about_a_route(project: Path) -> None:
+    run = routes(project, "--json", ROUTEMQ_ROUTERS="shop.routers")
+    assert json.loads(run.stdout) == [
+        {
+            "name": "doors/{device_id}/[bold]",
+            "template": "doors/{device_id}/[bold]",
+            "filter": "doors/+/[bold]",
+            "queue": "doors.[bold]",
+            "qos": 0,
+            "shared": True,
+            "worker_count": 4,
+            "controller": "shop.controllers:handle",
+            "source": "shop/routers/doors.py:6",
+        }
+    ]
+
+
+def test_table_is_a_line_for_each_route_of_the_sample_application() -> None:
+    lines = routes(REPOSITORY).stdout.splitlines()
+    assert lines[0].split() == ["template", "filter", "queue", "qos", "shared", "worker_count", "controller"]
+    assert [line.split()[:6] for line in lines if line.startswith("sensors/")] == [
+        ["sensors/{device_id}/data", "sensors/+/data", "sensors.data", "1", "yes", "3"]
+    ]
+
+
+def test_brackets_of_a_topic_are_text(project: Path) -> None:
+    assert "doors/{device_id}/[bold]" in routes(project, ROUTEMQ_ROUTERS="shop.routers").stdout
+
+
+def test_broken_router_is_named_in_one_line(project: Path) -> None:
+    (project / "shop" / "controllers.py").write_text("import nowhere_to_be_found\n")
+    run = routes(project, ROUTEMQ_ROUTERS="shop.routers")
+    assert run.returncode == 1
+    assert "shop.routers.doors" in run.stderr
+    assert "nowhere_to_be_found" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_folder_without_an_application_says_what_to_do(tmp_path: Path) -> None:
+    run = routes(tmp_path, ROUTEMQ_ROUTERS="nowhere.routers")
+    assert run.returncode == 1
+    assert "ROUTEMQ_ROUTERS" in run.stderr
