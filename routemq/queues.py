@@ -88,39 +88,56 @@ class Keys:
         return f"{self.prefix}routemq:counted-routes"
 
     def counters(self, route: str) -> str:
-        """Hash of a route's totals: received, done, retried, dead."""
+        """Hash of a route's totals: received, done, retried, dead, replayed."""
         return f"{self.prefix}routemq:counters:{route}"
+
+    @property
+    def dead_letters(self) -> str:
+        """Stem of all keys below, which the scripts of `dead_letters/` derive from it; `letters.lua` lists them."""
+        return f"{self.prefix}routemq:dlq:"
 
     @property
     def dead_routes(self) -> str:
         """Set of the routes that have, or had, dead letters."""
-        return f"{self.prefix}routemq:dlq:routes"
+        return f"{self.dead_letters}routes"
 
-    def dead_entries(self, route: str) -> str:
+    @property
+    def dead_entries(self) -> str:
         """Hash: dead letter id → its description as JSON."""
-        return f"{self.prefix}routemq:dlq:entries:{route}"
+        return f"{self.dead_letters}entries"
 
-    def dead_raw(self, route: str) -> str:
-        """Hash: dead letter id → the message byte for byte, in kombu's form `[message, exchange, routing key]`."""
-        return f"{self.prefix}routemq:dlq:raw:{route}"
+    @property
+    def dead_raw(self) -> str:
+        """Hash: dead letter id → the message byte for byte, as it lay on its queue."""
+        return f"{self.dead_letters}raw"
+
+    @property
+    def dead_tracebacks(self) -> str:
+        """Hash: digest → traceback, kept once for all letters that share it."""
+        return f"{self.dead_letters}tracebacks"
 
     def dead_by_time(self, route: str) -> str:
-        """Sorted set: dead letter id by time of burial in Unix seconds."""
-        return f"{self.prefix}routemq:dlq:by-time:{route}"
+        """Sorted set: dead letter id by time of death in Unix seconds."""
+        return f"{self.dead_letters}by-time:{route}"
 
     def dead_by_reason(self, route: str, reason: str) -> str:
-        """Sorted set: dead letter ids of one reason by time of burial."""
-        return f"{self.prefix}routemq:dlq:by-reason:{reason}:{route}"
+        """Sorted set: dead letter ids of one reason by time of death."""
+        return f"{self.dead_letters}by-reason:{reason}:{route}"
 
     def dead_by_error(self, route: str, fingerprint: str) -> str:
-        """Sorted set: dead letter ids of one error fingerprint by time of burial."""
-        return f"{self.prefix}routemq:dlq:by-error:{fingerprint}:{route}"
+        """Sorted set: dead letter ids of one error fingerprint by time of death."""
+        return f"{self.dead_letters}by-error:{fingerprint}:{route}"
 
     def dead_counters(self, route: str) -> str:
-        """Hash of totals: buried, replayed, discarded; and of what is there: `reason:<…>`, `error:<…>`."""
-        return f"{self.prefix}routemq:dlq:counters:{route}"
+        """Hash of totals: buried, replayed, discarded; and of what is there: `reason:…`, `error:…`, `queue:…`."""
+        return f"{self.dead_letters}counters:{route}"
+
+    @property
+    def dead_full_routes(self) -> str:
+        """Hash: route that has as many dead letters as it may → its queue; such a route is not consumed."""
+        return f"{self.dead_letters}full-routes"
 
     @property
     def dead_audit(self) -> str:
-        """Capped stream: every change of the dead letters."""
-        return f"{self.prefix}routemq:dlq:audit"
+        """Capped stream: every change that a person made to the dead letters."""
+        return f"{self.dead_letters}audit"

@@ -1,0 +1,92 @@
+"""What is kept of an exception, and the fingerprint that is the same for the same mistake."""
+
+import hashlib
+import re
+import traceback
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import TracebackType
+
+_MESSAGE_LENGTH = 2_000
+_TRACEBACK_LENGTH = 8_000
+_MOST_FRAMES = 20
+_RAISING_FRAMES = 3
+_MOST_CHAINED = 5
+_WORD = re.compile(r"[\w.:+-]+")
+_DIGIT = re.compile(r"\d")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDescription:
+    """An exception as text.
+
+    Attributes:
+        exception: Class, with its module when that is not `builtins`.
+        message: The exception's own text, shortened.
+        traceback: The innermost frames and those of its causes, without the message itself; empty when it has none.
+        fingerprint: 12 hexadecimal digits of the class, the raising frames and the message without numbers and ids.
+    """
+
+    exception: str
+    message: str
+    traceback: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> "ErrorDescription":
+        """Describe an exception, whatever its own methods do."""
+        name, message = _class_name(error), shortened(_text(error), _MESSAGE_LENGTH)
+        frames = traceback.extract_tb(error.__traceback__, limit=-_RAISING_FRAMES)
+        where = [f"{PurePath(frame.filename).name}:{frame.name}" for frame in frames]
+        # A word with a digit is a number, an id, an address or a time.
+        blanked = _WORD.sub(lambda word: "#" if _DIGIT.search(word[0]) else word[0], message)
+        digest = hashlib.sha1("\n".join([name, *where, blanked]).encode("utf-8", "replace"), usedforsecurity=False)
+        return cls(
+            exception=name,
+            message=message,
+            traceback=shortened(_traceback_text(error), _TRACEBACK_LENGTH),
+            fingerprint=digest.hexdigest()[:12],
+        )
+
+
+def shortened(text: str, length: int) -> str:
+    """Return the text as valid UTF-8 with its middle cut out when it is longer than this."""
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) <= length:
+        return text
+    half = (length - 5) // 2
+    return f"{text[:half]} … {text[-half:]}"
+
+
+def _class_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as exc:  # noqa: BLE001  the text is the user's code
+        return f"(its text cannot be made: {type(exc).__name__})"
+
+
+def _traceback_text(error: BaseException) -> str:
+    # Without the outermost exception's message, so that letters of one mistake share one text in Redis.
+    parts = [_frames_text(error.__traceback__)]
+    seen = {id(error)}
+    current = error
+    while len(seen) <= _MOST_CHAINED:
+        following = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        if following is None or id(following) in seen:
+            break
+        seen.add(id(following))
+        current = following
+        parts.append(f"{_class_name(current)}: {shortened(_text(current), 500)}\n{_frames_text(current.__traceback__)}")
+    return "\nCaused by ".join(parts).strip("\n")
+
+
+def _frames_text(frames: TracebackType | None) -> str:
+    try:
+        return "".join(traceback.format_tb(frames, limit=-_MOST_FRAMES))
+    except Exception as exc:  # noqa: BLE001  source lines come from wherever the user's loader finds them
+        return f"(its frames cannot be shown: {type(exc).__name__})"

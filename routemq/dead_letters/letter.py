@@ -1,0 +1,187 @@
+"""What a dead letter is."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import orjson
+
+from routemq.dead_letters.fingerprint import ErrorDescription, shortened
+from routemq.envelope import TaskMessage
+
+Reason = Literal["invalid", "failed", "timeout", "poison", "malformed", "unroutable", "too_large", "rejected"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+_TOPIC_LENGTH = 65_535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Why a message is dead; the message itself lies beside it, byte for byte.
+
+    Attributes:
+        id: `<task id>:<generation>`; with `~2`, `~3` … when another message had the same id.
+        route: Name of the route.
+        queue: Name of the queue it came from.
+        reason: Why it was given up.
+        topic: Topic name; None of a message that could not be read.
+        exception: Class of the last error.
+        message: Text of the last error.
+        fingerprint: The same for the same mistake.
+        traceback: Frames of the last error; not there in a listing.
+        traceback_digest: Names the traceback, which is kept once for all letters that share it.
+        attempts: Failed runs of this generation, the last one included.
+        first_at: First failed run, Unix seconds; None when the first was the last.
+        died_at: When Redis recorded it, Unix seconds; 0 before it is buried.
+        worker: Where the last run was.
+        payload_bytes: Size of the payload; None of a message that could not be read.
+        digest: Tells a duplicate of the message from another one with the same id.
+        redacted: Fields whose values were not kept.
+    """
+
+    id: str
+    route: str
+    queue: str
+    reason: Reason
+    topic: str | None
+    exception: str
+    message: str
+    fingerprint: str
+    traceback: str = ""
+    traceback_digest: str | None = None
+    attempts: int = 1
+    first_at: float | None = None
+    died_at: float = 0.0
+    worker: str = ""
+    payload_bytes: int | None = None
+    digest: str | None = None
+    redacted: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, message: TaskMessage, *, reason: Reason, error: BaseException, worker: str) -> "DeadLetter":
+        """Describe a message whose present run was its last.
+
+        Of a message that never ran, `attempts` is 1 all the same: the try to make it a task.
+        """
+        envelope = message.envelope
+        content = envelope.topic.encode("utf-8", "replace") + b"\0" + envelope.payload
+        return cls._described(
+            error,
+            id=letter_id(message.id, message.generation),
+            route=message.route,
+            queue=message.queue,
+            reason=reason,
+            topic=envelope.topic,
+            attempts=message.retries + 1,
+            first_at=message.failures[0].at if message.failures else None,
+            worker=worker,
+            payload_bytes=len(envelope.payload),
+            digest=hashlib.sha1(content, usedforsecurity=False).hexdigest()[:16],
+        )
+
+    @classmethod
+    def malformed(
+        cls, *, route: str, queue: str, message_id: str | None, error: BaseException, worker: str
+    ) -> "DeadLetter":
+        """Describe what lay on a queue and is no message; without an id it gets one."""
+        return cls._described(
+            error,
+            id=letter_id(message_id or str(uuid.uuid4()), 0),
+            route=route,
+            queue=queue,
+            reason="malformed",
+            topic=None,
+            worker=worker,
+        )
+
+    @classmethod
+    def _described(cls, error: BaseException, **known: Any) -> "DeadLetter":
+        described = ErrorDescription.of(error)
+        frames = described.traceback
+        return cls(
+            exception=described.exception,
+            message=described.message,
+            fingerprint=described.fingerprint,
+            traceback=frames,
+            traceback_digest=text_digest(frames) if frames else None,
+            **known,
+        )
+
+    @property
+    def task_id(self) -> str:
+        """The Celery task id, the same through every retry and replay."""
+        return self.id.rpartition(":")[0]
+
+    @property
+    def generation(self) -> int:
+        """How often the message had been replayed before."""
+        number = self.id.rpartition(":")[2].partition("~")[0]
+        return int(number) if number.isdecimal() else 0
+
+    @property
+    def error(self) -> str:
+        """Class and text of the last error, in one line."""
+        return " ".join(f"{self.exception}: {self.message}".split()) if self.message else self.exception
+
+    def description(self) -> bytes:
+        """Return what is kept in Redis: JSON without what has no value, and without what is kept beside it."""
+        fields: dict[str, Any] = {
+            "route": self.route,
+            "queue": self.queue,
+            "reason": self.reason,
+            "topic": None if self.topic is None else shortened(self.topic, _TOPIC_LENGTH),
+            "exception": self.exception,
+            "message": self.message or None,
+            "fingerprint": self.fingerprint,
+            "traceback": self.traceback_digest,
+            "attempts": self.attempts,
+            "first_at": self.first_at,
+            "worker": self.worker or None,
+            "payload_bytes": self.payload_bytes,
+            "digest": self.digest,
+            "redacted": list(self.redacted) or None,
+        }
+        return orjson.dumps({name: _clean(value) for name, value in fields.items() if value is not None})
+
+    @classmethod
+    def from_description(cls, letter_id: str, description: bytes, *, died_at: float) -> "DeadLetter":
+        """Read what `description` wrote."""
+        fields = orjson.loads(description)
+        return cls(
+            id=letter_id,
+            died_at=died_at,
+            route=fields["route"],
+            queue=fields["queue"],
+            reason=fields["reason"],
+            topic=fields.get("topic"),
+            exception=fields["exception"],
+            message=fields.get("message", ""),
+            fingerprint=fields["fingerprint"],
+            traceback_digest=fields.get("traceback"),
+            attempts=fields.get("attempts", 1),
+            first_at=fields.get("first_at"),
+            worker=fields.get("worker", ""),
+            payload_bytes=fields.get("payload_bytes"),
+            digest=fields.get("digest"),
+            redacted=tuple(fields.get("redacted", ())),
+        )
+
+    def with_traceback(self, text: str) -> "DeadLetter":
+        """Return the letter with the frames that are kept beside it."""
+        return replace(self, traceback=text)
+
+
+def letter_id(task_id: str, generation: int) -> str:
+    """Return the id of a message's dead letter: burying the same message twice makes one letter."""
+    return f"{task_id}:{generation}"
+
+
+def text_digest(text: str) -> str:
+    """Return the name under which a traceback is kept."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+def _clean(value: Any) -> Any:
+    # A lone surrogate, which only an application can make, is no UTF-8 and would stop the burial.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,0 +1,81 @@
+"""What is kept of a failure."""
+
+import pytest
+
+from routemq.dead_letters import DeadLetter
+from routemq.dead_letters.fingerprint import ErrorDescription
+from routemq.envelope import Envelope, TaskMessage
+
+
+def refuse(text: str) -> None:
+    raise ValueError(text)
+
+
+def raised(text: str, *, deeper: bool = False) -> Exception:
+    def go_deeper() -> None:
+        refuse(text)
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  any text is tried
+        (go_deeper if deeper else lambda: refuse(text))()
+    return caught.value
+
+
+def test_fingerprint_ignores_numbers_and_ids_but_not_words_or_places() -> None:
+    one = ErrorDescription.of(raised("sensor d-17 at 0x7f3a answered 4.5 after 3 tries")).fingerprint
+    same = ErrorDescription.of(raised("sensor d-9931 at 0xffff answered 1e9 after 12 tries")).fingerprint
+    assert one == same
+    assert one != ErrorDescription.of(raised("sensor d-17 at 0x7f3a refused 4.5 after 3 tries")).fingerprint
+    assert (
+        one != ErrorDescription.of(raised("sensor d-17 at 0x7f3a answered 4.5 after 3 tries", deeper=True)).fingerprint
+    )
+    assert one != ErrorDescription.of(KeyError("sensor")).fingerprint
+
+
+def test_traceback_shows_frames_and_causes_without_the_message() -> None:
+    def fail() -> None:
+        try:
+            refuse("inner")
+        except ValueError as exc:
+            raise RuntimeError("outer 1") from exc
+
+    with pytest.raises(RuntimeError) as caught:
+        fail()
+    described = ErrorDescription.of(caught.value)
+    assert (described.exception, described.message) == ("RuntimeError", "outer 1")
+    assert "Caused by ValueError: inner" in described.traceback
+    assert 'raise RuntimeError("outer 1") from exc' in described.traceback
+    assert "in refuse" in described.traceback
+
+
+def test_hostile_exception_is_described() -> None:
+    class HostileError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    error = HostileError()
+    error.__cause__ = error
+    assert "cannot be made: RuntimeError" in ErrorDescription.of(error).message
+
+    def recurse() -> None:
+        recurse()
+
+    with pytest.raises(RecursionError) as caught:
+        recurse()
+    assert len(ErrorDescription.of(caught.value).traceback) <= 8000
+    assert len(ErrorDescription.of(ValueError("x" * 10**6)).message) <= 2000
+
+
+def test_description_is_read_back() -> None:
+    message = TaskMessage(route="r", queue="q", envelope=Envelope(topic="t/\U0001f600", payload=b"\xff"), generation=2)
+    letter = DeadLetter.of(message, reason="rejected", error=ValueError("lone \ud800"), worker="w")
+    read = DeadLetter.from_description(letter.id, letter.description(), died_at=0.0)
+    assert read == letter
+    assert (read.task_id, read.generation, read.error) == (message.id, 2, "ValueError: lone ?")
+
+
+def test_letter_without_an_id_gets_one() -> None:
+    one, two = (
+        DeadLetter.malformed(route="r", queue="q", message_id=None, error=ValueError(), worker="w") for _ in range(2)
+    )
+    assert one.id != two.id
+    assert one.generation == 0
