@@ -100,13 +100,11 @@ class Settings(BaseSettings):
         description="After this many seconds the messages of a worker that died are run by another.",
     )
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: object, info: Any) -> object:
-        # `MQTT_USERNAME=` in a compose file or in .env.example means "not set".
-        if isinstance(value, str) and not value.strip() and info.field_name != "key_prefix":
-            return cls.model_fields[info.field_name].get_default()
-        return value
+    def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
+        # `MQTT_USERNAME=` in a Compose file or in .env.example means "not set"; in the environment it hides that of .env.
+        return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -1,0 +1,350 @@
+"""Supervised child processes: read line by line, restarted when they die, and never left behind."""
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+logger = logging.getLogger(__name__)
+
+OnLine = Callable[[str, str], None]
+"""Called with a process's name and one line of its output, from a thread of its own."""
+
+_GUARDIAN = Path(__file__).with_name("guardian.py")
+_LONGEST_LINE_BYTES = 65_536
+_POLL_S = 0.05
+_STEADY_S = 30.0
+"""A process that ran so long has started well: its earlier deaths are forgotten."""
+_LOUD_AFTER_DEATHS = 3
+_LONGEST_DELAY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A process to supervise.
+
+    Attributes:
+        name: Unique among the supervisor's processes.
+        argv: Program and arguments.
+        env: Added to this process's environment.
+        cwd: Its working directory; this process's own when None.
+        ready: Part of the output line that says that it serves; None: it serves as soon as it runs.
+        stop_signals: Sent one after the other, each with the seconds it may take; SIGKILL to the whole group ends it.
+        restart: Start it again when it dies; if not, it stays dead.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    ready: str | None = None
+    stop_signals: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 20.0),)
+    restart: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessState:
+    """How one process is, at one moment.
+
+    Attributes:
+        pid: Of the latest start.
+        ready: Whether it lives and has said that it serves.
+        restarts: How often it died and was started again.
+        exit_code: Of the latest death, negative for a signal; None when it has not died.
+    """
+
+    name: str
+    pid: int
+    alive: bool
+    ready: bool
+    restarts: int
+    exit_code: int | None
+
+
+class _Child:
+    """One command with the process that runs it now."""
+
+    def __init__(self, command: Command, on_line: OnLine) -> None:
+        self.command = command
+        self.wanted = True
+        self.restarts = 0
+        self.deaths_in_a_row = 0
+        self.start_at: float | None = None  # time of the planned restart, while it is dead
+        self.exit_code: int | None = None
+        self._buried = False
+        self.last_lines: deque[str] = deque(maxlen=15)
+        self._on_line = on_line
+        self.spawn()
+
+    def spawn(self) -> None:
+        self.start_at, self._buried = None, False
+        self.is_ready = self.command.ready is None
+        self.last_lines.clear()
+        self.started_at = time.monotonic()
+        # A session of its own: a Ctrl-C at the terminal reaches the supervisor alone, which then stops all in order.
+        self.popen = subprocess.Popen(
+            list(self.command.argv),
+            cwd=self.command.cwd,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **self.command.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(
+            target=self._read, args=(self.popen.stdout,), name=f"output of {self.command.name}", daemon=True
+        )
+        self._reader.start()
+
+    @property
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the process alone: Celery's children take a signal of their own as the end, in mid-task."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                self.popen.send_signal(number)
+
+    def kill_group(self) -> None:
+        """SIGKILL for the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """After its death: end what it started, and have the rest of its output.
+
+        Once: later its number may be another's.
+        """
+        if self._buried:
+            return
+        self._buried = True
+        self.exit_code = self.popen.wait()
+        self.kill_group()
+        self._reader.join(2.0)
+        self.is_ready = False
+
+    def _read(self, output: IO[bytes]) -> None:
+        ready = self.command.ready
+        with output:
+            while raw := output.readline(_LONGEST_LINE_BYTES):
+                line = raw.decode(errors="replace").rstrip()
+                self.last_lines.append(line)
+                try:
+                    self._on_line(self.command.name, line)
+                # Whoever shows the lines may fail; a process whose output nobody takes would stand still.
+                except Exception:
+                    logger.exception("output line was not shown name=%s", self.command.name)
+                if ready is not None and ready in line:
+                    self.is_ready = True
+
+
+def log_line(name: str, line: str) -> None:
+    """Pass a line on to this process's log."""
+    logger.info("%s: %s", name, line)
+
+
+class Supervisor:
+    """Keeps processes running until they are stopped. Safe to use from several threads.
+
+    Each process is the leader of a session of its own. When this process dies, even by SIGKILL, they end as well.
+    """
+
+    def __init__(self, on_line: OnLine = log_line) -> None:
+        self._on_line = on_line
+        self._children: dict[str, _Child] = {}
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._monitor: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def states(self) -> tuple[ProcessState, ...]:
+        """A snapshot of every process, in the order they were started in."""
+        with self._lock:
+            return tuple(
+                ProcessState(
+                    name=name,
+                    pid=child.popen.pid,
+                    alive=child.alive,
+                    ready=child.is_ready and child.alive,
+                    restarts=child.restarts,
+                    exit_code=child.exit_code,
+                )
+                for name, child in self._children.items()
+            )
+
+    def start(self, *commands: Command) -> None:
+        """Start processes; returns at once.
+
+        Raises:
+            ValueError: A process of this name runs already.
+            OSError: The program is not there.
+        """
+        with self._lock:
+            self._watch()
+            for command in commands:
+                if command.name in self._children:
+                    raise ValueError(f"a process called {command.name!r} runs already")
+                child = _Child(command, self._on_line)
+                self._children[command.name] = child
+                self._tell_guardian("+", child)
+
+    def wait_ready(
+        self, names: Collection[str], *, timeout_s: float, cancelled: Callable[[], bool] = lambda: False
+    ) -> tuple[str, ...]:
+        """Wait until the processes serve; return the names of those that do not, for the time is up or it is cancelled.
+
+        A process that died and is not to be restarted is not waited for.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with self._lock:
+                waiting = {name: child for name, child in self._children.items() if name in names}
+            late = tuple(name for name, child in waiting.items() if not (child.is_ready and child.alive))
+            hopeful = any(child.alive or child.command.restart for name, child in waiting.items() if name in late)
+            if not hopeful or time.monotonic() >= deadline or cancelled():
+                return late
+            time.sleep(_POLL_S)
+
+    def restart(self, *names: str) -> None:
+        """Stop processes in peace and start them again."""
+        with self._lock:
+            commands = [self._children[name].command for name in names]
+        self.stop(*names)
+        self.start(*commands)
+
+    def stop(self, *names: str) -> None:
+        """Stop these processes at the same time, and wait until they and all that they started are gone.
+
+        A name that is not there is passed over.
+        """
+        with self._lock:
+            children = [self._children[name] for name in names if name in self._children]
+            for child in children:
+                child.wanted = False
+        stages = max((len(child.command.stop_signals) for child in children), default=0)
+        for stage in range(stages):
+            self._stop_stage(children, stage)
+        for child in children:
+            if child.alive:
+                logger.warning("process does not stop, killed name=%s pid=%d", child.command.name, child.popen.pid)
+                child.kill_group()
+            child.bury()
+        with self._lock:
+            for child in children:
+                self._tell_guardian("-", child)
+                self._children.pop(child.command.name, None)
+
+    def kill(self) -> None:
+        """SIGKILL for all, at once; `close` remains to be called."""
+        with self._lock:
+            for child in self._children.values():
+                child.wanted = False
+                if child.alive:
+                    child.kill_group()
+
+    def close(self) -> None:
+        """Stop what still runs, the latest first, and end the supervision."""
+        for name in [state.name for state in reversed(self.states)]:
+            self.stop(name)
+        self._closing.set()
+        if self._monitor is not None:
+            self._monitor.join()
+        if self._guardian is not None and self._guardian.stdin is not None:
+            self._guardian.stdin.close()
+            self._guardian.wait()
+        self._guardian = self._monitor = None
+
+    @staticmethod
+    def _stop_stage(children: Iterable[_Child], stage: int) -> None:
+        now = time.monotonic()
+        deadlines: list[tuple[_Child, float]] = []
+        for child in children:
+            if stage < len(child.command.stop_signals):
+                number, patience_s = child.command.stop_signals[stage]
+                child.signal(number)
+                deadlines.append((child, now + patience_s))
+        while any(child.alive and time.monotonic() < deadline for child, deadline in deadlines):
+            time.sleep(_POLL_S)
+
+    def _watch(self) -> None:
+        if self._monitor is not None:
+            return
+        self._closing.clear()
+        self._guardian = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_GUARDIAN)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._monitor = threading.Thread(target=self._keep_running, name="supervisor", daemon=True)
+        self._monitor.start()
+
+    def _tell_guardian(self, sign: str, child: _Child) -> None:
+        if self._guardian is None or self._guardian.stdin is None:
+            return
+        try:
+            self._guardian.stdin.write(f"{sign}{child.popen.pid}\n".encode())
+            self._guardian.stdin.flush()
+        except OSError as exc:
+            logger.error("guardian is gone; a SIGKILL of this process would leave its children behind error=%s", exc)
+
+    def _keep_running(self) -> None:
+        while not self._closing.wait(_POLL_S):
+            with self._lock:
+                for child in self._children.values():
+                    if not child.wanted or child.alive:
+                        continue
+                    if child.start_at is None:
+                        self._plan_restart(child)
+                    elif time.monotonic() >= child.start_at:
+                        self._spawn_again(child)
+
+    def _plan_restart(self, child: _Child) -> None:
+        child.bury()
+        self._tell_guardian("-", child)
+        name, steady = child.command.name, time.monotonic() - child.started_at > _STEADY_S
+        child.deaths_in_a_row = 1 if steady else child.deaths_in_a_row + 1
+        if not child.command.restart:
+            child.wanted = False
+            logger.error("process ended name=%s exit=%s", name, child.exit_code)
+            return
+        delay_s = min(_LONGEST_DELAY_S, 0.5 * 2 ** (child.deaths_in_a_row - 1))
+        child.start_at = time.monotonic() + delay_s
+        if child.deaths_in_a_row < _LOUD_AFTER_DEATHS:
+            logger.warning("process died name=%s exit=%s restart_in_s=%.1f", name, child.exit_code, delay_s)
+        else:
+            logger.error(
+                "PROCESS DIED %d TIMES IN A ROW name=%s exit=%s restart_in_s=%.1f; its last words:\n%s",
+                child.deaths_in_a_row, name, child.exit_code, delay_s, "\n".join(child.last_lines),
+            )  # fmt: skip
+
+    def _spawn_again(self, child: _Child) -> None:
+        child.restarts += 1
+        try:
+            child.spawn()
+        except OSError as exc:
+            logger.error("process cannot be started name=%s error=%s", child.command.name, exc)
+            child.start_at = time.monotonic() + _LONGEST_DELAY_S
+            return
+        self._tell_guardian("+", child)
