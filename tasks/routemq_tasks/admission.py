@@ -1,0 +1,144 @@
+"""What a worker looks at before Celery sees a message: nothing that a message contains may stop it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from routemq.errors import EnvelopeError, RouteMQError
+from routemq_tasks.errors import UnroutableError
+from routemq_tasks.execution import RouteTask
+
+_JSON = "application/json"
+_UTF8 = ("utf-8", "utf8")
+_MOST_SHOWN = 200
+
+
+def admit(message: Any, tasks: Mapping[str, Any]) -> None:
+    """Check a Kombu message, and leave in it only what was checked.
+
+    Args:
+        message: Changed in place.
+        tasks: The app's tasks by name.
+
+    Raises:
+        UnroutableError: There is no such task.
+        EnvelopeError: It cannot be run.
+    """
+    name = message.headers.get("task")
+    task = tasks.get(name) if isinstance(name, str) else None
+    if task is None:
+        raise no_such_task(name)
+    if isinstance(task, RouteTask):
+        body = _json_body(message)
+        headers = _route_headers(message.headers, task.name)
+        # Everything downstream, delays and burials, goes by this queue; one that no worker consumes would swallow it.
+        if message.delivery_info.get("routing_key") not in task.app.router.queues:
+            message.delivery_info["routing_key"] = task.route.queue
+        arguments, keywords, _ = body
+        if len(arguments) != 1 or keywords:
+            raise _problem("its body has other arguments than one envelope")
+        # Callbacks, chains and chords would be sent by whoever wrote the message; a route has none.
+        body = [arguments, {}, {}]
+    else:
+        body, headers = _shaped(message.decode()), message.headers
+    _check_headers(headers)
+    message.headers = headers
+    # Kombu's cache of the decoded body: Celery asks for it at several places.
+    message._decoded_cache = body  # noqa: SLF001
+
+
+def no_such_task(name: object) -> RouteMQError:
+    """Return what is wrong with a message that names this task, or none."""
+    if isinstance(name, str) and name:
+        return UnroutableError(route=name[:_MOST_SHOWN], problem="this worker's application has no such route")
+    return _problem("it names no task")
+
+
+def _json_body(message: Any) -> Any:
+    if message.content_type != _JSON:
+        raise _problem(f"content type {_shown(message.content_type)} instead of {_JSON}")
+    if str(message.content_encoding).lower() not in _UTF8:
+        raise _problem(f"content encoding {_shown(message.content_encoding)} instead of utf-8")
+    try:
+        return _shaped(orjson.loads(message.body))
+    except (TypeError, orjson.JSONDecodeError) as exc:
+        raise _problem(f"its body is not JSON: {exc}") from exc
+
+
+def _shaped(body: Any) -> Any:
+    try:
+        arguments, keywords, embed = body
+    except (TypeError, ValueError):
+        arguments = keywords = embed = None
+    if not (
+        isinstance(arguments, (list, tuple))
+        and isinstance(keywords, dict)
+        and (embed is None or isinstance(embed, dict))
+    ):
+        raise _problem("its body is not [arguments, keywords, embed]")
+    return body
+
+
+def _route_headers(headers: Mapping[str, Any], route: str) -> dict[str, Any]:
+    own = headers.get("routemq") or {}
+    if not isinstance(own, dict):
+        raise _problem("its header 'routemq' is not an object")
+    failures = own.get("failures") or []
+    generation = own.get("generation") or 0
+    if type(generation) is not int or generation < 0:
+        raise _problem(f"its generation is {_shown(generation)}")
+    if not (isinstance(failures, list) and all(_is_failure(failure) for failure in failures)):
+        raise _problem("its failures are not [time, error, worker]")
+    return {
+        "lang": "py",
+        "task": route,
+        "id": headers.get("id"),
+        "root_id": headers.get("id"),
+        "parent_id": None,
+        "group": None,
+        "retries": headers.get("retries") or 0,
+        "eta": headers.get("eta"),
+        "expires": headers.get("expires"),
+        "timelimit": headers.get("timelimit") or (None, None),
+        "argsrepr": str(headers.get("argsrepr") or ""),
+        "kwargsrepr": "{}",
+        "ignore_result": True,
+        "routemq": {"generation": generation, "failures": failures},
+    }
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    task_id, retries = headers.get("id"), headers.get("retries")
+    if not (isinstance(task_id, str) and task_id):
+        raise _problem("it has no id")
+    if retries is not None and (type(retries) is not int or retries < 0):
+        raise _problem(f"its header 'retries' is {_shown(retries)}")
+    limits = headers.get("timelimit")
+    if limits is not None and not (
+        isinstance(limits, (list, tuple)) and len(limits) == 2 and all(_is_limit(limit) for limit in limits)
+    ):
+        raise _problem(f"its header 'timelimit' is {_shown(limits)}")
+
+
+def _is_failure(failure: object) -> bool:
+    return (
+        isinstance(failure, list)
+        and len(failure) == 3
+        and isinstance(failure[0], (int, float))
+        and all(isinstance(text, str) for text in failure[1:])
+    )
+
+
+def _is_limit(limit: object) -> bool:
+    return limit is None or (isinstance(limit, (int, float)) and limit > 0)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
+
+
+def _problem(problem: str) -> EnvelopeError:
+    # The bytes are on record already, in Redis.
+    return EnvelopeError(problem=problem, data=b"")

@@ -1,0 +1,79 @@
+"""The Celery app: one task per route."""
+
+import os
+import threading
+from typing import Any
+
+from celery import Celery, signals
+from kombu.utils.objects import cached_property
+
+from routemq.discovery import load_router
+from routemq.routing import Router
+from routemq.settings import Settings
+from routemq_tasks.configuration import celery_configuration
+from routemq_tasks.execution import RouteTask
+from routemq_tasks.process import ProcessResources
+from routemq_tasks.promoter import RetryPromotion
+
+
+class RouteMQCelery(Celery):
+    """A Celery app whose tasks are the routes of an application.
+
+    Args:
+        settings: Read at the front door.
+        router: The application's routes.
+    """
+
+    def __init__(self, settings: Settings, router: Router) -> None:
+        super().__init__("routemq", set_as_current=False)
+        self.settings, self.router = settings, router
+        self._process: ProcessResources | None = None
+        self._process_lock = threading.Lock()
+        _choose_transport(self)
+        self.conf.update(celery_configuration(settings, router.queues))
+        self.finalize()
+        for route in router.routes:
+            self.register_task(RouteTask(route))
+        # The pool sends these in its children, and in the worker's own process when it has none.
+        signals.worker_process_init.connect(self._forget_process, weak=False)
+        signals.worker_process_shutdown.connect(self._close_process, weak=False)
+        signals.worker_shutdown.connect(self._close_process, weak=False)
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802  Celery's name
+        """The worker program of this app."""
+        return self.subclass_with_self("routemq_tasks.worker:RouteWorker")
+
+    @property
+    def process(self) -> ProcessResources:
+        """What the messages of this process share, made on first use, and again after a fork."""
+        process = self._process
+        if process is not None and process.pid == os.getpid():
+            return process
+        with self._process_lock:
+            if self._process is None or self._process.pid != os.getpid():
+                self._process = ProcessResources(self.settings)
+            return self._process
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pool child that was spawned, not forked, gets the app anew.
+        return _app_again, (self.settings,)
+
+    def _forget_process(self, **_signal: Any) -> None:
+        # The lock may have been held by another thread when this child was forked.
+        self._process_lock = threading.Lock()
+        self._process = None
+
+    def _close_process(self, **_signal: Any) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.pid == os.getpid():
+            process.close()
+
+
+def _choose_transport(app: RouteMQCelery) -> None:
+    """Carry the messages over the transport of `ROUTEMQ_TRANSPORT`."""
+    app.steps["worker"].add(RetryPromotion)
+
+
+def _app_again(settings: Settings) -> RouteMQCelery:
+    return RouteMQCelery(settings, load_router(settings.routers))

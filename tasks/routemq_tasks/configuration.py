@@ -1,0 +1,65 @@
+"""Celery's settings, made from ours."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from kombu.entity import Exchange, Queue
+
+from routemq.queues import FALLBACK_QUEUE
+from routemq.settings import Settings
+
+PREFETCH_MULTIPLIER = 32
+"""Messages in hand per pool slot: enough that one fetch serves many, few enough that slow messages are not hoarded."""
+
+_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_TASK_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(task_name)s[%(task_id)s] %(message)s"
+
+
+def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str, Any]:
+    """Return the configuration of the Celery app."""
+    make_queue: Any = Queue  # Kombu has no types
+    make_exchange: Any = Exchange
+    anonymous = make_exchange("", type="direct")
+    return {
+        "broker_url": settings.redis_url.get_secret_value(),
+        "broker_transport_options": {
+            "global_keyprefix": settings.key_prefix,
+            "visibility_timeout": settings.visibility_timeout_s,
+            "socket_keepalive": True,
+            "socket_connect_timeout": 5,
+            # A half-open connection must not keep a worker waiting for ever.
+            "socket_timeout": 30,
+            "retry_on_timeout": False,
+        },
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # JSON only; a message of any other content type is dead on arrival.
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        # What a failure becomes is recorded before Celery hears of it; its own acknowledgement then hits nothing.
+        "task_acks_on_failure": True,
+        "task_acks_on_timeout": True,
+        # Would put a message that kills its process back for ever: Redis keeps no delivery count.
+        "task_reject_on_worker_lost": False,
+        # How long the pool waits for a late answer of a child that died. The outcome is fenced, so this may be short.
+        "worker_lost_wait": 0.2,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "task_queues": [make_queue(name, exchange=anonymous, routing_key=name) for name in sorted(queues)],
+        "task_default_queue": FALLBACK_QUEUE,
+        "task_default_exchange": "",
+        # A queue that no route uses is a mistake, never an idle worker.
+        "task_create_missing_queues": False,
+        "worker_prefetch_multiplier": PREFETCH_MULTIPLIER,
+        "worker_consumer": "routemq_tasks.consumer:RouteConsumer",
+        # Events are sent by workers that were started with -E; then also by whoever sends a task.
+        "task_send_sent_event": True,
+        "worker_log_format": _LOG_FORMAT,
+        "worker_task_log_format": _TASK_LOG_FORMAT,
+        # What a controller prints is its own; Celery would cut it into log lines, a comma at a time.
+        "worker_redirect_stdouts": False,
+    }

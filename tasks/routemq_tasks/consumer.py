@@ -1,0 +1,108 @@
+"""The worker's consumer: what cannot be run is dead, with its reason, and the worker goes on."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery.worker.consumer import Consumer
+
+from routemq.dead_letters import DeadLetter
+from routemq.envelope import Envelope, TaskMessage
+from routemq_tasks.admission import admit, no_such_task
+from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 5.0
+"""The consumer's thread serves all; with Redis away for longer it has to reconnect anyway."""
+
+_NAME_LENGTH = 200
+
+
+class RouteConsumer(Consumer):
+    """Celery's consumer behind a door: `admit` checks each message before Celery touches it.
+
+    Celery's own ways with what it cannot run, to log all of it and drop it, or to end the worker, are closed.
+    """
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return what is called with each message."""
+        receive = super().create_task_handler(*args, **kwargs)
+        tasks = self.app.tasks
+
+        def on_task_received(message: Any) -> None:
+            try:
+                admit(message, tasks)
+                receive(message)
+            except (OSError, redis.RedisError):
+                # Redis is away: the consumer reconnects, and the message comes back.
+                raise
+            # Whatever a message provokes is that message's end, not the worker's.
+            except Exception as exc:  # noqa: BLE001
+                self.bury(message, exc)
+
+        return on_task_received
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Bury what Kombu could not unpack."""
+        self.bury(message, exc)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Bury what names no task."""
+        self.bury(message, no_such_task(None))
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Bury what names a task that is not here."""
+        self.bury(message, no_such_task(message.headers.get("task")))
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Bury what Celery refused."""
+        self.bury(message, exc)
+
+    def bury(self, message: Any, error: Exception) -> None:
+        """Move a message that cannot be run to the dead letters."""
+        letter = self._letter(message, error)
+        try:
+            self.app.process.ledger.bury(letter, delivery_tag=message.delivery_tag, patience_s=PATIENCE_S)
+        except OutcomeNotRecordedError as exc:
+            logger.error("message %s (%s): %s; it stays on its queue", letter.id, letter.route, exc)
+            return
+        # Nothing is left to acknowledge in Redis; this frees the message's place in the prefetch window.
+        if not message.acknowledged:
+            message.ack_log_error(logger, self.connection_errors)
+        self._announce(letter)
+
+    def _letter(self, message: Any, error: Exception) -> DeadLetter:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        queue = _text(message.delivery_info.get("routing_key"))
+        if isinstance(error, UnroutableError):
+            try:
+                (argument,), _, _ = message.decode()
+                whole = TaskMessage.from_request(headers=headers, queue=queue, envelope=Envelope.from_wire(argument))
+                return DeadLetter.of(whole, reason="unroutable", error=error, worker=self.hostname)
+            # Neither a route of ours nor a message of ours: then it is only malformed.
+            except Exception:  # noqa: BLE001
+                logger.debug("message for an unknown route is malformed too")
+        return DeadLetter.malformed(
+            route=_text(headers.get("task")) or self._route_of(queue),
+            queue=queue,
+            message_id=_text(headers.get("id")) or None,
+            error=error,
+            worker=self.hostname,
+        )
+
+    def _route_of(self, queue: str) -> str:
+        """Return the queue's route, if it has one only; else the queue stands in for it."""
+        routes = [route.name for route in self.app.router.routes if route.queue == queue]
+        return routes[0] if len(routes) == 1 else queue or "(unknown)"
+
+    def _announce(self, letter: DeadLetter) -> None:
+        events = self.event_dispatcher
+        if events and events.enabled:
+            events.send("task-received", uuid=letter.task_id, name=letter.route, args="", kwargs="{}", retries=0)
+            events.send("task-failed", uuid=letter.task_id, exception=letter.error, traceback=letter.traceback)
+
+
+def _text(value: object) -> str:
+    return value[:_NAME_LENGTH] if isinstance(value, str) else ""

@@ -1,0 +1,158 @@
+"""What becomes of a message whose run failed, and its record in Redis, written before Celery hears of it."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import redis
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+
+from routemq.dead_letters import DeadLetter, DeadLetters, Reason
+from routemq.delayed import DelayedRetries
+from routemq.envelope import FailedAttempt, TaskMessage
+from routemq.errors import InvalidMessageError
+from routemq.queues import Keys
+from routemq.retry import Reject, Retry, RetryPolicy
+from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+POISON_STRIKES = 3
+"""A message that has killed this many processes is dead."""
+
+_ERROR_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The message is run again."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """The message is buried."""
+
+    reason: Reason
+
+
+def judge(error: BaseException, message: TaskMessage, policy: RetryPolicy) -> Later | Dead:
+    """Say what becomes of a message whose present run ended with an error."""
+    if isinstance(error, UnroutableError):
+        return Dead("unroutable")
+    if isinstance(error, InvalidMessageError):
+        return Dead("invalid")
+    if isinstance(error, Reject):
+        return Dead("rejected")
+    if isinstance(error, WorkerLostError):
+        strikes = 1 + sum(failure.error.startswith(WorkerLostError.__name__) for failure in message.failures)
+        return Dead("poison") if strikes >= POISON_STRIKES else Later(2.0 ** (strikes - 1))
+    delay_s = None if isinstance(error, policy.never) else policy.delay_after(message.retries + 1)
+    if delay_s is None:
+        timed_out = isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded))
+        return Dead("timeout" if timed_out else "failed")
+    if isinstance(error, Retry) and error.delay_s is not None:
+        delay_s = max(0.0, error.delay_s)
+    return Later(delay_s)
+
+
+def describe(error: BaseException) -> str:
+    """Return `ClassName: message` in one line, shortened; whatever the exception's own text does."""
+    try:
+        text = str(error)
+    except Exception as exc:  # noqa: BLE001  the text is the user's code
+        text = f"(its text cannot be made: {type(exc).__name__})"
+    text = " ".join(text.split())
+    described = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return described if len(described) <= _ERROR_LENGTH else described[: _ERROR_LENGTH - 1] + "…"
+
+
+class Ledger:
+    """Moves a message out of a worker's hands and records where it went, in one atomic step each.
+
+    Redis may be away for a while: each step is repeated until it is recorded. Repeating is harmless, because the step
+    is fenced by the delivery tag.
+
+    Args:
+        patience_s: How long to repeat before `OutcomeNotRecordedError`; Celery then keeps the message unacknowledged.
+    """
+
+    def __init__(self, client: "redis.Redis", keys: Keys, *, patience_s: float = 30.0) -> None:
+        self._delayed = DelayedRetries(client, keys)
+        self._dead_letters = DeadLetters(client, keys)
+        self._patience_s = patience_s
+
+    def record(
+        self,
+        error: BaseException,
+        message: TaskMessage,
+        *,
+        policy: RetryPolicy,
+        delivery_tag: str,
+        worker: str,
+        patience_s: float | None = None,
+    ) -> Later | Dead:
+        """Judge a failed run, record the verdict and return it.
+
+        Raises:
+            OutcomeNotRecordedError: Redis stayed away.
+        """
+        verdict = judge(error, message, policy)
+        if isinstance(verdict, Dead):
+            letter = DeadLetter.of(message, reason=verdict.reason, error=error, worker=worker)
+            self.bury(letter, delivery_tag=delivery_tag, patience_s=patience_s)
+            return verdict
+        delay_s = verdict.delay_s
+        following = message.failed(FailedAttempt(at=time.time(), error=describe(error), worker=worker))
+        held = self._insist(
+            lambda: self._delayed.retry_later(following, delivery_tag=delivery_tag, delay_s=delay_s), patience_s
+        )
+        context = {"route": message.route, "message_id": message.id}
+        if held:
+            logger.warning(
+                "run %d of message %s (%s) failed, next in %.1f s: %s",
+                message.retries + 1, message.id, message.route, delay_s, describe(error), extra=context,
+            )  # fmt: skip
+        else:
+            _log_taken(message.id, message.route)
+        return verdict
+
+    def bury(self, letter: DeadLetter, *, delivery_tag: str, patience_s: float | None = None) -> None:
+        """Move a message to the dead letters.
+
+        Raises:
+            OutcomeNotRecordedError: Redis stayed away.
+        """
+        if self._insist(lambda: self._dead_letters.bury(letter, delivery_tag=delivery_tag), patience_s):
+            logger.error(
+                "message %s (%s) is dead, reason %s: %s", letter.id, letter.route, letter.reason, letter.error,
+                extra={"route": letter.route, "message_id": letter.id},
+            )  # fmt: skip
+        else:
+            _log_taken(letter.id, letter.route)
+
+    def _insist(self, step: Callable[[], T], patience_s: float | None) -> T:
+        deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
+        pause_s = 0.1
+        while True:
+            try:
+                return step()
+            except redis.RedisError as exc:
+                if time.monotonic() + pause_s > deadline:
+                    raise OutcomeNotRecordedError(problem=describe(exc)) from exc
+                logger.warning("outcome not recorded yet, trying again: %s", describe(exc))
+            time.sleep(pause_s)
+            pause_s = min(2.0, pause_s * 2)
+
+
+def _log_taken(message_id: str, route: str) -> None:
+    # The visibility timeout passed, or the outcome was recorded by an earlier try whose answer was lost.
+    logger.warning(
+        "message %s (%s) is not in this worker's hands any more; its outcome stands elsewhere", message_id, route,
+        extra={"route": route, "message_id": message_id},
+    )  # fmt: skip

@@ -1,0 +1,35 @@
+"""What the messages of one worker process share."""
+
+import os
+
+from routemq.connections import connect_redis
+from routemq.queues import Keys
+from routemq.settings import Settings
+from routemq_tasks.client import Publisher
+from routemq_tasks.counting import DoneCounter
+from routemq_tasks.event_loop import EventLoop
+from routemq_tasks.outcomes import Ledger
+from routemq_tasks.soft_limit import SoftTimeLimit
+
+
+class ProcessResources:
+    """Connections, event loop and counters of the process that makes it; none of them survives a fork.
+
+    Each opens what it needs on first use: a process that only buries has no MQTT connection and no loop.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.pid = os.getpid()
+        keys = Keys(settings.key_prefix)
+        client = connect_redis(settings)
+        self.ledger = Ledger(client, keys)
+        self.done = DoneCounter(client, keys)
+        self.publisher = Publisher(settings)
+        self.loop = EventLoop()
+        self.soft_limit = SoftTimeLimit()
+
+    def close(self) -> None:
+        """Write what is counted and say goodbye."""
+        self.done.close()
+        self.publisher.close()
+        self.loop.close()

@@ -1,0 +1,71 @@
+"""Retries that are due go back to their queues."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery import bootsteps
+
+from routemq.connections import connect_redis
+from routemq.delayed import DelayedRetries
+from routemq.queues import Keys
+from routemq.settings import Settings
+from routemq_tasks.outcomes import describe
+
+logger = logging.getLogger(__name__)
+
+_LEAST_PAUSE_S = 0.1
+_MOST_PAUSE_S = 0.5
+"""A retry that some other worker put there may come due before anything that was seen here."""
+
+
+class RetryPromoter(threading.Thread):
+    """Wakes when the next retry of its queues is due; outlives a restart of Redis."""
+
+    def __init__(self, settings: Settings, queues: Callable[[], list[str]]) -> None:
+        super().__init__(name="routemq-retries", daemon=True)
+        self._delayed = DelayedRetries(connect_redis(settings), Keys(settings.key_prefix))
+        self._queues = queues
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        pause_s = 0.0
+        away = False
+        while not self._stopped.wait(pause_s):
+            try:
+                next_due_s = self._delayed.promote(self._queues())
+            except redis.RedisError as exc:
+                if not away:
+                    logger.warning("due retries wait, Redis is away: %s", describe(exc))
+                away, pause_s = True, _MOST_PAUSE_S
+                continue
+            away = False
+            pause_s = _MOST_PAUSE_S if next_due_s is None else min(_MOST_PAUSE_S, max(_LEAST_PAUSE_S, next_due_s))
+
+    def stop(self) -> None:
+        """End the thread; returns at once."""
+        self._stopped.set()
+
+
+class RetryPromotion(bootsteps.StartStopStep):
+    """Runs the promoter in the worker's main process; after the pool, so that no child is forked with its thread."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._promoter: RetryPromoter | None = None
+
+    def start(self, parent: Any) -> None:
+        queues = parent.app.amqp.queues
+        # Asked each time: an operator may let a running worker consume another queue.
+        self._promoter = RetryPromoter(parent.app.settings, lambda: list(queues.consume_from))
+        self._promoter.start()
+
+    def stop(self, parent: Any) -> None:
+        if self._promoter is not None:
+            self._promoter.stop()
+
+    terminate = stop

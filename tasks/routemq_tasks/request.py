@@ -1,0 +1,81 @@
+"""A message between Celery's consumer and its pool, and what becomes of it when the pool loses it."""
+
+import logging
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from celery.worker import state
+from celery.worker.request import Request
+
+from routemq.dead_letters import DeadLetter
+from routemq.envelope import Envelope
+from routemq.errors import EnvelopeError
+from routemq_tasks.consumer import PATIENCE_S
+from routemq_tasks.errors import OutcomeNotRecordedError
+from routemq_tasks.outcomes import Later, Ledger, describe
+
+logger = logging.getLogger(__name__)
+
+
+class RouteRequest(Request):
+    """Hands the pool the body that the consumer has decoded already, and records what the run itself could not."""
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **{**options, "body": message.payload, "decoded": True})
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        """React to a run that failed, or whose process is gone.
+
+        Args:
+            exc_info: Billiard's description of the exception.
+            send_failed_event: Whether monitors hear of it.
+            return_ok: Whether the run itself returned; then its outcome is on record.
+        """
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        by_command = isinstance(error, Terminated) or self._already_cancelled or self._already_revoked
+        if return_ok or by_command:
+            super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+            return
+        state.task_ready(self)
+        if state.should_terminate:
+            # A cold shutdown took the process away. The message stays unacknowledged, and is given back.
+            return
+        self._record(error if isinstance(error, Exception) else WorkerLostError(describe(error)))
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Do nothing: a soft limit is the run's own affair; of a hard one the pool also tells `on_failure`."""
+
+    def _record(self, error: Exception) -> None:
+        ledger: Ledger = self._app.process.ledger
+        try:
+            later = self._record_by(ledger, error)
+        except OutcomeNotRecordedError as exc:
+            logger.error("message %s (%s): %s; it comes back", self.id, self.name, exc)
+            return
+        self.acknowledge()
+        kind = "task-retried" if later else "task-failed"
+        self.send_event(kind, exception=describe(error), traceback="")
+
+    def _record_by(self, ledger: Ledger, error: Exception) -> bool:
+        task, tag = self._task, self.message.delivery_tag
+        try:
+            message = task.message_of(self.request_dict, Envelope.from_wire(self.args[0]))
+        except EnvelopeError as exc:
+            letter = DeadLetter.malformed(
+                route=task.name,
+                queue=self.delivery_info["routing_key"],
+                message_id=self.id,
+                error=exc,
+                worker=self.hostname,
+            )
+            ledger.bury(letter, delivery_tag=tag, patience_s=PATIENCE_S)
+            return False
+        if isinstance(error, TimeLimitExceeded) and task.route.timeout_s is not None:
+            error = TimeLimitExceeded(task.route.timeout_s)
+        verdict = ledger.record(
+            error, message, policy=task.route.retry, delivery_tag=tag, worker=self.hostname, patience_s=PATIENCE_S
+        )
+        return isinstance(verdict, Later)
