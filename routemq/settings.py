@@ -3,9 +3,12 @@
 import os
 import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
+from annotated_types import Ge, Le
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from routemq.errors import ConfigurationError
@@ -24,7 +27,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
 
-    mqtt_broker: str = Field(default="localhost", min_length=1, description="Host of the MQTT broker.")
+    mqtt_broker: str = Field(default="localhost", description="Host of the MQTT broker.")
     mqtt_port: int = Field(default=1883, ge=1, le=65535, description="Port of the MQTT broker.")
     mqtt_username: str | None = Field(default=None, description="User name at the MQTT broker.")
     mqtt_password: SecretStr | None = Field(default=None, description="Password at the MQTT broker.")
@@ -103,7 +106,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
-        # `MQTT_USERNAME=` in a Compose file or in .env.example means "not set"; in the environment it hides that of .env.
+        # `MQTT_USERNAME=` in a Compose file or in .env.example means "not set"; in the environment it hides .env's.
         return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
 
     @field_validator("log_level", mode="before")
@@ -111,11 +114,30 @@ class Settings(BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
+    @field_validator("mqtt_broker")
+    @classmethod
+    def _host_alone(cls, value: str) -> str:
+        # An IPv6 address has several colons; one alone stands before a port.
+        if any(mark in value for mark in "/@ ") or value.count(":") == 1:
+            raise ValueError("a host name or address alone; the port is MQTT_PORT, TLS is MQTT_TLS_ENABLED")
+        return value
+
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("redis://", "rediss://")):
+    def _redis_parts(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if not text.startswith(("redis://", "rediss://")):
             raise ValueError("it must start with redis:// or rediss://")
+        try:
+            parts = urlsplit(text)
+            number = parts.path.removeprefix("/")
+            usable = bool(parts.hostname) and parts.port != 0 and (not number or number.isdecimal())
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(
+                "redis://[[user]:password@]host[:port][/number], special characters of the password percent-encoded"
+            )
         return value
 
     @field_validator("mqtt_tls_ca_certs", "mqtt_tls_certfile", "mqtt_tls_keyfile")
@@ -136,6 +158,10 @@ class Settings(BaseSettings):
         if self.mqtt_tls_keyfile and not self.mqtt_tls_certfile:
             raise ConfigurationError(
                 variable="MQTT_TLS_KEYFILE", value=self.mqtt_tls_keyfile, allowed="only together with MQTT_TLS_CERTFILE"
+            )
+        if self.mqtt_password is not None and self.mqtt_username is None:
+            raise ConfigurationError(
+                variable="MQTT_PASSWORD", value="(hidden)", allowed="only together with MQTT_USERNAME"
             )
         return self
 
@@ -165,7 +191,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as exc:
+        # The cause would show what was put in, secrets too.
         raise _configuration_error(exc) from None
+    except (OSError, UnicodeError) as exc:
+        raise ConfigurationError(variable=".env", value="(the file)", allowed=f"a file of UTF-8 text: {exc}") from exc
 
 
 def _configuration_error(exc: ValidationError) -> ConfigurationError:
@@ -173,4 +202,21 @@ def _configuration_error(exc: ValidationError) -> ConfigurationError:
     name = str(first["loc"][0])
     variable = name if name.isupper() else variable_of(name)
     value = "(hidden)" if variable in SECRETS else repr(first.get("input"))
-    return ConfigurationError(variable=variable, value=value, allowed=first["msg"].removeprefix("Value error, "))
+    return ConfigurationError(variable=variable, value=value, allowed=_allowed(variable, first))
+
+
+def _allowed(variable: str, error: ErrorDetails) -> str:
+    """Return what a variable may be, in an operator's words; pydantic says only which rule was broken."""
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    field = next(field for name, field in Settings.model_fields.items() if variable_of(name) == variable)
+    kinds = {field.annotation, *get_args(field.annotation)}
+    if bool in kinds:
+        return "true or false (also yes and no, on and off, 1 and 0)"
+    if int in kinds:
+        least = next((f" from {limit.ge}" for limit in field.metadata if isinstance(limit, Ge)), "")
+        greatest = next((f" to {limit.le}" for limit in field.metadata if isinstance(limit, Le)), "")
+        return f"a whole number{least}{greatest}"
+    if error["type"] == "string_pattern_mismatch":
+        return "a name without '/', '+', '#' and white space"
+    return error["msg"].replace("Input should be", "it is").replace("it is '", "one of '")

@@ -149,6 +149,9 @@ class WorkerManager:
         options = [*self._worker_options]
         if concurrency is not None:
             options += ["--concurrency", str(concurrency)]
+        if self.settings.log_level not in ("DEBUG", "INFO"):
+            # What says that it serves is a line at INFO.
+            options += ["--loglevel", "INFO"]
         return Command(
             name=worker_name(queue),
             argv=(sys.executable, "-m", "celery", "--quiet", "-A", "routemq", "worker", "-Q", queue, "-n", f"{node}@%h",
@@ -156,8 +159,8 @@ class WorkerManager:
             env=self._env,
             cwd=self._cwd,
             ready=" ready.",
-            # The second asks for a cold stop, in which Celery gives back what it holds; after SIGKILL it is held until the
-            # visibility timeout.
+            # The second asks for a cold stop, in which Celery gives back what it holds; what SIGKILL cuts off stays
+            # held for the visibility timeout.
             stop_signals=((signal.SIGTERM, WARM_STOP_S), (signal.SIGQUIT, COLD_STOP_S)),
         )  # fmt: skip
 

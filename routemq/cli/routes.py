@@ -1,5 +1,6 @@
 """`routemq routes`: which topics go to which controller, on which queue."""
 
+import contextlib
 import sys
 from typing import TypedDict
 
@@ -46,9 +47,15 @@ def describe(route: Route) -> RouteRow:
 
 @click.command(help="Show every route: which topics go to which controller, on which queue.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, with where each route is declared.")
+@click.option("--check", is_flag=True, help="Fail when a controller that is given by name cannot be imported.")
 @explains_errors
-def routes(as_json: bool) -> None:
-    rows = [describe(route) for route in load_router(load_settings().routers).routes]
+def routes(as_json: bool, check: bool) -> None:
+    # What a module prints while it is imported is not part of the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        found = load_router(load_settings().routers).routes
+        for route in found if check else ():
+            route.chain()
+    rows = [describe(route) for route in found]
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
