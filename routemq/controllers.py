@@ -12,12 +12,13 @@ import pydantic
 from routemq.errors import BindingError, InvalidMessageError
 from routemq.message import Client, Message
 from routemq.middleware import Context
-from routemq.topics import Converter, TopicTemplate
+from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
 Handler = Callable[..., Any]
 
 _CONVERTED_TYPES: dict[Converter, Any] = {"str": str, "int": int, "float": float, "path": str}
-_GIVEN = ("payload", "message", "client")
+_SHOWN_CHARACTERS = 100
+_MAX_SUMMARY_CHARACTERS = 500
 
 
 class Controller:
@@ -67,10 +68,11 @@ def resolve(handler: Handler | str) -> Handler:
         raise BindingError(controller=handler, problem="not of the form", mend="write 'package.module:Class.method'")
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as exc:
+    # Whatever the user's module raises, the route that names it must be told.
+    except Exception as exc:
         raise BindingError(
             controller=handler,
-            problem=f"cannot import {module_name}: {exc}",
+            problem=f"importing {module_name} failed: {type(exc).__name__}: {exc}",
             mend="correct the module's name or its imports",
         ) from exc
     for name in path.split("."):
@@ -98,10 +100,15 @@ def bind(handler: Handler, template: TopicTemplate) -> BoundController:
     name = controller_name(handler)
     try:
         signature = inspect.signature(handler, eval_str=True)
-    except (TypeError, ValueError, NameError) as exc:
+    # An annotation is code, and evaluating it may raise anything.
+    except Exception as exc:
         raise BindingError(
             controller=name, problem=f"its signature cannot be read: {exc}", mend="import the names its annotations use"
         ) from exc
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise BindingError(
+            controller=name, problem="it is a generator, which nobody would iterate", mend="do its work without `yield`"
+        )
     arguments: list[tuple[str, Callable[[Context], Any]]] = []
     for position, parameter in enumerate(signature.parameters.values()):
         if position == 0 and parameter.name == "self":
@@ -121,7 +128,8 @@ def bind(handler: Handler, template: TopicTemplate) -> BoundController:
 
 
 def _is_async(handler: Handler) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+    candidates = (handler, inspect.unwrap(handler), getattr(handler, "__call__", None))  # noqa: B004  an instance's own
+    return any(inspect.iscoroutinefunction(candidate) for candidate in candidates)
 
 
 def _filler(controller: str, parameter: inspect.Parameter, template: TopicTemplate) -> Callable[[Context], Any] | None:
@@ -137,7 +145,7 @@ def _filler(controller: str, parameter: inspect.Parameter, template: TopicTempla
         return lambda context: context.client
     if parameter.default is not parameter.empty:
         return None
-    choices = ", ".join((*template.parameters, *_GIVEN))
+    choices = ", ".join((*template.parameters, *RESERVED_NAMES))
     raise BindingError(
         controller=controller,
         problem=f"the parameter {parameter.name!r} is neither in the topic {template.text!r} nor given",
@@ -155,9 +163,12 @@ def _parameter_filler(controller: str, name: str, converted: Any, annotation: An
     def fill(context: Context) -> Any:
         text = context.message.params[name]
         try:
-            return adapter.validate_python(declared.validate_python(text))
+            value = declared.validate_python(text)
+            # `{line:int}` for `line: str` is a number in the topic and text for the controller.
+            return text if wanted is str else adapter.validate_python(value)
         except pydantic.ValidationError as exc:
-            raise InvalidMessageError(part=f"parameter {name!r}", problem=f"{text!r}: {_summary(exc)}") from exc
+            shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+            raise InvalidMessageError(part=f"parameter {name!r}", problem=f"{shown!r}: {_summary(exc)}") from exc
 
     return fill
 
@@ -195,11 +206,14 @@ def _guess(message: Message) -> Any:
 
 def _adapter(controller: str, name: str, annotation: Any) -> pydantic.TypeAdapter[Any]:
     try:
-        return pydantic.TypeAdapter(annotation)
-    except pydantic.errors.PydanticUserError as exc:
+        adapter = pydantic.TypeAdapter(annotation)
+        # A model with a name that is not defined yet is accepted above, and would fail at the first message.
+        adapter.core_schema.get("type")
+        return adapter
+    except (pydantic.errors.PydanticUserError, NameError) as exc:
         raise BindingError(
             controller=controller,
-            problem=f"pydantic cannot convert the parameter {name!r} to {annotation!r}",
+            problem=f"pydantic cannot convert the parameter {name!r} to {annotation!r} ({_first_line(exc)})",
             mend="annotate it with a type that pydantic knows, or with bytes",
         ) from exc
 
@@ -211,4 +225,10 @@ def _summary(exc: pydantic.ValidationError) -> str:
         where = ".".join(str(step) for step in error["loc"])
         problems.append(f"{where}: {error['msg']}" if where else error["msg"])
     hidden = exc.error_count() - len(problems)
-    return "; ".join(problems) + (f"; and {hidden} more" if hidden > 0 else "")
+    summary = "; ".join(problems) + (f"; and {hidden} more" if hidden > 0 else "")
+    # Keys of the payload, and words of a model's own validators, may be of any length.
+    return summary if len(summary) <= _MAX_SUMMARY_CHARACTERS else f"{summary[:_MAX_SUMMARY_CHARACTERS]}…"
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).partition("\n")[0].rstrip(".")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from routemq.errors import DiscoveryError
+from routemq.errors import DiscoveryError, RouteMQError
 from routemq.routing import Router
 
 
@@ -20,7 +20,7 @@ def load_router(routers: str = "app.routers") -> Router:
 
     Raises:
         DiscoveryError: There is no such package, it has no router, or a module of it fails to import.
-        RouteError: Two routes clash.
+        RouteError: A route cannot be made, or two of them clash.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -55,8 +55,8 @@ def _import(name: str) -> ModuleType:
                 mend="run the command in the project's folder, or set ROUTEMQ_ROUTERS to the package of its routers",
             ) from exc
         raise _broken(name, exc) from exc
-    except DiscoveryError:
-        raise
+    except RouteMQError:
+        raise  # it says itself where and what
     # Whatever an application's module raises, an operator must see which file it was.
     except Exception as exc:
         raise _broken(name, exc) from exc
@@ -64,7 +64,7 @@ def _import(name: str) -> ModuleType:
 
 def _raise(name: str) -> None:
     exc = sys.exc_info()[1]
-    if isinstance(exc, DiscoveryError):
+    if isinstance(exc, RouteMQError):
         raise exc
     raise _broken(name, exc) from exc
 

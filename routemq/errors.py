@@ -89,6 +89,14 @@ class InvalidMessageError(RouteMQError):
         super().__init__(f"{part}: {problem}")
 
 
+class UnawaitedError(RouteMQError):
+    """A sync controller or middleware returned an awaitable, which nobody would ever await."""
+
+    def __init__(self, *, result: object) -> None:
+        self.name = getattr(result, "__qualname__", type(result).__name__)
+        super().__init__(f"a plain function returned {self.name!r} without awaiting it. Mend: make it `async def`.")
+
+
 class PublishError(RouteMQError):
     """A controller's `client.publish` was not confirmed by the MQTT broker."""
 

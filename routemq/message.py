@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import orjson
+from pydantic_core import from_json
 
 from routemq.envelope import Envelope
 from routemq.errors import InvalidMessageError
@@ -51,7 +51,7 @@ class Message:
             raise InvalidMessageError(part="payload", problem=f"not UTF-8 text (byte {exc.start})") from exc
 
     def json(self) -> Any:
-        """Return the payload parsed as JSON.
+        """Return the payload parsed as JSON; whole numbers of any size stay exact.
 
         Raises:
             InvalidMessageError: It is empty or not JSON.
@@ -59,9 +59,9 @@ class Message:
         if not self.payload:
             raise InvalidMessageError(part="payload", problem="empty, where JSON is expected")
         try:
-            return orjson.loads(self.payload)
-        except orjson.JSONDecodeError as exc:
-            raise InvalidMessageError(part="payload", problem=f"not JSON: {exc.msg} (character {exc.pos})") from exc
+            return from_json(self.payload, allow_inf_nan=False)
+        except ValueError as exc:
+            raise InvalidMessageError(part="payload", problem=f"not JSON: {exc}") from exc
 
 
 class Client(Protocol):

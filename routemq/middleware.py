@@ -3,9 +3,11 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from routemq.errors import UnawaitedError
 from routemq.message import Client, Message
 
 Next = Callable[["Context"], Any]
@@ -56,19 +58,45 @@ def build_chain(controller: Callable[[Context], Any], middleware: Sequence[Middl
     """Put middleware around a controller, the first one outermost.
 
     A chain with nothing async in it runs in the task's own thread. Otherwise it runs on the event loop, and each sync
-    link of it in a thread, so that it may block; a sync middleware's `next_handler` then goes back to the loop.
+    link of it in a thread, so that it may block; a sync middleware's `next_handler` then goes back to the loop. A sync
+    link holds its thread while the inner ones run: the loop's default executor must have a thread for every sync link
+    of every message that runs at once.
     """
     handlers = [link.handle for link in middleware]
     kinds = [inspect.iscoroutinefunction(handle) for handle in handlers]
     if not is_async and not any(kinds):
-        run = controller
+        run = _finished(controller)
         for handle in reversed(handlers):
-            run = _sync_link(handle, run)
+            run = _finished(_sync_link(handle, run))
         return Chain(is_async=False, run=run)
-    step: Callable[[Context], Awaitable[Any]] = controller if is_async else _in_thread(controller)
+    step: Callable[[Context], Awaitable[Any]] = _awaited(controller) if is_async else _in_thread(_finished(controller))
     for handle, handle_is_async in zip(reversed(handlers), reversed(kinds), strict=True):
         step = _async_link(handle, step) if handle_is_async else _sync_link_on_loop(handle, step)
     return Chain(is_async=True, run=step)
+
+
+def _finished(step: Callable[[Context], Any]) -> Callable[[Context], Any]:
+    """Refuse what is still to run: nobody would run it, and the message would count as done."""
+
+    def run(context: Context) -> Any:
+        result = step(context)
+        if inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise UnawaitedError(result=result)
+        return result
+
+    return run
+
+
+def _awaited(controller: Callable[[Context], Any]) -> Callable[[Context], Awaitable[Any]]:
+    """Await what there is to await: a decorator may have made a plain function of an `async def`."""
+
+    async def run(context: Context) -> Any:
+        result = controller(context)
+        return await result if inspect.isawaitable(result) else result
+
+    return run
 
 
 def _sync_link(handle: Callable[[Context, Next], Any], following: Callable[[Context], Any]) -> Callable[[Context], Any]:
@@ -100,9 +128,19 @@ def _sync_link_on_loop(
         async def rest(inner: Context) -> Any:
             return await following(inner)
 
-        def next_handler(inner: Context) -> Any:
-            return asyncio.run_coroutine_threadsafe(rest(inner), loop).result()
+        running: list[Future[Any]] = []
 
-        return await asyncio.to_thread(handle, context, next_handler)
+        def next_handler(inner: Context) -> Any:
+            future = asyncio.run_coroutine_threadsafe(rest(inner), loop)
+            running.append(future)
+            return future.result()
+
+        try:
+            return await asyncio.to_thread(_finished(lambda outer: handle(outer, next_handler)), context)
+        except asyncio.CancelledError:
+            # The thread cannot be cancelled, but what it waits for can: it gets the cancellation from there.
+            for future in running:
+                future.cancel()
+            raise
 
     return link

@@ -9,6 +9,9 @@ from routemq.errors import UnknownQueueError
 FALLBACK_QUEUE = "routemq"
 """The queue of a route whose topic has no literal level."""
 
+_TAKEN = re.compile(r"unacked(_index|_mutex)?|routemq:.*|_kombu\..*", re.DOTALL)
+"""What is a Redis key of another kind already."""
+
 _UNSAFE = re.compile(r"[\s,*\x00-\x1f\x7f]")
 
 
@@ -26,6 +29,8 @@ def queue_problem(name: str) -> str | None:
         return "a queue name cannot be empty"
     if _UNSAFE.search(name):
         return f"the queue name {name!r} holds a comma, an asterisk, white space or a control character"
+    if _TAKEN.fullmatch(name):
+        return f"the queue name {name!r} is that of another Redis key"
     return None
 
 
@@ -81,6 +86,10 @@ class Keys:
     def lease(self, group: str) -> str:
         """String: which ingest process holds the non-shared routes of a group; expires by itself."""
         return f"{self.prefix}routemq:lease:{group}"
+
+    def subscriptions(self, client_id: str) -> str:
+        """Set: the topic filters in an ingest process's MQTT session, so that a removed route's is left behind."""
+        return f"{self.prefix}routemq:subscriptions:{client_id}"
 
     @property
     def counted_routes(self) -> str:

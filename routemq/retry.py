@@ -13,7 +13,7 @@ class RetryPolicy:
     Attributes:
         max_attempts: Runs in all, the first included; 1 means no retry.
         base_delay_s: Wait before the second run, in seconds; doubles from then on.
-        max_delay_s: Upper bound of every wait, in seconds.
+        max_delay_s: Upper bound of every wait, in seconds, before its jitter.
         jitter: Each wait is stretched by a random share of up to this much, so that messages which failed
             together do not come back together.
         never: Exception classes that are not worth a retry: the message is dead at once.
@@ -31,6 +31,9 @@ class RetryPolicy:
         for name in ("base_delay_s", "max_delay_s", "jitter"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: it cannot be negative")
+        never: object = self.never
+        if not isinstance(never, tuple) or not all(isinstance(kind, type) for kind in never):
+            raise ValueError(f"never={self.never!r}: it is a tuple of exception classes, such as (ValueError,)")
 
     def delay_after(self, attempts: int) -> float | None:
         """Return the seconds to wait after `attempts` failed runs, or None to give up."""

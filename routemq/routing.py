@@ -87,7 +87,7 @@ class RouteOptions(TypedDict, total=False):
     worker_count: int
     queue: str | None
     name: str | None
-    middleware: Sequence[Middleware]
+    middleware: Sequence[Middleware] | None
     retry: RetryPolicy | None
     timeout_s: float | None
 
@@ -144,6 +144,13 @@ class Router:
     def declare(self, source: str, topic: str, handler: Handler | str, options: RouteOptions) -> Route:
         """Make and add a route; `Router.on` and `RouteGroup.on` are the ways in and know the source `file:line`."""
         name = options.get("name") or topic
+        if unknown := sorted(set(options) - set(RouteOptions.__annotations__)):
+            raise RouteError(
+                source=source,
+                route=name,
+                problem=f"there is no option {', '.join(f'{option}=' for option in unknown)}",
+                mend=f"the options are {', '.join(f'{option}=' for option in RouteOptions.__annotations__)}",
+            )
         try:
             template = TopicTemplate(topic)
         except TopicTemplateError as exc:
@@ -156,7 +163,7 @@ class Router:
             shared=options.get("shared", False),
             worker_count=options.get("worker_count", 1),
             queue=options.get("queue") or default_queue(template.literal_levels),
-            middleware=tuple(options.get("middleware", ())),
+            middleware=tuple(options.get("middleware") or ()),
             retry=options.get("retry") or RetryPolicy(),
             timeout_s=options.get("timeout_s"),
             source=source,
@@ -169,11 +176,8 @@ class Router:
 
     def _add(self, route: Route) -> None:
         twin = self._routes.get(route.name)
-        if twin is not None:
-            raise RouteError(
-                source=route.source, route=route.name, problem=f"the name is taken by the route at {twin.source}",
-                mend="give one of them another name=",
-            )  # fmt: skip
+        if twin is route:
+            return  # a router may be included by another one and found beside it
         for other in self.routes:
             if other.template.filter == route.template.filter and other.shared == route.shared:
                 raise RouteError(
@@ -182,6 +186,13 @@ class Router:
                     problem=f"{other.name!r} at {other.source} already subscribes to {route.template.filter!r}",
                     mend="let one controller do both, or change one of the topics",
                 )
+        if twin is not None:
+            raise RouteError(
+                source=route.source,
+                route=route.name,
+                problem=f"the name is taken by the route at {twin.source}",
+                mend="give one of them another name=",
+            )
         self._routes[route.name] = route
 
 
@@ -201,7 +212,7 @@ class RouteGroup:
 
     def on(self, topic: str, handler: Handler | str, **options: Unpack[RouteOptions]) -> Route:
         """Like `Router.on`, with the prefix before the topic and the group's middleware outside the route's."""
-        middleware = (*self.middleware, *options.get("middleware", ()))
+        middleware = (*self.middleware, *(options.get("middleware") or ()))
         inside: RouteOptions = {**options, "middleware": middleware}
         return self.router.declare(_caller(), _joined(self.prefix, topic), handler, inside)
 
@@ -219,13 +230,17 @@ def overlapping(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
 
 
 def _joined(prefix: str, topic: str) -> str:
-    return "/".join(part for part in (prefix.strip("/"), topic) if part)
+    # A leading slash stays: in MQTT `/plants` and `plants` are different topics.
+    return "/".join(part for part in (prefix.rstrip("/"), topic) if part)
 
 
 def _check_options(route: Route) -> None:
     problem, mend = "", ""
-    # Typed in vain for users who do not check types: these two are looked at as what they are.
+    # Typed in vain for users who do not check types: these are looked at as what they are.
     worker_count: object = route.worker_count
+    timeout_s: object = route.timeout_s
+    retry: object = route.retry
+    shared: object = route.shared
     links: tuple[object, ...] = route.middleware
     if unusable := queue_problem(route.queue):
         problem, mend = unusable, "give it another queue="
@@ -233,8 +248,12 @@ def _check_options(route: Route) -> None:
         problem, mend = f"qos={route.qos!r}", "use 0 or 1; with QoS 1 a message may come twice, but is not lost"
     elif not (isinstance(worker_count, int) and worker_count >= 1):
         problem, mend = f"worker_count={worker_count!r}", "use a whole number from 1"
-    elif route.timeout_s is not None and not route.timeout_s > 0:
-        problem, mend = f"timeout_s={route.timeout_s!r}", "use a positive number of seconds, or None"
+    elif timeout_s is not None and not (isinstance(timeout_s, int | float) and 0 < timeout_s < float("inf")):
+        problem, mend = f"timeout_s={timeout_s!r}", "use a positive number of seconds, or None"
+    elif not isinstance(retry, RetryPolicy):
+        problem, mend = f"retry={retry!r}", "use a RetryPolicy(…)"
+    elif not isinstance(shared, bool):
+        problem, mend = f"shared={shared!r}", "use True or False"
     for link in links:
         if not isinstance(link, Middleware):
             problem = f"middleware {link!r} is no Middleware"

@@ -9,6 +9,9 @@ from routemq.errors import TopicTemplateError
 Converter = Literal["str", "int", "float", "path"]
 CONVERTERS: tuple[Converter, ...] = ("str", "int", "float", "path")
 
+RESERVED_NAMES = ("payload", "message", "client")
+"""What a controller is given besides the topic's parameters."""
+
 MAX_TOPIC_BYTES = 65_535
 """MQTT 5, 1.5.4: a UTF-8 string is at most this long."""
 
@@ -89,10 +92,6 @@ class TopicTemplate:
         """Return whether some topic matches both templates."""
         return filters_overlap(self.filter, other.filter)
 
-    def under(self, prefix: str) -> "TopicTemplate":
-        """Return this template with a prefix before it: `state` under `plants/{plant}`."""
-        return TopicTemplate("/".join(part for part in (prefix.strip("/"), self.text) if part))
-
 
 def filters_overlap(left: str, right: str) -> bool:
     """Return whether some topic name matches both topic filters."""
@@ -151,6 +150,11 @@ def _parse_level(template: str, level: str) -> tuple[str, Converter]:
     name, converter = found[1], found[2] if found[2] is not None else "str"
     if not name.isidentifier():
         raise TopicTemplateError(template=template, problem=f"the parameter name {name!r} is not a Python identifier")
+    if name in RESERVED_NAMES:
+        raise TopicTemplateError(
+            template=template,
+            problem=f"a parameter cannot be called {name!r}: a controller gets the message's own under that name",
+        )
     if converter not in CONVERTERS:
         raise TopicTemplateError(
             template=template, problem=f"unknown converter {converter!r}; there are {', '.join(CONVERTERS)}"
