@@ -65,17 +65,40 @@ def mqtt_client(
         clean_session=not persistent if protocol != MQTTProtocolVersion.MQTTv5 else None,
         manual_ack=manual_ack,
     )
+    prepare_mqtt(client, settings)
+    return client
+
+
+def prepare_mqtt(client: paho.Client, settings: Settings) -> None:
+    """Give a paho client the settings' user name and TLS.
+
+    Raises:
+        ConfigurationError: A certificate cannot be used.
+    """
     if settings.mqtt_username is not None:
         password = settings.mqtt_password
         client.username_pw_set(settings.mqtt_username, None if password is None else password.get_secret_value())
     if settings.mqtt_tls_enabled:
         client.tls_set_context(_tls_context(settings))
         client.tls_insecure_set(settings.mqtt_tls_insecure)
-    return client
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.mqtt_tls_ca_certs)
+    try:
+        context = ssl.create_default_context(cafile=settings.mqtt_tls_ca_certs)
+    except ssl.SSLError as exc:
+        raise ConfigurationError(
+            variable="MQTT_TLS_CA_CERTS",
+            value=settings.mqtt_tls_ca_certs,
+            allowed=f"a PEM file of certificates ({exc})",
+        ) from exc
     if settings.mqtt_tls_certfile is not None:
-        context.load_cert_chain(settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile)
+        try:
+            context.load_cert_chain(settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile)
+        except ssl.SSLError as exc:
+            raise ConfigurationError(
+                variable="MQTT_TLS_CERTFILE",
+                value=settings.mqtt_tls_certfile,
+                allowed=f"a PEM file with the certificate that MQTT_TLS_KEYFILE is the key of ({exc})",
+            ) from exc
     return context

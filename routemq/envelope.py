@@ -20,7 +20,8 @@ from routemq.errors import EnvelopeError
 VERSION = 1
 """Version of the envelope; a worker refuses one that it does not know."""
 
-_EMBED: dict[str, None] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+EMBED: dict[str, None] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+"""Third part of a Celery message's body."""
 _ORIGIN = f"routemq@{socket.gethostname()}"
 
 
@@ -29,7 +30,7 @@ class Envelope:
     """What the MQTT broker delivered.
 
     Attributes:
-        topic: Topic name.
+        topic: Topic name; of one that is not UTF-8, with replacement characters.
         payload: Application message, byte for byte; never parsed before a controller asks for it.
         qos: QoS it was delivered with.
         retain: Whether it was a retained message.
@@ -38,6 +39,7 @@ class Envelope:
         response_topic: Where the publisher wants an answer.
         correlation_data: What the publisher wants in the answer.
         user_properties: Pairs of name and value, in order; names may repeat.
+        topic_bytes: Topic name byte for byte, when it is not UTF-8; no controller ever sees such a message.
     """
 
     topic: str
@@ -49,6 +51,7 @@ class Envelope:
     response_topic: str | None = None
     correlation_data: bytes | None = None
     user_properties: tuple[tuple[str, str], ...] = ()
+    topic_bytes: bytes | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that travels as the task's only argument."""
@@ -68,6 +71,8 @@ class Envelope:
             wire["correlation_data_base64"] = base64.b64encode(self.correlation_data).decode()
         if self.user_properties:
             wire["user_properties"] = self.user_properties
+        if self.topic_bytes is not None:
+            wire["topic_base64"] = base64.b64encode(self.topic_bytes).decode()
         return wire
 
     @classmethod
@@ -86,7 +91,6 @@ class Envelope:
                 payload = base64.b64decode(wire["payload_base64"], validate=True)
             else:
                 payload = wire["payload"].encode()
-            correlation_data = wire.get("correlation_data_base64")
             return cls(
                 topic=wire["topic"],
                 payload=payload,
@@ -95,10 +99,9 @@ class Envelope:
                 received_at=wire["received_at"],
                 content_type=wire.get("content_type"),
                 response_topic=wire.get("response_topic"),
-                correlation_data=None
-                if correlation_data is None
-                else base64.b64decode(correlation_data, validate=True),
+                correlation_data=_optional_base64(wire.get("correlation_data_base64")),
                 user_properties=tuple((name, value) for name, value in wire.get("user_properties", ())),
+                topic_bytes=_optional_base64(wire.get("topic_base64")),
             )
         except (KeyError, AttributeError, TypeError, ValueError) as exc:
             raise _malformed(f"field {exc}" if isinstance(exc, KeyError) else str(exc), wire) from exc
@@ -159,10 +162,14 @@ class TaskMessage:
     def encode(self) -> bytes:
         """Return the list item that goes to Redis."""
         argument = self.envelope.to_wire()
-        body = orjson.dumps([[argument], {}, _EMBED])
+        body = orjson.dumps([[argument], {}, EMBED])
+        return self.wrap(body=base64.b64encode(body).decode(), argsrepr=self._argsrepr(argument))
+
+    def wrap(self, *, body: str, argsrepr: str) -> bytes:
+        """Return the list item around a body that is encoded already."""
         return orjson.dumps(
             {
-                "body": base64.b64encode(body).decode(),
+                "body": body,
                 "content-encoding": "utf-8",
                 "content-type": "application/json",
                 "headers": {
@@ -176,7 +183,7 @@ class TaskMessage:
                     "eta": None,
                     "expires": None,
                     "timelimit": [None, None],
-                    "argsrepr": self._argsrepr(argument),
+                    "argsrepr": argsrepr,
                     "kwargsrepr": "{}",
                     "origin": _ORIGIN,
                     "ignore_result": True,
@@ -249,6 +256,10 @@ class TaskMessage:
 def unacked_record(message: bytes, queue: str) -> bytes:
     """Return kombu's record of a delivered message, `[message, exchange, routing key]`, around the bytes."""
     return b"[" + message + b',"",' + orjson.dumps(queue) + b"]"
+
+
+def _optional_base64(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text, validate=True)
 
 
 def _malformed(problem: str, wire: object) -> EnvelopeError:

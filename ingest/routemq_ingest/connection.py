@@ -1,0 +1,207 @@
+"""One connection to the MQTT broker: paho's client, with what an external loop at full speed needs."""
+
+import logging
+import select
+import ssl
+import struct
+import time
+from collections.abc import Callable, Sequence
+
+from paho.mqtt import MQTTException
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+
+from routemq_ingest.packets import MalformedPublishError, Publish, decode_publish
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES = 65_536
+_PUBLISH, _PUBACK = 0x30, 0x40
+
+
+class BrokerConnection(paho.Client):
+    """Driven by one thread through `read`, `loop_write` and `tend`; never used for a second connection.
+
+    A message carries the connection it came on, so that its PUBACK cannot go out on a later one, where the same packet
+    identifier may name another message.
+
+    Paho reads the socket byte by byte, makes an object per property and sends each PUBACK by itself. Here 64 KiB are
+    read at a time, PUBLISH is decoded in place, a batch's PUBACKs go out at once; every other packet is paho's.
+
+    Attributes:
+        on_publish_packet: Called with each PUBLISH; returns whether there is room for another one.
+        has_more: Something may be left to read, here, in the TLS layer or in the socket.
+    """
+
+    def __init__(self, *, client_id: str, protocol: MQTTProtocolVersion, clean_session: bool = False) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=protocol,
+            clean_session=None if protocol == MQTTProtocolVersion.MQTTv5 else clean_session,
+            manual_ack=True,
+            # Paho would otherwise answer a refused 3.1.1 by connecting with 3.1 from inside a read.
+            reconnect_on_failure=False,
+        )
+        self.on_publish_packet: Callable[[Publish], bool] | None = None
+        self.has_more = False
+        self._data = b""
+        self._at = 0
+        self._chunks: list[bytes] = []
+        self._missing = 0
+
+    def fileno(self) -> int:
+        """The socket's number, so that a connection itself can be given to `select`; -1 when it has ended."""
+        return -1 if self._sock is None else self._sock.fileno()
+
+    @property
+    def is_mqtt5(self) -> bool:
+        """Whether this connection speaks MQTT 5."""
+        return self.protocol == MQTTProtocolVersion.MQTTv5
+
+    def read(self) -> None:
+        """Handle all packets that have arrived, as long as there is room."""
+        self.has_more = True
+        while self._handle_packets() and self._receive():
+            pass
+
+    def acknowledge(self, mids: Sequence[int]) -> None:
+        """Send PUBACK for each of these packet identifiers, in their order (MQTT 5, 4.6); nothing when it has ended."""
+        if self._sock is None:
+            return
+        packets = b"".join(struct.pack("!BBH", _PUBACK, 2, mid) for mid in mids)
+        self._packet_queue(_PUBACK, packets, 0, 0)
+
+    def tend(self, *, reading: bool) -> None:
+        """Ping when it is time. While we do not read, the broker's answer waits unread, so none is expected."""
+        if reading:
+            self.loop_misc()
+        elif self.socket() is not None and time.monotonic() - self._last_msg_out >= self.keepalive / 2:
+            self._send_pingreq()
+            self._ping_t = 0.0
+            self._last_bytes_received = time.monotonic()
+
+    def flush(self, *, timeout_s: float) -> None:
+        """Write what is left to write, as far as the broker takes it in this time, and close."""
+        deadline = time.monotonic() + timeout_s
+        while self._sock is not None and self.want_write() and time.monotonic() < deadline:
+            select.select([], [self._sock], [], max(0.0, deadline - time.monotonic()))
+            self.loop_write()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close without a word."""
+        self._sock_close()
+
+    def wait_connected(self, *, timeout_s: float) -> None:
+        """Wait for the CONNACK.
+
+        Raises:
+            ConnectionError: It did not come.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._sock is not None and not self.is_connected() and time.monotonic() < deadline:
+            select.select([self._sock], [], [], max(0.0, deadline - time.monotonic()))
+            self.read()
+        if not self.is_connected():
+            raise ConnectionError("no CONNACK")
+
+    def _receive(self) -> bool:
+        """Take what the socket has; False when that is nothing."""
+        if self._sock is None:
+            self.has_more = False
+            return False
+        try:
+            chunk = self._sock.recv(_READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self.has_more = False
+            return False
+        except OSError as exc:
+            logger.debug("mqtt connection broke while reading: %s", exc)
+            chunk = b""
+        if not chunk:
+            self._break(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+            return False
+        self._last_bytes_received = time.monotonic()
+        self._chunks.append(chunk)
+        self._missing -= len(chunk)
+        if self._missing <= 0:
+            # A large packet is put together once, when all of it is there.
+            self._data = b"".join((self._data[self._at :], *self._chunks))
+            self._at, self._missing = 0, 0
+            self._chunks.clear()
+        return True
+
+    def _handle_packets(self) -> bool:
+        """Handle the whole packets that are here; False when there is no room for more, or no connection."""
+        if self._chunks:
+            return self._sock is not None
+        data, at, size = self._data, self._at, len(self._data)
+        mqtt5, room = self.is_mqtt5, True
+        on_publish = self.on_publish_packet
+        while room and at + 1 < size:
+            start, length = at + 2, data[at + 1]
+            if length > 127:
+                found = _remaining_length(data, at + 1)
+                if found is None:
+                    break
+                length, start = found
+                if length < 0:
+                    self._break(MQTTErrorCode.MQTT_ERR_PROTOCOL)
+                    return False
+            end = start + length
+            if end > size:
+                self._missing = end - size
+                break
+            header, at = data[at], end
+            self._at = at
+            if header & 0xF0 != _PUBLISH or on_publish is None:
+                room = self._hand_to_paho(header, data[start:end])
+                continue
+            try:
+                room = on_publish(decode_publish(header, data, start, end, mqtt5=mqtt5))
+            except MalformedPublishError as exc:
+                logger.error("mqtt broker broke the protocol: %s", exc)
+                self._break(MQTTErrorCode.MQTT_ERR_PROTOCOL)
+                return False
+        return room
+
+    def _hand_to_paho(self, header: int, packet: bytes) -> bool:
+        self._in_packet["command"] = header
+        self._in_packet["packet"] = bytearray(packet)
+        self._in_packet["remaining_length"] = len(packet)
+        self._in_packet["pos"] = 0
+        try:
+            code = self._packet_handle()
+        except (MQTTException, ValueError, KeyError, IndexError, struct.error) as exc:
+            logger.error("mqtt broker broke the protocol: %s: %s", type(exc).__name__, exc)
+            code = MQTTErrorCode.MQTT_ERR_PROTOCOL
+        self._break(code)
+        return self._sock is not None
+
+    def _break(self, code: MQTTErrorCode) -> None:
+        if code:
+            self._loop_rc_handle(code)
+        if self._sock is None:
+            self.has_more = False
+
+
+def properties(packet_type: int, **values: int) -> Properties:
+    """Return MQTT 5 properties by paho's names, such as `ReceiveMaximum`."""
+    made = Properties(packet_type)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+def _remaining_length(data: bytes, at: int) -> tuple[int, int] | None:
+    """Return a packet's length, -1 if it is malformed, and where it begins; None while a part of the length lacks."""
+    value = shift = 0
+    for index in range(at, min(at + 4, len(data))):
+        byte = data[index]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, index + 1
+        shift += 7
+    return (-1, at) if len(data) >= at + 4 else None

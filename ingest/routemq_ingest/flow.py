@@ -1,0 +1,82 @@
+"""Whether ingest may take messages, and when to try again if not."""
+
+import logging
+import time
+from collections.abc import Mapping
+
+import redis
+
+logger = logging.getLogger(__name__)
+
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 2.0
+_REMIND_S = 30.0
+_RESUME_SHARE = 0.9
+"""A queue that was too long must fall to this share of the limit, so that ingest does not stop and go."""
+
+
+class Flow:
+    """Stops the taking of messages while Redis is away or full, or a queue is too long. The broker keeps them so long.
+
+    Attributes:
+        pause: Why no messages are taken, None while they flow.
+        retry_at: When to try again, on the monotonic clock.
+        paused_s: Seconds of all pauses that are over.
+    """
+
+    def __init__(self, *, max_queue_length: int) -> None:
+        self.pause: str | None = "redis has not answered yet"
+        self.retry_at = 0.0
+        self.paused_s = 0.0
+        self.long_queues: dict[str, int] = {}
+        self._max_queue_length = max_queue_length
+        self._since = time.monotonic()
+        self._delay_s = _FIRST_DELAY_S
+        self._reminded_at = 0.0
+
+    def failed(self, error: redis.RedisError) -> None:
+        """Redis did not take it."""
+        self._stop(_explain(error))
+
+    def delivered(self, lengths: Mapping[str, int]) -> None:
+        """Redis took it and said how long the queues are now; goes on if none is too long."""
+        for queue, length in lengths.items():
+            limit = self._max_queue_length * (_RESUME_SHARE if queue in self.long_queues else 1)
+            if length > limit:
+                self.long_queues[queue] = length
+            else:
+                self.long_queues.pop(queue, None)
+        if self.long_queues:
+            queues = ", ".join(f"{queue} ({length})" for queue, length in self.long_queues.items())
+            self._stop(
+                f"longer than INGEST_MAX_QUEUE_LENGTH={self._max_queue_length}: {queues}; "
+                "start more workers, or see why they stand still"
+            )
+        elif self.pause is not None:
+            now = time.monotonic()
+            self.paused_s += now - self._since
+            if self._reminded_at:
+                logger.warning("taking messages again, after a pause of %.1f s", now - self._since)
+            self.pause, self._delay_s = None, _FIRST_DELAY_S
+
+    def _stop(self, why: str) -> None:
+        now = time.monotonic()
+        if self.pause is None:
+            self._since, self._reminded_at = now, 0.0
+        if now - self._reminded_at >= _REMIND_S or self._reminded_at == 0.0:
+            self._reminded_at = now
+            logger.error("taking no messages, the mqtt broker keeps them meanwhile: %s", why)
+        self.pause = why
+        self.retry_at = now + self._delay_s
+        self._delay_s = min(_LONGEST_DELAY_S, self._delay_s * 2)
+
+
+def _explain(error: redis.RedisError) -> str:
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        return "redis is full (maxmemory); workers make room as they go on, or give it more memory"
+    if isinstance(error, (redis.AuthenticationError, redis.exceptions.NoPermissionError)):
+        return f"redis refuses the user or password in REDIS_URL: {error}"
+    if isinstance(error, redis.exceptions.BusyLoadingError):
+        return "redis is loading its data after a start"
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        return f"redis is away: {error}"
+    return f"redis refuses: {error}"

@@ -1,0 +1,294 @@
+"""One MQTT session: its connections one after the other, and its subscriptions on each of them."""
+
+import enum
+import logging
+import random
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+from paho.mqtt.client import ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from routemq.connections import prepare_mqtt
+from routemq.settings import Settings
+from routemq_ingest.connection import BrokerConnection, properties
+from routemq_ingest.intake import Intake
+from routemq_ingest.reasons import connect_mend, disconnect_mend, subscribe_mend
+from routemq_ingest.subscriptions import Subscription, Subscriptions
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 5.0
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 15.0
+_STEADY_S = 30.0
+_ASK_AGAIN_S = 60.0
+_MUTE_ATTEMPTS = 3
+"""A broker that hangs up on MQTT 5 so often, without a word, is tried with 3.1.1."""
+
+
+class State(enum.Enum):
+    """Where a session stands."""
+
+    AWAY = "away"
+    CONNECTING = "connecting"
+    SUBSCRIBING = "subscribing"
+    READY = "ready"
+
+
+class Session:
+    """A persistent session with a stable client id, which connects and subscribes again whenever it must.
+
+    Args:
+        forgotten: Given client id and filters, returns those that an earlier release of the application left behind.
+
+    Attributes:
+        state: READY when every subscription was answered.
+        granted: Topic filters that the broker serves.
+        unsubscribed: Every UNSUBACK that was waited for has come.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        client_id: str,
+        subscriptions: Subscriptions,
+        intake: Intake,
+        forgotten: Callable[[str, Collection[str]], Collection[str]],
+    ) -> None:
+        self.client_id = client_id
+        self.subscriptions = subscriptions
+        self.state = State.AWAY
+        self.connection: BrokerConnection | None = None
+        self.granted: dict[str, Subscription] = {}
+        self._settings, self._intake, self._forgotten = settings, intake, forgotten
+        self._asked: dict[int, Subscription] = {}
+        self._refused: list[Subscription] = []
+        self._leaving: set[int] = set()
+        self._retry_at = self._connected_at = self._deadline = self._ask_again_at = 0.0
+        self._attempts = self._mute_attempts = 0
+        self._ended_by = ""
+        self._older = settings.mqtt_protocol == "3.1.1"
+        if self._older:
+            subscriptions.refuse_overlaps(because="MQTT_PROTOCOL is 3.1.1")
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol's version that is spoken or tried."""
+        return "MQTT 3.1.1" if self._older else "MQTT 5"
+
+    @property
+    def unsubscribed(self) -> bool:
+        """Whether no UNSUBACK is waited for."""
+        return not self._leaving
+
+    def tend(self, *, reading: bool) -> None:
+        """Connect when it is time, keep the connection alive, and notice its end."""
+        now = time.monotonic()
+        connection = self.connection
+        if connection is None:
+            if now >= self._retry_at:
+                self._connect(now)
+            return
+        if connection.socket() is not None:
+            connection.tend(reading=reading)
+        if self.state is State.CONNECTING and now > self._deadline and connection.socket() is not None:
+            self._ended_by = f"no CONNACK within {_CONNECT_TIMEOUT_S:.0f} s"
+            connection.abandon()
+        if connection.socket() is None:
+            self._lost(now)
+        elif self._refused and now >= self._ask_again_at:
+            again, self._refused = self._refused, []
+            self._subscribe(connection, again)
+
+    def close(self, *, end_session: bool = False) -> None:
+        """Say DISCONNECT and go; with `end_session` the broker forgets the session."""
+        connection, self.connection = self.connection, None
+        if connection is not None and connection.socket() is not None:
+            if end_session and connection.is_mqtt5:
+                connection.disconnect(properties=properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0))
+            else:
+                connection.disconnect()
+            connection.flush(timeout_s=2.0)
+            if end_session and not connection.is_mqtt5:
+                self._begin_clean_session()
+        self.state = State.AWAY
+        self.granted.clear()
+
+    def unsubscribe_all(self) -> None:
+        """Ask for no more messages; what is on its way still comes."""
+        if self.connection is not None:
+            self._unsubscribe(self.connection, [subscription.filter for subscription in self.subscriptions.all])
+
+    def _begin_clean_session(self) -> None:
+        """End the session on MQTT 3.1.1, which knows no other way."""
+        wiper = BrokerConnection(client_id=self.client_id, protocol=MQTTProtocolVersion.MQTTv311, clean_session=True)
+        wiper.connect_timeout = _CONNECT_TIMEOUT_S
+        try:
+            prepare_mqtt(wiper, self._settings)
+            wiper.connect(self._settings.mqtt_broker, self._settings.mqtt_port)
+            wiper.wait_connected(timeout_s=_CONNECT_TIMEOUT_S)
+            wiper.disconnect()
+            wiper.flush(timeout_s=2.0)
+        except OSError as exc:
+            logger.error("mqtt session not ended, the broker keeps it client_id=%s: %s", self.client_id, exc)
+
+    def _connect(self, now: float) -> None:
+        settings = self._settings
+        self._ended_by = ""
+        version = MQTTProtocolVersion.MQTTv311 if self._older else MQTTProtocolVersion.MQTTv5
+        connection = BrokerConnection(client_id=self.client_id, protocol=version)
+        asked = None
+        if not self._older:
+            asked = properties(
+                PacketTypes.CONNECT,
+                SessionExpiryInterval=settings.mqtt_session_expiry_s,
+                ReceiveMaximum=settings.mqtt_receive_maximum,
+            )
+        connection.connect_timeout = _CONNECT_TIMEOUT_S
+        connection.on_publish_packet = partial(self._intake.accept, connection)
+        connection.on_connect = self._on_connect
+        connection.on_disconnect = self._on_disconnect
+        connection.on_subscribe = self._on_subscribe
+        connection.on_unsubscribe = self._on_unsubscribe
+        try:
+            prepare_mqtt(connection, settings)
+            connection.connect(
+                settings.mqtt_broker,
+                settings.mqtt_port,
+                keepalive=settings.mqtt_keepalive_s,
+                # Paho's default wipes the session at the first connect of each process.
+                clean_start=False,
+                properties=asked,
+            )
+        except OSError as exc:
+            self._ended_by = f"{type(exc).__name__}: {exc}"
+            self._lost(now)
+            return
+        self.connection, self.state = connection, State.CONNECTING
+        self._deadline = now + _CONNECT_TIMEOUT_S
+
+    def _lost(self, now: float) -> None:
+        settings, was = self._settings, self.state
+        self.connection, self.state = None, State.AWAY
+        self.granted.clear()
+        self._asked.clear()
+        self._refused.clear()
+        self._leaving.clear()
+        if was in (State.SUBSCRIBING, State.READY):
+            self._attempts = 0 if now - self._connected_at > _STEADY_S else self._attempts
+        elif was is State.CONNECTING and not self._ended_by:
+            self._ended_by = "it hung up without an answer"
+            self._mute_attempts += 1
+            if self._mute_attempts >= _MUTE_ATTEMPTS:
+                self._mute_attempts = 0
+                self._try_other_version("it hangs up on us")
+        delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._attempts, 10)) * random.uniform(0.75, 1.25)  # noqa: S311  spreads the load of a fleet
+        self._attempts += 1
+        self._retry_at = now + delay_s
+        logger.error(
+            "mqtt connection %s broker=%s:%d client_id=%s: %s; next try in %.1f s",
+            "lost" if was in (State.SUBSCRIBING, State.READY) else "failed",
+            settings.mqtt_broker, settings.mqtt_port, self.client_id, self._ended_by or "connection closed", delay_s,
+        )  # fmt: skip
+
+    def _try_other_version(self, why: str) -> None:
+        if self._settings.mqtt_protocol == "auto":
+            self._older = not self._older
+            logger.warning(
+                "mqtt broker and %s: %s; trying %s", "MQTT 5" if self._older else "3.1.1", why, self.protocol
+            )
+
+    def _on_connect(
+        self, connection: Any, _: Any, flags: ConnectFlags, reason: ReasonCode, connack: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            if not self._older and reason.value == 0x84 and self._settings.mqtt_protocol == "auto":
+                self._try_other_version("it does not speak it")
+            self._ended_by = f"the broker refuses: {reason}{connect_mend(reason, self._settings)}"
+            return
+        self._mute_attempts = 0
+        self._connected_at = time.monotonic()
+        self._intake.by_number = not self._older and getattr(connack, "SubscriptionIdentifierAvailable", 1) == 1
+        if not self._intake.by_number:
+            self.subscriptions.refuse_overlaps(because=f"the mqtt broker is spoken to by {self.protocol}")
+        logger.info(
+            "mqtt connected broker=%s:%d client_id=%s protocol=%s session=%s",
+            self._settings.mqtt_broker, self._settings.mqtt_port, self.client_id, self.protocol,
+            "resumed" if flags.session_present else "new",
+        )  # fmt: skip
+        wanted = [subscription.filter for subscription in self.subscriptions.all]
+        stale = self._forgotten(self.client_id, wanted)
+        # SUBSCRIBE again also in a session that was resumed: some brokers restore a shared subscription only then.
+        self._subscribe(connection, self.subscriptions.all)
+        if stale and flags.session_present:
+            logger.info("leaving what no route subscribes to any more filters=%s", ", ".join(sorted(stale)))
+            self._unsubscribe(connection, sorted(stale))
+
+    def _on_disconnect(
+        self, _connection: Any, _: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if self._ended_by:
+            return
+        if flags.is_disconnect_packet_from_server:
+            self._ended_by = f"the broker says: {reason}{disconnect_mend(reason, self.client_id)}"
+        elif self.state is not State.CONNECTING:
+            self._ended_by = f"{reason}"
+
+    def _subscribe(self, connection: BrokerConnection, subscriptions: Collection[Subscription]) -> None:
+        self.state = State.SUBSCRIBING
+        for subscription in subscriptions:
+            if connection.is_mqtt5:
+                number = None
+                if self._intake.by_number:
+                    number = properties(PacketTypes.SUBSCRIBE, SubscriptionIdentifier=subscription.identifier)
+                # Retained messages only for a subscription that is new: each reconnect would bring them again.
+                options = SubscribeOptions(qos=subscription.route.qos, retainHandling=1)
+                _, mid = connection.subscribe(subscription.filter, options=options, properties=number)
+            else:
+                _, mid = connection.subscribe(subscription.filter, subscription.route.qos)
+            if mid is not None:
+                self._asked[mid] = subscription
+
+    def _on_subscribe(self, _connection: Any, _: Any, mid: int, codes: list[ReasonCode], _properties: Any) -> None:
+        subscription = self._asked.pop(mid, None)
+        if subscription is None:
+            return
+        code, route = codes[0], subscription.route
+        context = {"route": route.name}
+        if code.is_failure:
+            self._refused.append(subscription)
+            self._ask_again_at = time.monotonic() + _ASK_AGAIN_S
+            logger.error(
+                "SUBSCRIPTION REFUSED, the route gets no messages filter=%s route=%s: %s%s; asking again in %.0f s",
+                subscription.filter, route.name, code, subscribe_mend(code), _ASK_AGAIN_S, extra=context,
+            )  # fmt: skip
+        else:
+            self.granted[subscription.filter] = subscription
+            if code.value < route.qos:
+                logger.error(
+                    "QOS LOWERED, messages of the route can be lost filter=%s route=%s asked=%d granted=%d: allow this "
+                    "QoS in the broker's configuration, or set qos=%d on the route",
+                    subscription.filter, route.name, route.qos, code.value, code.value, extra=context,
+                )  # fmt: skip
+            logger.info(
+                "subscribed filter=%s qos=%d route=%s queue=%s",
+                subscription.filter, code.value, route.name, route.queue, extra=context,
+            )  # fmt: skip
+        if not self._asked:
+            self.state = State.READY
+
+    def _unsubscribe(self, connection: BrokerConnection, filters: list[str]) -> None:
+        for topic_filter in filters:
+            _, mid = connection.unsubscribe(topic_filter)
+            if mid is not None:
+                self._leaving.add(mid)
+
+    def _on_unsubscribe(self, _connection: Any, _: Any, mid: int, _codes: Any, _properties: Any) -> None:
+        self._leaving.discard(mid)

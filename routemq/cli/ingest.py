@@ -1,0 +1,80 @@
+"""`routemq ingest`: MQTT in, Celery messages out."""
+
+import logging
+import signal
+import sys
+import threading
+
+import click
+from routemq_ingest.worker import READY, IngestWorker
+
+from routemq.cli.explain import explains_errors
+from routemq.discovery import load_router
+from routemq.logs import configure_logging
+from routemq.processes import Command, Supervisor
+from routemq.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+
+_READY_TIMEOUT_S = 3600.0
+
+
+@click.command(short_help="MQTT in, Celery messages out; on as many hosts as you like.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes on this host; by default INGEST_WORKERS.")
+@click.option("--index", type=click.IntRange(0, 63), hidden=True, help="Be this one of the processes.")
+@explains_errors
+def ingest(workers: int | None, index: int | None) -> None:
+    """Subscribe to the topics of all routes and put each message on its queue.
+
+    A message is acknowledged to the MQTT broker only after Redis has it. SIGTERM or Ctrl-C stops in peace: what was
+    read is queued and acknowledged, and the MQTT broker keeps what comes meanwhile for the next start.
+    With INGEST_DRAIN_ON_EXIT=true the process leaves its group for good, and leaves no message behind.
+
+    Exit code 0 after a stop, 1 when it cannot work, 2 for a wrong setting.
+    """
+    settings = load_settings()
+    configure_logging(settings)
+    count = workers or settings.ingest_workers
+    if index is not None or count == 1:
+        _run_one(settings, index or 0)
+    else:
+        _run_many(settings, count)
+
+
+def _run_one(settings: Settings, index: int) -> None:
+    worker = IngestWorker(settings, load_router(settings.routers), index=index)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    worker.run()
+
+
+def _run_many(settings: Settings, count: int) -> None:
+    load_router(settings.routers)  # what every process would die of is said once, here
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    commands = [_command(index, settings) for index in range(count)]
+    with Supervisor(on_line=_show) as supervisor:
+        supervisor.start(*commands)
+        names = [command.name for command in commands]
+        late = supervisor.wait_ready(names, timeout_s=_READY_TIMEOUT_S, cancelled=stopping.is_set)
+        if not late:
+            logger.info("%s processes=%d", READY, count)
+        while not stopping.wait(1.0):
+            pass
+        supervisor.stop(*names)
+
+
+def _command(index: int, settings: Settings) -> Command:
+    # A drain takes as long as the MQTT broker has messages for the process.
+    patience_s = 75.0 if settings.ingest_drain_on_exit else 20.0
+    return Command(
+        name=f"ingest {index}",
+        argv=(sys.executable, "-m", "routemq.cli", "ingest", "--index", str(index)),
+        ready=READY,
+        stop_signals=((signal.SIGTERM, patience_s),),
+    )
+
+
+def _show(name: str, line: str) -> None:
+    print(f"{name}: {line}", file=sys.stderr, flush=True)

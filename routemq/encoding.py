@@ -1,0 +1,72 @@
+"""The wire contract at full speed: the bytes of `TaskMessage.encode` for a fresh message of one route."""
+
+import binascii
+import os
+import uuid
+
+import orjson
+
+from routemq.envelope import EMBED, VERSION, Envelope, TaskMessage
+
+_HEAD = b'[[{"v":%d,"topic":' % VERSION
+_TAIL = b"}],{}," + orjson.dumps(EMBED) + b"]"
+_FLAGS = {
+    (qos, retain): b',"qos":%d,"retain":%s,"received_at":' % (qos, b"true" if retain else b"false")
+    for qos in (0, 1)
+    for retain in (False, True)
+}
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+class MessageEncoder:
+    """Encodes fresh messages of one route in a third of the time, around parts that are made once.
+
+    The parts are cut out of what `TaskMessage` itself writes, so that the two cannot differ.
+    """
+
+    def __init__(self, *, route: str, queue: str, show_payload: bool = False) -> None:
+        self._route, self._queue, self._show_payload = route, queue, show_payload
+        body, argsrepr, task_id = (uuid.uuid4().hex for _ in range(3))
+        empty = Envelope(topic="", payload=b"")
+        sample = TaskMessage(route=route, queue=queue, envelope=empty, id=task_id).wrap(body=body, argsrepr=argsrepr)
+        template = sample.replace(b"%", b"%%")
+        # argsrepr is a JSON string with its quotation marks; the others never need escaping.
+        template = template.replace(b'"' + argsrepr.encode() + b'"', b"%b")
+        for mark in (body, task_id):
+            template = template.replace(mark.encode(), b"%b")
+        self._template = template
+
+    def encode(self, topic: str, payload: bytes, *, qos: int, retain: bool, received_at: bytes) -> bytes:
+        """Return the list item of a message without MQTT 5 properties.
+
+        Args:
+            topic: Topic name.
+            payload: Application message.
+            qos: 0 or 1.
+            retain: Whether it was a retained message.
+            received_at: Unix seconds as JSON; one for all that arrived at once.
+        """
+        if self._show_payload:
+            return self.encode_envelope(
+                Envelope(topic=topic, payload=payload, qos=qos, retain=retain, received_at=float(received_at))
+            )
+        try:
+            text = b',"payload":' + orjson.dumps(payload.decode())
+        except UnicodeDecodeError:
+            text = b',"payload_base64":"' + binascii.b2a_base64(payload, newline=False) + b'"'
+        body = b"".join((_HEAD, orjson.dumps(topic), text, _FLAGS[qos, retain], received_at, _TAIL))
+        digits = os.urandom(16).hex()
+        task_id = (
+            f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
+        ).encode()
+        argsrepr = orjson.dumps(f"({topic!r}, {len(payload)} bytes)")
+        encoded = binascii.b2a_base64(body, newline=False)
+        return self._template % (encoded, task_id, task_id, argsrepr, task_id, task_id)
+
+    def encode_envelope(self, envelope: Envelope) -> bytes:
+        """Return the list item of any message."""
+        return self.message(envelope).encode()
+
+    def message(self, envelope: Envelope) -> TaskMessage:
+        """Return a fresh message of this route."""
+        return TaskMessage(route=self._route, queue=self._queue, envelope=envelope, show_payload=self._show_payload)
