@@ -26,7 +26,8 @@ def admit(message: Any, tasks: Mapping[str, Any]) -> None:
         EnvelopeError: It cannot be run.
     """
     name = message.headers.get("task")
-    task = tasks.get(name) if isinstance(name, str) else None
+    # Celery's own tasks serve canvases and result backends, which there are none of; a message has no business there.
+    task = tasks.get(name) if isinstance(name, str) and not name.startswith("celery.") else None
     if task is None:
         raise no_such_task(name)
     if isinstance(task, RouteTask):

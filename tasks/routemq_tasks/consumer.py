@@ -9,8 +9,10 @@ from celery.worker.consumer import Consumer
 
 from routemq.dead_letters import DeadLetter
 from routemq.envelope import Envelope, TaskMessage
+from routemq.errors import EnvelopeError
 from routemq_tasks.admission import admit, no_such_task
 from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
+from routemq_tasks.outcomes import describe
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class RouteConsumer(Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Bury what Kombu could not unpack."""
-        self.bury(message, exc)
+        self.bury(message, EnvelopeError(problem=f"it cannot be unpacked: {describe(exc)}", data=b""))
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Bury what names no task."""
@@ -58,7 +60,7 @@ class RouteConsumer(Consumer):
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Bury what Celery refused."""
-        self.bury(message, exc)
+        self.bury(message, EnvelopeError(problem=str(exc), data=b""))
 
     def bury(self, message: Any, error: Exception) -> None:
         """Move a message that cannot be run to the dead letters."""

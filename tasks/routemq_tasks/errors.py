@@ -1,5 +1,7 @@
 """Exceptions that never leave the execution service."""
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from routemq.errors import RouteMQError
 
 
@@ -32,6 +34,23 @@ class ControllerFailedError(RouteMQError):
     def __init__(self, error: str) -> None:
         self.error = error
         super().__init__(error)
+
+
+class TimedOutError(SoftTimeLimitExceeded):
+    """A run took longer than its route allows; a controller may catch it as Celery's `SoftTimeLimitExceeded`.
+
+    Attributes:
+        timeout_s: What the route allows, in seconds.
+        killed: Whether it did not heed the limit, and its process was killed.
+    """
+
+    def __init__(self, timeout_s: float, killed: bool = False) -> None:
+        self.timeout_s, self.killed = timeout_s, killed
+        super().__init__(timeout_s, killed)
+
+    def __str__(self) -> str:
+        text = f"the run took longer than {self.timeout_s:g} s"
+        return f"{text} and did not end by itself; its process was killed" if self.killed else text
 
 
 def _unroutable(route: str, problem: str) -> UnroutableError:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
+from routemq_tasks.errors import TimedOutError
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class EventLoop:
         """Run `await start()` on the loop and wait for it in this thread; an interrupted wait cancels it.
 
         Raises:
-            SoftTimeLimitExceeded: It took longer than `timeout_s`.
+            TimedOutError: It took longer than `timeout_s`.
             BaseException: Whatever it raised.
         """
         ended = threading.Event()
@@ -91,7 +91,7 @@ async def _run(start: Callable[[], Awaitable[Any]], timeout_s: float | None, end
                 return await start()
         except TimeoutError as exc:
             if limit.expired():
-                return _Raised(SoftTimeLimitExceeded(timeout_s).with_traceback(exc.__traceback__))
+                return _Raised(TimedOutError(timeout_s).with_traceback(exc.__traceback__))
             raise
     except BaseException as exc:  # noqa: BLE001  handed to the thread that waits, which judges it
         return _Raised(exc)

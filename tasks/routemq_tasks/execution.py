@@ -107,8 +107,7 @@ class RouteTask(Task):
         timeout_s = self.route.timeout_s
         soft_limit = process.soft_limit
         try:
-            if timeout_s is not None:
-                soft_limit.start(timeout_s)
+            soft_limit.start(timeout_s)
             try:
                 if chain.is_async:
                     process.loop.run(partial(chain.run, context), timeout_s=timeout_s)
@@ -168,7 +167,10 @@ class RouteTask(Task):
 def _envelope(arguments: tuple[Any, ...]) -> Envelope:
     if len(arguments) != 1:
         raise EnvelopeError(problem=f"{len(arguments)} arguments instead of one", data=b"")
-    return Envelope.from_wire(arguments[0])
+    envelope = Envelope.from_wire(arguments[0])
+    if not isinstance(envelope.topic, str):
+        raise EnvelopeError(problem="its topic is not a text", data=b"")
+    return envelope
 
 
 def _for_celery(error: BaseException) -> Exception:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import redis
-from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
 
 from routemq.dead_letters import DeadLetter, DeadLetters, Reason
 from routemq.delayed import DelayedRetries
@@ -54,8 +54,7 @@ def judge(error: BaseException, message: TaskMessage, policy: RetryPolicy) -> La
         return Dead("poison") if strikes >= POISON_STRIKES else Later(2.0 ** (strikes - 1))
     delay_s = None if isinstance(error, policy.never) else policy.delay_after(message.retries + 1)
     if delay_s is None:
-        timed_out = isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded))
-        return Dead("timeout" if timed_out else "failed")
+        return Dead("timeout" if isinstance(error, SoftTimeLimitExceeded) else "failed")
     if isinstance(error, Retry) and error.delay_s is not None:
         delay_s = max(0.0, error.delay_s)
     return Later(delay_s)

@@ -12,7 +12,7 @@ from routemq.dead_letters import DeadLetter
 from routemq.envelope import Envelope
 from routemq.errors import EnvelopeError
 from routemq_tasks.consumer import PATIENCE_S
-from routemq_tasks.errors import OutcomeNotRecordedError
+from routemq_tasks.errors import OutcomeNotRecordedError, TimedOutError
 from routemq_tasks.outcomes import Later, Ledger, describe
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ class RouteRequest(Request):
             )
             ledger.bury(letter, delivery_tag=tag, patience_s=PATIENCE_S)
             return False
-        if isinstance(error, TimeLimitExceeded) and task.route.timeout_s is not None:
-            error = TimeLimitExceeded(task.route.timeout_s)
+        if isinstance(error, TimeLimitExceeded):
+            error = TimedOutError(task.route.timeout_s or error.args[0], killed=True)
         verdict = ledger.record(
             error, message, policy=task.route.retry, delivery_tag=tag, worker=self.hostname, patience_s=PATIENCE_S
         )

@@ -5,7 +5,8 @@ import time
 from types import FrameType
 
 from billiard import pool as billiard_pool
-from celery.exceptions import SoftTimeLimitExceeded
+
+from routemq_tasks.errors import TimedOutError
 
 _EARLY_S = 0.2
 
@@ -15,20 +16,20 @@ class SoftTimeLimit:
 
     The parent sends its signal when it thinks that a run has taken too long. It may arrive when the run is over: in the
     middle of recording its outcome, where it would tear a Redis conversation apart, or in the next message's run, where
-    it would be a lie. So the signal is heeded only inside `with`, and only when the time is really up.
+    it would be a lie. So the signal is heeded only inside a run, and only when the time is really up.
     """
 
     def __init__(self) -> None:
         self._due: float | None = None
-        self._timeout_s = 0.0
+        self._started = 0.0
         self._installed = False
 
-    def start(self, timeout_s: float) -> None:
-        """A run begins that may take this long."""
+    def start(self, timeout_s: float | None) -> None:
+        """A run begins that may take this long; None when only the worker's own limit counts."""
         if not self._installed:
             self._install()
-        self._timeout_s = timeout_s
-        self._due = time.monotonic() + timeout_s - _EARLY_S
+        self._started = time.monotonic()
+        self._due = self._started + (timeout_s or 0.0) - _EARLY_S
 
     def end(self) -> None:
         """The run is over."""
@@ -42,6 +43,7 @@ class SoftTimeLimit:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self._due is not None and time.monotonic() >= self._due:
+        now = time.monotonic()
+        if self._due is not None and now >= self._due:
             self._due = None
-            raise SoftTimeLimitExceeded(self._timeout_s)
+            raise TimedOutError(round(now - self._started, 1))

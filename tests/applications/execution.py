@@ -1,0 +1,157 @@
+"""The application of the execution tests: each controller notes in Redis what it was given and what it did."""
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery.exceptions import SoftTimeLimitExceeded
+from pydantic import BaseModel
+
+from routemq import Client, Context, Message, Middleware, Reject, Retry, RetryPolicy, Router
+
+# A test imports this module too, for its routes alone.
+_PREFIX = os.environ.get("ROUTEMQ_KEY_PREFIX", "")
+_redis = redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://unused"), socket_timeout=5)
+_loop_state: dict[str, int] = {}
+
+
+def note(what: str, **facts: Any) -> None:
+    _redis.rpush(f"{_PREFIX}notes", json.dumps({"what": what, "at": time.time(), "pid": os.getpid(), **facts}))
+
+
+class Reading(BaseModel):
+    temperature: float
+
+
+class UnpicklableError(Exception):
+    def __init__(self, one: object, two: object) -> None:
+        super().__init__("cannot be pickled")
+        self.held = (threading.Lock(), one, two)
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def _raise(error: BaseException) -> Callable[[], Any]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+ACTS: dict[str, Callable[[], Any]] = {
+    "fine": lambda: None,
+    "value": _raise(ValueError("first line\nsecond line")),
+    "memory": _raise(MemoryError("all of it")),
+    "exit": _raise(SystemExit(3)),
+    "interrupt": _raise(KeyboardInterrupt()),
+    "unpicklable": _raise(UnpicklableError(1, 2)),
+    "mute": _raise(MuteError()),
+    "reject": _raise(Reject("not for us")),
+    "never": _raise(LookupError("never retried")),
+    "kill": lambda: os.kill(os.getpid(), 9),
+    "leave": lambda: os._exit(4),
+}
+
+
+def act(kind: str, message: Message) -> None:
+    note("act", kind=kind, id=message.id, attempt=message.attempt)
+    ACTS[kind]()
+
+
+async def act_async(kind: str, message: Message) -> None:
+    note("act", kind=kind, id=message.id, attempt=message.attempt)
+    await asyncio.sleep(0)
+    ACTS[kind]()
+
+
+def state(line: int, payload: Reading, message: Message) -> None:
+    note("state", line=line, temperature=payload.temperature, id=message.id, topic=message.topic)
+
+
+async def loop(device: str, payload: Any) -> None:
+    """The loop is the same for each message, and what one message leaves on it is there for the next."""
+    _loop_state[device] = id(asyncio.get_running_loop())
+    await asyncio.sleep(0.01)
+    note("loop", loop=id(asyncio.get_running_loop()), device=device, thread=threading.current_thread().name)
+
+
+def raw(payload: bytes, message: Message) -> None:
+    note("raw", size=len(payload), topic=message.topic, id=message.id)
+
+
+def again(message: Message) -> None:
+    note("again", attempt=message.attempt, id=message.id)
+    if message.attempt == 1:
+        raise Retry("not yet", delay_s=0.3)
+
+
+def seed(message: Message) -> None:
+    note("seed", attempt=message.attempt, id=message.id)
+    raise ValueError("as the seed has it")
+
+
+def sleep(payload: float, message: Message) -> None:
+    note("started", id=message.id)
+    time.sleep(payload)
+    note("slept", id=message.id)
+
+
+def deaf(payload: Any) -> None:
+    """Heeds no soft limit."""
+    while True:
+        try:
+            time.sleep(60)
+        except SoftTimeLimitExceeded:
+            note("deaf")
+
+
+async def sleep_async(payload: float) -> None:
+    await asyncio.sleep(payload)
+
+
+def answer(device: str, payload: Any, client: Client) -> None:
+    client.publish(f"{_PREFIX}/answers/{device}", {"to": device, "was": payload}, qos=1)
+    note("answered", device=device)
+
+
+class Sync(Middleware):
+    def handle(self, context: Context, next_handler: Callable[[Context], Any]) -> Any:
+        context.state["seen"] = ["sync"]
+        result = next_handler(context)
+        note("chain", seen=context.state["seen"])
+        return result
+
+
+class Async(Middleware):
+    async def handle(self, context: Context, next_handler: Callable[[Context], Any]) -> Any:
+        context.state["seen"].append("async")
+        return await next_handler(context)
+
+
+quickly = RetryPolicy(base_delay_s=0.1, jitter=0.0, never=(LookupError,))
+once = RetryPolicy(max_attempts=1)
+
+router = Router()
+router.on("act/{kind}", act, queue="work.act", retry=quickly, worker_count=2)
+router.on("act-async/{kind}", act_async, queue="work.act", retry=quickly)
+router.on("lines/{line:int}/state", state, queue="work.state")
+router.on("loop/{device}", loop, queue="work.loop")
+router.on("raw/{rest:path}", raw, queue="work.raw")
+router.on("again", again, queue="work.again")
+router.on("seed", seed, queue="work.seed")
+router.on("chain/{device}", "tests.applications.execution:loop", queue="work.chain", middleware=[Sync(), Async()])
+router.on("slow/sleep", sleep, queue="slow", worker_count=2)
+router.on("slow/limited", sleep, queue="slow", timeout_s=0.5, retry=once, name="limited")
+router.on("slow/async", sleep_async, queue="slow", timeout_s=0.5, retry=once)
+router.on("slow/deaf", deaf, queue="deaf", timeout_s=0.5, retry=once)
+router.on("answer/{device}", answer, queue="answer")

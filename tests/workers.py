@@ -1,0 +1,126 @@
+"""Celery workers of the test application, and what becomes of the messages put on their queues."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from routemq.counters import RouteTotals, read_totals
+from routemq.discovery import load_router
+from routemq.envelope import Envelope, TaskMessage
+from routemq.queues import Keys
+from routemq.routing import Router
+from tests.processes import RunningProcess, running, wait_until
+from tests.servers import REPOSITORY, Redis
+
+APPLICATION = "tests.applications.execution"
+POOLS = ("prefork", "threads", "solo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A dead letter, as it lies in Redis."""
+
+    id: str
+    description: dict[str, Any]
+    raw: bytes
+
+    @property
+    def reason(self) -> str:
+        return str(self.description["reason"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """One Redis with one key prefix, and the test application."""
+
+    store: Redis
+    key_prefix: str
+    router: Router = field(default_factory=lambda: load_router(APPLICATION))
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.key_prefix)
+
+    @contextlib.contextmanager
+    def worker(
+        self, *arguments: str, env: Mapping[str, str] | None = None, ready: bool = True
+    ) -> Iterator[RunningProcess]:
+        """Run `celery -A routemq worker …` until the block ends."""
+        command = ["celery", "-A", "routemq", "worker", "--without-mingle", "--without-gossip", *arguments]
+        with running(command, cwd=REPOSITORY, env=self.environment() | dict(env or {})) as process:
+            if ready:
+                process.wait_for_output("ready.")
+            yield process
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "REDIS_URL": self.store.url,
+            "ROUTEMQ_KEY_PREFIX": self.key_prefix,
+            "ROUTEMQ_ROUTERS": APPLICATION,
+            "PYTHONPATH": str(REPOSITORY),
+        }
+
+    def put(self, topic: str, payload: bytes | str = b"null", **fields: Any) -> TaskMessage:
+        """Queue a message, as ingest would."""
+        (route,) = [route for route in self.router.routes if route.template.match(topic) is not None]
+        data = payload.encode() if isinstance(payload, str) else payload
+        message = TaskMessage(
+            route=route.name, queue=route.queue, envelope=Envelope(topic=topic, payload=data), **fields
+        )
+        self.put_raw(route.queue, message.encode())
+        return message
+
+    def put_raw(self, queue: str, item: bytes) -> None:
+        with self.store.client() as client:
+            client.lpush(self.keys.queue(queue), item)
+
+    def notes(self, what: str) -> list[dict[str, Any]]:
+        with self.store.client() as client:
+            items = client.lrange(f"{self.key_prefix}notes", 0, -1)
+        return [found for found in map(json.loads, items) if found["what"] == what]
+
+    def letters(self) -> dict[str, Letter]:
+        """Return all dead letters by task id."""
+        with self.store.client() as client:
+            entries: dict[bytes, bytes] = client.hgetall(self.keys.dead_entries)
+            raw: dict[bytes, bytes] = client.hgetall(self.keys.dead_raw)
+        return {
+            name.decode().rpartition(":")[0]: Letter(id=name.decode(), description=_body(text), raw=raw[name])
+            for name, text in entries.items()
+        }
+
+    def wait_for_letters(self, count: int, *, timeout_s: float = 20.0) -> dict[str, Letter]:
+        def found() -> dict[str, Letter] | None:
+            letters = self.letters()
+            return letters if len(letters) >= count else None
+
+        return wait_until(found, timeout_s=timeout_s, message=f"{count} messages are dead")
+
+    def wait_for_notes(self, what: str, count: int, *, timeout_s: float = 20.0) -> list[dict[str, Any]]:
+        def found() -> list[dict[str, Any]] | None:
+            notes = self.notes(what)
+            return notes if len(notes) >= count else None
+
+        return wait_until(found, timeout_s=timeout_s, message=f"{count} notes {what!r}")
+
+    def totals(self) -> dict[str, RouteTotals]:
+        with self.store.client() as client:
+            return read_totals(client, self.keys)
+
+    def waiting(self, queue: str) -> int:
+        with self.store.client() as client:
+            return int(client.llen(self.keys.queue(queue)))
+
+    def held(self) -> int:
+        """Return how many messages workers hold."""
+        with self.store.client() as client:
+            return int(client.hlen(self.keys.unacked))
+
+
+def _body(description: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(description[description.index(b"{") :])
+    return found
