@@ -5,7 +5,6 @@ and Flower can read it. Its only argument is the envelope. What Celery has no pl
 """
 
 import base64
-import binascii
 import os
 import socket
 import uuid
@@ -22,6 +21,7 @@ VERSION = 1
 
 EMBED: dict[str, None] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 """Third part of a Celery message's body."""
+_REQUIRED: dict[str, Any] = {"topic": str, "qos": int, "retain": bool, "received_at": (int, float)}
 _ORIGIN = f"routemq@{socket.gethostname()}"
 
 
@@ -86,6 +86,9 @@ class Envelope:
             raise _malformed("the argument is not an object", wire)
         if wire.get("v") != VERSION:
             raise _malformed(f"envelope version {wire.get('v')!r}; this release reads {VERSION}", wire)
+        for name, kind in _REQUIRED.items():
+            if not isinstance(wire.get(name), kind):
+                raise _malformed(f"field {name!r} is missing or of another type", wire)
         try:
             if "payload_base64" in wire:
                 payload = base64.b64decode(wire["payload_base64"], validate=True)
@@ -224,10 +227,14 @@ class TaskMessage:
             if properties.get("body_encoding") == "base64":
                 body = base64.b64decode(body, validate=True)
             (argument,), _, _ = orjson.loads(body)
+            if not (isinstance(headers["id"], str) and isinstance(headers["task"], str)):
+                raise EnvelopeError(problem="the headers id and task are no text", data=data)  # noqa: TRY301  as below
             return cls.from_request(
                 headers=headers, queue=properties["delivery_info"]["routing_key"], envelope=Envelope.from_wire(argument)
             )
-        except (orjson.JSONDecodeError, binascii.Error, KeyError, AttributeError, TypeError, ValueError) as exc:
+        except EnvelopeError as exc:
+            raise EnvelopeError(problem=exc.problem, data=data) from exc
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as exc:
             raise EnvelopeError(problem=f"{type(exc).__name__}: {exc}", data=data) from exc
 
     @classmethod
