@@ -103,7 +103,9 @@ def bind(handler: Handler, template: TopicTemplate) -> BoundController:
     # An annotation is code, and evaluating it may raise anything.
     except Exception as exc:
         raise BindingError(
-            controller=name, problem=f"its signature cannot be read: {exc}", mend="import the names its annotations use"
+            controller=name,
+            problem=f"its signature cannot be read: {type(exc).__name__}: {exc}",
+            mend="import the names its annotations use",
         ) from exc
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
         raise BindingError(

@@ -1,0 +1,110 @@
+"""Routers are found, and what keeps one from being found stops the program with its place and its reason."""
+
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from routemq.discovery import load_router
+from routemq.errors import DiscoveryError, RouteError
+
+Project = Callable[..., str]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Write modules under a package of an unused name; return the name of its routers."""
+    package = f"app_{uuid.uuid4().hex[:10]}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+
+    def write(**files: str) -> str:
+        for name, text in files.items():
+            path = tmp_path / package / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.replace("PACKAGE", package))
+        return f"{package}.routers"
+
+    return write
+
+
+ROUTER = "from routemq import Router\nrouter = Router()\nrouter.on('{topic}', 'x:y')\n"
+
+
+def test_every_module_of_the_package_is_imported_in_order(project: Project) -> None:
+    routers = project(
+        routers__b=ROUTER.format(topic="b"),
+        routers__a=ROUTER.format(topic="a"),
+        routers__deep__c=ROUTER.format(topic="c"),
+    )
+    (Path(routers.replace(".", "/")) / "deep" / "__init__.py").touch()
+    assert [route.name for route in load_router(routers).routes] == ["a", "b", "c"]
+
+
+def test_a_module_will_do_and_a_router_may_have_any_name(project: Project) -> None:
+    routers = project(routers="from routemq import Router\nones, others = Router(), Router()\nothers.on('a', 'x:y')\n")
+    assert [route.name for route in load_router(routers).routes] == ["a"]
+
+
+def test_a_router_that_another_module_imports_or_includes_counts_once(project: Project) -> None:
+    routers = project(
+        routers__a=ROUTER.format(topic="a"),
+        routers__b="from PACKAGE.routers.a import router\nboth = type(router)()\nboth.include(router)\n",
+    )
+    assert [route.name for route in load_router(routers).routes] == ["a"]
+
+
+def test_package_that_is_not_there_says_where_it_was_looked_for(project: Project) -> None:
+    routers = project(other="")
+    with pytest.raises(DiscoveryError) as caught:
+        load_router(routers)
+    assert f"no module {routers!r}" in caught.value.problem
+    assert str(Path.cwd()) in caught.value.problem
+    assert "ROUTEMQ_ROUTERS" in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("import PACKAGE.controllers", "ModuleNotFoundError"),
+        ("1/0", "ZeroDivisionError"),
+        ("def f(:", "SyntaxError"),
+        ("from routemq import nothing", "ImportError"),
+    ],
+)
+def test_module_that_fails_is_named_with_its_error(project: Project, text: str, problem: str) -> None:
+    routers = project(routers__good=ROUTER.format(topic="a"), routers__zbad=text)
+    with pytest.raises(DiscoveryError, match=r"importing it failed") as caught:
+        load_router(routers)
+    assert caught.value.module == f"{routers}.zbad"
+    assert problem in caught.value.problem
+
+
+def test_package_whose_own_code_fails_is_named(project: Project) -> None:
+    routers = project(routers__deep__a=ROUTER.format(topic="a"))
+    (Path(routers.replace(".", "/")) / "deep" / "__init__.py").write_text("1/0\n")
+    with pytest.raises(DiscoveryError, match=r"deep.*ZeroDivisionError"):
+        load_router(routers)
+
+
+def test_impossible_route_is_told_as_such_with_its_line(project: Project) -> None:
+    routers = project(routers__a=ROUTER.format(topic="a/{x}/{x}"))
+    with pytest.raises(RouteError) as caught:
+        load_router(routers)
+    assert caught.value.source == f"{routers.replace('.', '/')}/a.py:3"
+
+
+def test_clash_between_two_files_names_both(project: Project) -> None:
+    routers = project(routers__a=ROUTER.format(topic="x/{a}"), routers__b=ROUTER.format(topic="x/{b}"))
+    with pytest.raises(RouteError) as caught:
+        load_router(routers)
+    assert "routers/a.py:3" in str(caught.value)
+    assert "routers/b.py:3" in str(caught.value)
+
+
+def test_package_without_a_router_says_what_to_write(project: Project) -> None:
+    with pytest.raises(DiscoveryError, match=r"no module of it has a router.*router = Router\(\)"):
+        load_router(project(routers__a="x = 1"))
