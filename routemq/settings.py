@@ -103,6 +103,27 @@ class Settings(BaseSettings):
         description="After this many seconds the messages of a worker that died are run by another.",
     )
 
+    dlq_retention_days: int = Field(
+        default=14,
+        ge=0,
+        description="Dead letters older than this are archived to DLQ_ARCHIVE_DIR and removed; 0 keeps them.",
+    )
+    dlq_max_entries: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most dead letters of a route: then the oldest are archived, or, without DLQ_ARCHIVE_DIR, "
+        "the route is not consumed until there is room.",
+    )
+    dlq_archive_dir: Path | None = Field(
+        default=None, description="Folder for archived dead letters; without one none is ever removed."
+    )
+    dlq_redact: str = Field(
+        default="", description="JSON fields whose values dead letters do not keep: `password,token`."
+    )
+    dlq_redact_hook: str | None = Field(
+        default=None, description="`package.module:function`, which makes the payload that a dead letter keeps."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
