@@ -3,6 +3,7 @@
 import logging
 import pickle
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import SecretStr
@@ -50,14 +51,13 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         **dict.fromkeys(["MQTT_TLS_CA_CERTS", "MQTT_TLS_CERTFILE", "MQTT_TLS_KEYFILE"], str(pem)),
     }  # fmt: skip
     for name, field in Settings.model_fields.items():
-        default = field.get_default()
-        value = "true" if default is False else "77" if isinstance(default, int) else "text"
-        monkeypatch.setenv(variable_of(name), odd.get(variable_of(name), "77" if name == "worker_count" else value))
-    monkeypatch.setenv("INGEST_WORKERS", "7")
+        kinds = {field.annotation, *get_args(field.annotation)}
+        value = str(not field.get_default()) if bool in kinds else "61" if kinds & {int, float} else "text"
+        monkeypatch.setenv(variable_of(name), odd.get(variable_of(name), value))
     settings = load_settings()
     unread = [name for name, field in Settings.model_fields.items() if getattr(settings, name) == field.get_default()]
     assert unread == []
-    assert (settings.log_level, settings.mqtt_port, settings.mqtt_tls_enabled) == ("DEBUG", 77, True)
+    assert (settings.log_level, settings.mqtt_port, settings.mqtt_tls_enabled) == ("DEBUG", 61, True)
     assert settings.client_id_base == "text"
 
 
