@@ -150,3 +150,20 @@ class Keys:
     def dead_audit(self) -> str:
         """Capped stream: every change that a person made to the dead letters."""
         return f"{self.dead_letters}audit"
+
+    @property
+    def dead_frozen_all(self) -> str:
+        """Sorted set: unfinished replays of many letters by the time they began."""
+        return f"{self.dead_letters}replays"
+
+    def dead_frozen(self, replay_id: str) -> str:
+        """Hash: who began a replay of many letters, and how far it is; expires."""
+        return f"{self.dead_letters}replay:{replay_id}"
+
+    def dead_frozen_ids(self, replay_id: str) -> str:
+        """List: the letters that a replay has not come to, the next one first; expires."""
+        return f"{self.dead_letters}replay-ids:{replay_id}"
+
+    def dead_import(self, file_digest: str) -> str:
+        """String: lines of a file that were imported when the import was broken off; expires."""
+        return f"{self.dead_letters}import:{file_digest}"

@@ -1,6 +1,35 @@
 """Dead letters: messages that no further run would help, kept until a person decides."""
 
+from routemq.dead_letters.archive import ArchivedLetter, BrokenLineError
+from routemq.dead_letters.audit import AuditEntry, Operation
+from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.frozen import FrozenReplay, FrozenReplayNotFoundError
 from routemq.dead_letters.letter import REASONS, DeadLetter, Reason
+from routemq.dead_letters.reading import OpenedLetter, Page
+from routemq.dead_letters.replaying import MOST_GENERATIONS, QueueNameError, ReplayOptions, ReplayResult
+from routemq.dead_letters.statistics import Bucket, ErrorGroup, LetterGroup, LetterStats
 from routemq.dead_letters.store import DeadLetters
 
-__all__ = ["REASONS", "DeadLetter", "DeadLetters", "Reason"]
+__all__ = [
+    "MOST_GENERATIONS",
+    "REASONS",
+    "ArchivedLetter",
+    "AuditEntry",
+    "BrokenLineError",
+    "Bucket",
+    "DeadLetter",
+    "DeadLetters",
+    "ErrorGroup",
+    "FrozenReplay",
+    "FrozenReplayNotFoundError",
+    "LetterFilter",
+    "LetterGroup",
+    "LetterStats",
+    "OpenedLetter",
+    "Operation",
+    "Page",
+    "QueueNameError",
+    "Reason",
+    "ReplayOptions",
+    "ReplayResult",
+]

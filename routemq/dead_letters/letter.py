@@ -185,3 +185,8 @@ def text_digest(text: str) -> str:
 def _clean(value: Any) -> Any:
     # A lone surrogate, which only an application can make, is no UTF-8 and would stop the burial.
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def new_id() -> str:
+    """Return a short id for an operation, good for typing."""
+    return uuid.uuid4().hex[:8]

@@ -13,6 +13,7 @@
 --   tracebacks, traceback-uses
 --                            hashes: digest -> text, how many letters have it
 --   full-routes              hash: route that has as many dead letters as it may -> its queue
+--   audit                    capped stream: who, action, count, operation, detail
 
 local stem = KEYS[1]
 local entries, raw = stem .. 'entries', stem .. 'raw'
@@ -120,4 +121,12 @@ local function take_away(id, most)
   count_what_is_there(about, -1)
   mark_full(about, most)
   return about
+end
+
+-- Written in the same step as the change itself; the steps of one command share an operation.
+local function audit(who, action, operation, detail, changed)
+  if changed > 0 then
+    redis.call('XADD', stem .. 'audit', 'MAXLEN', '~', 20000, '*',
+      'who', who, 'action', action, 'operation', operation, 'detail', detail, 'count', changed)
+  end
 end

@@ -1,12 +1,28 @@
 """The dead-letter store: where messages go that no further run would help."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
 import redis
 
+from routemq.dead_letters.archive import ArchivedLetter
+from routemq.dead_letters.audit import AuditEntry, Operation, read_audit
+from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
 from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.reading import LetterReader, OpenedLetter, Page, Position
+from routemq.dead_letters.redaction import Redaction
+from routemq.dead_letters.replaying import ReplayOptions, ReplayResult, prepare
+from routemq.dead_letters.statistics import Bucket, LetterStats, read_histogram, read_stats
 from routemq.queues import Keys
 from routemq.scripts import script_text
+from routemq.settings import Settings
+
+ALL = LetterFilter()
+_BATCH = 500
+"""Letters that one script changes; more would keep every other client waiting."""
+
+_IMPORT_REMEMBERED_S = 7 * 86_400
 
 
 class DeadLetters:
@@ -15,14 +31,34 @@ class DeadLetters:
     Args:
         max_entries: A route with this many is marked full: ingest and workers leave it alone until there is room.
             What they hold in hand by then is buried all the same; nothing is dropped.
+        redaction: Takes values out of messages before they are kept.
     """
 
-    def __init__(self, client: "redis.Redis", keys: Keys, *, max_entries: int | None = None) -> None:
+    def __init__(
+        self,
+        client: "redis.Redis",
+        keys: Keys,
+        *,
+        max_entries: int | None = None,
+        redaction: Redaction | None = None,
+    ) -> None:
         self._client, self._keys = client, keys
         self._most = max_entries or 0
+        self._redaction = redaction
+        self.reader = LetterReader(client, keys)
+        self.frozen = FrozenReplays(client, keys)
         self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
-        self._bury = client.register_script(script_text(__package__, "bury", after="letters"))
-        self._bury_direct = client.register_script(script_text(__package__, "bury_direct", after="letters"))
+        self._bury, self._bury_direct, self._replay, self._discard, self._import = (
+            client.register_script(script_text(__package__, name, after="letters"))
+            for name in ("bury", "bury_direct", "replay", "discard", "import")
+        )
+
+    @classmethod
+    def of(cls, settings: Settings, client: "redis.Redis") -> "DeadLetters":
+        """Return the store as the settings want it."""
+        # With an archive the oldest make room; without one the route stops.
+        limit = settings.dlq_max_entries if settings.dlq_archive_dir is None else None
+        return cls(client, Keys(settings.key_prefix), max_entries=limit, redaction=Redaction.of(settings))
 
     def bury(self, letter: DeadLetter, *, delivery_tag: str) -> bool:
         """Move the message of this delivery tag from its worker to the dead letters, in one atomic step.
@@ -31,9 +67,13 @@ class DeadLetters:
             False when the tag is not held any more; then nothing was done.
         """
         keys = self._keys
+        instead = b""
+        if self._redaction is not None:
+            record = cast("bytes | None", self._client.hget(keys.unacked, delivery_tag))
+            letter, instead = self._redaction.of_record(letter, record)
         held = self._bury(
             keys=[*self._common_keys, keys.unacked, keys.unacked_index],
-            args=[delivery_tag, letter.id, letter.description(), letter.traceback, self._most, b""],
+            args=[delivery_tag, letter.id, letter.description(), letter.traceback, self._most, instead],
         )
         return bool(held)
 
@@ -47,5 +87,220 @@ class DeadLetters:
             return
         args: list[str | bytes | int] = [self._most]
         for letter, message in letters:
-            args += [letter.id, letter.description(), message, letter.traceback]
+            kept, item = (letter, message) if self._redaction is None else self._redaction.of_item(letter, message)
+            args += [kept.id, kept.description(), item, kept.traceback]
         self._bury_direct(keys=self._common_keys, args=args)
+
+    def page(
+        self, wanted: LetterFilter = ALL, *, limit: int = 50, after: str | None = None, scan_limit: int | None = None
+    ) -> Page:
+        """Return matching letters, the newest first.
+
+        Args:
+            after: `Page.next` of the page before, or the id of a letter that is still there.
+            scan_limit: Look at no more letters than this; a page may then have fewer letters, or none, and yet a next.
+
+        Raises:
+            DeadLetterNotFoundError: `after` is neither.
+        """
+        position = None
+        if after is not None:
+            position = Position.parse(after) or self.reader.position_of(after)
+        return self.reader.page(wanted, limit=limit, after=position, scan_limit=scan_limit)
+
+    def letters(self, wanted: LetterFilter = ALL, *, oldest_first: bool = False) -> Iterator[DeadLetter]:
+        """Yield every matching letter, in order."""
+        for _, letter in self.reader.walk(wanted, oldest_first=oldest_first):
+            if letter is not None:
+                yield letter
+
+    def get(self, letter_id: str) -> OpenedLetter:
+        """Return a letter with all that is kept of it.
+
+        Raises:
+            DeadLetterNotFoundError: There is no such letter.
+        """
+        return self.reader.open(letter_id)
+
+    def count(self, wanted: LetterFilter = ALL) -> int:
+        """Return how many letters match; quick when `wanted.is_indexed`."""
+        return self.reader.count(wanted)
+
+    def stats(self, *, most_errors: int = 20) -> LetterStats:
+        """Return what is there by route, reason and error."""
+        return read_stats(self.reader, most_errors=most_errors)
+
+    def histogram(
+        self,
+        wanted: LetterFilter = ALL,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        buckets: int = 40,
+    ) -> tuple[Bucket, ...]:
+        """Return the deaths over time of the letters that are there.
+
+        Args:
+            since: Unix seconds; by default the oldest letter's.
+            until: Unix seconds; by default now.
+        """
+        return read_histogram(self.reader, wanted, since=since, until=until, buckets=buckets)
+
+    def full_routes(self) -> dict[str, str]:
+        """Return the routes that may not be consumed, with their queues: they have as many dead letters as they may."""
+        found = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dead_full_routes))
+        return {route.decode(): queue.decode() for route, queue in found.items()}
+
+    def replay(
+        self,
+        ids: Iterable[str],
+        *,
+        actor: str,
+        edits: Mapping[str, bytes] | None = None,
+        to_queue: str | None = None,
+        force: bool = False,
+    ) -> ReplayResult:
+        """Put letters back on their queues, each at most once however many ask for it.
+
+        Args:
+            edits: New payloads by id.
+        """
+        wanted = list(dict.fromkeys(ids))
+        operation = Operation(actor=actor, detail=_some(wanted))
+        options = ReplayOptions(to_queue=to_queue, force=force)
+        results = [
+            self._replay_batch(wanted[first : first + _BATCH], operation, options, edits or {})
+            for first in range(0, len(wanted), _BATCH)
+        ]
+        return ReplayResult(
+            replayed=tuple(name for result in results if result for name in result.replayed),
+            gone=tuple(name for result in results if result for name in result.gone),
+            refused={name: exc for result in results if result for name, exc in result.refused.items()},
+        )
+
+    def freeze(
+        self, wanted: LetterFilter | Iterable[str], *, actor: str, options: ReplayOptions | None = None
+    ) -> FrozenReplay:
+        """Freeze the letters that match now, the oldest first, for a replay in steps; nothing is replayed yet."""
+        if isinstance(wanted, LetterFilter):
+            detail = str(wanted)
+            ids: Iterable[str] = (
+                (position.letter_id.decode() for position in self.reader.positions(wanted, oldest_first=True))
+                if wanted.is_indexed
+                else (letter.id for letter in self.letters(wanted, oldest_first=True))
+            )
+        else:
+            ids = list(dict.fromkeys(wanted))
+            detail = _some(ids)
+        operation = Operation(actor=actor, detail=detail)
+        return self.frozen.begin(ids, operation, options or ReplayOptions(), now=self.reader.now())
+
+    def replay_step(self, replay: FrozenReplay, *, limit: int = _BATCH) -> ReplayResult | None:
+        """Replay the next letters of a frozen set, in one atomic step.
+
+        Returns:
+            None when nothing is left; then the set is forgotten.
+        """
+        while ids := self.frozen.head(replay.id, min(limit, _BATCH)):
+            result = self._replay_batch(ids, replay.operation, replay.options, {}, frozen=True)
+            if result is not None:
+                return result
+        self.frozen.forget(replay.id)
+        return None
+
+    def discard(
+        self, ids: Iterable[str], *, actor: str, operation: Operation | None = None, action: str = "discard"
+    ) -> tuple[str, ...]:
+        """Take letters away for good and return the ids of those that were there."""
+        wanted = list(dict.fromkeys(ids))
+        operation = operation or Operation(actor=actor, detail=_some(wanted))
+        done: list[str] = []
+        for first in range(0, len(wanted), _BATCH):
+            batch = wanted[first : first + _BATCH]
+            args: list[str | int] = [self._most, operation.actor, action, operation.id, operation.detail, *batch]
+            flags = cast("list[int]", self._discard(keys=self._common_keys, args=args))
+            done += [name for name, flag in zip(batch, flags, strict=True) if flag]
+        return tuple(done)
+
+    def archived(self, letters: Sequence[DeadLetter]) -> Iterator[ArchivedLetter]:
+        """Yield those of the letters that are still there, with their bytes and tracebacks."""
+        if not letters:
+            return
+        digests = sorted({letter.traceback_digest for letter in letters if letter.traceback_digest})
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hmget(self._keys.dead_raw, [letter.id for letter in letters])
+        if digests:
+            pipe.hmget(self._keys.dead_tracebacks, digests)
+        raws, *texts = pipe.execute()
+        tracebacks = dict(zip(digests, texts[0], strict=True)) if digests else {}
+        for letter, raw in zip(letters, raws, strict=True):
+            if raw is not None:
+                text = tracebacks.get(letter.traceback_digest or "") or b""
+                yield ArchivedLetter(letter.with_traceback(text.decode()), raw)
+
+    def import_batch(
+        self, letters: Sequence[ArchivedLetter], operation: Operation, *, file_digest: str, lines_before: int
+    ) -> int | None:
+        """Bring letters of a file back, with the times they had; those that are there already stay as they are.
+
+        Args:
+            file_digest: Names the file: an import that was broken off goes on after `imported_lines`.
+            lines_before: Lines of the file that earlier batches brought.
+
+        Returns:
+            How many were not there, or None when another process has brought these lines.
+        """
+        args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail, lines_before]
+        args += [lines_before + len(letters), _IMPORT_REMEMBERED_S]
+        for archived in letters:
+            letter = archived.letter
+            args += [letter.id, letter.description(), archived.raw, letter.traceback, round(letter.died_at * 1e6)]
+        added = self._import(keys=[*self._common_keys, self._keys.dead_import(file_digest)], args=args)
+        return cast("int | None", added)
+
+    def imported_lines(self, file_digest: str) -> int:
+        """Return how many lines of a file an import brought that was broken off."""
+        return int(cast("bytes | None", self._client.get(self._keys.dead_import(file_digest))) or 0)
+
+    def import_ended(self, file_digest: str) -> None:
+        """Forget how far a file was imported: importing it again begins at its first line."""
+        self._client.delete(self._keys.dead_import(file_digest))
+
+    def audit(self, *, limit: int = 50) -> tuple[AuditEntry, ...]:
+        """Return the last changes, the newest first."""
+        return read_audit(self._client, self._keys, limit=limit)
+
+    def _replay_batch(
+        self,
+        ids: Sequence[str],
+        operation: Operation,
+        options: ReplayOptions,
+        edits: Mapping[str, bytes],
+        *,
+        frozen: bool = False,
+    ) -> ReplayResult | None:
+        keys = self._keys
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hmget(keys.dead_entries, ids)
+        pipe.hmget(keys.dead_raw, ids)
+        descriptions, raws = pipe.execute()
+        prepared = prepare(zip(ids, descriptions, raws, strict=True), options, edits)
+        args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail]
+        args += [len(ids) if frozen else 0, ids[0], len(prepared.refused)]
+        for letter_id, message in prepared.messages.items():
+            args += [letter_id, keys.queue(message.queue), message.encode()]
+        frozen_keys = [keys.dead_frozen_ids(operation.id), keys.dead_frozen(operation.id)]
+        flags = cast("list[int] | None", self._replay(keys=[*self._common_keys, *frozen_keys], args=args))
+        if flags is None:
+            return None
+        done = dict(zip(prepared.messages, flags, strict=True))
+        return ReplayResult(
+            replayed=tuple(name for name, flag in done.items() if flag),
+            gone=(*prepared.gone, *(name for name, flag in done.items() if not flag)),
+            refused=prepared.refused,
+        )
+
+
+def _some(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:3])
+    return shown if len(ids) <= 3 else f"{shown} and {len(ids) - 3} more"

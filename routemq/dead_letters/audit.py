@@ -1,0 +1,78 @@
+"""Who changed the dead letters, when, and how many."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import redis
+
+from routemq.dead_letters.letter import new_id
+from routemq.queues import Keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a change is called in the audit; the steps of one command share it.
+
+    Attributes:
+        actor: Who asks, such as `ana@host` or `flower:ana`.
+        detail: The filter, the ids or the file.
+        id: The same for all steps.
+    """
+
+    actor: str
+    detail: str = ""
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One change.
+
+    Attributes:
+        at: First step, Unix seconds by Redis' clock; `ended_at` the last one.
+        who: Who asked.
+        action: `replay`, `discard`, `purge`, `archive` or `import`.
+        count: Dead letters that were changed.
+        detail: The filter, the ids or the file.
+        operation: The same for all steps of one command.
+    """
+
+    at: float
+    ended_at: float
+    who: str
+    action: str
+    count: int
+    detail: str
+    operation: str
+
+
+def read_audit(client: "redis.Redis", keys: Keys, *, limit: int) -> tuple[AuditEntry, ...]:
+    """Return the last changes, the newest first; the steps of one command are one entry."""
+    entries: dict[tuple[str, str], AuditEntry] = {}
+    before = "+"
+    while True:
+        found = cast(
+            "list[tuple[bytes, dict[bytes, bytes]]]", client.xrevrange(keys.dead_audit, max=before, count=1000)
+        )
+        for name, fields in found:
+            _add(entries, name, {key.decode(): value.decode("utf-8", "replace") for key, value in fields.items()})
+        # One entry more than asked for: then the steps of those that were asked for are complete, as far as they
+        # were not made at the same time as others'.
+        if len(found) < 1000 or len(entries) > limit:
+            return tuple(entries.values())[:limit]
+        before = f"({found[-1][0].decode()}"
+
+
+def _add(entries: dict[tuple[str, str], AuditEntry], name: bytes, fields: dict[str, Any]) -> None:
+    at = int(name.partition(b"-")[0]) / 1000
+    key = (fields["operation"], fields["action"])
+    later = entries.get(key)
+    entries[key] = AuditEntry(
+        at=at,
+        ended_at=at if later is None else later.ended_at,
+        who=fields["who"],
+        action=fields["action"],
+        count=int(fields["count"]) + (0 if later is None else later.count),
+        detail=fields["detail"],
+        operation=fields["operation"],
+    )

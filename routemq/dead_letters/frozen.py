@@ -1,0 +1,136 @@
+"""Replays of many letters: the set is frozen in Redis when it starts, so that any process can take it up again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import cast
+
+import redis
+
+from routemq.dead_letters.audit import Operation
+from routemq.dead_letters.replaying import ReplayOptions
+from routemq.errors import RouteMQError
+from routemq.queues import Keys
+
+_KEPT_S = 7 * 86_400
+"""How long a replay that nobody takes up again is remembered."""
+
+_CHUNK = 5_000
+
+
+class FrozenReplayNotFoundError(RouteMQError):
+    """No replay has this id: it is complete, or was begun more than a week ago, or the id is mistyped."""
+
+    def __init__(self, *, replay_id: str) -> None:
+        self.replay_id = replay_id
+        super().__init__(
+            f"no unfinished replay {replay_id!r}; `routemq dlq replay --resume list` shows those there are"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenReplay:
+    """A replay of a set of letters that does not change any more.
+
+    Attributes:
+        operation: Who began it, with its id.
+        started_at: Unix seconds.
+        total: Letters it began with.
+        remaining: Letters it has not come to.
+        replayed: Letters that are on their queues again; gone and refused as in `ReplayResult`.
+    """
+
+    operation: Operation
+    options: ReplayOptions
+    started_at: float
+    total: int
+    remaining: int
+    replayed: int
+    gone: int
+    refused: int
+
+    @property
+    def id(self) -> str:
+        """The operation's id."""
+        return self.operation.id
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenReplays:
+    """The frozen sets in Redis."""
+
+    client: "redis.Redis"
+    keys: Keys
+
+    def begin(self, ids: Iterable[str], operation: Operation, options: ReplayOptions, *, now: float) -> FrozenReplay:
+        """Freeze a set of letters, in the order they will be replayed in; nothing is replayed yet."""
+        list_key, hash_key = self.keys.dead_frozen_ids(operation.id), self.keys.dead_frozen(operation.id)
+        rest, total = iter(ids), 0
+        while some := list(islice(rest, _CHUNK)):
+            pipe = self.client.pipeline()
+            pipe.rpush(list_key, *some)
+            pipe.expire(list_key, _KEPT_S)
+            pipe.execute()
+            total += len(some)
+        pipe = self.client.pipeline()
+        # Only now can it be taken up: a set that is half frozen is none.
+        pipe.hset(
+            hash_key,
+            mapping={
+                "actor": operation.actor,
+                "detail": operation.detail,
+                "to_queue": options.to_queue or "",
+                "force": int(options.force),
+                "started_at": now,
+                "total": total,
+            },
+        )
+        pipe.expire(hash_key, _KEPT_S)
+        pipe.zadd(self.keys.dead_frozen_all, {operation.id: now})
+        pipe.execute()
+        return self.get(operation.id)
+
+    def get(self, replay_id: str) -> FrozenReplay:
+        """Return a replay that is not complete.
+
+        Raises:
+            FrozenReplayNotFoundError: There is none with this id.
+        """
+        pipe = self.client.pipeline()
+        pipe.hgetall(self.keys.dead_frozen(replay_id))
+        pipe.llen(self.keys.dead_frozen_ids(replay_id))
+        found, remaining = pipe.execute()
+        fields = {name.decode(): value.decode() for name, value in found.items()}
+        if "total" not in fields:
+            raise FrozenReplayNotFoundError(replay_id=replay_id)
+        return FrozenReplay(
+            operation=Operation(id=replay_id, actor=fields["actor"], detail=fields["detail"]),
+            options=ReplayOptions(to_queue=fields["to_queue"] or None, force=fields["force"] == "1"),
+            started_at=float(fields["started_at"]),
+            total=int(fields["total"]),
+            remaining=remaining,
+            replayed=int(fields.get("replayed", 0)),
+            gone=int(fields.get("gone", 0)),
+            refused=int(fields.get("refused", 0)),
+        )
+
+    def all(self) -> tuple[FrozenReplay, ...]:
+        """Return the replays that are not complete, the newest first."""
+        names = cast("list[bytes]", self.client.zrange(self.keys.dead_frozen_all, 0, -1, desc=True))
+        there = []
+        for name in names:
+            try:
+                there.append(self.get(name.decode()))
+            except FrozenReplayNotFoundError:
+                self.client.zrem(self.keys.dead_frozen_all, name)
+        return tuple(there)
+
+    def head(self, replay_id: str, limit: int) -> list[str]:
+        """Return the letters that are next."""
+        names = cast("list[bytes]", self.client.lrange(self.keys.dead_frozen_ids(replay_id), 0, limit - 1))
+        return [name.decode() for name in names]
+
+    def forget(self, replay_id: str) -> None:
+        """Forget a replay; letters it has not come to stay where they are."""
+        self.client.delete(self.keys.dead_frozen_ids(replay_id), self.keys.dead_frozen(replay_id))
+        self.client.zrem(self.keys.dead_frozen_all, replay_id)

@@ -1,0 +1,29 @@
+#!lua flags=allow-oom
+-- Adds dead letters from a file, with the times they had. See letters.lua for KEYS[1] to KEYS[3].
+--
+-- KEYS[4]  string: lines of the file that were imported; expires
+-- ARGV[1]  most dead letters of a route, 0 for any number
+-- ARGV[2]  who asks
+-- ARGV[3]  operation, for the audit
+-- ARGV[4]  detail, for the audit
+-- ARGV[5]  lines that were imported before this step
+-- ARGV[6]  lines that are imported after it
+-- ARGV[7]  seconds after which the count of lines is forgotten
+-- ARGV     from 8 on, five for each letter: id, description, message, traceback or '', time of death in microseconds
+--
+-- Returns how many were not there yet, or nil when another process has taken this step; then nothing was done.
+
+if (redis.call('GET', KEYS[4]) or '0') ~= ARGV[5] then
+  return nil
+end
+local most = tonumber(ARGV[1])
+local added = 0
+for index = 8, #ARGV, 5 do
+  local at = tonumber(ARGV[index + 4])
+  if add(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], at, most) then
+    added = added + 1
+  end
+end
+redis.call('SET', KEYS[4], ARGV[6], 'EX', ARGV[7])
+audit(ARGV[2], 'import', ARGV[3], ARGV[4], added)
+return added

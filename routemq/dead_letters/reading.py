@@ -1,0 +1,269 @@
+"""Find dead letters: keyset pages over the sorted sets, never offsets."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import cast
+
+import redis
+
+from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.letter import DeadLetter
+from routemq.envelope import FailedAttempt, TaskMessage
+from routemq.errors import DeadLetterNotFoundError, RouteMQError
+from routemq.queues import Keys
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in the order of letters: the time of death, then the id."""
+
+    died_at: float
+    letter_id: bytes
+
+    def __str__(self) -> str:
+        return f"{self.died_at!r}/{self.letter_id.decode('utf-8', 'replace')}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Position | None":
+        """Read what `str` made of a position; None for anything else, such as a letter's id."""
+        died_at, slash, letter_id = text.partition("/")
+        try:
+            return cls(float(died_at), letter_id.encode()) if slash else None
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some letters, the newest first.
+
+    Attributes:
+        next: Where the next page begins, for `after`; None when this is the last one.
+        scanned: Letters that were looked at.
+    """
+
+    letters: tuple[DeadLetter, ...]
+    next: str | None
+    scanned: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedLetter:
+    """A dead letter with all that is kept of it.
+
+    Attributes:
+        letter: Its description, with the traceback.
+        raw: The message byte for byte, as it lay on its queue.
+        task: The message, if the bytes are one.
+        problem: Why they are none.
+    """
+
+    letter: DeadLetter
+    raw: bytes
+    task: TaskMessage | None = None
+    problem: str | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """The payload, or all bytes of what is no message."""
+        return self.raw if self.task is None else self.task.envelope.payload
+
+    @property
+    def attempts(self) -> tuple[FailedAttempt, ...]:
+        """Each failed run of this generation, as far as they are remembered; the last one is the last."""
+        last = FailedAttempt(at=self.letter.died_at, error=self.letter.error, worker=self.letter.worker)
+        return (*(self.task.failures if self.task else ()), last)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterReader:
+    """Reads the store; changes nothing."""
+
+    client: "redis.Redis"
+    keys: Keys
+
+    def routes(self) -> list[str]:
+        """Return the routes that have, or had, dead letters."""
+        return sorted(name.decode() for name in cast("set[bytes]", self.client.smembers(self.keys.dead_routes)))
+
+    def now(self) -> float:
+        """Return Redis' clock, Unix seconds: what times of death are counted by."""
+        seconds, microseconds = self.client.time()
+        return seconds + microseconds / 1e6
+
+    def index_keys(self, wanted: LetterFilter) -> list[str]:
+        """Return the sorted sets in which all letters of a filter are, the smallest there are for it."""
+        routes = self.routes() if wanted.route is None else [wanted.route]
+        if wanted.queue is not None:
+            pipe = self.client.pipeline(transaction=False)
+            for route in routes:
+                pipe.hexists(self.keys.dead_counters(route), f"queue:{wanted.queue}")
+            routes = [route for route, used in zip(routes, pipe.execute(), strict=True) if used]
+        if wanted.fingerprint is not None:
+            return [self.keys.dead_by_error(route, wanted.fingerprint) for route in routes]
+        if wanted.reason is not None:
+            return [self.keys.dead_by_reason(route, wanted.reason) for route in routes]
+        return [self.keys.dead_by_time(route) for route in routes]
+
+    def positions(
+        self, wanted: LetterFilter, *, after: Position | None = None, oldest_first: bool = False, chunk: int = _CHUNK
+    ) -> Iterator[Position]:
+        """Yield where letters are that the indexes cannot rule out, in order, beyond a position."""
+        walks = [
+            _Walk(self.client, key, wanted, oldest_first=oldest_first, chunk=chunk) for key in self.index_keys(wanted)
+        ]
+        pipe = self.client.pipeline(transaction=False)
+        for walk in walks:
+            walk.ask(pipe, after)
+        started = [iter(walk.run(answer, after)) for walk, answer in zip(walks, pipe.execute(), strict=True)]
+        return heapq.merge(*started, reverse=not oldest_first)
+
+    def walk(
+        self, wanted: LetterFilter, *, after: Position | None = None, oldest_first: bool = False, chunk: int = _CHUNK
+    ) -> Iterator[tuple[Position, DeadLetter | None]]:
+        """Yield each place that was looked at, with its letter if that matches."""
+        positions = self.positions(wanted, after=after, oldest_first=oldest_first, chunk=chunk)
+        while some := list(islice(positions, chunk)):
+            yield from self.letters_at(some, wanted)
+
+    def letters_at(
+        self, positions: list[Position], wanted: LetterFilter
+    ) -> Iterator[tuple[Position, DeadLetter | None]]:
+        """Yield each position with its letter, if it is still there and matches."""
+        ids = [position.letter_id for position in positions]
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hmget(self.keys.dead_entries, ids)
+        if wanted.contains:
+            pipe.hmget(self.keys.dead_raw, ids)
+        descriptions, *raws = pipe.execute()
+        for index, (position, description) in enumerate(zip(positions, descriptions, strict=True)):
+            letter = None
+            if description is not None:
+                letter = DeadLetter.from_description(
+                    position.letter_id.decode("utf-8", "replace"), description, died_at=position.died_at
+                )
+                raw = raws[0][index] if raws else b""
+                if raw is None or not wanted.matches(letter) or not wanted.matches_payload(raw):
+                    letter = None
+            yield position, letter
+
+    def page(self, wanted: LetterFilter, *, limit: int, after: Position | None, scan_limit: int | None) -> Page:
+        """Return the newest matching letters beyond a position; see `DeadLetters.page`."""
+        letters: list[DeadLetter] = []
+        last: Position | None = None
+        scanned = 0
+        # One more than asked for tells whether there is another page.
+        chunk = min(_CHUNK, limit + 1) if wanted.is_indexed else _CHUNK
+        for position, letter in self.walk(wanted, after=after, chunk=chunk):
+            if len(letters) == limit and letter is not None:
+                return Page(letters=tuple(letters), next=str(last), scanned=scanned)
+            scanned += 1
+            if letter is not None:
+                letters.append(letter)
+            if letter is not None or len(letters) < limit:
+                last = position
+            if scan_limit is not None and scanned >= scan_limit:
+                return Page(letters=tuple(letters), next=str(last), scanned=scanned)
+        return Page(letters=tuple(letters), next=None, scanned=scanned)
+
+    def position_of(self, letter_id: str) -> Position:
+        """Return where a letter is.
+
+        Raises:
+            DeadLetterNotFoundError: There is no such letter.
+        """
+        description = self.client.hget(self.keys.dead_entries, letter_id)
+        if description is None:
+            raise DeadLetterNotFoundError(letter_id=letter_id)
+        route = DeadLetter.from_description(letter_id, cast("bytes", description), died_at=0.0).route
+        died_at = self.client.zscore(self.keys.dead_by_time(route), letter_id)
+        return Position(died_at or 0.0, letter_id.encode())
+
+    def open(self, letter_id: str) -> OpenedLetter:
+        """Return a letter with all that is kept of it.
+
+        Raises:
+            DeadLetterNotFoundError: There is no such letter.
+        """
+        position = self.position_of(letter_id)
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hget(self.keys.dead_entries, letter_id)
+        pipe.hget(self.keys.dead_raw, letter_id)
+        description, raw = pipe.execute()
+        if description is None or raw is None:
+            raise DeadLetterNotFoundError(letter_id=letter_id)
+        letter = DeadLetter.from_description(letter_id, description, died_at=position.died_at)
+        if letter.traceback_digest is not None:
+            text = cast("bytes | None", self.client.hget(self.keys.dead_tracebacks, letter.traceback_digest))
+            letter = letter.with_traceback((text or b"").decode())
+        return opened(letter, raw)
+
+    def count(self, wanted: LetterFilter) -> int:
+        """Return how many letters match; quick when the filter is indexed."""
+        if not wanted.is_indexed:
+            return sum(letter is not None for _, letter in self.walk(wanted))
+        low, high = bounds(wanted)
+        pipe = self.client.pipeline(transaction=False)
+        for key in self.index_keys(wanted):
+            pipe.zcount(key, low, high)
+        return sum(pipe.execute())
+
+
+def opened(letter: DeadLetter, raw: bytes) -> OpenedLetter:
+    """Return the letter with its message, if its bytes are one."""
+    try:
+        return OpenedLetter(letter=letter, raw=raw, task=TaskMessage.decode(raw))
+    except (RouteMQError, RecursionError) as exc:
+        return OpenedLetter(letter=letter, raw=raw, problem=str(exc) or type(exc).__name__)
+
+
+def bounds(wanted: LetterFilter) -> tuple[str, str]:
+    """Return the filter's times as Redis wants them for a range of scores."""
+    low = "-inf" if wanted.since is None else repr(wanted.since)
+    return low, "+inf" if wanted.until is None else f"({wanted.until!r}"
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One sorted set in order, a chunk at a time."""
+
+    client: "redis.Redis"
+    key: str
+    wanted: LetterFilter
+    oldest_first: bool
+    chunk: int
+    _size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._size = self.chunk
+
+    def ask(self, client: "redis.Redis", after: Position | None) -> object:
+        """Ask for the next chunk; `client` may be a pipeline."""
+        low, high = bounds(self.wanted)
+        if self.oldest_first:
+            low = low if after is None else repr(after.died_at)
+            return client.zrange(self.key, low, high, byscore=True, offset=0, num=self._size, withscores=True)
+        high = high if after is None else repr(after.died_at)
+        return client.zrange(self.key, high, low, byscore=True, desc=True, offset=0, num=self._size, withscores=True)
+
+    def run(self, answer: object, after: Position | None) -> Iterator[Position]:
+        """Yield the positions of a first answer, then of further ones."""
+        while True:
+            found = [Position(score, name) for name, score in cast("list[tuple[bytes, float]]", answer)]
+            # The bound is a time, which several letters may share: what is not beyond the position was seen already.
+            beyond = [position for position in found if after is None or self._is_beyond(position, after)]
+            yield from beyond
+            if len(found) < self._size:
+                return
+            if beyond:
+                after = beyond[-1]
+            else:
+                self._size *= 4
+            answer = self.ask(self.client, after)
+
+    def _is_beyond(self, position: Position, after: Position) -> bool:
+        return position > after if self.oldest_first else position < after

@@ -1,0 +1,117 @@
+"""Put dead letters back on their queues."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.reading import OpenedLetter, opened
+from routemq.envelope import TaskMessage
+from routemq.errors import NotReplayableError, RouteMQError
+from routemq.queues import queue_problem
+
+MOST_GENERATIONS = 3
+"""A message that died again after this many replays is replayed by force only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOptions:
+    """How letters are replayed.
+
+    Attributes:
+        to_queue: Queue to put them on, instead of their own.
+        force: Replay also what was replayed three times, and what was kept without its redacted fields.
+    """
+
+    to_queue: str | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.to_queue is not None and (problem := queue_problem(self.to_queue)):
+            raise QueueNameError(problem=problem)
+
+
+class QueueNameError(RouteMQError):
+    """No queue can have this name."""
+
+    def __init__(self, *, problem: str) -> None:
+        self.problem = problem
+        super().__init__(problem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayResult:
+    """What became of the letters.
+
+    Attributes:
+        replayed: Ids whose messages are on their queues again.
+        gone: Ids that were not there: replayed or discarded by someone else.
+        refused: Ids that stay where they are, with the reason.
+    """
+
+    replayed: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    refused: Mapping[str, NotReplayableError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedReplay:
+    """Messages that are ready to be queued.
+
+    Attributes:
+        messages: Id of the dead letter → the message that goes to a queue.
+        gone, refused: As in `ReplayResult`.
+    """
+
+    messages: Mapping[str, TaskMessage]
+    gone: tuple[str, ...]
+    refused: Mapping[str, NotReplayableError]
+
+
+def prepare(
+    found: Iterable[tuple[str, bytes | None, bytes | None]],
+    options: ReplayOptions,
+    edits: Mapping[str, bytes],
+) -> PreparedReplay:
+    """Make the messages that a replay queues.
+
+    Args:
+        found: Each letter's id, description and bytes; None when it is not there.
+        edits: New payloads by id.
+    """
+    messages: dict[str, TaskMessage] = {}
+    refused: dict[str, NotReplayableError] = {}
+    gone: list[str] = []
+    for letter_id, description, raw in found:
+        if description is None or raw is None:
+            gone.append(letter_id)
+            continue
+        letter = opened(DeadLetter.from_description(letter_id, description, died_at=0.0), raw)
+        try:
+            messages[letter_id] = replayed(letter, options, edits.get(letter_id))
+        except NotReplayableError as exc:
+            refused[letter_id] = exc
+    return PreparedReplay(messages=messages, gone=tuple(gone), refused=refused)
+
+
+def replayed(opened_letter: OpenedLetter, options: ReplayOptions, payload: bytes | None = None) -> TaskMessage:
+    """Return the message that a replay queues: the same task id, the next generation, attempts from the start.
+
+    Raises:
+        NotReplayableError: The bytes are no message, or replaying it needs force.
+    """
+    letter, message = opened_letter.letter, opened_letter.task
+    if message is None:
+        raise NotReplayableError(letter_id=letter.id, problem=f"its bytes are no message ({opened_letter.problem})")
+    if message.generation >= MOST_GENERATIONS and not options.force:
+        raise NotReplayableError(
+            letter_id=letter.id, problem=f"it died again after {message.generation} replays; --force replays it"
+        )
+    if letter.redacted and payload is None and not options.force:
+        raise NotReplayableError(
+            letter_id=letter.id,
+            problem=f"the values of {', '.join(letter.redacted)} were not kept; edit the payload, or use --force",
+        )
+    message = message.replayed()
+    if payload is not None:
+        message = replace(message, envelope=replace(message.envelope, payload=payload))
+    return message if options.to_queue is None else replace(message, queue=options.to_queue)

@@ -1,0 +1,195 @@
+"""How many dead letters there are, of what, and since when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.reading import LetterReader, bounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterGroup:
+    """Letters that have one thing in common.
+
+    Attributes:
+        name: The route, the reason or the fingerprint.
+        oldest_at: First time of death, Unix seconds; likewise the last.
+    """
+
+    name: str
+    count: int
+    oldest_at: float
+    newest_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorGroup(LetterGroup):
+    """Letters of one fingerprint on one route.
+
+    Attributes:
+        example: The newest of them.
+    """
+
+    route: str
+    example: DeadLetter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterStats:
+    """What is in the store.
+
+    Attributes:
+        errors: The most frequent fingerprints; `error_count` says how many there are in all.
+        full_routes: Routes that are not consumed because they have as many dead letters as they may, with their queue.
+    """
+
+    total: int
+    routes: tuple[LetterGroup, ...]
+    reasons: tuple[LetterGroup, ...]
+    errors: tuple[ErrorGroup, ...]
+    error_count: int
+    full_routes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """Deaths from one time to another, Unix seconds; the end does not belong to it."""
+
+    start_at: float
+    end_at: float
+    count: int
+
+
+def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
+    """Count what is there, by the indexes alone."""
+    keys, routes = reader.keys, reader.routes()
+    pipe = reader.client.pipeline(transaction=False)
+    for route in routes:
+        pipe.hgetall(keys.dead_counters(route))
+    pipe.hgetall(keys.dead_full_routes)
+    *counters, full = pipe.execute()
+    reasons: list[tuple[str, str]] = []
+    errors: list[tuple[int, str, str]] = []
+    for route, found in zip(routes, counters, strict=True):
+        for name, amount in found.items():
+            kind, _, value = name.decode().partition(":")
+            if kind == "reason":
+                reasons.append((value, route))
+            elif kind == "error":
+                errors.append((int(amount), value, route))
+    top = sorted(errors, key=lambda error: (-error[0], *error[1:]))[:most_errors]
+    wanted = [keys.dead_by_time(route) for route in routes]
+    wanted += [keys.dead_by_reason(route, reason) for reason, route in reasons]
+    wanted += [keys.dead_by_error(route, fingerprint) for _, fingerprint, route in top]
+    spans = _spans(reader, wanted)
+    by_route = [_merged(route, [span]) for route, span in zip(routes, spans, strict=False)]
+    of_reasons = spans[len(routes) : len(routes) + len(reasons)]
+    by_reason = [
+        _merged(name, [span for (reason, _), span in zip(reasons, of_reasons, strict=True) if reason == name])
+        for name in sorted({reason for reason, _ in reasons})
+    ]
+    return LetterStats(
+        total=sum(span.count for span in spans[: len(routes)]),
+        routes=_largest_first(by_route),
+        reasons=_largest_first(by_reason),
+        errors=tuple(_error_groups(reader, top, spans[len(routes) + len(reasons) :])),
+        error_count=len(errors),
+        full_routes={route.decode(): queue.decode() for route, queue in full.items()},
+    )
+
+
+def read_histogram(
+    reader: LetterReader, wanted: LetterFilter, *, since: float | None, until: float | None, buckets: int
+) -> tuple[Bucket, ...]:
+    """Count deaths over time; see `DeadLetters.histogram`."""
+    end = until if until is not None else wanted.until if wanted.until is not None else reader.now()
+    start = since if since is not None else wanted.since
+    if start is None:
+        spans = [span for span in _spans(reader, reader.index_keys(wanted)) if span.count]
+        start = min((span.oldest_at for span in spans), default=end - 1)
+    width = max((end - start) / buckets, 1e-3)
+    edges = [start + width * number for number in range(buckets)]
+    edges.append(max(end, edges[-1] + 1e-3))
+    if wanted.is_indexed:
+        counts = _indexed_counts(reader, wanted, edges)
+    else:
+        counts = [0] * buckets
+        for _, letter in reader.walk(wanted):
+            if letter is not None and start <= letter.died_at < edges[-1]:
+                counts[min(buckets - 1, int((letter.died_at - start) / width))] += 1
+    return tuple(
+        Bucket(start_at=left, end_at=right, count=count)
+        for (left, right), count in zip(pairwise(edges), counts, strict=True)
+    )
+
+
+def _indexed_counts(reader: LetterReader, wanted: LetterFilter, edges: Sequence[float]) -> list[int]:
+    keys = reader.index_keys(wanted)
+    pipe = reader.client.pipeline(transaction=False)
+    for left, right in pairwise(edges):
+        low, high = bounds(LetterFilter(since=max(left, wanted.since or left), until=min(right, wanted.until or right)))
+        for key in keys:
+            pipe.zcount(key, low, high)
+    answers = pipe.execute()
+    return [sum(answers[first : first + len(keys)]) for first in range(0, len(answers), len(keys))] or [0] * (
+        len(edges) - 1
+    )
+
+
+def _spans(reader: LetterReader, index_keys: Sequence[str]) -> list[LetterGroup]:
+    """Return the size, the first and the last time of each sorted set; its name is the newest letter's id."""
+    pipe = reader.client.pipeline(transaction=False)
+    for key in index_keys:
+        pipe.zcard(key)
+        pipe.zrange(key, 0, 0, withscores=True)
+        pipe.zrange(key, 0, 0, desc=True, withscores=True)
+    answers = pipe.execute()
+    spans = []
+    for count, oldest, newest in zip(answers[::3], answers[1::3], answers[2::3], strict=True):
+        name, newest_at = newest[0] if newest else (b"", 0.0)
+        spans.append(
+            LetterGroup(
+                name=name.decode("utf-8", "replace"),
+                count=count,
+                oldest_at=oldest[0][1] if oldest else 0.0,
+                newest_at=newest_at,
+            )
+        )
+    return spans
+
+
+def _merged(name: str, spans: Sequence[LetterGroup]) -> LetterGroup:
+    there = [span for span in spans if span.count]
+    return LetterGroup(
+        name=name,
+        count=sum(span.count for span in there),
+        oldest_at=min((span.oldest_at for span in there), default=0.0),
+        newest_at=max((span.newest_at for span in there), default=0.0),
+    )
+
+
+def _largest_first(groups: Sequence[LetterGroup]) -> tuple[LetterGroup, ...]:
+    return tuple(sorted((group for group in groups if group.count), key=lambda group: (-group.count, group.name)))
+
+
+def _error_groups(
+    reader: LetterReader, top: Sequence[tuple[int, str, str]], spans: Sequence[LetterGroup]
+) -> Sequence[ErrorGroup]:
+    ids = [span.name for span in spans]
+    found = reader.client.hmget(reader.keys.dead_entries, ids) if ids else []
+    descriptions = cast("list[bytes | None]", found)
+    return [
+        ErrorGroup(
+            name=fingerprint,
+            route=route,
+            count=span.count,
+            oldest_at=span.oldest_at,
+            newest_at=span.newest_at,
+            example=DeadLetter.from_description(span.name, description, died_at=span.newest_at),
+        )
+        for (_, fingerprint, route), span, description in zip(top, spans, descriptions, strict=True)
+        if description is not None
+    ]
