@@ -126,6 +126,21 @@ class FailedAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PastReplay:
+    """One replay from the dead letters, as it is remembered in the message.
+
+    Attributes:
+        at: Unix seconds.
+        by: Who asked for it.
+        error: What the message had died of, shortened.
+    """
+
+    at: float
+    by: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskMessage:
     """A message on a queue.
 
@@ -137,6 +152,7 @@ class TaskMessage:
         generation: How often it was replayed from the dead letters.
         failures: The failed runs of this generation, the oldest first; at most the last 20.
         retries: Failed runs of this generation in all.
+        replays: The replays that led to this generation, the oldest first; at most the last 10.
         show_payload: Whether Celery's `argsrepr`, which reaches logs, events and Flower, shows the payload.
     """
 
@@ -147,6 +163,7 @@ class TaskMessage:
     generation: int = 0
     failures: tuple[FailedAttempt, ...] = ()
     retries: int = 0
+    replays: tuple[PastReplay, ...] = ()
     show_payload: bool = False
 
     @property
@@ -158,9 +175,10 @@ class TaskMessage:
         """Return the message that is run next after a failed run."""
         return replace(self, retries=self.retries + 1, failures=(*self.failures, failure)[-20:])
 
-    def replayed(self) -> "TaskMessage":
+    def replayed(self, replay: PastReplay | None = None) -> "TaskMessage":
         """Return the message that an operator's replay puts back: the same id, attempts from the start."""
-        return replace(self, generation=self.generation + 1, retries=0, failures=())
+        replays = self.replays if replay is None else (*self.replays, replay)[-10:]
+        return replace(self, generation=self.generation + 1, retries=0, failures=(), replays=replays)
 
     def encode(self) -> bytes:
         """Return the list item that goes to Redis."""
@@ -170,6 +188,12 @@ class TaskMessage:
 
     def wrap(self, *, body: str, argsrepr: str) -> bytes:
         """Return the list item around a body that is encoded already."""
+        own: dict[str, Any] = {
+            "generation": self.generation,
+            "failures": [[failure.at, failure.error, failure.worker] for failure in self.failures],
+        }
+        if self.replays:
+            own["replays"] = [[replay.at, replay.by, replay.error] for replay in self.replays]
         return orjson.dumps(
             {
                 "body": body,
@@ -190,10 +214,7 @@ class TaskMessage:
                     "kwargsrepr": "{}",
                     "origin": _ORIGIN,
                     "ignore_result": True,
-                    "routemq": {
-                        "generation": self.generation,
-                        "failures": [[failure.at, failure.error, failure.worker] for failure in self.failures],
-                    },
+                    "routemq": own,
                 },
                 "properties": {
                     "correlation_id": self.id,
@@ -257,6 +278,7 @@ class TaskMessage:
                 FailedAttempt(at=at, error=error, worker=worker) for at, error, worker in own.get("failures", ())
             ),
             retries=int(headers.get("retries") or 0),
+            replays=tuple(PastReplay(at=at, by=by, error=error) for at, by, error in own.get("replays", ())),
         )
 
 

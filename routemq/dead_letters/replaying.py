@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from routemq.dead_letters.fingerprint import shortened
 from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.reading import OpenedLetter, opened
-from routemq.envelope import TaskMessage
+from routemq.envelope import PastReplay, TaskMessage
 from routemq.errors import NotReplayableError, RouteMQError
 from routemq.queues import queue_problem
 
 MOST_GENERATIONS = 3
 """A message that died again after this many replays is replayed by force only."""
+
+_ERROR_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +74,16 @@ def prepare(
     found: Iterable[tuple[str, bytes | None, bytes | None]],
     options: ReplayOptions,
     edits: Mapping[str, bytes],
+    *,
+    actor: str,
+    now: float,
 ) -> PreparedReplay:
     """Make the messages that a replay queues.
 
     Args:
         found: Each letter's id, description and bytes; None when it is not there.
         edits: New payloads by id.
+        actor: Who asks; with the time, the message remembers it.
     """
     messages: dict[str, TaskMessage] = {}
     refused: dict[str, NotReplayableError] = {}
@@ -87,13 +94,16 @@ def prepare(
             continue
         letter = opened(DeadLetter.from_description(letter_id, description, died_at=0.0), raw)
         try:
-            messages[letter_id] = replayed(letter, options, edits.get(letter_id))
+            past = PastReplay(at=now, by=actor, error=shortened(letter.letter.error, _ERROR_LENGTH))
+            messages[letter_id] = replayed(letter, options, past, edits.get(letter_id))
         except NotReplayableError as exc:
             refused[letter_id] = exc
     return PreparedReplay(messages=messages, gone=tuple(gone), refused=refused)
 
 
-def replayed(opened_letter: OpenedLetter, options: ReplayOptions, payload: bytes | None = None) -> TaskMessage:
+def replayed(
+    opened_letter: OpenedLetter, options: ReplayOptions, past: PastReplay, payload: bytes | None = None
+) -> TaskMessage:
     """Return the message that a replay queues: the same task id, the next generation, attempts from the start.
 
     Raises:
@@ -111,7 +121,7 @@ def replayed(opened_letter: OpenedLetter, options: ReplayOptions, payload: bytes
             letter_id=letter.id,
             problem=f"the values of {', '.join(letter.redacted)} were not kept; edit the payload, or use --force",
         )
-    message = message.replayed()
+    message = message.replayed(past)
     if payload is not None:
         message = replace(message, envelope=replace(message.envelope, payload=payload))
     return message if options.to_queue is None else replace(message, queue=options.to_queue)

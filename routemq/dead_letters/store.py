@@ -283,8 +283,10 @@ class DeadLetters:
         pipe = self._client.pipeline(transaction=False)
         pipe.hmget(keys.dead_entries, ids)
         pipe.hmget(keys.dead_raw, ids)
-        descriptions, raws = pipe.execute()
-        prepared = prepare(zip(ids, descriptions, raws, strict=True), options, edits)
+        pipe.time()
+        descriptions, raws, (now, _) = pipe.execute()
+        found = zip(ids, descriptions, raws, strict=True)
+        prepared = prepare(found, options, edits, actor=operation.actor, now=float(now))
         args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail]
         args += [len(ids) if frozen else 0, ids[0], len(prepared.refused)]
         for letter_id, message in prepared.messages.items():

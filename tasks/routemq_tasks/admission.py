@@ -91,6 +91,9 @@ def _route_headers(headers: Mapping[str, Any], route: str) -> dict[str, Any]:
         raise _problem(f"its generation is {_shown(generation)}")
     if not (isinstance(failures, list) and all(_is_failure(failure) for failure in failures)):
         raise _problem("its failures are not [time, error, worker]")
+    replays = own.get("replays") or []
+    if not (isinstance(replays, list) and all(_is_failure(replay) for replay in replays)):
+        raise _problem("its replays are not [time, who, error]")
     return {
         "lang": "py",
         "task": route,
@@ -105,7 +108,7 @@ def _route_headers(headers: Mapping[str, Any], route: str) -> dict[str, Any]:
         "argsrepr": str(headers.get("argsrepr") or ""),
         "kwargsrepr": "{}",
         "ignore_result": True,
-        "routemq": {"generation": generation, "failures": failures},
+        "routemq": {"generation": generation, "failures": failures, "replays": replays},
     }
 
 

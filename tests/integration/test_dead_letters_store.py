@@ -187,6 +187,7 @@ def test_replay_runs_the_next_generation_and_leaves_no_trace_of_the_letter(
     assert (result.replayed, result.gone, result.refused) == (("m000001:0",), ("none:0",), {})
     (message,) = queued(client, keys, "sensors.data")
     assert (message.id, message.generation, message.retries, message.envelope.payload) == ("m000001", 1, 0, b"mended")
+    assert [(replay.by, replay.error) for replay in message.replays] == [("ana", "ValueError: no")]
     assert ids_of(store.page().letters) == ["m000002:0"]
     assert read_totals(client, keys)[SENSORS].replayed == 1
     assert store.discard(["m000002:0", "none:0"], actor="ana") == ("m000002:0",)

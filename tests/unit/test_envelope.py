@@ -12,7 +12,7 @@ from kombu.serialization import prepare_accept_content
 from kombu.transport.virtual.base import Channel, Message
 
 from routemq import envelope as module
-from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
+from routemq.envelope import Envelope, FailedAttempt, PastReplay, TaskMessage, unacked_record
 from routemq.errors import EnvelopeError
 
 ID = "0f8e4c9e-6a53-4b5c-9d0e-1c2b3a495867"
@@ -57,6 +57,7 @@ messages = st.builds(
     generation=st.integers(0, 100),
     retries=st.integers(0, 100),
     failures=st.lists(st.builds(FailedAttempt, at=times, error=texts, worker=texts), max_size=3).map(tuple),
+    replays=st.lists(st.builds(PastReplay, at=times, by=texts, error=texts), max_size=3).map(tuple),
 )
 
 
