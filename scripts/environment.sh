@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: goes to the top of the checkout and makes the virtual environment there.
 #
 # PYTHON  the interpreter that makes it; by default the newest of 3.11 to 3.14 on the PATH.
@@ -76,7 +77,10 @@ ensure_environment() {
             return
         fi
     done
+    # What an interrupted run, or a Python without ensurepip, left behind has no pip.
+    "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_venv
     step "Installing RouteMQ${extra:+ and its $extra tools} into $VENV"
-    "$VENV/bin/python" -m pip install --quiet --editable ".${extra:+[$extra]}" </dev/null || fail "pip could not install RouteMQ; its own words stand above."
+    # Errors alone: a machine's pip configuration may warn at every line.
+    "$VENV/bin/python" -m pip install -qq --editable ".${extra:+[$extra]}" </dev/null || fail "pip could not install RouteMQ; its own words stand above."
     printf '%s\n' "$wanted" >"$stamp"
 }
