@@ -180,6 +180,10 @@ class TaskMessage:
         replays = self.replays if replay is None else (*self.replays, replay)[-10:]
         return replace(self, generation=self.generation + 1, retries=0, failures=(), replays=replays)
 
+    def edited(self, payload: bytes) -> "TaskMessage":
+        """Return the message with another payload."""
+        return replace(self, envelope=replace(self.envelope, payload=payload))
+
     def encode(self) -> bytes:
         """Return the list item that goes to Redis."""
         argument = self.envelope.to_wire()

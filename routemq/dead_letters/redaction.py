@@ -62,8 +62,7 @@ class Redaction:
         if payload == message.envelope.payload:
             return letter, item
         kept = replace(
-            message,
-            envelope=replace(message.envelope, payload=payload),
+            message.edited(payload),
             failures=tuple(replace(failure, error=_without(failure.error, values)) for failure in message.failures),
             show_payload=False,
         )

@@ -49,9 +49,11 @@ class ReplayResult:
         replayed: Ids whose messages are on their queues again.
         gone: Ids that were not there: replayed or discarded by someone else.
         refused: Ids that stay where they are, with the reason.
+        queues: Where the messages went.
     """
 
     replayed: tuple[str, ...] = ()
+    queues: frozenset[str] = frozenset()
     gone: tuple[str, ...] = ()
     refused: Mapping[str, NotReplayableError] = field(default_factory=dict)
 
@@ -123,5 +125,5 @@ def replayed(
         )
     message = message.replayed(past)
     if payload is not None:
-        message = replace(message, envelope=replace(message.envelope, payload=payload))
+        message = message.edited(payload)
     return message if options.to_queue is None else replace(message, queue=options.to_queue)

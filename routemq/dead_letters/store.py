@@ -174,6 +174,7 @@ class DeadLetters:
         ]
         return ReplayResult(
             replayed=tuple(name for result in results if result for name in result.replayed),
+            queues=frozenset(queue for result in results if result for queue in result.queues),
             gone=tuple(name for result in results if result for name in result.gone),
             refused={name: exc for result in results if result for name, exc in result.refused.items()},
         )
@@ -298,6 +299,7 @@ class DeadLetters:
         done = dict(zip(prepared.messages, flags, strict=True))
         return ReplayResult(
             replayed=tuple(name for name, flag in done.items() if flag),
+            queues=frozenset(prepared.messages[name].queue for name, flag in done.items() if flag),
             gone=(*prepared.gone, *(name for name, flag in done.items() if not flag)),
             refused=prepared.refused,
         )
