@@ -10,7 +10,7 @@ def connect_mend(reason: ReasonCode, settings: Settings) -> str:
     if reason.value in (0x86, 0x87):
         user = "no user name is set" if settings.mqtt_username is None else f"the user is {settings.mqtt_username!r}"
         return f"; {user}: check MQTT_USERNAME and MQTT_PASSWORD"
-    if reason.value == 0x84:
+    if reason.value == 0x84 and settings.mqtt_protocol == "5":
         return f"; MQTT_PROTOCOL is {settings.mqtt_protocol}: set it to auto, or to 3.1.1 for an old broker"
     if reason.value == 0x85:
         return "; set MQTT_CLIENT_ID to what the broker allows"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from paho.mqtt.client import ConnectFlags, DisconnectFlags
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -28,8 +28,8 @@ _CONNECT_TIMEOUT_S = 5.0
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 15.0
 _STEADY_S = 30.0
 _ASK_AGAIN_S = 60.0
-_MUTE_ATTEMPTS = 3
-"""A broker that hangs up on MQTT 5 so often, without a word, is tried with 3.1.1."""
+_HANG_UPS = 3
+"""A broker that hangs up on MQTT 5 so often, without a word, is tried with 3.1.1, and the other way round."""
 
 
 class State(enum.Enum):
@@ -72,7 +72,8 @@ class Session:
         self._refused: list[Subscription] = []
         self._leaving: set[int] = set()
         self._retry_at = self._connected_at = self._deadline = self._ask_again_at = 0.0
-        self._attempts = self._mute_attempts = 0
+        self._attempts = self._hung_up = 0
+        self._switching = False
         self._ended_by = ""
         self._older = settings.mqtt_protocol == "3.1.1"
         if self._older:
@@ -163,8 +164,8 @@ class Session:
                 settings.mqtt_broker,
                 settings.mqtt_port,
                 keepalive=settings.mqtt_keepalive_s,
-                # Paho's default wipes the session at the first connect of each process.
-                clean_start=False,
+                # Paho's default for MQTT 5 wipes the session at the first connect of each process.
+                clean_start=MQTT_CLEAN_START_FIRST_ONLY if self._older else False,
                 properties=asked,
             )
         except OSError as exc:
@@ -175,45 +176,51 @@ class Session:
         self._deadline = now + _CONNECT_TIMEOUT_S
 
     def _lost(self, now: float) -> None:
-        settings, was = self._settings, self.state
+        settings, was_connected = self._settings, self.state in (State.SUBSCRIBING, State.READY)
+        hung_up = self.state is State.CONNECTING and not self._ended_by
         self.connection, self.state = None, State.AWAY
         self.granted.clear()
         self._asked.clear()
         self._refused.clear()
         self._leaving.clear()
-        if was in (State.SUBSCRIBING, State.READY):
-            self._attempts = 0 if now - self._connected_at > _STEADY_S else self._attempts
-        elif was is State.CONNECTING and not self._ended_by:
-            self._ended_by = "it hung up without an answer"
-            self._mute_attempts += 1
-            if self._mute_attempts >= _MUTE_ATTEMPTS:
-                self._mute_attempts = 0
-                self._try_other_version("it hangs up on us")
-        delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._attempts, 10)) * random.uniform(0.75, 1.25)  # noqa: S311  spreads the load of a fleet
+        if self._switching:
+            self._switching = False
+            return
+        if was_connected and now - self._connected_at > _STEADY_S:
+            self._attempts = 0
+        delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._attempts, 10))
+        delay_s *= random.uniform(0.75, 1.25)  # noqa: S311  only spreads the load of a fleet
         self._attempts += 1
         self._retry_at = now + delay_s
         logger.error(
             "mqtt connection %s broker=%s:%d client_id=%s: %s; next try in %.1f s",
-            "lost" if was in (State.SUBSCRIBING, State.READY) else "failed",
-            settings.mqtt_broker, settings.mqtt_port, self.client_id, self._ended_by or "connection closed", delay_s,
+            "lost" if was_connected else "failed", settings.mqtt_broker, settings.mqtt_port, self.client_id,
+            "the broker hangs up without an answer" if hung_up else self._ended_by or "connection closed", delay_s,
         )  # fmt: skip
+        if hung_up and settings.mqtt_protocol == "auto":
+            self._hung_up += 1
+            if self._hung_up >= _HANG_UPS:
+                self._hung_up = 0
+                if self._older:
+                    self._older = False
+                else:
+                    self._try_older("it hangs up on MQTT 5, as old brokers do")
+                self._switching = False
 
-    def _try_other_version(self, why: str) -> None:
-        if self._settings.mqtt_protocol == "auto":
-            self._older = not self._older
-            logger.warning(
-                "mqtt broker and %s: %s; trying %s", "MQTT 5" if self._older else "3.1.1", why, self.protocol
-            )
+    def _try_older(self, why: str) -> None:
+        self._older = self._switching = True
+        logger.warning("mqtt broker: %s; trying MQTT 3.1.1", why)
 
     def _on_connect(
         self, connection: Any, _: Any, flags: ConnectFlags, reason: ReasonCode, connack: Properties | None
     ) -> None:
         if reason.is_failure:
             if not self._older and reason.value == 0x84 and self._settings.mqtt_protocol == "auto":
-                self._try_other_version("it does not speak it")
+                self._try_older("it does not speak MQTT 5")
+                return
             self._ended_by = f"the broker refuses: {reason}{connect_mend(reason, self._settings)}"
             return
-        self._mute_attempts = 0
+        self._hung_up = 0
         self._connected_at = time.monotonic()
         self._intake.by_number = not self._older and getattr(connack, "SubscriptionIdentifierAvailable", 1) == 1
         if not self._intake.by_number:

@@ -1,0 +1,267 @@
+"""Ingest under test: in a thread or as a process, what it queued, and MQTT brokers that misbehave."""
+
+import contextlib
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from routemq_ingest.worker import IngestWorker
+
+from routemq import Router
+from routemq.envelope import TaskMessage
+from routemq.queues import Keys
+from routemq.settings import Settings
+from tests.mqtt_peer import packet
+from tests.processes import RunningProcess, running, wait_until
+from tests.servers import HOST, Redis, Stack
+
+CONTROLLER = "nowhere:Controller.method"
+"""Ingest imports no controllers; this one is not there."""
+
+
+def settings_for(stack: Stack, *, key_prefix: str, group: str, **more: Any) -> Settings:
+    """Return settings that use a stack and nothing of this machine's environment."""
+    fields = {"mqtt_port": stack.broker.port, "mqtt_broker": HOST, "redis_url": stack.store.url, **more}
+    return Settings(_env_file=None, mqtt_group_name=group, ROUTEMQ_KEY_PREFIX=key_prefix, **fields)  # type: ignore[call-arg]
+
+
+@contextlib.contextmanager
+def ingesting(settings: Settings, router: Router, *, index: int = 0, ready: bool = True) -> Iterator[IngestWorker]:
+    """Run an ingest worker in a thread, ready when the block begins; what it raised is raised at the end."""
+    worker = IngestWorker(settings, router, index=index)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            worker.run()
+        # The test's thread raises it.
+        except BaseException as exc:  # noqa: BLE001
+            failures.append(exc)
+
+    thread = threading.Thread(target=run, name="ingest")
+    thread.start()
+    try:
+        if ready:
+            wait_until(lambda: worker.ready or failures, message="ingest is ready")
+        if failures:
+            raise failures[0]
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(30)
+    if failures:
+        raise failures[0]
+
+
+@contextlib.contextmanager
+def ingest_process(
+    folder: Path, routes: str, environment: Mapping[str, str], *options: str, ready: bool = True
+) -> Iterator[RunningProcess]:
+    """Run `routemq ingest` for an application with these lines of `router.on(…)`."""
+    package = folder / "app" / "routers"
+    package.mkdir(parents=True, exist_ok=True)
+    for part in (package.parent, package):
+        (part / "__init__.py").touch()
+    (package / "routes.py").write_text(f"from routemq import Router\n\nrouter = Router()\n{routes}\n")
+    with running(["routemq", "ingest", *options], cwd=folder, env=environment) as process:
+        if ready:
+            process.wait_for_output("ingest is ready")
+        yield process
+
+
+def queued(store: Redis, key_prefix: str, queue: str) -> list[TaskMessage]:
+    """Return what is on a queue, the next to run first."""
+    with store.client() as client:
+        return [TaskMessage.decode(item) for item in reversed(client.lrange(Keys(key_prefix).queue(queue), 0, -1))]
+
+
+def payloads(store: Redis, key_prefix: str, queue: str) -> list[bytes]:
+    """Return the payloads on a queue, the next to run first."""
+    return [message.envelope.payload for message in queued(store, key_prefix, queue)]
+
+
+def wait_for_payloads(store: Redis, key_prefix: str, queue: str, count: int, *, timeout_s: float = 15) -> list[bytes]:
+    """Wait until so many messages are on a queue; return their payloads."""
+    with store.client() as client:
+        wait_until(
+            lambda: client.llen(Keys(key_prefix).queue(queue)) >= count,
+            timeout_s=timeout_s,
+            message=f"{count} messages are on {queue}",
+        )
+    return payloads(store, key_prefix, queue)
+
+
+def numbered(count: int, start: int = 0) -> list[str]:
+    """Return distinct payloads."""
+    return [orjson.dumps({"number": number}).decode() for number in range(start, start + count)]
+
+
+class FakeBroker:
+    """Speaks just enough MQTT 5 to answer as a test wants, and to send what no broker should.
+
+    Attributes:
+        codes: Code that a SUBSCRIBE is answered with, by a part of the topic filter; 1 for the others.
+        connack: The whole CONNACK.
+        received: First byte and body of every packet.
+        identifiers: Topic filter → subscription identifier.
+    """
+
+    def __init__(self, *, codes: Mapping[str, int] | None = None, connack: bytes = b"\x20\x03\0\0\0") -> None:
+        self.codes = dict(codes or {})
+        self.connack = connack
+        self.received: list[tuple[int, bytes]] = []
+        self.identifiers: dict[str, int] = {}
+        self.connections: list[socket.socket] = []
+        self.shared_connection: socket.socket | None = None
+        fake = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                fake.connections.append(self.request)
+                with contextlib.suppress(OSError):
+                    fake._serve(self.request)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+        self._server = Server((HOST, 0), Handler)
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), name="fake broker", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def pubacks(self) -> list[int]:
+        """Packet identifiers that were acknowledged, in order."""
+        return [int.from_bytes(body[:2], "big") for first, body in list(self.received) if first == 0x40]
+
+    def send(self, data: bytes) -> None:
+        """Write to the connection that has shared subscriptions."""
+        if self.shared_connection is None:
+            raise RuntimeError("nobody has subscribed")
+        self.shared_connection.sendall(data)
+
+    def publish(self, topic: bytes, payload: bytes, *, mid: int, identifiers: tuple[int, ...]) -> None:
+        """Send a PUBLISH with QoS 1."""
+        listed = b"".join(b"\x0b" + _variable(identifier) for identifier in identifiers)
+        head = len(topic).to_bytes(2, "big") + topic + mid.to_bytes(2, "big")
+        self.send(packet(0x32, head + _variable(len(listed)) + listed + payload))
+
+    def _serve(self, connection: socket.socket) -> None:
+        while (found := read_packet(connection)) is not None:
+            first, body = found
+            self.received.append(found)
+            if first == 0x10:
+                connection.sendall(self.connack)
+                if self.connack[3]:
+                    return
+            elif first == 0x82:
+                size = body[2]
+                identifier, shift = 0, 0
+                for byte in body[4 : 3 + size]:
+                    identifier |= (byte & 127) << shift
+                    shift += 7
+                topic_filter = body[5 + size : -1].decode()
+                self.identifiers[topic_filter] = identifier
+                if topic_filter.startswith("$share/"):
+                    self.shared_connection = connection
+                code = next((code for part, code in self.codes.items() if part in topic_filter), 1)
+                connection.sendall(packet(0x90, body[:2] + b"\0" + bytes([code])))
+            elif first == 0xC0:
+                connection.sendall(b"\xd0\0")
+
+
+class OldBroker:
+    """A broker in front of another, which refuses MQTT 5 as old brokers do, and passes all else on.
+
+    Attributes:
+        refusal: What a CONNECT of MQTT 5 is answered with, before the connection is closed.
+        refused: How often it refused.
+    """
+
+    def __init__(self, port: int, *, refusal: bytes) -> None:
+        self.refusal, self.refused = refusal, 0
+        self._behind = port
+        old = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    old._serve(self.request)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+
+        self._server = Server((HOST, 0), Handler)
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), name="old broker", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _serve(self, client: socket.socket) -> None:
+        first = read_packet(client)
+        if first is None:
+            return
+        if first[1][6] == 5:
+            self.refused += 1
+            client.sendall(self.refusal)
+            return
+        with socket.create_connection((HOST, self._behind)) as broker:
+            broker.sendall(packet(*first))
+            back = threading.Thread(target=_pump, args=(broker, client), daemon=True)
+            back.start()
+            _pump(client, broker)
+            back.join(5)
+
+
+def read_packet(connection: socket.socket) -> tuple[int, bytes] | None:
+    """Return the next packet's first byte and body; None when the other side has closed."""
+    first = connection.recv(1)
+    if not first:
+        return None
+    size = shift = 0
+    while True:
+        byte = connection.recv(1)[0]
+        size |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            break
+    body = b""
+    while len(body) < size:
+        body += connection.recv(size - len(body))
+    return first[0], body
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+def _variable(number: int) -> bytes:
+    made = b""
+    while True:
+        number, digit = divmod(number, 128)
+        made += bytes([digit | (0x80 if number else 0)])
+        if not number:
+            return made

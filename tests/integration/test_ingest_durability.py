@@ -1,0 +1,193 @@
+"""Nothing that a publisher has a PUBACK for is lost: over stops, kills, a Redis that dies or is full, and a drain."""
+
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from routemq import Router
+from routemq.queues import Keys
+from tests.ingest import CONTROLLER, ingest_process, ingesting, numbered, payloads, settings_for, wait_for_payloads
+from tests.mqtt_peer import Peer
+from tests.processes import wait_until
+from tests.servers import HOST, MqttBroker, Redis, Stack, find_program
+
+MakeStore = Callable[..., Redis]
+MESSAGES = 6000
+
+
+@pytest.fixture
+def routes(topic_prefix: str) -> str:
+    return f'router.on("{topic_prefix}/{{d}}/data", "{CONTROLLER}", shared=True, queue="data")'
+
+
+@pytest.fixture
+def router(topic_prefix: str) -> Router:
+    router = Router()
+    router.on(f"{topic_prefix}/{{d}}/data", CONTROLLER, shared=True, queue="data")
+    return router
+
+
+class Flood:
+    """mosquitto_pub with a stream of QoS 1 messages; it ends when the broker has acknowledged all."""
+
+    def __init__(self, broker: MqttBroker, topic: str, lines: list[str]) -> None:
+        command = [find_program("mosquitto_pub"), "-V", "5", "-h", HOST, "-p", str(broker.port), "-q", "1"]
+        self._process = subprocess.Popen([*command, "-t", topic, "-l"], stdin=subprocess.PIPE, text=True)
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n".join(lines) + "\n")
+        self._process.stdin.close()
+
+    def wait(self) -> None:
+        assert self._process.wait(40) == 0
+
+
+def length(store: Redis, key_prefix: str) -> int:
+    with store.client() as client:
+        return int(client.llen(Keys(key_prefix).queue("data")))
+
+
+def test_what_comes_during_a_stop_is_there_after_the_next_start(
+    stack: Stack, routes: str, tmp_path: Path, key_prefix: str, topic_prefix: str, group_name: str
+) -> None:
+    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    with ingest_process(tmp_path, routes, environment) as process:
+        stack.broker.publish(f"{topic_prefix}/d1/data", "before")
+        wait_for_payloads(stack.store, key_prefix, "data", 1)
+        assert process.terminate() == 0
+        assert "Traceback" not in process.output()
+    stack.broker.publish(f"{topic_prefix}/d1/data", "meanwhile")
+    with ingest_process(tmp_path, routes, environment) as process:
+        assert wait_for_payloads(stack.store, key_prefix, "data", 2) == [b"before", b"meanwhile"]
+        assert "session=resumed" in process.output()
+
+
+def test_sigkill_under_load_loses_nothing(
+    stack: Stack, routes: str, tmp_path: Path, key_prefix: str, topic_prefix: str, group_name: str
+) -> None:
+    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    sent = numbered(MESSAGES)
+    with ingest_process(tmp_path, routes, environment) as process:
+        flood = Flood(stack.broker, f"{topic_prefix}/d1/data", sent)
+        wait_until(lambda: length(stack.store, key_prefix) > MESSAGES // 10, message="the load is on")
+        process.kill()
+    seen = length(stack.store, key_prefix)
+    with ingest_process(tmp_path, routes, environment):
+        flood.wait()
+        wait_until(
+            lambda: set(payloads(stack.store, key_prefix, "data")) >= {line.encode() for line in sent},
+            timeout_s=20,
+            message="every message is on the queue",
+        )
+    assert seen < MESSAGES
+    # Only what was in flight at the kill comes twice.
+    assert sum(Counter(payloads(stack.store, key_prefix, "data")).values()) - MESSAGES <= 2000
+
+
+def test_redis_killed_and_restarted_under_load_loses_nothing(
+    mosquitto_server: MqttBroker, own_store: MakeStore, router: Router, key_prefix: str, topic_prefix: str,
+    group_name: str,
+) -> None:  # fmt: skip
+    store = own_store("redis", append_only=True)
+    stack = Stack(name="own", broker=mosquitto_server, store=store)
+    sent = numbered(MESSAGES)
+    with ingesting(settings_for(stack, key_prefix=key_prefix, group=group_name), router) as worker:
+        flood = Flood(mosquitto_server, f"{topic_prefix}/d1/data", sent)
+        wait_until(lambda: worker.statistics.received > MESSAGES // 10, message="the load is on")
+        store.kill()
+        wait_until(lambda: worker.pause, message="ingest has noticed")
+        assert worker.statistics.received < MESSAGES
+        store.start()
+        flood.wait()
+        wait_until(
+            lambda: set(payloads(store, key_prefix, "data")) >= {line.encode() for line in sent},
+            timeout_s=20,
+            message="every message is on the queue",
+        )
+        assert worker.statistics.late_acks == 0
+
+
+def test_a_full_redis_holds_ingest_up_and_memory_stays_flat(
+    mosquitto_server: MqttBroker, own_store: MakeStore, routes: str, tmp_path: Path, key_prefix: str,
+    topic_prefix: str, group_name: str,
+) -> None:  # fmt: skip
+    store = own_store("redis", options={"maxmemory": "6mb", "maxmemory-policy": "noeviction"})
+    stack = Stack(name="own", broker=mosquitto_server, store=store)
+    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    environment |= {"MQTT_KEEPALIVE_S": "5"}
+    sent = [f"{number:06d}" + "x" * 1500 for number in range(4000)]
+    with ingest_process(tmp_path, routes, environment) as process:
+        before_bytes = psutil.Process(process.pid).memory_info().rss
+        flood = Flood(mosquitto_server, f"{topic_prefix}/d1/data", sent)
+        process.wait_for_output("redis is full")
+        flood.wait()
+        held = length(store, key_prefix)
+        assert 0 < held < len(sent)
+        # Longer than one and a half times the keep alive: without pings the broker would have hung up.
+        with pytest.raises(AssertionError, match="in vain"):
+            wait_until(lambda: "mqtt connection lost" in process.output(), timeout_s=9)
+        assert psutil.Process(process.pid).memory_info().rss - before_bytes < 20_000_000
+        with store.client() as client:
+            client.config_set("maxmemory", "0")
+        process.wait_for_output("taking messages again")
+        wait_until(lambda: length(store, key_prefix) >= len(sent), message="all are queued")
+        assert "mqtt connection lost" not in process.output()
+    assert payloads(store, key_prefix, "data") == [line.encode() for line in sent]
+
+
+def test_a_long_queue_holds_ingest_up_until_workers_have_made_room(
+    stack: Stack, router: Router, key_prefix: str, topic_prefix: str, group_name: str
+) -> None:
+    settings = settings_for(stack, key_prefix=key_prefix, group=group_name, ingest_max_queue_length=1000)
+    with ingesting(settings, router) as worker:
+        Flood(stack.broker, f"{topic_prefix}/d1/data", numbered(5000)).wait()
+        wait_until(lambda: worker.pause, message="ingest is paused")
+        assert "INGEST_MAX_QUEUE_LENGTH=1000: data" in str(worker.pause)
+        assert 1000 < length(stack.store, key_prefix) <= 1500
+        taken = 0
+        with stack.store.client() as client:
+            while taken < 5000:
+                taken += len(client.rpop(f"{key_prefix}data", 500) or [])
+                assert client.llen(f"{key_prefix}data") <= 1500
+        assert taken == 5000
+        wait_until(lambda: not worker.pause, message="messages flow again")
+
+
+def test_redis_is_away_at_the_start_and_nothing_is_lost_meanwhile(
+    mosquitto_server: MqttBroker, own_store: MakeStore, routes: str, tmp_path: Path, key_prefix: str,
+    topic_prefix: str, group_name: str,
+) -> None:  # fmt: skip
+    store = own_store("redis")
+    stack = Stack(name="own", broker=mosquitto_server, store=store)
+    store.stop()
+    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    with ingest_process(tmp_path, routes, environment, ready=False) as process:
+        process.wait_for_output("redis is away")
+        process.wait_for_output("subscribed filter=")
+        mosquitto_server.publish(f"{topic_prefix}/d1/data", "early")
+        assert "ingest is ready" not in process.output()
+        store.start()
+        process.wait_for_output("ingest is ready")
+        assert wait_for_payloads(store, key_prefix, "data", 1) == [b"early"]
+        assert process.terminate() == 0
+        assert "Traceback" not in process.output()
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_drain_takes_everything_along_and_ends_the_session(
+    stack: Stack, routes: str, tmp_path: Path, key_prefix: str, topic_prefix: str, group_name: str, protocol: str
+) -> None:
+    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    environment |= {"INGEST_DRAIN_ON_EXIT": "true", "MQTT_PROTOCOL": protocol, "MQTT_CLIENT_ID": f"{group_name}-me"}
+    environment |= {"MQTT_RECEIVE_MAXIMUM": "50"}
+    with ingest_process(tmp_path, routes, environment) as process:
+        Flood(stack.broker, f"{topic_prefix}/d1/data", numbered(3000)).wait()
+        assert process.terminate() == 0
+        assert "the session is ended" in process.output()
+    assert length(stack.store, key_prefix) == 3000
+    back = Peer(stack.broker.port, client_id=f"{group_name}-me-0", version=5 if protocol == "5" else 4)
+    assert back.connect(clean=False).session_present is False
+    back.close()
