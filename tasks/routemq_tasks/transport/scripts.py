@@ -1,0 +1,120 @@
+"""The transport's Lua scripts, with the keys and arguments they take."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import redis
+
+from routemq.scripts import script_text
+
+PutBack = Literal["unread", "returned"]
+"""`unread`: to the front, as if it had not been taken; `returned`: to the back, counted, later each time."""
+
+TAG_PREFIX = "routemq:"
+"""What tells our delivery tags, which are unique and renewed, from those of a worker with Celery's own transport."""
+
+MOST_TAGS = 1000
+"""Tags per call: Lua unpacks them onto its stack, and a longer script keeps every other client waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportKeys:
+    """The Redis keys of one transport, complete with their prefix.
+
+    Attributes:
+        prefix: kombu's `global_keyprefix`.
+        unacked: kombu's hash: delivery tag → `[message, exchange, routing key]`.
+        unacked_index: kombu's sorted set: delivery tag → time of delivery or of the last renewal.
+        separator: Between a queue's name and a priority.
+    """
+
+    prefix: str
+    unacked: str
+    unacked_index: str
+    separator: str
+
+    @property
+    def started(self) -> str:
+        """Sorted set: delivery tag → when it was seen running."""
+        return f"{self.prefix}routemq:started"
+
+    def delayed(self, list_name: str) -> str:
+        """Sorted set of what waits for its time before it goes to this list."""
+        return f"{self.prefix}routemq:delayed:{list_name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTimes:
+    """How long a message stays with a worker that says nothing.
+
+    Attributes:
+        own_s: With a worker of this transport, which renews.
+        others_s: With a worker of Celery's own transport, which does not.
+    """
+
+    own_s: float
+    others_s: float
+
+
+def fetch_text() -> str:
+    """Return the fetch script, which runs on a connection that an event loop polls and so has no client."""
+    return script_text(__package__, "fetch")
+
+
+class Scripts:
+    """Everything but the fetch, for a blocking client without a key prefix of its own."""
+
+    def __init__(self, client: "redis.Redis", keys: TransportKeys, *, most_delay_s: float) -> None:
+        self._keys = keys
+        self._place: list[str | float] = [keys.prefix, keys.separator, most_delay_s]
+        self._acknowledge = client.register_script(script_text(__package__, "acknowledge"))
+        self._renew = client.register_script(script_text(__package__, "renew"))
+        self._restore = client.register_script(script_text(__package__, "restore"))
+        self._requeue = client.register_script(script_text(__package__, "requeue"))
+
+    @property
+    def _held(self) -> list[str]:
+        return [self._keys.unacked, self._keys.unacked_index, self._keys.started]
+
+    def acknowledge(self, tags: Sequence[str]) -> None:
+        """Forget messages that are done."""
+        for part in _parts(tags):
+            self._acknowledge(keys=self._held, args=part)
+
+    def renew(self, tags: Sequence[str], *, running: bool) -> list[str]:
+        """Renew leases and return the tags whose lease was lost."""
+        lost: list[str] = []
+        for part in _parts(tags):
+            answer = self._renew(keys=[self._keys.unacked_index, self._keys.started], args=[int(running), *part])
+            lost += _texts(answer)
+        return lost
+
+    def put_back(self, tags: Sequence[str], how: PutBack) -> None:
+        """Put held messages back on their queues; `unread` keeps their order if the tags are in that of delivery."""
+        # The last part first: each part goes in front of what was put back before.
+        for part in reversed(list(_parts(tags))) if how == "unread" else _parts(tags):
+            self._restore(keys=self._held, args=[how, *self._place, *part])
+
+    def restore_lost(self, times: LeaseTimes) -> tuple[int, list[str]]:
+        """Restore messages whose lease ran out.
+
+        Returns:
+            How many, and the tags of those that only Python can route.
+        """
+        answer = self._restore(keys=self._held, args=["lost", *self._place, times.own_s, times.others_s, MOST_TAGS])
+        count, *others = cast("list[Any]", answer)
+        return int(count), _texts(others)
+
+    def requeue(self, tag: str, record: bytes, lists: Sequence[str], item: bytes | str) -> bool:
+        """Put back what another transport's worker held; False when its record is not as it was read."""
+        answer = self._requeue(keys=[self._keys.unacked, self._keys.unacked_index, *lists], args=[tag, record, item])
+        return bool(answer)
+
+
+def _parts(tags: Sequence[str]) -> "Sequence[Sequence[str]]":
+    return [tags[start : start + MOST_TAGS] for start in range(0, len(tags), MOST_TAGS)]
+
+
+def _texts(answer: Any) -> list[str]:
+    return [tag.decode() if isinstance(tag, bytes) else tag for tag in answer]
