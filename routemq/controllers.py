@@ -46,17 +46,6 @@ class BoundController:
         """
         return self.handler(**{name: fill(context) for name, fill in self._arguments})
 
-    def check(self, message: Message) -> None:
-        """Convert a message's parts as a run would; the controller is not run.
-
-        Raises:
-            InvalidMessageError: A parameter or the payload does not convert.
-        """
-        # There is nobody to publish anything.
-        context = Context(message=message, client=typing.cast("Client", None))
-        for _, fill in self._arguments:
-            fill(context)
-
     def check(self, context: Context) -> None:
         """Convert the message's parts without running the controller.
 
