@@ -1,0 +1,32 @@
+"""Check a payload that a person has edited, before it is sent."""
+
+from typing import Any, NoReturn
+
+from routemq.controllers import bind, resolve
+from routemq.envelope import TaskMessage
+from routemq.errors import InvalidMessageError
+from routemq.message import Message
+from routemq.middleware import Context
+from routemq.routing import Router
+
+
+def check_edit(router: Router, task: TaskMessage, payload: bytes) -> None:
+    """Convert the payload as the route's controller would have it converted; nothing is run.
+
+    Raises:
+        InvalidMessageError: The controller would not get it, or the application has no such route.
+        BindingError: The controller cannot be imported.
+    """
+    route = router.get(task.route)
+    if route is None:
+        raise InvalidMessageError(part="route", problem=f"the application has no route {task.route!r}")
+    params = route.template.match(task.envelope.topic)
+    if params is None:
+        raise InvalidMessageError(part="topic", problem=f"{task.envelope.topic!r} is not of {route.template.text!r}")
+    message = Message(id=task.id, route=task.route, envelope=task.edited(payload).envelope, params=params)
+    bind(resolve(route.handler), route.template).check(Context(message=message, client=_NoClient()))
+
+
+class _NoClient:
+    def publish(self, *_args: Any, **_options: Any) -> NoReturn:
+        raise RuntimeError("a check publishes nothing")
