@@ -86,7 +86,7 @@ class Demo:
         elapsed_s = time.monotonic() - self._started
         flower = self._runner.session.flower_url
         return (
-            f"published {self._runner.fleet.published:,} in {elapsed_s:.0f} s"
+            f"{elapsed_s:.0f} s · published {self._runner.fleet.published:,}"
             f"{f' · Flower {flower}' if flower else ''}\n{word}"
         )
 

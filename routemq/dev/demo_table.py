@@ -28,7 +28,8 @@ class DemoTable:
             self._history.popleft()
         table = Table(box=None, pad_edge=False, header_style="bold", footer_style="bold", show_footer=True)
         everything = total(progress)
-        table.add_column("route", "all", no_wrap=True, overflow="ellipsis", ratio=1)
+        # The only one that may be cut: in a narrow terminal the figures are what counts.
+        table.add_column("route", "all", overflow="ellipsis")
         for name in _COLUMNS:
             table.add_column(name, f"{getattr(everything, name):,}", justify="right", no_wrap=True)
         table.add_column("done/s", f"{sum(map(self._rate, progress)):,.0f}", justify="right", no_wrap=True)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 NAME_WIDTH = 14
+_RECORD_LASTS_S = 0.2
 LINES_PER_SECOND = 15
 """Of one process; what is more is counted, not shown."""
 
@@ -52,6 +53,8 @@ _NOISE = (
     "version=",
     "Configuration loaded",
     "Server initialized",
+    "ready to exit",
+    "User requested shutdown",
     "Running in unprivileged mode",
     "superuser privileges",
 )
@@ -64,6 +67,7 @@ class _Source:
     colour: str
     shown: bool = True  # whether the record that the last line belonged to was shown
     style: str = ""
+    record_at: float = 0.0
     window: float = 0.0
     in_window: int = 0
     hidden: int = field(default=0)
@@ -97,13 +101,22 @@ class DevLog:
             self.recent.append((name, line))
             source = self._source(name)
             level, at, text = _parsed(name, line)
-            if level is None:  # a line of the record before it, such as a traceback's, or something printed
-                text = line
+            if level is None:
+                # A line of the record before it, such as a traceback's; or, later, something that the application prints.
+                if time.monotonic() - source.record_at > _RECORD_LASTS_S:
+                    source.shown, source.style = True, ""
             else:
+                source.record_at = time.monotonic()
                 source.shown = self._wanted(name, level, text)
                 source.style = _LEVEL_STYLES.get(level, "")
             if source.shown and self._has_room(name, source):
                 self._print(source, name, at, text)
+
+    def note(self, name: str, text: str) -> None:
+        """Show a line of a process that is no more than information."""
+        with self._lock:
+            if self._wanted(name, "INFO", text):
+                self._print(self._source(name), name, None, text)
 
     def say(self, text: str, *, style: str = "bold") -> None:
         """Show a line of `routemq dev` itself."""
@@ -159,6 +172,7 @@ class DevLogHandler(logging.Handler):
     def __init__(self, log: DevLog) -> None:
         super().__init__()
         self._log = log
+        self.setFormatter(logging.Formatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record."""

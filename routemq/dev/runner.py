@@ -106,7 +106,7 @@ class DevRunner:
             self.log.line(name, line)
         elif self.fleet.final or time.monotonic() - self._fleet_told >= _FLEET_REPORT_S:
             self._fleet_told = time.monotonic()
-            self.log.line(name, f"published {self.fleet.published}, confirmed {self.fleet.confirmed}")
+            self.log.note(name, f"published {self.fleet.published}, confirmed {self.fleet.confirmed}")
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         # In a thread: a handler may interrupt this very process in the middle of what it would wait for.

@@ -147,7 +147,7 @@ class DevSession:
             "MQTT_BROKER": LOOPBACK, "MQTT_PORT": str(port), "MQTT_TLS_ENABLED": "false", "MQTT_USERNAME": "",
             "MQTT_PASSWORD": "",
         }  # fmt: skip
-        self.broker_is = f"{LOOPBACK}:{port} ({label}{_instead(settings.mqtt_port, port)})"
+        self.broker_is = f"{LOOPBACK}:{port} ({label}{_instead(settings.mqtt_port, port, self.options.mqtt_port)})"
         return [command]
 
     def _redis(self, settings: Settings) -> list[Command]:
@@ -159,7 +159,7 @@ class DevSession:
         label, command = redis_server(self.options.state, port)
         url = f"redis://{LOOPBACK}:{port}/0"
         self.env["REDIS_URL"] = url
-        self.redis_is = f"{url} ({label}{_instead(6379, port)})"
+        self.redis_is = f"{url} ({label}{_instead(6379, port, self.options.redis_port)})"
         return [command]
 
     def _flower(self) -> Command:
@@ -212,5 +212,5 @@ class DevSession:
             raise NotStartedError(names=late)
 
 
-def _instead(usual: int, port: int) -> str:
-    return "" if port == usual else f"; port {usual} is in use"
+def _instead(usual: int, port: int, asked: int | None) -> str:
+    return "" if port in (usual, asked) else f"; port {usual} is in use"
