@@ -62,7 +62,8 @@ class Flow:
         now = time.monotonic()
         if self.pause is None:
             self._since, self._reminded_at = now, 0.0
-        if now - self._reminded_at >= _REMIND_S or self._reminded_at == 0.0:
+        other_cause = self.pause is not None and self.pause.partition(":")[0] != why.partition(":")[0]
+        if now - self._reminded_at >= _REMIND_S or self._reminded_at == 0.0 or other_cause:
             self._reminded_at = now
             logger.error("taking no messages, the mqtt broker keeps them meanwhile: %s", why)
         self.pause = why

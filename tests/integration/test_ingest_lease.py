@@ -28,8 +28,8 @@ def test_a_lease_has_one_holder_who_may_release_only_his_own(redis_store: Redis,
         wait_until(lambda: second.tend() or second.held, message="the second has it")
 
 
-def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends(redis_store: Redis, key_prefix: str) -> None:
-    with redis_store.client() as client:
+def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends(redis_server: Redis, key_prefix: str) -> None:
+    with redis_server.client() as client:
         lease = Lease(client, Keys(key_prefix), group="g", holder="me")
         lease.tend()
         began = time.monotonic()

@@ -1,0 +1,33 @@
+"""Subscription identifiers belong to filters, whatever else the application has."""
+
+from routemq_ingest.subscriptions import Subscriptions
+
+from routemq import Router
+
+
+def identifiers(*topics: str, shared: bool = True) -> dict[str, int]:
+    router = Router()
+    for topic in topics:
+        router.on(topic, "nowhere:Controller.method", shared=shared)
+    made = Subscriptions(router.routes, group="g", show_payloads=False)
+    assert all(made.by_identifier[each.identifier] is each for each in made.all)
+    return {each.filter: each.identifier for each in made.all}
+
+
+def test_an_identifier_stays_when_routes_come_go_and_move() -> None:
+    before = identifiers("a/{x}", "b/#")
+    after = identifiers("c", "b/#", "a/{renamed}", "d")
+    assert {topic_filter: after[topic_filter] for topic_filter in before} == before
+    assert len(set(after.values())) == 4
+
+
+def test_identifiers_are_what_mqtt_allows() -> None:
+    numbers = identifiers(*(f"t/{number}" for number in range(2000))).values()
+    assert len(set(numbers)) == 2000
+    assert all(1 <= number <= 0x0FFFFFFF for number in numbers)
+
+
+def test_a_shared_and_a_plain_subscription_differ() -> None:
+    assert identifiers("a").keys() == {"$share/g/a"}
+    assert identifiers("a", shared=False).keys() == {"a"}
+    assert set(identifiers("a").values()).isdisjoint(identifiers("a", shared=False).values())
