@@ -107,7 +107,9 @@ class QoS(stock.QoS):
         busy = set() if stopping else {*state.active_requests, *state.reserved_requests}
         if busy:
             # The connection was lost, and the pool goes on.
-            messages, self._delivered = self._delivered, OrderedDict()
+            messages = dict(self._delivered)
+            # Emptied, not replaced: kombu keeps a method of this very dict, and with it the messages alive.
+            self._delivered.clear()
             self.lease.let_go(messages)
         else:
             self.restore_unacked()
