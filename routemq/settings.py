@@ -15,6 +15,7 @@ from routemq.errors import ConfigurationError
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 MqttProtocol = Literal["auto", "5", "3.1.1"]
+Transport = Literal["routemq", "stock"]
 
 
 def _named(variable: str) -> Any:
@@ -90,17 +91,30 @@ class Settings(BaseSettings):
         description="On SIGTERM, leave the share group and end the MQTT session, leaving no message behind.",
     )
 
+    ingest_health_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_000,
+        description="Serve `/health` and Prometheus' `/metrics` here, each further ingest process on the next port.",
+    )
+
     worker_count: int | None = Field(
         default=None, ge=1, le=1024, description="Concurrency of a Celery worker, instead of the sum over its routes."
     )
     worker_auto_scale: bool = Field(default=False, description="Scale the worker between the next two.")
     worker_min_count: int = Field(default=1, ge=1, le=1024, description="Least concurrency when scaling.")
     worker_max_count: int = Field(default=10, ge=1, le=1024, description="Greatest concurrency when scaling.")
-    visibility_timeout_s: int = Field(
-        default=3600,
+    transport: Transport = Field(
+        default="routemq",
+        validation_alias=_named("ROUTEMQ_TRANSPORT"),
+        description="Celery's Redis transport in our processes: `routemq`, or `stock` for Celery's own.",
+    )
+    visibility_timeout_s: int | None = Field(
+        default=None,
         ge=10,
         validation_alias=_named("ROUTEMQ_VISIBILITY_TIMEOUT_S"),
-        description="After this many seconds the messages of a worker that died are run by another.",
+        description="After this many seconds the messages of a worker that died are run by another. "
+        "Default: 120; 3600 with the stock transport, which runs a longer task twice.",
     )
 
     dlq_retention_days: int = Field(

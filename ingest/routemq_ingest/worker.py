@@ -21,7 +21,7 @@ from routemq_ingest.intake import Intake
 from routemq_ingest.lease import Lease
 from routemq_ingest.publisher import Publisher
 from routemq_ingest.session import Session, State
-from routemq_ingest.statistics import Statistics
+from routemq_ingest.statistics import Health, Statistics
 from routemq_ingest.subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ _TEND_S = 0.1
 _REPORT_S = 60.0
 _LAST_FLUSH_S = 10.0
 _DRAIN_S = 60.0
+_STUCK_S = 30.0
+"""No call of the loop may take so long; every one has a shorter timeout."""
 _QUIET_S = 1.0
 """A drained session is empty when nothing has come for so long."""
 
@@ -58,6 +60,7 @@ class IngestWorker:
         self._batch = Batch()
         self._stopping = threading.Event()
         self._redis_checked = self._announced = False
+        self._turned_at = time.monotonic()
         self._tend_at = self._reported_at = 0.0
         self._reported = self.statistics
         self._shared = self._session(router, client_id=self.client_id, shared=True)
@@ -76,6 +79,17 @@ class IngestWorker:
         if self._exclusive is None or self._lease is None:
             return True
         return self._lease.answered and (not self._lease.held or self._exclusive.state is State.READY)
+
+    @property
+    def health(self) -> Health:
+        """A snapshot; safe from other threads."""
+        return Health(
+            alive=time.monotonic() - self._turned_at < _STUCK_S,
+            ready=self.ready,
+            pause=self.pause,
+            holds=self._lease is not None and self._lease.held,
+            statistics=replace(self.statistics, paused_s=self._flow.paused_s),
+        )
 
     @property
     def pause(self) -> str | None:
@@ -107,7 +121,7 @@ class IngestWorker:
             self._lease_client.close()
 
     def _turn(self) -> None:
-        now = time.monotonic()
+        now = self._turned_at = time.monotonic()
         if now >= self._tend_at or not self._announced:
             self._tend(now)
         if self._flow.pause is not None:

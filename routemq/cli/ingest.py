@@ -1,18 +1,24 @@
 """`routemq ingest`: MQTT in, Celery messages out."""
 
+import contextlib
 import logging
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import click
 from routemq_ingest.worker import READY, IngestWorker
 
 from routemq.cli.explain import explains_errors
 from routemq.discovery import load_router
+from routemq.errors import ConfigurationError
 from routemq.logs import configure_logging
 from routemq.processes import Command, Supervisor
 from routemq.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from routemq_ingest.health import HealthServer
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +51,19 @@ def _run_one(settings: Settings, index: int) -> None:
     worker = IngestWorker(settings, load_router(settings.routers), index=index)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
-    worker.run()
+    with contextlib.ExitStack() as stack:
+        if settings.ingest_health_port is not None:
+            stack.enter_context(_health_server(settings.ingest_health_port + index, worker))
+        worker.run()
+
+
+def _health_server(port: int, worker: IngestWorker) -> "HealthServer":
+    from routemq_ingest.health import HealthServer
+
+    try:
+        return HealthServer(port, lambda: worker.health)
+    except OSError as exc:
+        raise ConfigurationError(variable="INGEST_HEALTH_PORT", value=port, allowed=f"a free port ({exc})") from exc
 
 
 def _run_many(settings: Settings, count: int) -> None:

@@ -1,6 +1,8 @@
 """How ingest gets in: TLS, passwords, old brokers, refused subscriptions, and what it says when it cannot."""
 
+import json
 import logging
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from tests.ingest import (
     wait_for_payloads,
 )
 from tests.processes import wait_until
-from tests.servers import MqttBroker, Redis, Stack, TlsFiles
+from tests.servers import HOST, MqttBroker, Redis, Stack, TlsFiles, free_port
 
 MakeBroker = Callable[..., MqttBroker]
 
@@ -198,3 +200,21 @@ def test_the_broker_is_away_at_first_and_goes_away_again(
         wait_until(lambda: worker.ready, timeout_s=20, message="ingest is ready again")
         broker.publish(f"{topic_prefix}/d1/data", "2")
         assert wait_for_payloads(redis_server, key_prefix, "data", 2) == [b"1", b"2"]
+
+
+def test_health_and_metrics_are_served_when_asked_for(
+    stack: Stack, tmp_path: Path, key_prefix: str, topic_prefix: str, group_name: str
+) -> None:
+    port = free_port()
+    environment = stack.environment(key_prefix=key_prefix, group=group_name) | {"INGEST_HEALTH_PORT": str(port)}
+    route = f'router.on("{topic_prefix}/{{d}}", "{CONTROLLER}", queue="data")'
+    with ingest_process(tmp_path, route, environment):
+        stack.broker.publish(f"{topic_prefix}/d1", "x")
+        wait_for_payloads(stack.store, key_prefix, "data", 1)
+        with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5) as answer:
+            health = json.load(answer)
+        with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+            metrics = answer.read().decode()
+    assert (health["alive"], health["ready"], health["pause"], health["holds"]) == (True, True, None, True)
+    assert health["statistics"]["received"] == 1
+    assert "routemq_ingest_received_total 1.0" in metrics
