@@ -45,7 +45,7 @@ _OUR_LOGGERS = re.compile(r"(?:routemq|celery|kombu)[\w.]*: ")
 _SERVERS_QUIET = frozenset({"mqtt", "redis"})
 """Of these only warnings are shown; what they say at their start is said in the banner."""
 
-_NOISE = (
+_SERVER_NOISE = (
     "Mosquitto should not be run as root",
     "Memory overcommit must be enabled",
     "no config file specified",
@@ -56,8 +56,8 @@ _NOISE = (
     "ready to exit",
     "User requested shutdown",
     "Running in unprivileged mode",
-    "superuser privileges",
 )
+_CELERY_NOISE = "superuser privileges"
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class _Source:
     """One process, as its lines go."""
 
     colour: str
-    shown: bool = True  # whether the record that the last line belonged to was shown
+    noise: bool = False  # whether the latest record was noise
     style: str = ""
     record_at: float = 0.0
     window: float = 0.0
@@ -102,20 +102,20 @@ class DevLog:
             source = self._source(name)
             level, at, text = _parsed(name, line)
             if level is None:
-                # A line of the record before it, such as a traceback's; or, later, something that the application prints.
-                if time.monotonic() - source.record_at > _RECORD_LASTS_S:
-                    source.shown, source.style = True, ""
+                shown = self._rest_is_wanted(source)
             else:
-                source.record_at = time.monotonic()
-                source.shown = self._wanted(name, level, text)
-                source.style = _LEVEL_STYLES.get(level, "")
-            if source.shown and self._has_room(name, source):
+                noise = _CELERY_NOISE in text or (
+                    name in _SERVERS_QUIET and any(part in text for part in _SERVER_NOISE)
+                )
+                shown = not noise and self._wanted(name, level)
+                source.record_at, source.noise, source.style = time.monotonic(), noise, _LEVEL_STYLES.get(level, "")
+            if shown and self._has_room(name, source):
                 self._print(source, name, at, text)
 
     def note(self, name: str, text: str) -> None:
         """Show a line of a process that is no more than information."""
         with self._lock:
-            if self._wanted(name, "INFO", text):
+            if self._wanted(name, "INFO"):
                 self._print(self._source(name), name, None, text)
 
     def say(self, text: str, *, style: str = "bold") -> None:
@@ -129,11 +129,19 @@ class DevLog:
             self._sources[name] = _Source(_COLOURS[len(self._sources) % len(_COLOURS)])
         return self._sources[name]
 
-    def _wanted(self, name: str, level: str, text: str) -> bool:
+    def _wanted(self, name: str, level: str) -> bool:
         number = logging.getLevelNamesMapping()[level]
-        if number < self._level or any(noise.lower() in text.lower() for noise in _NOISE):
+        if number < self._level:
             return False
         return number >= logging.WARNING or not (self.quiet or name in _SERVERS_QUIET)
+
+    @staticmethod
+    def _rest_is_wanted(source: _Source) -> bool:
+        """A line that begins no record: one more of the record before it, as a traceback's are, or something printed."""
+        if time.monotonic() - source.record_at <= _RECORD_LASTS_S:
+            return not source.noise
+        source.style = ""
+        return True
 
     def _has_room(self, name: str, source: _Source) -> bool:
         now = time.monotonic()
