@@ -14,6 +14,7 @@ from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.promoter import RetryPromotion
+from routemq_tasks.transport import install
 
 
 class RouteMQCelery(Celery):
@@ -72,7 +73,11 @@ class RouteMQCelery(Celery):
 
 def _choose_transport(app: RouteMQCelery) -> None:
     """Carry the messages over the transport of `ROUTEMQ_TRANSPORT`."""
-    app.steps["worker"].add(RetryPromotion)
+    if app.settings.transport == "routemq":
+        install()
+    else:
+        # Celery's own transport knows nothing of the delayed sets.
+        app.steps["worker"].add(RetryPromotion)
 
 
 def _app_again(settings: Settings) -> RouteMQCelery:

@@ -11,6 +11,12 @@ from routemq.settings import Settings
 PREFETCH_MULTIPLIER = 32
 """Messages in hand per pool slot: enough that one fetch serves many, few enough that slow messages are not hoarded."""
 
+# Only our transport renews its lease on what a worker holds; with Celery's own, a longer task would be run twice.
+_VISIBILITY_TIMEOUT_S = {"routemq": 120, "stock": 3600}
+
+# Only our transport renews its lease on what a worker holds; with Celery's own, a longer task would be run twice.
+_VISIBILITY_TIMEOUT_S = {"routemq": 120, "stock": 3600}
+
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _TASK_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(task_name)s[%(task_id)s] %(message)s"
 
@@ -24,7 +30,7 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
         "broker_url": settings.redis_url.get_secret_value(),
         "broker_transport_options": {
             "global_keyprefix": settings.key_prefix,
-            "visibility_timeout": settings.visibility_timeout_s,
+            "visibility_timeout": settings.visibility_timeout_s or _VISIBILITY_TIMEOUT_S[settings.transport],
             "socket_keepalive": True,
             "socket_connect_timeout": 5,
             # A half-open connection must not keep a worker waiting for ever.

@@ -1,10 +1,12 @@
 """The worker's consumer: what cannot be run is dead, with its reason, and the worker goes on."""
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import redis
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer
 
 from routemq.dead_letters import DeadLetter
@@ -45,6 +47,18 @@ class RouteConsumer(Consumer):
                 self.bury(message, exc)
 
         return on_task_received
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let go of a connection that is lost."""
+        if self.app.settings.transport == "stock":
+            # Kombu would give back what it holds by way of that very connection, and end the worker with an
+            # AttributeError. The messages come back by their visibility timeout.
+            for channel in self.connection.transport.channels:
+                channel.qos.restore_at_shutdown = False
+        with warnings.catch_warnings():
+            # A page on a setting that an operator cannot change here.
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Bury what Kombu could not unpack."""

@@ -82,6 +82,7 @@ class Ledger:
     """
 
     def __init__(self, client: "redis.Redis", keys: Keys, *, patience_s: float = 30.0) -> None:
+        self._client, self._keys = client, keys
         self._delayed = DelayedRetries(client, keys)
         self._dead_letters = DeadLetters(client, keys)
         self._patience_s = patience_s
@@ -134,6 +135,17 @@ class Ledger:
             )  # fmt: skip
         else:
             _log_taken(letter.id, letter.route)
+
+    def acknowledge(self, delivery_tag: str, *, patience_s: float | None = None) -> None:
+        """Let go of a message that is done, when the connection it came by is gone.
+
+        Raises:
+            OutcomeNotRecordedError: Redis stayed away.
+        """
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.zrem(self._keys.unacked_index, delivery_tag)
+            pipe.hdel(self._keys.unacked, delivery_tag)
+            self._insist(pipe.execute, patience_s)
 
     def _insist(self, step: Callable[[], T], patience_s: float | None) -> T:
         deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)

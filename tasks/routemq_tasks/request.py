@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 class RouteRequest(Request):
     """Hands the pool the body that the consumer has decoded already, and records what the run itself could not."""
 
+    acknowledged: bool
+
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **{**options, "body": message.payload, "decoded": True})
 
@@ -44,6 +46,26 @@ class RouteRequest(Request):
             # A cold shutdown took the process away. The message stays unacknowledged, and is given back.
             return
         self._record(error if isinstance(error, Exception) else WorkerLostError(describe(error)))
+
+    def acknowledge(self) -> None:
+        """Let go of the message, by another connection when its own is gone."""
+        if self.acknowledged or not self._connection_is_gone():
+            super().acknowledge()
+            return
+        self.acknowledged = True
+        try:
+            self._app.process.ledger.acknowledge(self.message.delivery_tag, patience_s=PATIENCE_S)
+        except OutcomeNotRecordedError as exc:
+            logger.error("message %s (%s) is done, but %s; it will be run again", self.id, self.name, exc)
+
+    def reject(self, requeue: bool = False) -> None:
+        """Give the message back; when its connection is gone, its visibility timeout does."""
+        if not self._connection_is_gone():
+            super().reject(requeue=requeue)
+
+    def _connection_is_gone(self) -> bool:
+        # Our transport takes an acknowledgement that comes late; Celery's own would end the worker.
+        return self._app.settings.transport == "stock" and bool(self.message.channel.closed)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Do nothing: a soft limit is the run's own affair; of a hard one the pool also tells `on_failure`."""

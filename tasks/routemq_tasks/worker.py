@@ -7,6 +7,7 @@ import click
 import redis
 from celery.apps.worker import Worker
 from celery.concurrency import get_implementation
+from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.utils.log import mlevel
 from click.core import ParameterSource
 
@@ -66,9 +67,7 @@ class RouteWorker(Worker):
         if by_hand:
             return
         pool = get_implementation(options.get("pool_cls") or self.app.conf.worker_pool)
-        chosen = choose_concurrency(
-            self.app.settings, self.app.router.queues, consumed, can_scale=hasattr(pool, "grow")
-        )
+        chosen = choose_concurrency(self.app.settings, self.app.router.queues, consumed, can_scale=_can_scale(pool))
         options["concurrency"], options["autoscale"] = chosen.count, chosen.autoscale
 
     def _set_log_level(self, options: dict[str, Any]) -> None:
@@ -79,6 +78,11 @@ class RouteWorker(Worker):
         if level > logging.DEBUG:
             for name in _PER_MESSAGE_LOGGERS:
                 logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _can_scale(pool: Any) -> bool:
+    # The prefork pool gets its `grow` when it starts.
+    return issubclass(pool, PreforkPool) or hasattr(pool, "grow")
 
 
 def _given_by_hand(option: str) -> bool:

@@ -1,0 +1,134 @@
+"""`celery -A routemq worker …`: which queues, how many hands, and one clear line when it cannot start."""
+
+import json
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.processes import clean_environment, running, wait_until
+from tests.servers import REPOSITORY, Redis, free_port
+from tests.workers import Bench
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix)
+
+
+def _celery(bench: Bench, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["celery", "-A", "routemq", *arguments],
+        cwd=REPOSITORY, env=clean_environment(bench.environment() | env),
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "banner"),
+    [
+        ("-Q work", {}, "concurrency: 9 (prefork)"),
+        ("-Q work.act,slow -P threads", {"WORKER_COUNT": "5"}, "concurrency: 5 (thread)"),
+        ("-Q work -c 2", {"WORKER_COUNT": "5", "WORKER_AUTO_SCALE": "true"}, "concurrency: 2 (prefork)"),
+        (
+            "-Q work -X work.seed",
+            {"WORKER_AUTO_SCALE": "true", "WORKER_MIN_COUNT": "1", "WORKER_MAX_COUNT": "3"},
+            "concurrency: {min=1, max=3} (prefork)",
+        ),
+        ("-Q work --autoscale 4,2", {"WORKER_COUNT": "5"}, "concurrency: {min=2, max=4} (prefork)"),
+    ],
+    ids=["routes", "WORKER_COUNT", "-c", "WORKER_AUTO_SCALE", "--autoscale"],
+)
+def test_concurrency_is_the_routes_unless_it_is_said(
+    bench: Bench, arguments: str, env: dict[str, str], banner: str
+) -> None:
+    with bench.worker(*arguments.split(), env=env) as worker:
+        bench.put("raw/x")
+        bench.wait_for_notes("raw", 1) if "work.act" not in arguments else None
+        output = worker.output()
+        assert worker.terminate() == 0
+
+    assert banner in output
+    assert ".> work.act " in output
+    assert (".> work.seed " in output) == ("-X" not in arguments and "work.act" not in arguments)
+    assert ".> answer " not in output
+
+
+def test_without_a_queue_a_worker_serves_all(bench: Bench) -> None:
+    with bench.worker("-P", "threads") as worker:
+        output = worker.output()
+
+    assert all(f".> {queue} " in output for queue in bench.router.queues)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "line"),
+    [
+        (["-Q", "works"], {}, "Error: no route uses the queue 'works'; the queues there are: answer, deaf, slow, "),
+        (["-X", "work,slow,deaf,answer"], {}, "Error: -X leaves this worker no queue"),
+        ([], {"ROUTEMQ_ROUTERS": "no_such_app"}, "Error: routers no_such_app: there is no module 'no_such_app'"),
+        ([], {"WORKER_COUNT": "many"}, "Error: WORKER_COUNT='many' cannot be used"),
+    ],
+    ids=["queue", "no queue", "routers", "setting"],
+)
+def test_a_worker_that_cannot_start_says_so_in_one_line(
+    bench: Bench, arguments: list[str], env: dict[str, str], line: str
+) -> None:
+    ended = _celery(bench, "worker", *arguments, **env)
+
+    assert ended.returncode not in (0, -15)
+    assert line in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert "ready." not in ended.stdout
+
+
+def test_a_controller_that_is_not_there_stops_the_worker_of_its_queue_alone(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "absent_app.py").write_text(
+        "from routemq import Router\nrouter = Router()\n"
+        "router.on('a', 'no.such:controller', queue='a')\nrouter.on('b', 'builtins:print', queue='b')\n"
+    )
+    env = {"ROUTEMQ_ROUTERS": "absent_app", "PYTHONPATH": str(tmp_path)}
+    ended = _celery(bench, "worker", "-Q", "a", **env)
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: ")
+    assert "absent_app.py:3: route 'a': controller no.such:controller: " in ended.stderr
+
+
+def test_flower_and_inspect_name_messages_by_their_route(bench: Bench) -> None:
+    port = free_port()
+    flower = ["celery", "-A", "routemq", "flower", f"--port={port}", "--address=127.0.0.1"]
+    environment = bench.environment() | {"FLOWER_UNAUTHENTICATED_API": "true"}
+    with (
+        running(flower, cwd=REPOSITORY, env=environment),
+        bench.worker("-Q", "work", "-P", "threads", "-E"),
+    ):
+        url = f"http://127.0.0.1:{port}/api"
+
+        def api(path: str) -> dict[str, dict[str, object]]:
+            with urllib.request.urlopen(f"{url}/{path}", timeout=5) as answer:
+                found: dict[str, dict[str, object]] = json.load(answer)
+                return found
+
+        wait_until(lambda: api("workers?refresh=1"), ignoring=(OSError,), message="Flower sees the worker")
+        good, bad = bench.put("lines/7/state", '{"temperature": 21.5}'), bench.put("act/value", "secret-words")
+        lost = bench.put("lines/7/state", "nothing")
+        bench.wait_for_letters(2)
+        expected = {good.id: "SUCCESS", bad.id: "FAILURE", lost.id: "FAILURE"}
+        wait_until(
+            lambda: {uuid: task["state"] for uuid, task in api("tasks").items()} == expected,
+            message="Flower knows how each ended",
+        )
+        tasks = api("tasks")
+        registered = _celery(bench, "inspect", "registered")
+        report = _celery(bench, "report")
+
+    assert (tasks[good.id]["name"], tasks[good.id]["args"]) == ("lines/{line:int}/state", "('lines/7/state', 21 bytes)")
+    assert (tasks[bad.id]["name"], tasks[bad.id]["args"]) == ("act/{kind}", "('act/value', 12 bytes)")
+    assert tasks[bad.id]["retries"] == 2
+    assert "ValueError" in str(tasks[bad.id]["exception"])
+    assert "secret-words" not in json.dumps(tasks)
+    assert "* lines/{line:int}/state" in registered.stdout
+    assert "redis" in report.stdout
+    assert report.returncode == 0
