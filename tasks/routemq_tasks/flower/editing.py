@@ -1,0 +1,36 @@
+"""Whether an edited payload would get as far as its controller."""
+
+from dataclasses import dataclass
+
+from routemq.dead_letters.edits import check_edit
+from routemq.envelope import TaskMessage
+from routemq.errors import BindingError, InvalidMessageError
+from routemq.routing import Router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadCheck:
+    """What the controller's annotations say of a payload.
+
+    Attributes:
+        problem: Why the message would die again before its controller runs; None when it fits.
+        unchecked: Why it could not be checked here; None when it was.
+    """
+
+    problem: str | None = None
+    unchecked: str | None = None
+
+
+def check_payload(router: Router, task: TaskMessage, payload: bytes) -> PayloadCheck:
+    """Convert a payload as a worker would; neither the controller nor its middleware is run."""
+    try:
+        check_edit(router, task, payload)
+    except InvalidMessageError as exc:
+        return PayloadCheck(problem=str(exc))
+    # This host may lack what the workers have: that is no reason to keep anyone from mending a message.
+    except BindingError as exc:
+        return PayloadCheck(unchecked=str(exc))
+    # A model's validators are the application's code.
+    except Exception as exc:  # noqa: BLE001
+        return PayloadCheck(problem=f"{type(exc).__name__}: {exc}")
+    return PayloadCheck()

@@ -1,0 +1,98 @@
+"""Dead letters as the JSON API gives them."""
+
+from typing import Any
+
+from routemq.dead_letters import DeadLetter
+from routemq.dead_letters.reading import OpenedLetter
+from routemq.dead_letters.replaying import MOST_GENERATIONS
+from routemq.dead_letters.statistics import LetterGroup, LetterStats
+from routemq.envelope import TaskMessage
+from routemq_tasks.flower.payload_view import payload_view
+
+_LISTED_ERROR_CHARACTERS = 300
+
+
+def listed(letter: DeadLetter) -> dict[str, Any]:
+    """Return a letter as a row of the table."""
+    return {
+        "id": letter.id,
+        "route": letter.route,
+        "queue": letter.queue,
+        "topic": letter.topic,
+        "reason": letter.reason,
+        "exception": letter.exception,
+        "message": letter.message[:_LISTED_ERROR_CHARACTERS],
+        "fingerprint": letter.fingerprint,
+        "attempts": letter.attempts,
+        "generation": letter.generation,
+        "died_at": letter.died_at,
+        "payload_bytes": letter.payload_bytes,
+    }
+
+
+def detailed(opened: OpenedLetter) -> dict[str, Any]:
+    """Return all there is to say of a letter, with what can be shown of its payload."""
+    letter = opened.letter
+    return {
+        **listed(letter),
+        "message": letter.message,
+        "task_id": letter.task_id,
+        "first_at": letter.first_at,
+        "worker": letter.worker,
+        "redacted": list(letter.redacted),
+        "traceback": letter.traceback,
+        "history": [
+            {"at": attempt.at, "error": attempt.error, "worker": attempt.worker} for attempt in opened.attempts
+        ],
+        "problem": opened.problem,
+        "needs_force": _needs_force(opened),
+        "payload": payload_view(opened.payload),
+        "mqtt": None if opened.task is None else _mqtt(opened.task),
+    }
+
+
+def overview(stats: LetterStats) -> dict[str, Any]:
+    """Return the numbers at the top of the page."""
+    return {
+        "total": stats.total,
+        "routes": [_group(group) for group in stats.routes],
+        "reasons": [_group(group) for group in stats.reasons],
+        "errors": [
+            {
+                **_group(error),
+                "route": error.route,
+                "exception": error.example.exception,
+                "message": error.example.message[:_LISTED_ERROR_CHARACTERS],
+                "reason": error.example.reason,
+            }
+            for error in stats.errors
+        ],
+        "error_count": stats.error_count,
+        "full_routes": stats.full_routes,
+    }
+
+
+def _group(group: LetterGroup) -> dict[str, Any]:
+    return {"name": group.name, "count": group.count, "oldest_at": group.oldest_at, "newest_at": group.newest_at}
+
+
+def _needs_force(opened: OpenedLetter) -> str | None:
+    """Return why this letter is replayed only by someone who insists."""
+    if opened.task is not None and opened.task.generation >= MOST_GENERATIONS:
+        return f"It died again after {opened.task.generation} replays."
+    if opened.letter.redacted:
+        names = ", ".join(opened.letter.redacted)
+        return f"The values of {names} were not kept: edit the payload before you replay it."
+    return None
+
+
+def _mqtt(task: TaskMessage) -> dict[str, Any]:
+    envelope = task.envelope
+    return {
+        "qos": envelope.qos,
+        "retain": envelope.retain,
+        "received_at": envelope.received_at,
+        "content_type": envelope.content_type,
+        "response_topic": envelope.response_topic,
+        "user_properties": [list(pair) for pair in envelope.user_properties],
+    }

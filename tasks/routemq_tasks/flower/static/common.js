@@ -1,0 +1,248 @@
+// What the three pages share. Texts from messages reach the page through textContent alone, never as markup.
+
+export function byId(id) {
+    return document.getElementById(id);
+}
+
+/** Make an element: `make("td", {class: "x", onclick: f}, "text", otherElement)`. */
+export function make(tag, attributes, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) {
+        if (name.startsWith("on")) {
+            element.addEventListener(name.slice(2), value);
+        } else if (value === true) {
+            element.setAttribute(name, "");
+        } else if (value !== null && value !== undefined && value !== false) {
+            element.setAttribute(name, value);
+        }
+    }
+    element.append(...children.filter((child) => child !== null && child !== undefined));
+    return element;
+}
+
+const prefix = (() => {
+    const written = (byId("url_prefix").value || "").replace(/^\/+|\/+$/g, "");
+    return written ? "/" + written : "";
+})();
+
+export function address(path) {
+    return prefix + path;
+}
+
+export class ApiError extends Error {
+    constructor(status, message) {
+        super(message);
+        this.status = status;
+    }
+}
+
+/** Ask the JSON API. Throws an ApiError with the server's own words; its status is 0 when nobody answered. */
+export async function api(path, body) {
+    const token = document.cookie.match(/(?:^|;\s*)_xsrf=([^;]+)/);
+    const headers = {"X-XSRFToken": token ? decodeURIComponent(token[1]) : "", Accept: "application/json"};
+    const options = {headers, credentials: "same-origin", cache: "no-store"};
+    if (body !== undefined) {
+        options.method = "POST";
+        options.body = JSON.stringify(body);
+        headers["Content-Type"] = "application/json";
+    }
+    let response;
+    try {
+        response = await fetch(address(path), options);
+    } catch (error) {
+        throw new ApiError(0, "Flower does not answer");
+    }
+    const text = await response.text();
+    let answer = {};
+    try {
+        answer = JSON.parse(text);
+    } catch (error) {
+        answer = {error: text.slice(0, 200)};
+    }
+    if (!response.ok) {
+        throw new ApiError(response.status, answer.error || `Flower answered ${response.status}`);
+    }
+    return answer;
+}
+
+export function number(value) {
+    return value.toLocaleString("en-US");
+}
+
+export function plural(count, one, many) {
+    return `${number(count)} ${count === 1 ? one : many || one + "s"}`;
+}
+
+export function bytes(count) {
+    if (count === null || count === undefined) {
+        return "—";
+    }
+    if (count < 1024) {
+        return `${count} B`;
+    }
+    return count < 1024 * 1024 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 1024 / 1024).toFixed(1)} MiB`;
+}
+
+/** The class without its module, for where room is short. */
+export function shortName(exception) {
+    return exception.slice(exception.lastIndexOf(".") + 1);
+}
+
+let clockAhead = 0;
+
+/** Remember by how much the server's clock is ahead, so that ages are right on a laptop whose clock is not. */
+export function setServerTime(seconds) {
+    clockAhead = seconds - Date.now() / 1000;
+}
+
+export function serverNow() {
+    return Date.now() / 1000 + clockAhead;
+}
+
+const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+
+export function duration(seconds) {
+    for (const [size, unit] of UNITS) {
+        if (seconds >= size) {
+            return `${Math.floor(seconds / size)} ${unit}`;
+        }
+    }
+    return "0 s";
+}
+
+export function age(at) {
+    const seconds = serverNow() - at;
+    return seconds < 1 ? "now" : `${duration(seconds)} ago`;
+}
+
+const two = (value) => String(value).padStart(2, "0");
+
+/** The browser's own time zone, in the form that log files have. */
+export function moment(at) {
+    const date = new Date(at * 1000);
+    return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ` +
+        `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** An element that shows an age; `updateAges` keeps it true. */
+export function ageElement(at, attributes) {
+    return make("time", {...attributes, title: moment(at), "data-at": at}, age(at));
+}
+
+export function updateAges() {
+    for (const element of document.querySelectorAll("time[data-at]")) {
+        element.textContent = age(Number(element.dataset.at));
+    }
+}
+
+/** Run `work` now and again and again, but not while nobody looks; shows in the corner whether it works. */
+export function keepLive(work, everyMs) {
+    const dot = byId("live-dot");
+    const text = byId("live-text");
+    let timer = null;
+    let running = false;
+    let failures = 0;
+
+    async function run() {
+        clearTimeout(timer);
+        if (running) {
+            return;
+        }
+        if (document.hidden && failures === 0 && dot.classList.contains("status-dot-live")) {
+            timer = setTimeout(run, everyMs);
+            return;
+        }
+        running = true;
+        try {
+            await work();
+            failures = 0;
+            dot.className = "status-dot status-dot-live";
+            text.textContent = "Live";
+            text.title = `Last looked at ${moment(Date.now() / 1000)}`;
+        } catch (error) {
+            if (!(error instanceof ApiError)) {
+                console.error(error);
+            }
+            failures += 1;
+            dot.className = "status-dot status-dot-error";
+            text.textContent = `${error.message} · trying again`;
+        }
+        running = false;
+        timer = setTimeout(run, everyMs * Math.min(failures + 1, 4));
+    }
+
+    document.addEventListener("visibilitychange", () => document.hidden || run());
+    run();
+    return run;
+}
+
+/** Show one line above the page, which stays until it is closed or replaced by another with the same key. */
+export function notice(key, kind, ...content) {
+    const close = make("button", {type: "button", class: "btn-close", "aria-label": "Close"});
+    const element = make(
+        "div", {class: `notice notice-${kind}`, "data-key": key}, make("div", {class: "notice-text"}, ...content), close
+    );
+    close.addEventListener("click", () => element.remove());
+    const before = [...byId("notices").children].find((child) => child.dataset.key === key);
+    if (before) {
+        before.replaceWith(element);
+    } else {
+        byId("notices").append(element);
+    }
+    return element;
+}
+
+export function withdraw(key) {
+    for (const child of [...byId("notices").children]) {
+        if (child.dataset.key === key) {
+            child.remove();
+        }
+    }
+}
+
+/** Keep a word for the page that is opened next. */
+export function sayOnNextPage(text) {
+    sessionStorage.setItem("routemq-said", text);
+}
+
+export function saySaved() {
+    const text = sessionStorage.getItem("routemq-said");
+    if (text) {
+        sessionStorage.removeItem("routemq-said");
+        notice("said", "success", text);
+    }
+}
+
+/**
+ * Ask before something is changed.
+ * @returns a promise of null, or of {force} when the person agreed.
+ */
+export function confirmChange({title, text, scope, go, isDangerous, forceText}) {
+    const element = byId("confirmation");
+    const modal = bootstrap.Modal.getOrCreateInstance(element);
+    const button = byId("confirmation-go");
+    const force = byId("confirmation-force");
+    byId("confirmation-title").textContent = title;
+    byId("confirmation-text").textContent = text;
+    byId("confirmation-scope").textContent = scope || "";
+    byId("confirmation-scope").classList.toggle("d-none", !scope);
+    byId("confirmation-force-row").classList.toggle("d-none", !forceText);
+    byId("confirmation-force-text").textContent = forceText || "";
+    force.checked = false;
+    button.textContent = go;
+    button.className = `btn ${isDangerous ? "btn-danger" : "btn-primary"}`;
+    return new Promise((resolve) => {
+        let answer = null;
+        const agree = () => {
+            answer = {force: force.checked};
+            modal.hide();
+        };
+        button.addEventListener("click", agree, {once: true});
+        element.addEventListener("shown.bs.modal", () => button.focus(), {once: true});
+        element.addEventListener("hidden.bs.modal", () => {
+            button.removeEventListener("click", agree);
+            resolve(answer);
+        }, {once: true});
+        modal.show();
+    });
+}

@@ -1,0 +1,242 @@
+// The page of one dead letter: what it was, why it died, and what to do with it.
+
+import {
+    address, ageElement, api, byId, bytes, confirmChange, make, moment, notice, plural, sayOnNextPage, withdraw,
+} from "./common.js";
+
+const page = byId("dead-letter-page");
+const id = page.dataset.letterId;
+const path = `/api/dead-letters/letter/${encodeURIComponent(id)}`;
+const mayChange = page.dataset.mayChange === "true";
+const VIEWS = [["json", "JSON"], ["text", "Text"], ["hex", "Hex"]];
+const MOST_EDITED_BYTES = 1024 * 1024;
+
+let letter = null;
+
+function show(found) {
+    letter = found;
+    byId("title").textContent = letter.topic === null ? "(no topic)" : letter.topic || "(empty topic)";
+    document.title = `${byId("title").textContent} · Dead letter · Flower`;
+    byId("reason").textContent = letter.reason;
+    byId("reason").classList.add(`reason-${letter.reason}`);
+    byId("exception").textContent = letter.exception;
+    byId("message").textContent = letter.message;
+    byId("message").classList.toggle("d-none", !letter.message);
+    showPayload();
+    byId("traceback").textContent = letter.traceback;
+    byId("traceback-card").classList.toggle("d-none", !letter.traceback);
+    byId("history").replaceChildren(...letter.history.map((attempt, index) => make("tr", {},
+        make("td", {class: "number-column"}, String(letter.attempts - letter.history.length + index + 1)),
+        make("td", {class: "died-cell"}, ageElement(attempt.at), make("small", {class: "muted"}, moment(attempt.at))),
+        make("td", {class: "error-column"}, attempt.error),
+        make("td", {class: "worker-cell"}, attempt.worker || "—"))));
+    byId("facts").replaceChildren(...facts().map(([name, ...value]) =>
+        make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value))));
+    byId("letter").classList.remove("d-none");
+    if (mayChange) {
+        byId("actions").classList.remove("d-none");
+        byId("replay").disabled = byId("edit").disabled = letter.problem !== null;
+        if (letter.problem !== null) {
+            notice("problem", "info", `This cannot be replayed: ${letter.problem}. It can be downloaded and discarded.`);
+        } else if (letter.needs_force) {
+            notice("force", "warning", letter.needs_force);
+        }
+    }
+}
+
+function facts() {
+    const mqtt = letter.mqtt;
+    const rows = [
+        ["Route", make("a", {href: `${page.dataset.list}?${new URLSearchParams({route: letter.route})}`}, letter.route)],
+        ["Controller", letter.controller || "— no route of this application"],
+        ["Queue", letter.queue],
+        ["Died", moment(letter.died_at), " · ", ageElement(letter.died_at)],
+        ["Failed first", letter.first_at === null ? "in its only run" : moment(letter.first_at)],
+        ["Runs", String(letter.attempts)],
+        ["Replayed before", letter.generation ? plural(letter.generation, "time") : "never"],
+        ["Worker", letter.worker || "—"],
+        ["Same error", make("a", {href: `${page.dataset.list}?${new URLSearchParams({error: letter.fingerprint})}`}, letter.fingerprint)],
+        ["Task id", make("code", {}, letter.task_id)],
+        ["Letter id", make("code", {}, letter.id)],
+    ];
+    if (letter.redacted.length) {
+        rows.push(["Not kept", letter.redacted.join(", ")]);
+    }
+    if (mqtt) {
+        rows.push(["Received", mqtt.received_at ? moment(mqtt.received_at) : "—"]);
+        rows.push(["MQTT", `QoS ${mqtt.qos}${mqtt.retain ? ", retained" : ""}`]);
+        for (const [name, value] of [["Content type", mqtt.content_type], ["Response topic", mqtt.response_topic]]) {
+            if (value !== null) {
+                rows.push([name, value]);
+            }
+        }
+        for (const [name, value] of mqtt.user_properties) {
+            rows.push([`Property ${name}`, value]);
+        }
+    }
+    return rows;
+}
+
+function showPayload() {
+    const payload = letter.payload;
+    byId("payload-size").textContent = letter.problem === null ? bytes(payload.bytes) : `${bytes(payload.bytes)}, the whole message`;
+    byId("download").href = address(`${path}/payload`);
+    const there = VIEWS.filter(([name]) => payload[name] !== undefined);
+    const buttons = there.map(([name, label]) => make("button", {
+        type: "button", class: "task-state-filter", "data-view": name, "aria-pressed": "false", onclick: () => view(name),
+    }, label));
+    byId("payload-views").replaceChildren(...(there.length > 1 ? buttons : []));
+    if (there.length) {
+        view(there[0][0]);
+    } else {
+        byId("payload").textContent = "(empty)";
+        byId("payload").classList.add("muted");
+    }
+}
+
+function view(name) {
+    const payload = letter.payload;
+    byId("payload").textContent = payload[name];
+    byId("payload").classList.toggle("payload-hex", name === "hex");
+    for (const button of byId("payload-views").children) {
+        button.classList.toggle("active", button.dataset.view === name);
+        button.setAttribute("aria-pressed", button.dataset.view === name ? "true" : "false");
+    }
+    const isCut = payload.is_cut || (name === "hex" && payload.bytes > 4096);
+    byId("payload-cut").classList.toggle("d-none", !isCut);
+    byId("payload-cut").textContent = `Only the beginning is shown; the download has all ${bytes(payload.bytes)}.`;
+}
+
+async function beginEdit() {
+    const response = await fetch(address(`${path}/payload`), {credentials: "same-origin", headers: {"X-XSRFToken": token()}});
+    const data = await response.arrayBuffer();
+    if (!response.ok) {
+        throw new Error("The payload is not there any more.");
+    }
+    let text;
+    try {
+        text = new TextDecoder("utf-8", {fatal: true, ignoreBOM: true}).decode(data);
+    } catch (error) {
+        throw new Error("This payload is not text: download it, and replay an edited copy with “routemq dlq replay --edit”.");
+    }
+    if (data.byteLength > MOST_EDITED_BYTES) {
+        throw new Error("This payload is too large to be edited here.");
+    }
+    // Indented as it is shown, when all of it is shown; blank characters between values mean nothing in JSON.
+    const isIndented = letter.payload.kind === "json" && !letter.payload.is_cut;
+    byId("edited").value = isIndented ? letter.payload.json : text;
+    const lines = byId("edited").value.split("\n").length;
+    byId("edited").rows = Math.min(24, Math.max(6, lines + 1));
+    byId("editor").classList.remove("d-none");
+    byId("replay").disabled = byId("edit").disabled = true;
+    byId("payload").classList.add("d-none");
+    byId("payload-cut").classList.add("d-none");
+    byId("payload-views").classList.add("d-none");
+    byId("edited").focus();
+    await check();
+}
+
+function token() {
+    const found = document.cookie.match(/(?:^|;\s*)_xsrf=([^;]+)/);
+    return found ? decodeURIComponent(found[1]) : "";
+}
+
+function endEdit() {
+    byId("editor").classList.add("d-none");
+    byId("replay").disabled = byId("edit").disabled = false;
+    byId("payload").classList.remove("d-none");
+    byId("payload-views").classList.remove("d-none");
+    showPayload();
+}
+
+let checking = 0;
+
+async function check() {
+    const turn = ++checking;
+    const verdict = byId("verdict");
+    let words = ["muted", "Checking…"];
+    try {
+        const found = await api(`${path}/check`, {payload: byId("edited").value});
+        if (found.problem !== null) {
+            words = ["bad", `The controller would refuse this: ${found.problem}`];
+        } else if (found.unchecked !== null) {
+            words = ["muted", `Not checked: ${found.unchecked}`];
+        } else {
+            words = ["good", `Fits ${letter.controller}.`];
+        }
+    } catch (error) {
+        words = ["bad", error.message];
+    }
+    if (turn === checking) {
+        verdict.className = `editor-verdict ${words[0]}`;
+        verdict.textContent = words[1];
+        byId("send-edited").disabled = words[0] === "bad";
+    }
+}
+
+async function change(action, body, said) {
+    await api(`${path}/${action}`, body);
+    sayOnNextPage(said);
+    // Back to the table as it was, with its filter.
+    location.assign(sessionStorage.getItem("routemq-list") || page.dataset.list);
+}
+
+async function replay(payload) {
+    const needsForce = letter.needs_force && !(payload !== undefined && letter.redacted.length && letter.generation < 3);
+    const agreed = await confirmChange({
+        title: payload === undefined ? "Replay this letter?" : "Replay this letter with the new payload?",
+        text: `It goes to the back of the queue ${letter.queue} and runs again with fresh attempts.`,
+        scope: needsForce ? letter.needs_force : "",
+        go: needsForce ? "Replay all the same" : "Replay",
+    });
+    if (agreed) {
+        const body = {force: Boolean(needsForce)};
+        if (payload !== undefined) {
+            body.payload = payload;
+        }
+        await change("replay", body, `Replayed: ${byId("title").textContent} is on the queue ${letter.queue} again.`);
+    }
+}
+
+async function discard() {
+    const agreed = await confirmChange({
+        title: "Discard this letter?",
+        text: "It is taken away for good.",
+        go: "Discard",
+        isDangerous: true,
+    });
+    if (agreed) {
+        await change("discard", {}, `Discarded: ${byId("title").textContent}.`);
+    }
+}
+
+function sayError(error) {
+    notice("error", "danger", error.message);
+}
+
+if (document.referrer.startsWith(location.origin + page.dataset.list + "?") || document.referrer === location.origin + page.dataset.list) {
+    sessionStorage.setItem("routemq-list", document.referrer);
+    byId("back").href = document.referrer;
+}
+if (mayChange) {
+    byId("replay").addEventListener("click", () => replay().catch(sayError));
+    byId("edit").addEventListener("click", () => beginEdit().catch(sayError));
+    byId("discard").addEventListener("click", () => discard().catch(sayError));
+    byId("cancel-edit").addEventListener("click", endEdit);
+    byId("editor").addEventListener("submit", (event) => {
+        event.preventDefault();
+        replay(byId("edited").value).catch(sayError);
+    });
+    let timer = null;
+    byId("edited").addEventListener("input", () => {
+        byId("send-edited").disabled = true;
+        clearTimeout(timer);
+        timer = setTimeout(check, 250);
+    });
+}
+
+withdraw("error");
+api(path).then(show).catch((error) => {
+    byId("title").textContent = error.status === 404 ? "Not there" : "…";
+    sayError(error);
+});

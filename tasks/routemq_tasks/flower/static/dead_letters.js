@@ -1,0 +1,325 @@
+// The page "Dead letters": overview, filter, live table.
+
+import {
+    address, ageElement, api, byId, bytes, keepLive, make, moment, notice, number, plural, saySaved, serverNow,
+    setServerTime, shortName, updateAges, withdraw,
+} from "./common.js";
+import {drawBars} from "./bars.js";
+import {changeMany, resume} from "./bulk.js";
+
+const FILTERS = ["route", "queue", "reason", "error", "topic", "device", "since", "until", "contains"];
+const SPANS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400};
+const PAGE_LENGTH = 50;
+const LIVE_MS = 2000;
+
+const page = byId("dead-letters-page");
+const form = byId("filter");
+const body = byId("letters").tBodies[0];
+const mayChange = page.dataset.mayChange === "true";
+
+const state = {
+    filter: {},
+    after: [],
+    next: null,
+    span: "",
+    chosen: new Set(),
+    rows: new Map(),
+    isIndexed: true,
+    matching: null,
+    newestSeen: null,
+    hasLoaded: false,
+    turn: 0,
+};
+
+function readFilter() {
+    const query = new URLSearchParams(location.search);
+    state.filter = {};
+    for (const name of FILTERS) {
+        if (query.get(name)) {
+            state.filter[name] = query.get(name);
+        }
+        const field = form.elements[name];
+        if (field) {
+            const value = query.get(name) || "";
+            if (field.tagName === "SELECT" && value && ![...field.options].some((option) => option.value === value)) {
+                field.append(make("option", {value}, value));
+            }
+            field.value = value;
+        }
+    }
+}
+
+function setFilter(changes) {
+    const filter = {...state.filter, ...changes};
+    const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
+    history.pushState(null, "", query.size ? `?${query}` : location.pathname);
+    restart();
+}
+
+function restart() {
+    readFilter();
+    state.after = [];
+    state.chosen.clear();
+    state.rows.clear();
+    state.hasLoaded = false;
+    state.turn += 1;
+    body.replaceChildren();
+    byId("nothing").classList.add("d-none");
+    byId("matching").textContent = "Loading…";
+    refresh();
+}
+
+function listPath() {
+    const query = new URLSearchParams({...state.filter, limit: PAGE_LENGTH});
+    if (state.after.length) {
+        query.set("after", state.after[state.after.length - 1]);
+    }
+    return `/api/dead-letters?${query}`;
+}
+
+function overviewPath() {
+    const query = new URLSearchParams(state.filter);
+    if (state.span) {
+        query.set("from", serverNow() - SPANS[state.span]);
+    }
+    return `/api/dead-letters/overview?${query}`;
+}
+
+async function load() {
+    const turn = state.turn;
+    const isFirstPage = state.after.length === 0;
+    const wantsList = !state.hasLoaded || isFirstPage;
+    const [overview, list] = await Promise.all([api(overviewPath()), wantsList ? api(listPath()) : null]);
+    if (turn !== state.turn) {
+        return;
+    }
+    setServerTime(overview.now);
+    showOverview(overview);
+    if (list) {
+        showList(list);
+    } else {
+        const newest = Math.max(0, ...overview.routes.map((route) => route.newest_at));
+        byId("show-new").classList.toggle("d-none", newest <= (state.newestSeen || newest));
+        byId("show-new").textContent = "New letters have died: show them";
+    }
+    showBulk();
+    updateAges();
+}
+
+function showOverview(overview) {
+    state.matching = overview.matching;
+    byId("total").textContent = number(overview.total);
+    byId("recent").textContent = number(overview.last_10_minutes);
+    byId("error-count").textContent = number(overview.error_count);
+    const newest = Math.max(0, ...overview.routes.map((route) => route.newest_at));
+    byId("newest").replaceChildren(newest ? ageElement(newest) : "—");
+    if (state.after.length === 0) {
+        state.newestSeen = newest;
+    }
+    document.title = `${overview.total ? `(${number(overview.total)}) ` : ""}Dead letters · Flower`;
+    drawBars(overview.bars, (from, until) => setFilter({since: from.toFixed(3), until: until.toFixed(3)}));
+    byId("by-route").replaceChildren(...groups(overview.routes, "route"));
+    byId("by-error").replaceChildren(...groups(overview.errors, "error"));
+    for (const [route, queue] of Object.entries(overview.full_routes)) {
+        notice(`full-${route}`, "danger", make("strong", {}, route), " has as many dead letters as DLQ_MAX_ENTRIES allows. Its queue ",
+            make("strong", {}, queue), " is not worked on until some are replayed or discarded.");
+    }
+    for (const child of [...byId("notices").children]) {
+        if (child.dataset.key.startsWith("full-") && !(child.dataset.key.slice(5) in overview.full_routes)) {
+            child.remove();
+        }
+    }
+    showUnfinished(overview.unfinished);
+}
+
+function showUnfinished(replays) {
+    for (const replay of replays) {
+        const button = make("button", {type: "button", class: "btn btn-sm btn-primary", onclick: () => {
+            withdraw(`unfinished-${replay.id}`);
+            resume(replay.id, refresh).catch(sayError);
+        }}, "Continue");
+        const key = `unfinished-${replay.id}`;
+        if (![...byId("notices").children].some((child) => child.dataset.key === key)) {
+            notice(key, "warning", `A replay that ${replay.actor} began `, ageElement(replay.started_at),
+                ` (${replay.detail}) is not complete: ${number(replay.remaining)} of ${number(replay.total)} letters are left. `,
+                mayChange ? button : null);
+        }
+    }
+    const ids = new Set(replays.map((replay) => `unfinished-${replay.id}`));
+    for (const child of [...byId("notices").children]) {
+        if (child.dataset.key.startsWith("unfinished-") && !ids.has(child.dataset.key)) {
+            child.remove();
+        }
+    }
+}
+
+function groups(found, kind) {
+    if (!found.length) {
+        return [make("p", {class: "overview-none muted"}, "None.")];
+    }
+    const most = Math.max(...found.map((group) => group.count));
+    return found.map((group) => {
+        const isChosen = kind === "route" ? state.filter.route === group.name : state.filter.error === group.name;
+        const share = make("span", {class: "overview-share", "aria-hidden": "true"});
+        share.style.width = `${(100 * group.count) / most}%`;
+        const label = kind === "route"
+            ? make("span", {class: "overview-name"}, group.name)
+            : make("span", {class: "overview-name"}, make("strong", {}, shortName(group.exception)), " ",
+                make("span", {class: "overview-message"}, group.message), make("span", {class: "overview-where muted"}, group.route));
+        return make("button", {
+            type: "button",
+            class: `overview-row${isChosen ? " active" : ""}`,
+            "aria-pressed": isChosen ? "true" : "false",
+            title: kind === "error" ? `${group.exception}: ${group.message}` : group.name,
+            onclick: () => setFilter(kind === "route"
+                ? {route: isChosen ? "" : group.name}
+                : {error: isChosen ? "" : group.name, route: isChosen ? "" : group.route}),
+        }, share, label, make("span", {class: "overview-count"}, number(group.count)),
+        ageElement(group.newest_at, {class: "overview-age muted"}));
+    });
+}
+
+function showList(list) {
+    const isUpdate = state.hasLoaded;
+    state.next = list.next;
+    state.isIndexed = list.is_indexed;
+    state.hasLoaded = true;
+    const rows = new Map();
+    for (const letter of list.letters) {
+        const row = state.rows.get(letter.id) || letterRow(letter);
+        if (isUpdate && !state.rows.has(letter.id)) {
+            row.classList.add("is-new");
+        }
+        rows.set(letter.id, row);
+    }
+    const isSame = rows.size === state.rows.size && [...rows.keys()].every((id, index) => body.rows[index]?.dataset.id === id);
+    state.rows = rows;
+    if (!isSame) {
+        body.replaceChildren(...rows.values());
+    }
+    for (const id of [...state.chosen]) {
+        if (!rows.has(id)) {
+            state.chosen.delete(id);
+        }
+    }
+    const isFiltered = Object.keys(state.filter).length > 0;
+    byId("nothing").classList.toggle("d-none", rows.size > 0);
+    byId("nothing").textContent = list.next ? `None of the ${number(list.scanned)} newest letters matches; look further with “Older”.`
+        : isFiltered ? "No dead letter matches." : "No dead letters. All is well.";
+    byId("letters").classList.toggle("d-none", rows.size === 0);
+    byId("next-page").disabled = !list.next;
+    byId("first-page").disabled = state.after.length === 0;
+    byId("page-note").textContent = state.after.length ? `Page ${state.after.length + 1}` : "";
+    byId("show-new").classList.add("d-none");
+}
+
+function letterRow(letter) {
+    const link = address(`/dead-letters/${encodeURIComponent(letter.id)}`);
+    const box = mayChange ? make("td", {class: "choose-column"}, make("input", {
+        type: "checkbox",
+        class: "form-check-input",
+        "aria-label": "Choose",
+        onchange: (event) => {
+            state.chosen[event.target.checked ? "add" : "delete"](letter.id);
+            showBulk();
+        },
+    })) : null;
+    return make("tr", {"data-id": letter.id},
+        box,
+        make("td", {class: "died-cell"}, ageElement(letter.died_at), make("small", {class: "muted"}, moment(letter.died_at))),
+        make("td", {class: "topic-cell"}, make("a", {href: link}, letter.topic === null ? "(no topic)" : letter.topic || "(empty)"),
+            letter.topic === letter.route ? null : make("small", {class: "muted"}, letter.route)),
+        make("td", {class: "reason-cell"}, make("span", {class: `badge reason-badge reason-${letter.reason}`}, letter.reason),
+            letter.generation ? make("small", {class: "muted"}, ` replayed ${letter.generation}×`) : null),
+        make("td", {class: "error-column"}, make("strong", {title: letter.exception}, shortName(letter.exception)), make("small", {class: "error-text"}, letter.message)),
+        make("td", {class: "number-column"}, number(letter.attempts)),
+        make("td", {class: "number-column"}, bytes(letter.payload_bytes)));
+}
+
+function showBulk() {
+    const chosen = state.chosen.size;
+    const isFiltered = Object.keys(state.filter).length > 0;
+    const known = state.matching;
+    const shown = state.rows.size;
+    let words = isFiltered ? "These match" : "All dead letters";
+    if (chosen) {
+        words = `${number(chosen)} chosen`;
+    } else if (known !== null) {
+        words = isFiltered ? `${number(known)} ${known === 1 ? "matches" : "match"}` : plural(known, "dead letter");
+    } else if (!state.next && !state.after.length) {
+        words = `${number(shown)} ${shown === 1 ? "matches" : "match"}`;
+    } else {
+        words = "Newest matches first";
+    }
+    byId("matching").textContent = words;
+    if (!mayChange) {
+        return;
+    }
+    const what = chosen ? number(chosen) : known !== null ? `all ${number(known)}` : "all matching";
+    byId("bulk-replay").textContent = `Replay ${what}`;
+    byId("bulk-discard").textContent = `Discard ${what}`;
+    const isNothing = !chosen && (known === 0 || (!shown && !state.next));
+    byId("bulk-replay").disabled = byId("bulk-discard").disabled = isNothing;
+    const boxes = [...body.querySelectorAll("input[type=checkbox]")];
+    byId("choose-all").checked = boxes.length > 0 && boxes.every((box) => box.checked);
+}
+
+function sayError(error) {
+    if (!error.status && error.status !== 0) {
+        console.error(error);
+    }
+    notice("error", "danger", error.message);
+    showBulk();
+}
+
+form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    setFilter(Object.fromEntries(new FormData(form)));
+});
+for (const field of form.querySelectorAll("select")) {
+    field.addEventListener("change", () => form.requestSubmit());
+}
+byId("clear-filter").addEventListener("click", () => setFilter(Object.fromEntries(FILTERS.map((name) => [name, ""]))));
+byId("next-page").addEventListener("click", () => turnTo([...state.after, state.next]));
+byId("first-page").addEventListener("click", () => turnTo([]));
+byId("show-new").addEventListener("click", () => turnTo([]));
+addEventListener("popstate", restart);
+
+function turnTo(after) {
+    state.after = after;
+    state.hasLoaded = false;
+    state.chosen.clear();
+    state.rows.clear();
+    state.turn += 1;
+    refresh();
+}
+
+for (const button of document.querySelectorAll("[data-span]")) {
+    button.addEventListener("click", () => {
+        state.span = button.dataset.span;
+        for (const other of document.querySelectorAll("[data-span]")) {
+            other.classList.toggle("active", other === button);
+            other.setAttribute("aria-pressed", other === button ? "true" : "false");
+        }
+        refresh();
+    });
+}
+
+if (mayChange) {
+    byId("choose-all").addEventListener("change", (event) => {
+        for (const [id, row] of state.rows) {
+            row.querySelector("input[type=checkbox]").checked = event.target.checked;
+            state.chosen[event.target.checked ? "add" : "delete"](id);
+        }
+        showBulk();
+    });
+    for (const action of ["replay", "discard"]) {
+        byId(`bulk-${action}`).addEventListener("click", () => {
+            changeMany(action, {ids: [...state.chosen], filter: {...state.filter}, whenCounted: showBulk, whenDone: refresh}).then(showBulk, sayError);
+        });
+    }
+}
+
+readFilter();
+saySaved();
+const refresh = keepLive(load, LIVE_MS);

@@ -1,0 +1,57 @@
+// The page "Routes": where messages wait, how fast they come and go, and who works on them.
+
+import {api, byId, duration, keepLive, make, number, setServerTime, serverNow} from "./common.js";
+
+const LIVE_MS = 2000;
+const page = byId("routes-page");
+const OLD_S = 60;
+
+function rate(value) {
+    if (value === null) {
+        return make("span", {class: "value-missing"}, "—");
+    }
+    return value && value < 10 ? value.toFixed(1) : number(Math.round(value));
+}
+
+function hands(route) {
+    const count = route.concurrency;
+    const wanted = route.queue_worker_count;
+    const title = route.workers.length ? route.workers.join(", ") : "no worker that Flower knows of serves this queue";
+    const state = count === 0 ? "bad" : count < wanted ? "doubtful" : "";
+    return make("span", {class: state, title}, `${number(count)} of ${number(wanted)}`,
+        make("small", {class: "muted"}, count === 0 ? "no worker" : `${route.workers.length} worker${route.workers.length === 1 ? "" : "s"}`));
+}
+
+function row(route) {
+    const oldest = route.oldest_at === null || !route.depth ? null : Math.max(0, serverNow() - route.oldest_at);
+    const dead = route.dead_letters
+        ? make("a", {class: "bad", href: `${page.dataset.deadLetters}?${new URLSearchParams({route: route.name})}`}, number(route.dead_letters))
+        : "0";
+    return make("tr", {"data-route": route.name},
+        make("td", {class: "topic-cell"}, make("strong", {}, route.name),
+            make("small", {class: "muted"}, route.name === route.template ? route.controller : `${route.template} · ${route.controller}`)),
+        make("td", {"data-label": "Queue"}, route.queue, route.is_full ? make("small", {class: "bad"}, "not worked on: too many dead letters") : null),
+        make("td", {class: "number-column", "data-label": "Waiting"}, number(route.depth),
+            route.delayed ? make("small", {class: "muted"}, `+${number(route.delayed)} for later`) : null),
+        make("td", {class: `number-column${oldest !== null && oldest > OLD_S ? " doubtful" : ""}`, "data-label": "Oldest"}, oldest === null ? "—" : duration(oldest)),
+        make("td", {class: "number-column", "data-label": "In/s"}, rate(route.rate_in)),
+        make("td", {class: "number-column", "data-label": "Out/s"}, rate(route.rate_out)),
+        make("td", {class: "number-column", "data-label": "Workers"}, hands(route)),
+        make("td", {class: "number-column", "data-label": "Dead"}, dead));
+}
+
+async function load() {
+    const found = await api("/api/routes");
+    setServerTime(found.now);
+    const routes = found.routes;
+    const sum = (name) => routes.reduce((total, route) => total + (route[name] || 0), 0);
+    const queues = new Map(routes.map((route) => [route.queue, route.depth]));
+    const isKnown = routes.some((route) => route.rate_in !== null);
+    byId("sum-in").textContent = isKnown ? number(Math.round(sum("rate_in") * 10) / 10) : "—";
+    byId("sum-out").textContent = isKnown ? number(Math.round(sum("rate_out") * 10) / 10) : "—";
+    byId("sum-depth").textContent = number([...queues.values()].reduce((total, depth) => total + depth, 0));
+    byId("sum-dead").textContent = number(sum("dead_letters"));
+    byId("routes").replaceChildren(...routes.map(row));
+}
+
+keepLive(load, LIVE_MS);
