@@ -167,3 +167,8 @@ class Keys:
     def dead_import(self, file_digest: str) -> str:
         """String: lines of a file that were imported when the import was broken off; expires."""
         return f"{self.dead_letters}import:{file_digest}"
+
+    @property
+    def dead_retention_lock(self) -> str:
+        """String: which process archives dead letters right now; expires."""
+        return f"{self.dead_letters}retention-lock"

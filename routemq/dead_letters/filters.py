@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from routemq.dead_letters.letter import DeadLetter, Reason
@@ -103,4 +104,8 @@ class LetterFilter:
         return {name: value for name, value in values.items() if value is not None}
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in self.criteria().items()) or "all"
+        shown = self.criteria()
+        for name in ("since", "until"):
+            if name in shown:
+                shown[name] = datetime.fromtimestamp(shown[name]).astimezone().isoformat(" ", "seconds")
+        return " ".join(f"{name}={value}" for name, value in shown.items()) or "all"

@@ -7,6 +7,7 @@ import redis
 
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import AuditEntry, Operation, read_audit
+from routemq.dead_letters.canary import Canary
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
 from routemq.dead_letters.letter import DeadLetter
@@ -122,6 +123,10 @@ class DeadLetters:
         """
         return self.reader.open(letter_id)
 
+    def is_there(self, letter_id: str) -> bool:
+        """Say whether there is such a letter."""
+        return bool(self._client.hexists(self._keys.dead_entries, letter_id))
+
     def count(self, wanted: LetterFilter = ALL) -> int:
         """Return how many letters match; quick when `wanted.is_indexed`."""
         return self.reader.count(wanted)
@@ -208,6 +213,10 @@ class DeadLetters:
                 return result
         self.frozen.forget(replay.id)
         return None
+
+    def canary(self, result: ReplayResult) -> Canary:
+        """Return a watch over the messages of a replay."""
+        return Canary(client=self._client, keys=self._keys, replayed=result.replayed, queues=result.queues)
 
     def discard(
         self, ids: Iterable[str], *, actor: str, operation: Operation | None = None, action: str = "discard"

@@ -1,0 +1,49 @@
+"""`routemq dlq`: find, understand, mend and replay dead letters. Each command is imported when it is asked for."""
+
+import importlib
+from typing import Any
+
+import click
+
+_COMMANDS = {
+    "list": "routemq.cli.dlq.listing:list_letters",
+    "show": "routemq.cli.dlq.listing:show",
+    "stats": "routemq.cli.dlq.overview:stats",
+    "replay": "routemq.cli.dlq.replay:replay",
+    "discard": "routemq.cli.dlq.removal:discard",
+    "export": "routemq.cli.dlq.files:export",
+    "import": "routemq.cli.dlq.files:import_",
+    "purge": "routemq.cli.dlq.removal:purge",
+    "tail": "routemq.cli.dlq.overview:tail",
+    "audit": "routemq.cli.dlq.overview:audit",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        target = _COMMANDS.get(name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: Any = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{target} is no click command")
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def dlq() -> None:
+    """Dead letters: find, understand, mend and replay them.
+
+    \b
+    Exit codes:
+      0    done; also a listing without letters, and a dry run
+      1    not done, or not all of it: no such id, Redis away, a broken file
+      2    wrong usage, or a setting that cannot be used
+      3    the filter matches no letter
+      4    a replay stopped after its canaries
+      130  stopped by Ctrl-C; the message says how to go on
+    """

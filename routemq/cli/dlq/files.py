@@ -1,0 +1,162 @@
+"""`dlq export` and `dlq import`."""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from routemq.cli.dlq.options import filter_options, wanted
+from routemq.cli.dlq.session import INTERRUPTED, actor, nothing_matches, open_store, say
+from routemq.cli.explain import explains_errors
+from routemq.dead_letters import ArchivedLetter, BrokenLineError, DeadLetters, LetterFilter, Operation
+
+_BATCH = 500
+
+
+@click.command("export")
+@click.argument("file", metavar="FILE.jsonl")
+@filter_options
+@explains_errors
+def export(file: str, **filters: Any) -> None:
+    """Write dead letters to a file, `-` for standard output; `import` brings them back.
+
+    One JSON object a line, the oldest first, with everything there is. The file is there when it is complete: an export
+    that was killed leaves no half of one. The letters stay in the store.
+    """
+    store = open_store()
+    chosen = wanted(filters, now=store.reader.now())
+    if not chosen.is_indexed or store.count(chosen):
+        lines = _lines(store, chosen)
+        first = next(lines, None)
+        if first is not None:
+            count = _write(file, first, lines)
+            say(f"Wrote {count:,} {'letter' if count == 1 else 'letters'} to {file}.")
+            return
+    nothing_matches(chosen)
+
+
+@click.command("import")
+@click.argument("file", metavar="FILE.jsonl")
+@click.option("--skip-broken", is_flag=True, help="Leave out lines that cannot be read, and say which.")
+@explains_errors
+def import_(file: str, skip_broken: bool) -> None:
+    """Bring dead letters back from a file that `export` or `purge` wrote; `-` for standard input.
+
+    The whole file is read before anything is changed: a broken line is an error that names it. Letters that are in the
+    store already stay as they are. An import that was killed goes on where it was when the same file is imported again.
+    """
+    store = open_store()
+    with _opened(file) as source:
+        digest, broken = _check(source, file)
+        for problem in broken:
+            say(str(problem))
+        if broken and not skip_broken:
+            raise click.ClickException(
+                f"nothing was imported: {len(broken)} of the lines cannot be read (--skip-broken leaves them out)"
+            )
+        added, already = _import(store, source, file, digest)
+    click.echo(f"Imported {added:,} {'letter' if added == 1 else 'letters'}; {already:,} were there already.")
+    sys.exit(1 if broken else 0)
+
+
+def _lines(store: DeadLetters, chosen: LetterFilter) -> Iterator[bytes]:
+    letters = store.letters(chosen, oldest_first=True)
+    while batch := list(islice(letters, _BATCH)):
+        for archived in store.archived(batch):
+            yield archived.to_line()
+
+
+def _write(file: str, first: bytes, lines: Iterator[bytes]) -> int:
+    if file == "-":
+        return _write_lines(sys.stdout.buffer, first, lines)
+    path = Path(file)
+    # In the same folder, so that the complete file takes its name in one step.
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.absolute().parent)
+    except OSError as exc:
+        raise click.ClickException(f"cannot write {file}: {exc.strerror}") from exc
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            count = _write_lines(target, first, lines)
+            target.flush()
+            os.fsync(target.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return count
+
+
+def _write_lines(target: BinaryIO, first: bytes, lines: Iterator[bytes]) -> int:
+    target.write(first)
+    count = 1
+    for line in lines:
+        target.write(line)
+        count += 1
+    return count
+
+
+def _opened(file: str) -> BinaryIO:
+    if file != "-":
+        try:
+            return Path(file).open("rb")
+        except OSError as exc:
+            raise click.ClickException(f"cannot read {file}: {exc.strerror}") from exc
+    # It is read twice: checked first, imported then.
+    spooled = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+    while block := sys.stdin.buffer.read(1 << 20):
+        spooled.write(block)
+    spooled.seek(0)
+    return spooled
+
+
+def _check(source: BinaryIO, file: str) -> tuple[str, list[BrokenLineError]]:
+    """Return a digest of the file, and what of it cannot be read."""
+    digest, broken = hashlib.sha256(), []
+    for number, line in enumerate(source, 1):
+        digest.update(line)
+        try:
+            if line.strip():
+                ArchivedLetter.from_line(line, source=file, number=number)
+        except BrokenLineError as exc:
+            broken.append(exc)
+    source.seek(0)
+    return digest.hexdigest(), broken
+
+
+def _good_letters(source: BinaryIO, file: str) -> Iterator[ArchivedLetter]:
+    for number, line in enumerate(source, 1):
+        try:
+            if line.strip():
+                yield ArchivedLetter.from_line(line, source=file, number=number)
+        except BrokenLineError:
+            # Told already, and left out on request.
+            continue
+
+
+def _import(store: DeadLetters, source: BinaryIO, file: str, digest: str) -> tuple[int, int]:
+    operation = Operation(actor=actor(), detail=Path(file).name)
+    done = store.imported_lines(digest)
+    if done:
+        say(f"Going on after {done:,} letters that an earlier import of this file brought.")
+    letters = islice(_good_letters(source, file), done, None)
+    added = already = 0
+    try:
+        while batch := list(islice(letters, _BATCH)):
+            new = store.import_batch(batch, operation, file_digest=digest, lines_before=done)
+            if new is None:
+                raise click.ClickException("another process imports this very file right now; let it finish")
+            done += len(batch)
+            added += new
+            already += len(batch) - new
+    except KeyboardInterrupt:
+        say(f"Stopped after {done:,} letters. Import the same file again to go on.")
+        sys.exit(INTERRUPTED)
+    store.import_ended(digest)
+    return added, already

@@ -1,0 +1,179 @@
+"""`dlq stats`, `dlq tail` and `dlq audit`."""
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from routemq.cli.dlq.listing import as_object
+from routemq.cli.dlq.options import MomentType, filter_options, wanted
+from routemq.cli.dlq.rendering import age, bar_chart, moment, safe
+from routemq.cli.dlq.session import INTERRUPTED, open_store, say
+from routemq.cli.explain import explains_errors
+from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
+from routemq.dead_letters.reading import Position
+
+_POLL_S = 0.5
+_MOST_AT_ONCE = 1000
+
+
+@click.command()
+@click.option("--since", type=MomentType(), help="Where the chart begins; by default the oldest letter.")
+@click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Errors to show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@explains_errors
+def stats(since: Any, top: int, as_json: bool) -> None:
+    """Count dead letters by route, reason and error, with a chart over time."""
+    store = open_store()
+    found = store.stats(most_errors=top)
+    now = store.reader.now()
+    since_at = None if since is None else since.at(now)
+    if as_json:
+        over_time = [asdict(bucket) for bucket in store.histogram(since=since_at, until=now)]
+        click.echo(orjson.dumps(_stats_object(found) | {"over_time": over_time}).decode())
+        return
+    if not found.total:
+        say("There are no dead letters.")
+        return
+    console = Console(highlight=False)
+    for route, queue in found.full_routes.items():
+        console.print(
+            Text(f"FULL: {safe(route)} has as many dead letters as it may; its queue {safe(queue)} is not consumed.",
+                 style="bold red")
+        )  # fmt: skip
+    for table in (_groups("route", found.routes, now), _groups("reason", found.reasons, now), _errors(found, now)):
+        console.print(table)
+        console.print()
+    buckets = store.histogram(since=since_at, until=now, buckets=max(10, min(60, console.width - 14)))
+    console.print(Text(f"{found.total:,} dead letters by time of death", style="bold cyan"))
+    for line in bar_chart(buckets):
+        console.print(Text(line))
+
+
+@click.command()
+@filter_options
+@click.option("--last", type=click.IntRange(0, 1000), default=5, show_default=True, help="Letters that are there now.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@explains_errors
+def tail(last: int, as_json: bool, **filters: Any) -> None:
+    """Follow new dead letters until Ctrl-C."""
+    store = open_store()
+    chosen = wanted(filters, now=store.reader.now())
+    newest: Position | None = None
+    for position in store.reader.positions(LetterFilter(), chunk=1):
+        newest = position
+        break
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        _print_lines(console, reversed(store.page(chosen, limit=last).letters if last else ()), as_json=as_json)
+        while True:
+            newest = _follow(store, chosen, newest, console, as_json=as_json)
+            time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Changes to show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@explains_errors
+def audit(limit: int, as_json: bool) -> None:
+    """Show who changed the dead letters, when, and how many; the newest first."""
+    entries = open_store().audit(limit=limit)
+    if as_json:
+        for entry in entries:
+            click.echo(orjson.dumps(asdict(entry)).decode())
+        return
+    if not entries:
+        say("Nobody has changed the dead letters yet.")
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("when", "who", "what"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("letters", justify="right", no_wrap=True)
+    table.add_column("of", overflow="fold")
+    for entry in entries:
+        who, detail = Text(safe(entry.who)), Text(safe(entry.detail))
+        table.add_row(moment(entry.at), who, entry.action, f"{entry.count:,}", detail)
+    Console(highlight=False).print(table)
+
+
+def _follow(
+    store: DeadLetters, chosen: LetterFilter, newest: Position | None, console: Console, *, as_json: bool
+) -> Position | None:
+    """Print what came after a position, and return the new one."""
+    for number, (position, letter) in enumerate(store.reader.walk(chosen, after=newest, oldest_first=True)):
+        if letter is not None:
+            _print_lines(console, [letter], as_json=as_json)
+        newest = position
+        if number == _MOST_AT_ONCE:
+            break
+    return newest
+
+
+def _print_lines(console: Console, letters: Iterable[DeadLetter], *, as_json: bool) -> None:
+    for letter in letters:
+        if as_json:
+            click.echo(orjson.dumps(as_object(letter)).decode())
+            continue
+        line = Text(moment(letter.died_at), style="dim")
+        line.append(f"  {letter.reason}", style="red")
+        line.append(f"  {safe(letter.topic or letter.route)}", style="bold")
+        line.append(f"  {safe(letter.error)}", style="default")
+        line.append(f"  {safe(letter.id)}", style="dim")
+        console.print(line)
+
+
+def _groups(title: str, groups: Iterable[LetterGroup], now: float) -> Table:
+    table = _table(title)
+    for group in groups:
+        name = Text(safe(group.name))
+        table.add_row(f"{group.count:,}", age(now - group.oldest_at), age(now - group.newest_at), name)
+    return table
+
+
+def _errors(found: LetterStats, now: float) -> Table:
+    hidden = found.error_count - len(found.errors)
+    table = _table(
+        "error" if hidden <= 0 else f"error (the {len(found.errors)} most frequent of {found.error_count:,})"
+    )
+    for error in found.errors:
+        told = Text(f"{error.name}  ", style="dim")
+        told.append(safe(error.example.error), style="red")
+        told.append(f"\n{safe(error.route)}", style="dim")
+        table.add_row(f"{error.count:,}", age(now - error.oldest_at), age(now - error.newest_at), told)
+    return table
+
+
+def _table(title: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, expand=True, padding=(0, 1))
+    table.add_column("letters", justify="right", no_wrap=True, min_width=9)
+    table.add_column("oldest", justify="right", no_wrap=True, min_width=7)
+    table.add_column("newest", justify="right", no_wrap=True, min_width=7)
+    table.add_column(Text(title, style="bold cyan"), no_wrap=True, overflow="ellipsis", ratio=1)
+    return table
+
+
+def _stats_object(found: LetterStats) -> dict[str, Any]:
+    errors = [
+        {
+            "fingerprint": error.name, "route": error.route, "count": error.count, "oldest_at": error.oldest_at,
+            "newest_at": error.newest_at, "example": as_object(error.example),
+        }
+        for error in found.errors
+    ]  # fmt: skip
+    return {
+        "total": found.total,
+        "routes": [asdict(group) for group in found.routes],
+        "reasons": [asdict(group) for group in found.reasons],
+        "errors": errors,
+        "error_count": found.error_count,
+        "full_routes": found.full_routes,
+    }

@@ -1,0 +1,122 @@
+"""`dlq discard` and `dlq purge`."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from routemq.cli.dlq.options import Duration, as_options, filter_options, wanted
+from routemq.cli.dlq.replay import preview
+from routemq.cli.dlq.session import INTERRUPTED, actor, nothing_matches, open_store, say
+from routemq.cli.explain import explains_errors
+from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Operation
+from routemq.dead_letters.retention import ArchiveFile
+from routemq.errors import DeadLetterNotFoundError
+from routemq.settings import load_settings
+
+_BATCH = 500
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID…]")
+@filter_options
+@click.option("--all", "everything", is_flag=True, help="Every dead letter.")
+@click.option("--yes", is_flag=True, help="Do it: without it a filter that matches several letters only shows them.")
+@explains_errors
+def discard(ids: Sequence[str], everything: bool, yes: bool, **filters: Any) -> None:
+    """Take dead letters away for good: by id, by filter, or all. `export` or `purge` keep them in a file."""
+    store = open_store()
+    now = store.reader.now()
+    chosen = wanted(filters, now=now)
+    if sum([bool(ids), not chosen.is_empty, everything]) != 1:
+        raise click.UsageError("Say which letters: ids, or filters, or --all; one of these.")
+    if ids:
+        done = store.discard(ids, actor=actor())
+        _tell(len(done), "Discarded")
+        missing = [letter_id for letter_id in dict.fromkeys(ids) if letter_id not in set(done)]
+        for letter_id in missing:
+            say(str(DeadLetterNotFoundError(letter_id=letter_id)))
+        sys.exit(1 if missing else 0)
+    count = store.count(chosen)
+    if not count:
+        nothing_matches(chosen)
+    if count > 1 and not yes:
+        preview(store, chosen, count, "discarded for good")
+        say(f"Nothing was done. Do it: routemq dlq discard {as_options(chosen) or '--all'} --yes")
+        return
+    operation = Operation(actor=actor(), detail=str(chosen))
+    _remove(store, chosen, operation, "discard", None)
+
+
+@click.command()
+@click.option("--older-than", type=Duration(), required=True, help="Age of what goes: 14d, 12h.")
+@filter_options
+@click.option("--export", "export_path", type=click.Path(path_type=Path), metavar="FILE",
+              help="Where they go first; by default a new file in DLQ_ARCHIVE_DIR or here.")  # fmt: skip
+@click.option("--no-export", is_flag=True, help="Do not write them anywhere; needs --yes.")
+@click.option("--yes", is_flag=True, help="Do it, with --no-export.")
+@explains_errors
+def purge(older_than: float, export_path: Path | None, no_export: bool, yes: bool, **filters: Any) -> None:
+    """Take away what is older than an age, and write it to a file first.
+
+    Each letter is on the disk before it goes, so a purge may be stopped at any moment and simply be run again.
+    """
+    store = open_store()
+    now = store.reader.now()
+    chosen = wanted(filters, now=now)
+    until = min(now - older_than, now if chosen.until is None else chosen.until)
+    chosen = LetterFilter(**{**chosen.criteria(), "until": until})
+    if no_export and export_path is not None:
+        raise click.UsageError("--export and --no-export exclude each other.")
+    count = store.count(chosen)
+    if not count:
+        nothing_matches(chosen)
+    if no_export and not yes:
+        preview(store, chosen, count, "removed for good, written nowhere")
+        say("Nothing was done. Do it with --yes, or without --no-export.")
+        return
+    operation = Operation(actor=actor(), detail=str(chosen))
+    if no_export:
+        _remove(store, chosen, operation, "purge", None)
+        return
+    path = export_path or _new_path()
+    with ArchiveFile(path) as file:
+        say(f"Writing to {path} first.")
+        _remove(store, chosen, operation, "purge", file)
+
+
+def _new_path() -> Path:
+    folder = load_settings().dlq_archive_dir or Path.cwd()
+    return folder / time.strftime(f"dead-letters-%Y%m%dT%H%M%S-{os.getpid()}.jsonl", time.gmtime())
+
+
+def _remove(
+    store: DeadLetters, chosen: LetterFilter, operation: Operation, action: str, file: ArchiveFile | None
+) -> None:
+    # What dies from now on is not meant.
+    chosen = LetterFilter(**{"until": store.reader.now(), **chosen.criteria()})
+    removed = 0
+    try:
+        for batch in _batches(store.letters(chosen, oldest_first=True)):
+            if file is not None:
+                file.write(store.archived(batch))
+            ids = [letter.id for letter in batch]
+            removed += len(store.discard(ids, actor=operation.actor, operation=operation, action=action))
+    except KeyboardInterrupt:
+        say(f"Stopped: {removed:,} are removed, the others are as they were. Run it again to go on.")
+        sys.exit(INTERRUPTED)
+    _tell(removed, "Discarded" if file is None else f"Wrote to {file.path} and removed")
+
+
+def _batches(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    while batch := list(islice(letters, _BATCH)):
+        yield batch
+
+
+def _tell(count: int, what: str) -> None:
+    click.echo(f"{what} {count:,} {'letter' if count == 1 else 'letters'}.")

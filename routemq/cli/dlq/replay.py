@@ -1,0 +1,166 @@
+"""`dlq replay`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from routemq.cli.dlq.edit import edited_payload
+from routemq.cli.dlq.options import Rate, as_options, filter_options, wanted
+from routemq.cli.dlq.rendering import age, moment, safe
+from routemq.cli.dlq.run_replay import Pace, run_replay
+from routemq.cli.dlq.session import actor, nothing_matches, open_store, say
+from routemq.cli.explain import explains_errors
+from routemq.dead_letters import DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
+from routemq.discovery import load_router
+from routemq.errors import DeadLetterNotFoundError, UnknownQueueError
+from routemq.settings import load_settings
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the command line asks for, besides which letters."""
+
+    options: ReplayOptions
+    pace: Pace
+    yes: bool
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID…]")
+@filter_options
+@click.option("--all", "everything", is_flag=True, help="Every dead letter.")
+@click.option("--yes", is_flag=True, help="Do it: without it a filter that matches several letters only shows them.")
+@click.option("--rate", type=Rate(), help="At most so many: 200/s, 30/min.")
+@click.option("--canary", type=click.IntRange(1), metavar="N", help="First N, and stop if a fifth of them die again.")
+@click.option("--canary-wait", type=click.IntRange(1), default=60, show_default=True, help="Seconds to wait for them.")
+@click.option("--to-queue", help="Put them on this queue instead of their own.")
+@click.option("--edit", is_flag=True, help="Edit the payload of one letter in $EDITOR first.")
+@click.option("--force", is_flag=True, help="Also what was replayed three times, and a queue that no route uses.")
+@click.option("--resume", metavar="REPLAY", help="Go on with a replay that was stopped; `list` shows those there are.")
+@explains_errors
+def replay(
+    *, ids: Sequence[str], everything: bool, yes: bool, rate: float | None, canary: int | None, canary_wait: int,
+    to_queue: str | None, edit: bool, force: bool, resume: str | None, **filters: Any,
+) -> None:  # fmt: skip
+    """Put dead letters back on their queues: by id, by filter, or all.
+
+    The set is frozen when the replay starts, so what dies again is not caught in a loop. The oldest go first. Each
+    letter is replayed once, whoever else replays it at the same time. A replay that is stopped, even by SIGKILL, goes
+    on with --resume.
+    """
+    store = open_store()
+    chosen = wanted(filters, now=store.reader.now())
+    _check_usage(ids, chosen, everything=everything, edit=edit, resume=resume)
+    if to_queue is not None and not force:
+        _check_queue(to_queue)
+    request = Request(
+        options=ReplayOptions(to_queue=to_queue, force=force),
+        pace=Pace(rate=rate, canary=canary or 0, canary_wait_s=canary_wait),
+        yes=yes,
+    )
+    if resume == "list":
+        _list_replays(store)
+    elif resume is not None:
+        _finish(run_replay(store, store.frozen.get(resume), request.pace))
+    elif edit:
+        payload = edited_payload(store.get(ids[0]), load_settings())
+        if payload is None:
+            say("Nothing was changed, nothing was replayed.")
+            return
+        _replay_ids(store, ids, request, edits={ids[0]: payload})
+    elif ids:
+        _replay_ids(store, ids, request)
+    else:
+        _replay_filter(store, chosen, request)
+
+
+def _check_usage(ids: Sequence[str], chosen: LetterFilter, *, everything: bool, edit: bool, resume: str | None) -> None:
+    ways = [bool(ids), not chosen.is_empty, everything, resume is not None]
+    if sum(ways) != 1:
+        raise click.UsageError("Say which letters: ids, or filters, or --all, or --resume; one of these.")
+    if edit and len(ids) != 1:
+        raise click.UsageError("--edit takes exactly one id.")
+
+
+def _check_queue(name: str) -> None:
+    queues = load_router(load_settings().routers).queues
+    if name not in queues:
+        raise UnknownQueueError(unknown=[name], known=sorted(queues))
+
+
+def _replay_ids(
+    store: DeadLetters, ids: Sequence[str], request: Request, *, edits: dict[str, bytes] | None = None
+) -> None:
+    if request.pace.is_unhurried and edits is None:
+        there = [letter_id for letter_id in ids if store.is_there(letter_id)]
+        for letter_id in set(ids) - set(there):
+            say(str(DeadLetterNotFoundError(letter_id=letter_id)))
+        if there:
+            frozen = store.freeze(there, actor=actor(), options=request.options)
+            _finish(run_replay(store, frozen, request.pace), complete=len(there) == len(set(ids)))
+        sys.exit(1)
+    result = store.replay(
+        ids, actor=actor(), edits=edits, to_queue=request.options.to_queue, force=request.options.force
+    )
+    _report(result)
+
+
+def _report(result: ReplayResult) -> None:
+    if result.replayed:
+        count = len(result.replayed)
+        queues = ", ".join(sorted(result.queues))
+        click.echo(f"Replayed {count:,} {'letter' if count == 1 else 'letters'} to the queue {queues}.")
+    for letter_id in result.gone:
+        say(str(DeadLetterNotFoundError(letter_id=letter_id)))
+    for refusal in result.refused.values():
+        say(str(refusal))
+    sys.exit(1 if result.gone or result.refused else 0)
+
+
+def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -> None:
+    count = store.count(chosen)
+    if not count:
+        nothing_matches(chosen)
+    if count > 1 and not request.yes:
+        preview(store, chosen, count, "replayed")
+        say(f"Nothing was done. Do it: routemq dlq replay {as_options(chosen) or '--all'} --yes")
+        say("(--canary 10 tries ten of them first, --rate 200/s takes it slowly)")
+        return
+    _finish(run_replay(store, store.freeze(chosen, actor=actor(), options=request.options), request.pace))
+
+
+def preview(store: DeadLetters, chosen: LetterFilter, count: int, what: str) -> None:
+    """Show what a command would do to the letters of a filter."""
+    now = store.reader.now()
+    click.echo(f"{count:,} {'letter' if count == 1 else 'letters'} would be {what}, the oldest first:")
+    for number, letter in enumerate(store.letters(chosen, oldest_first=True)):
+        if number == _SHOWN:
+            click.echo(f"  … and {count - _SHOWN:,} more")
+            break
+        topic = safe(letter.topic or letter.route)
+        click.echo(f"  {age(now - letter.died_at):>6}  {letter.reason:<10}  {topic}  {safe(letter.error)[:60]}")
+
+
+def _list_replays(store: DeadLetters) -> None:
+    replays = store.frozen.all()
+    if not replays:
+        say("No replay is unfinished.")
+    for found in replays:
+        click.echo(
+            f"{found.id}  {moment(found.started_at)}  {safe(found.operation.actor)}  "
+            f"{found.total - found.remaining:,} of {found.total:,} done  {safe(found.operation.detail)}"
+        )
+
+
+def _finish(ended: FrozenReplay, *, complete: bool = True) -> None:
+    click.echo(f"Replayed {ended.replayed:,} of {ended.total:,} letters.")
+    if ended.gone:
+        say(f"{ended.gone:,} were not there any more: replayed or discarded by someone else.")
+    if ended.refused:
+        say(f"{ended.refused:,} stay where they are; `routemq dlq replay ID` says why of each.")
+    sys.exit(0 if complete and not ended.refused else 1)

@@ -1,0 +1,138 @@
+"""Run a replay of many letters, at its pace, so that it can be stopped at any moment."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from routemq.cli.dlq.session import CANARIES_DIED, INTERRUPTED, say
+from routemq.dead_letters import DeadLetters, FrozenReplay, ReplayResult
+from routemq.dead_letters.canary import CanaryReport
+
+_MOST_AT_ONCE = 500
+_CANARY_POLL_S = 0.5
+_DIED_AGAIN = 1 / 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast, and how carefully.
+
+    Attributes:
+        rate: Messages a second; None for as many as there are.
+        canary: How many go first; 0 for none.
+        canary_wait_s: How long to wait for them.
+    """
+
+    rate: float | None = None
+    canary: int = 0
+    canary_wait_s: float = 60.0
+
+    @property
+    def is_unhurried(self) -> bool:
+        """Whether the replay must be seen through in steps."""
+        return self.rate is not None or self.canary > 0
+
+
+def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: Pace) -> FrozenReplay:
+    """Replay what is left of a frozen set and return how it ended; Ctrl-C and bad canaries end the process."""
+    try:
+        with _progress(frozen) as progress:
+            return _run(store, frozen, pace, progress)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(store, frozen, "Stopped")
+        sys.exit(INTERRUPTED)
+
+
+def _run(store: DeadLetters, frozen: FrozenReplay, pace: Pace, progress: "_Progress") -> FrozenReplay:
+    if pace.canary:
+        result = store.replay_step(frozen, limit=min(pace.canary, _MOST_AT_ONCE))
+        if result is not None:
+            frozen = _added(frozen, result, progress)
+            _wait_for_canaries(store, frozen, result, pace)
+    started, sent = time.monotonic(), 0
+    while True:
+        limit = _MOST_AT_ONCE if pace.rate is None else max(1, min(_MOST_AT_ONCE, round(pace.rate / 10)))
+        result = store.replay_step(frozen, limit=limit)
+        if result is None:
+            return frozen
+        frozen = _added(frozen, result, progress)
+        sent += len(result.replayed)
+        if pace.rate is not None:
+            time.sleep(max(0.0, started + sent / pace.rate - time.monotonic()))
+
+
+def _added(frozen: FrozenReplay, result: ReplayResult, progress: "_Progress") -> FrozenReplay:
+    done = len(result.replayed) + len(result.gone) + len(result.refused)
+    progress.advance(done)
+    return replace(
+        frozen,
+        remaining=frozen.remaining - done,
+        replayed=frozen.replayed + len(result.replayed),
+        gone=frozen.gone + len(result.gone),
+        refused=frozen.refused + len(result.refused),
+    )
+
+
+def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, result: ReplayResult, pace: Pace) -> None:
+    if not result.replayed:
+        return
+    canary = store.canary(result)
+    count = len(result.replayed)
+    deadline = time.monotonic() + pace.canary_wait_s
+    say(f"{count} canaries are replayed; waiting up to {pace.canary_wait_s:g} s for what becomes of them.")
+    report = canary.look()
+    while not _is_decided(report, count) and time.monotonic() < deadline:
+        time.sleep(_CANARY_POLL_S)
+        report = canary.look()
+    if report.died > count * _DIED_AGAIN:
+        _say_how_to_go_on(store, frozen, f"{report.died} of {count} canaries died again; stopped")
+    elif report.waiting:
+        queues = ", ".join(sorted(result.queues))
+        why = f"{report.waiting} of {count} canaries have not run yet (does a worker consume {queues}?); stopped"
+        _say_how_to_go_on(store, frozen, why)
+    else:
+        say(f"{report.done} of {count} canaries are done, {report.died} died again; going on.")
+        return
+    sys.exit(CANARIES_DIED)
+
+
+def _is_decided(report: CanaryReport, count: int) -> bool:
+    return report.died > count * _DIED_AGAIN or not report.waiting
+
+
+def _say_how_to_go_on(store: DeadLetters, frozen: FrozenReplay, why: str) -> None:
+    now = store.frozen.get(frozen.id)
+    say(f"{why}: {now.total - now.remaining:,} of {now.total:,} letters are done, {now.remaining:,} are as they were.")
+    say(f"Go on with them: routemq dlq replay --resume {frozen.id}")
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere nothing."""
+
+    def __init__(self, bar: Progress | None, total: int, done: int) -> None:
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task("replaying", total=total, completed=done)
+
+    def advance(self, count: int) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, count)
+
+
+@contextmanager
+def _progress(frozen: FrozenReplay) -> Iterator[_Progress]:
+    done = frozen.total - frozen.remaining
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        # Whoever kills this process from elsewhere finds the way back in its log.
+        say(f"Replay {frozen.id}: {frozen.remaining:,} letters.")
+        say(f"If it is stopped, go on with: routemq dlq replay --resume {frozen.id}")
+        yield _Progress(None, frozen.total, done)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        yield _Progress(bar, frozen.total, done)
