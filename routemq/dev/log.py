@@ -137,7 +137,7 @@ class DevLog:
 
     @staticmethod
     def _rest_is_wanted(source: _Source) -> bool:
-        """A line that begins no record: one more of the record before it, as a traceback's are, or something printed."""
+        """A line that begins no record: one more of the record before it, as of a traceback, or something printed."""
         if time.monotonic() - source.record_at <= _RECORD_LASTS_S:
             return not source.noise
         source.style = ""
