@@ -33,6 +33,7 @@ class EventLoop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def run(self, start: Callable[[], Awaitable[Any]], *, timeout_s: float | None = None) -> Any:
         """Run `await start()` on the loop and wait for it in this thread; an interrupted wait cancels it.
@@ -55,16 +56,18 @@ class EventLoop:
         return outcome
 
     def close(self) -> None:
-        """Stop the loop; what still runs on it is abandoned."""
-        if self._loop is not None:
+        """Cancel what still runs on the loop, and stop it; what does not end soon is left behind."""
+        if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(2 * _CLEANUP_S)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
                 loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="routemq-sync"))
-                threading.Thread(target=_serve, args=(loop,), name="routemq-loop", daemon=True).start()
+                self._thread = threading.Thread(target=_serve, args=(loop,), name="routemq-loop", daemon=True)
+                self._thread.start()
                 self._loop = loop
             return self._loop
 
@@ -78,7 +81,17 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
             # Raised in a task that a controller started: asyncio lets it through, the other messages' runs go on.
             logger.error("a controller's background task raised %s; the event loop goes on", type(exc).__name__)
         else:
+            _end(loop)
             return
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEANUP_S))
+    loop.close()
 
 
 async def _run(start: Callable[[], Awaitable[Any]], timeout_s: float | None, ended: threading.Event) -> Any:

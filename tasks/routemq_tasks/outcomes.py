@@ -78,13 +78,16 @@ class Ledger:
     is fenced by the delivery tag.
 
     Args:
+        dead_letters: Where a burial goes; it knows what must not be kept.
         patience_s: How long to repeat before `OutcomeNotRecordedError`; Celery then keeps the message unacknowledged.
     """
 
-    def __init__(self, client: "redis.Redis", keys: Keys, *, patience_s: float = 30.0) -> None:
+    def __init__(
+        self, client: "redis.Redis", keys: Keys, *, dead_letters: DeadLetters, patience_s: float = 30.0
+    ) -> None:
         self._client, self._keys = client, keys
         self._delayed = DelayedRetries(client, keys)
-        self._dead_letters = DeadLetters(client, keys)
+        self._dead_letters = dead_letters
         self._patience_s = patience_s
 
     def record(

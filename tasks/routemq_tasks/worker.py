@@ -12,6 +12,7 @@ from celery.utils.log import mlevel
 from click.core import ParameterSource
 
 from routemq.connections import check_redis, connect_redis
+from routemq.dead_letters.redaction import Redaction
 from routemq.errors import RouteMQError
 from routemq.queues import expand_queues
 from routemq_tasks.concurrency import choose_concurrency
@@ -40,6 +41,8 @@ class RouteWorker(Worker):
             options["exclude_queues"] = excluded
             consumed = [queue for queue in options["queues"] if queue not in excluded]
             self._load_controllers(consumed)
+            # Made again in each process; a hook that is not there is an error now.
+            Redaction.of(self.app.settings)
             _check_server(self.app.settings)
         except RouteMQError as exc:
             raise click.ClickException(str(exc)) from exc

@@ -1,0 +1,70 @@
+import pytest
+from celery.exceptions import WorkerLostError
+from routemq_tasks.errors import TimedOutError, UnroutableError
+from routemq_tasks.outcomes import Dead, Later, describe, judge
+
+from routemq.envelope import Envelope, FailedAttempt, TaskMessage
+from routemq.errors import InvalidMessageError
+from routemq.retry import Reject, Retry, RetryPolicy
+
+POLICY = RetryPolicy(jitter=0.0, never=(LookupError,))
+
+
+def _message(*failures: str) -> TaskMessage:
+    return TaskMessage(
+        route="r",
+        queue="q",
+        envelope=Envelope(topic="t", payload=b""),
+        failures=tuple(FailedAttempt(at=1.0, error=error, worker="w") for error in failures),
+        retries=len(failures),
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ValueError("x"), Later(1.0)),
+        (SystemExit(1), Later(1.0)),
+        (TimedOutError(2.0), Later(1.0)),
+        (Retry("not yet"), Later(1.0)),
+        (Retry("not yet", delay_s=7.5), Later(7.5)),
+        (Retry("at once", delay_s=-1), Later(0.0)),
+        (WorkerLostError("gone"), Later(1.0)),
+        (KeyError("x"), Dead("failed")),
+        (Reject("no"), Dead("rejected")),
+        (InvalidMessageError(part="payload", problem="empty"), Dead("invalid")),
+        (UnroutableError(route="r", problem="gone"), Dead("unroutable")),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_first_run(error: BaseException, outcome: Later | Dead) -> None:
+    assert judge(error, _message(), POLICY) == outcome
+
+
+def test_waits_double_until_the_policy_gives_up() -> None:
+    message = _message("ValueError: x")
+    assert judge(ValueError("x"), message, POLICY) == Later(2.0)
+    message = _message("ValueError: x", "ValueError: x")
+    assert judge(ValueError("x"), message, POLICY) == Dead("failed")
+    assert judge(TimedOutError(2.0), message, POLICY) == Dead("timeout")
+    assert judge(Retry("once more", delay_s=1), message, POLICY) == Dead("failed")
+
+
+def test_strikes_are_counted_apart_from_failures() -> None:
+    lost = WorkerLostError("gone")
+    assert judge(lost, _message("ValueError: x", "ValueError: x"), POLICY) == Later(1.0)
+    assert judge(lost, _message("WorkerLostError: gone"), POLICY) == Later(2.0)
+    assert judge(lost, _message("WorkerLostError: a", "ValueError: x", "WorkerLostError: b"), POLICY) == Dead("poison")
+
+
+def test_an_error_is_described_in_one_short_line() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert describe(ValueError("one\n  two")) == "ValueError: one two"
+    assert describe(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert describe(MuteError()) == "MuteError: (its text cannot be made: RuntimeError)"
+    assert len(describe(ValueError("x" * 10_000))) == 500
+    assert "took longer than 1.5 s" in describe(TimedOutError(1.5))
+    assert "killed" in describe(TimedOutError(1.5, killed=True))

@@ -1,0 +1,30 @@
+import pytest
+from routemq_tasks.concurrency import Concurrency, choose_concurrency
+
+from routemq.settings import Settings, load_settings
+
+QUEUES = {"sensors.data": 3, "sensors.raw": 2, "alerts": 1}
+SCALE = {"WORKER_AUTO_SCALE": "true", "WORKER_MIN_COUNT": "2", "WORKER_MAX_COUNT": "6"}
+
+
+def _settings(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> Settings:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+@pytest.mark.parametrize(
+    ("env", "can_scale", "chosen"),
+    [
+        ({}, True, Concurrency(count=5)),
+        ({"WORKER_COUNT": "7"}, True, Concurrency(count=7)),
+        (SCALE, True, Concurrency(count=2, autoscale=(6, 2))),
+        (SCALE | {"WORKER_COUNT": "7"}, True, Concurrency(count=2, autoscale=(6, 2))),
+        (SCALE, False, Concurrency(count=6)),
+    ],
+)
+def test_concurrency(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], can_scale: bool, chosen: Concurrency
+) -> None:
+    settings = _settings(monkeypatch, env)
+    assert choose_concurrency(settings, QUEUES, ["sensors.data", "sensors.raw"], can_scale=can_scale) == chosen
