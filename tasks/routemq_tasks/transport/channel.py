@@ -182,6 +182,8 @@ class FetchingChannel(stock.Channel):
     ) -> Any:
         consumer = super().basic_consume(queue, no_ack, callback, *args, **options)
         self._receivers[queue] = callback, no_ack
+        if not no_ack and queue not in self.active_fanout_queues:
+            self.lease.start()
         return consumer
 
     def _basic_cancel(self, consumer_tag: str) -> Any:

@@ -79,6 +79,10 @@ class Lease:
     def hold(self, tags: Iterable[str]) -> None:
         """These messages are in this worker's hands from now on."""
         self._held.update(dict.fromkeys(tags))
+        self.start()
+
+    def start(self) -> None:
+        """Look after leases: those of this worker, and those that others have lost."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="routemq-lease", daemon=True)
             self._thread.start()

@@ -1,0 +1,60 @@
+"""A plain Celery application for the transport's tests: `TRANSPORT=ours` or Celery's own, `stock`."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from celery import Celery
+from routemq_tasks.transport import install
+
+if os.environ.get("TRANSPORT", "ours") == "ours":
+    install()
+
+app = Celery("transport-tests", broker=os.environ["BROKER"])
+app.conf.update(
+    broker_transport_options=json.loads(os.environ.get("BROKER_OPTIONS", "{}")),
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_use_ssl=json.loads(os.environ.get("BROKER_TLS", "null")),
+    task_acks_late=True,
+    task_ignore_result=True,
+    task_default_queue="first",
+    worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "4")),
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_redirect_stdouts=False,
+)
+
+
+def _write(event: str, what: object) -> None:
+    # One write, so that the lines of several processes do not mix.
+    descriptor = os.open(os.environ["RUNS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{json.dumps([event, what, time.time(), os.getpid()])}\n".encode())
+    os.close(descriptor)
+
+
+@app.task(name="run")  # type: ignore[misc]  # Celery has no types
+def run(what: object, seconds: float = 0.0) -> None:
+    """Write down that it ran."""
+    _write("started", what)
+    time.sleep(seconds)
+    _write("done", what)
+
+
+@app.task(name="wait")  # type: ignore[misc]  # Celery has no types
+def wait(what: object) -> None:
+    """Run until the test says so."""
+    _write("started", what)
+    released = Path(os.environ["RUNS"] + ".released")
+    until = time.monotonic() + 60
+    while not released.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    _write("done", what)
+
+
+@app.task(name="kill")  # type: ignore[misc]  # Celery has no types
+def kill(what: object) -> None:
+    """End its process as a segmentation fault would."""
+    _write("started", what)
+    os.kill(os.getpid(), signal.SIGKILL)

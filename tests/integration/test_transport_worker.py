@@ -1,0 +1,234 @@
+"""Real Celery workers on our transport."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.processes import clean_environment, wait_until
+from tests.servers import REPOSITORY, Redis
+from tests.transport import APPLICATION, Bench
+
+POOLS = {"prefork": ("-P", "prefork", "-c", "2"), "threads": ("-P", "threads", "-c", "3"), "solo": ("-P", "solo")}
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str, tmp_path: Path) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix, runs_path=tmp_path / "runs.jsonl")
+
+
+def python(bench: Bench, code: str) -> str:
+    """Run code beside the application, with our transport, and return what it printed."""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=clean_environment(bench.environment()),
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_each_message_runs_once_in_every_pool(bench: Bench, pool: str) -> None:
+    names = [f"m{number}" for number in range(400)]
+    bench.put(*names[:200])
+    bench.put(*names[200:], queue="second")
+    with bench.worker(*POOLS[pool]) as worker:
+        wait_until(lambda: len(bench.names()) > 50, message="the backlog is being worked off")
+        with bench.client() as client:
+            client.script_flush()
+        bench.wait_for(names)
+        bench.wait_until_nothing_is_held()
+        bench.put("after the backlog")
+        bench.wait_for(["after the backlog"], timeout_s=5)
+        bench.wait_until_nothing_is_held()
+        assert worker.terminate() == 0
+    assert bench.names() == sorted([*names, "after the backlog"])
+
+
+def test_an_idle_worker_starts_messages_at_once_and_asks_seldom(bench: Bench, own_store: Callable[..., Redis]) -> None:
+    bench = Bench(store=own_store(), key_prefix=bench.key_prefix, runs_path=bench.runs_path)
+    with bench.worker(*POOLS["threads"]), bench.client() as client:
+        bench.put("warm")
+        bench.wait_for(["warm"])
+        for number in range(20):
+            queue = "first" if number % 2 else "second"
+            bench.put([number, time.time()], queue=queue)
+            wait_until(lambda number=number: len(bench.runs()) == number + 2, message="it ran")
+        waits_s = sorted(run.at - run.what[1] for run in bench.runs("started") if run.what != "warm")
+        # A median; the machine that runs the tests is busy.
+        assert waits_s[len(waits_s) // 2] < 0.05
+        bench.wait_until_nothing_is_held()
+
+        def commands() -> int:
+            return int(sum(entry["calls"] for entry in client.info("commandstats").values()))
+
+        before = commands()
+        started = time.monotonic()
+        wait_until(lambda: time.monotonic() - started > 2, message="two seconds have passed", timeout_s=5)
+        assert (commands() - before) / 2 < 30
+
+
+def test_messages_with_a_time_wait_in_redis(bench: Bench) -> None:
+    put_later = f"""
+from datetime import datetime, timedelta, timezone
+from {APPLICATION} import run
+run.apply_async(("connected",))
+for name, priority in ("later", 0), ("urgent", 9):
+    due = datetime.now(timezone.utc) + timedelta(seconds=1.5)
+    run.apply_async(([name, due.timestamp()],), eta=due, priority=priority)
+"""
+    with bench.worker(*POOLS["threads"]):
+        python(bench, put_later)
+        with bench.client() as client:
+            assert client.zcard(f"{bench.key_prefix}routemq:delayed:first") == 1
+        assert bench.held() == 0
+        wait_until(lambda: len(bench.runs()) == 3, message="all ran")
+    for run in bench.runs("started"):
+        if run.what != "connected":
+            assert -0.01 <= run.at - run.what[1] < 0.3
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_task_longer_than_the_lease_runs_once(bench: Bench, pool: str) -> None:
+    with bench.worker(*POOLS[pool], visibility_timeout=2), bench.worker(*POOLS["solo"], visibility_timeout=2):
+        bench.put("long", seconds=5)
+        bench.wait_for(["long"], timeout_s=15)
+        bench.wait_until_nothing_is_held()
+    assert bench.names("started") == ["long"]
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_messages_of_a_killed_worker_run_elsewhere(bench: Bench, pool: str) -> None:
+    names = [f"m{number}" for number in range(8)]
+    bench.put(*names, task="wait")
+    with bench.worker(*POOLS[pool], visibility_timeout=3) as doomed:
+        wait_until(lambda: bench.names("started"), message="one has started")
+        doomed.kill_all()
+    assert bench.held() > 1
+    bench.release()
+    killed_at = time.monotonic()
+    with bench.worker(*POOLS["threads"], visibility_timeout=3):
+        bench.wait_for(names)
+        bench.wait_until_nothing_is_held()
+    assert time.monotonic() - killed_at < 15
+    assert bench.names() == names
+
+
+def test_a_worker_that_was_stopped_loses_nothing(bench: Bench) -> None:
+    names = [f"m{number}" for number in range(30)]
+    bench.put(*names, seconds=0.3)
+    with bench.worker(*POOLS["threads"], visibility_timeout=1) as stopped:
+        wait_until(lambda: len(bench.names()) >= 3, message="some have run")
+        stopped.signal(19)
+        with bench.worker(*POOLS["threads"], visibility_timeout=1):
+            bench.wait_for(names, timeout_s=30)
+            stopped.signal(18)
+            bench.wait_until_nothing_is_held()
+            bench.put("after")
+            bench.wait_for(["after"])
+            assert stopped.is_alive
+
+
+@pytest.mark.parametrize(("pool", "cold"), [("threads", False), ("solo", False), ("prefork", True)])
+def test_a_shutdown_gives_back_what_was_not_run(bench: Bench, pool: str, cold: bool) -> None:
+    names = [f"m{number:02}" for number in range(40)]
+    bench.put(*names, seconds=0.5)
+    with bench.worker(*POOLS[pool], visibility_timeout=60) as worker:
+        wait_until(lambda: bench.names("started"), message="one has started")
+        worker.signal(3 if cold else 15)
+        worker.wait(30)
+        output = worker.output()
+    assert "Traceback" not in output
+    done = bench.names()
+    assert bench.held() == 0
+    assert bench.waiting() == len(names) - len(done)
+    with bench.client() as client:
+        items = client.lrange(f"{bench.key_prefix}first", 0, -1)
+    left = [json.loads(json.loads(item)["body"])[0][0] for item in reversed(items)]
+    if not cold:
+        # As if they had not been taken: in their order, and not counted as deliveries.
+        assert left == sorted(left)
+        assert not any(item.startswith(b'{"routemq"') for item in items)
+    assert sorted([*done, *left]) == names
+
+
+def test_workers_survive_a_restart_of_redis(own_store: Callable[..., Redis], key_prefix: str, tmp_path: Path) -> None:
+    bench = Bench(store=own_store(append_only=True), key_prefix=key_prefix, runs_path=tmp_path / "runs.jsonl")
+    names = [f"m{number}" for number in range(60)]
+    with bench.worker(*POOLS["threads"], visibility_timeout=30), bench.worker(*POOLS["prefork"], visibility_timeout=30):
+        bench.put(*names, seconds=0.1)
+        wait_until(lambda: len(bench.names()) > 5, message="some have run")
+        bench.store.kill()
+        bench.store.start()
+        bench.wait_for(names, timeout_s=25)
+        bench.put("after")
+        bench.wait_for(["after"])
+        bench.wait_until_nothing_is_held()
+
+
+def test_a_full_redis_drains(own_store: Callable[..., Redis], key_prefix: str, tmp_path: Path) -> None:
+    store = own_store(options={"maxmemory": "8mb", "maxmemory-policy": "noeviction"})
+    bench = Bench(store=store, key_prefix=key_prefix, runs_path=tmp_path / "runs.jsonl")
+    names = [f"m{number}" for number in range(200)]
+    bench.put(*names)
+    with bench.client() as client, bench.worker(*POOLS["threads"], queues="none") as worker:
+        client.config_set("maxmemory", "1mb")
+        with pytest.raises(Exception, match="maxmemory"):
+            client.set("more", "x")
+        worker.terminate()
+    with bench.client() as client:
+        client.config_set("maxmemory", "8mb")
+    with bench.worker(*POOLS["threads"]) as worker, bench.client() as client:
+        bench.wait_for(names)
+        bench.put(*[f"n{number}" for number in range(200)], seconds=0.01)
+        client.config_set("maxmemory", "1mb")
+        bench.wait_for([f"n{number}" for number in range(200)])
+        bench.wait_until_nothing_is_held()
+        assert worker.is_alive
+
+
+def test_remote_control_purge_and_report_work(bench: Bench) -> None:
+    ask = f"""
+import json
+from {APPLICATION} import app
+inspect = app.control.inspect(timeout=3, limit=1)
+print(json.dumps([inspect.stats(), inspect.active(), app.bugreport()]))
+"""
+    purge = f"""
+from {APPLICATION} import app, run
+run.apply_async(("later",), countdown=60)
+app.amqp.queues.select(["first"])
+print(app.control.purge())
+"""
+    with bench.worker(*POOLS["prefork"], "-E"):
+        bench.put("running", task="wait")
+        bench.wait_for(["running"], event="started")
+        stats, active, report = json.loads(python(bench, ask))
+        (name,) = stats
+        assert stats[name]["pool"]["max-concurrency"] == 2
+        assert stats[name]["prefetch_count"] == 8
+        assert active[name][0]["name"] == "wait"
+        assert "transport:redis" in report
+        bench.release()
+        bench.wait_for(["running"])
+    bench.put("one", "two")
+    assert python(bench, purge).split() == ["3"]
+    assert bench.waiting() == 0
+
+
+def test_a_pool_that_grows_and_shrinks_runs_everything(bench: Bench) -> None:
+    names = [f"m{number}" for number in range(30)]
+    with bench.worker("-P", "prefork", "--autoscale", "3,1"):
+        bench.put(*names, seconds=0.1)
+        bench.wait_for(names)
+        bench.wait_until_nothing_is_held()
+    assert len({run.pid for run in bench.runs()}) > 1
+    assert bench.names() == sorted(names)
