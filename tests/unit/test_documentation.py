@@ -29,3 +29,8 @@ def test_readme_table_names_every_setting_and_no_other() -> None:
 def test_links_within_the_project_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", ["app/routers/sensors.py", "app/controllers/alert_controller.py"])
+def test_code_of_the_readme_is_the_code_of_the_sample_application(path: str) -> None:
+    assert f"```python\n# {path}\n{(REPOSITORY / path).read_text()}```\n" in (REPOSITORY / "README.md").read_text()
