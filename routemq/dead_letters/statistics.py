@@ -128,15 +128,15 @@ def read_histogram(
 
 def _indexed_counts(reader: LetterReader, wanted: LetterFilter, edges: Sequence[float]) -> list[int]:
     keys = reader.index_keys(wanted)
+    if not keys:
+        return [0] * (len(edges) - 1)
     pipe = reader.client.pipeline(transaction=False)
     for left, right in pairwise(edges):
         low, high = bounds(LetterFilter(since=max(left, wanted.since or left), until=min(right, wanted.until or right)))
         for key in keys:
             pipe.zcount(key, low, high)
     answers = pipe.execute()
-    return [sum(answers[first : first + len(keys)]) for first in range(0, len(answers), len(keys))] or [0] * (
-        len(edges) - 1
-    )
+    return [sum(answers[first : first + len(keys)]) for first in range(0, len(answers), len(keys))]
 
 
 def _spans(reader: LetterReader, index_keys: Sequence[str]) -> list[LetterGroup]:
