@@ -137,9 +137,7 @@ class FakeBroker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for connection in self.connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self.hang_up()
         self._server.shutdown()
         self._server.server_close()
 
@@ -147,6 +145,17 @@ class FakeBroker:
     def pubacks(self) -> list[int]:
         """Packet identifiers that were acknowledged, in order."""
         return [int.from_bytes(body[:2], "big") for first, body in list(self.received) if first == 0x40]
+
+    @property
+    def connected(self) -> int:
+        """How many CONNECTs there were."""
+        return sum(first == 0x10 for first, _ in list(self.received))
+
+    def hang_up(self) -> None:
+        """Close every connection without a word."""
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def send(self, data: bytes) -> None:
         """Write to the connection that has shared subscriptions."""

@@ -17,6 +17,8 @@ from routemq_ingest.packets import MalformedPublishError, Publish, decode_publis
 logger = logging.getLogger(__name__)
 
 _READ_BYTES = 65_536
+_HUNG_UP: int | None = getattr(select, "POLLRDHUP", None)
+"""Linux alone tells it without reading; elsewhere the next ping finds out."""
 _PUBLISH, _PUBACK = 0x30, 0x40
 
 
@@ -77,10 +79,20 @@ class BrokerConnection(paho.Client):
         """Ping when it is time. While we do not read, the broker's answer waits unread, so none is expected."""
         if reading:
             self.loop_misc()
-        elif self.socket() is not None and time.monotonic() - self._last_msg_out >= self.keepalive / 2:
+        elif self._hung_up():
+            self._break(MQTTErrorCode.MQTT_ERR_CONN_LOST)
+        elif self._sock is not None and time.monotonic() - self._last_msg_out >= self.keepalive / 2:
             self._send_pingreq()
             self._ping_t = 0.0
             self._last_bytes_received = time.monotonic()
+
+    def _hung_up(self) -> bool:
+        """Whether the broker has closed its side, which reading would tell if we read."""
+        if self._sock is None or _HUNG_UP is None:
+            return False
+        poll = select.poll()
+        poll.register(self._sock.fileno(), _HUNG_UP)
+        return bool(poll.poll(0))
 
     def flush(self, *, timeout_s: float) -> None:
         """Write what is left to write, as far as the broker takes it in this time, and close."""

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 5.0
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 15.0
 _STEADY_S = 30.0
+_QUICK_LOSSES = 3
 _ASK_AGAIN_S = 60.0
 _HANG_UPS = 3
 """A broker that hangs up on MQTT 5 so often, without a word, is tried with 3.1.1, and the other way round."""
@@ -246,7 +247,10 @@ class Session:
         if flags.is_disconnect_packet_from_server:
             self._ended_by = f"the broker says: {reason}{disconnect_mend(reason, self.client_id)}"
         elif self.state is not State.CONNECTING:
-            self._ended_by = f"{reason}"
+            # Paho's word for a connection that just ended.
+            self._ended_by = "the connection broke" if reason.value == 0x80 else f"{reason}"
+            if self._attempts >= _QUICK_LOSSES and time.monotonic() - self._connected_at < _STEADY_S:
+                self._ended_by += f" again; if it goes on, see whether another process connects as {self.client_id!r}"
 
     def _subscribe(self, connection: BrokerConnection, subscriptions: Collection[Subscription]) -> None:
         self.state = State.SUBSCRIBING

@@ -10,7 +10,16 @@ import pytest
 
 from routemq import Router
 from routemq.queues import Keys
-from tests.ingest import CONTROLLER, ingest_process, ingesting, numbered, payloads, settings_for, wait_for_payloads
+from tests.ingest import (
+    CONTROLLER,
+    FakeBroker,
+    ingest_process,
+    ingesting,
+    numbered,
+    payloads,
+    settings_for,
+    wait_for_payloads,
+)
 from tests.mqtt_peer import Peer
 from tests.processes import wait_until
 from tests.servers import HOST, MqttBroker, Redis, Stack, find_program
@@ -176,6 +185,36 @@ def test_redis_is_away_at_the_start_and_nothing_is_lost_meanwhile(
         assert wait_for_payloads(store, key_prefix, "data", 1) == [b"early"]
         assert process.terminate() == 0
         assert "Traceback" not in process.output()
+
+
+def test_no_puback_before_redis_has_it_and_none_on_a_later_connection(
+    own_store: MakeStore, router: Router, key_prefix: str, topic_prefix: str, group_name: str
+) -> None:
+    store = own_store("redis")
+    topic, topic_filter = f"{topic_prefix}/d1/data".encode(), f"$share/{group_name}/{topic_prefix}/+/data"
+    with FakeBroker() as broker:
+        stack = Stack(name="fake", broker=broker, store=store)  # type: ignore[arg-type]
+        with ingesting(settings_for(stack, key_prefix=key_prefix, group=group_name), router) as worker:
+            identifiers = (broker.identifiers[topic_filter],)
+            store.kill()
+            for mid in (1, 2, 3):
+                broker.publish(topic, str(mid).encode(), mid=mid, identifiers=identifiers)
+            wait_until(lambda: worker.pause, message="ingest has read and has no Redis")
+            assert broker.pubacks == []
+            store.start()
+            wait_until(lambda: broker.pubacks == [1, 2, 3], message="they are acknowledged")
+
+            store.kill()
+            broker.publish(topic, b"4", mid=4, identifiers=identifiers)
+            wait_until(lambda: worker.pause, message="ingest has read and has no Redis")
+            broker.hang_up()
+            wait_until(lambda: broker.connected == 2, message="ingest has connected again")
+            store.start()
+            wait_until(lambda: worker.statistics.received == 4 and worker.ready, message="it is in Redis")
+            broker.publish(topic, b"5", mid=5, identifiers=identifiers)
+            wait_until(lambda: broker.pubacks == [1, 2, 3, 5], message="only what came on this connection")
+            assert worker.statistics.late_acks == 1
+        assert payloads(store, key_prefix, "data")[-2:] == [b"4", b"5"]
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
