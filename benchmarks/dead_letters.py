@@ -161,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--replay", type=int, default=10_000, help="letters of a replay")
+    parser.add_argument("--no-commands", action="store_true", help="leave out the commands, with the start of Python")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -180,7 +181,10 @@ def report(client: object, url: str, options: argparse.Namespace) -> None:
     fill(store, options.entries)
     filled_s = time.perf_counter() - started
     used = client.info("memory")["used_memory"] - before  # type: ignore[attr-defined]
-    found = [figure.as_object() for figure in (*figures(store, options.replay), *command_line(url))]
+    measured = list(figures(store, options.replay))
+    if not options.no_commands:
+        measured += command_line(url)
+    found = [figure.as_object() for figure in measured]
     result = {
         "entries": options.entries,
         "fill_s": round(filled_s, 1),

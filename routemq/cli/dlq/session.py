@@ -23,7 +23,9 @@ def open_store() -> DeadLetters:
         ConfigurationError: A setting cannot be used.
     """
     settings = load_settings()
-    return DeadLetters.of(settings, connect_redis(settings, timeout_s=30.0))
+    client = connect_redis(settings, timeout_s=30.0)
+    click.get_current_context().call_on_close(client.close)
+    return DeadLetters.of(settings, client)
 
 
 def actor() -> str:
