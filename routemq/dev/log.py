@@ -57,7 +57,7 @@ _SERVER_NOISE = (
     "User requested shutdown",
     "Running in unprivileged mode",
 )
-_CELERY_NOISE = "superuser privileges"
+_CELERY_NOISE = ("superuser privileges", "Registered tasks:", "worker: Warm shutdown")
 
 
 @dataclass(slots=True)
@@ -101,12 +101,10 @@ class DevLog:
             self.recent.append((name, line))
             source = self._source(name)
             level, at, text = _parsed(name, line)
+            noise = _is_noise(name, text)
             if level is None:
-                shown = self._rest_is_wanted(source)
+                shown = not noise and self._rest_is_wanted(source)
             else:
-                noise = _CELERY_NOISE in text or (
-                    name in _SERVERS_QUIET and any(part in text for part in _SERVER_NOISE)
-                )
                 shown = not noise and self._wanted(name, level)
                 source.record_at, source.noise, source.style = time.monotonic(), noise, _LEVEL_STYLES.get(level, "")
             if shown and self._has_room(name, source):
@@ -185,6 +183,11 @@ class DevLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record."""
         self._log.say(self.format(record), style=_LEVEL_STYLES.get(record.levelname, ""))
+
+
+def _is_noise(name: str, text: str) -> bool:
+    parts = _SERVER_NOISE if name in _SERVERS_QUIET else _CELERY_NOISE
+    return any(part in text for part in parts)
 
 
 def _parsed(name: str, line: str) -> tuple[str | None, str | None, str]:
