@@ -36,10 +36,15 @@ export class ApiError extends Error {
     }
 }
 
+/** The token that tells the server that one of its own pages is asking. */
+export function token() {
+    const found = document.cookie.match(/(?:^|;\s*)_xsrf=([^;]+)/);
+    return found ? decodeURIComponent(found[1]) : "";
+}
+
 /** Ask the JSON API. Throws an ApiError with the server's own words; its status is 0 when nobody answered. */
 export async function api(path, body) {
-    const token = document.cookie.match(/(?:^|;\s*)_xsrf=([^;]+)/);
-    const headers = {"X-XSRFToken": token ? decodeURIComponent(token[1]) : "", Accept: "application/json"};
+    const headers = {"X-XSRFToken": token(), Accept: "application/json"};
     const options = {headers, credentials: "same-origin", cache: "no-store"};
     if (body !== undefined) {
         options.method = "POST";

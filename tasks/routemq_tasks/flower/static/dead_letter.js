@@ -1,7 +1,7 @@
 // The page of one dead letter: what it was, why it died, and what to do with it.
 
 import {
-    address, ageElement, api, byId, bytes, confirmChange, make, moment, notice, plural, sayOnNextPage, withdraw,
+    address, ageElement, api, byId, bytes, confirmChange, make, moment, notice, plural, sayOnNextPage, token, withdraw,
 } from "./common.js";
 
 const page = byId("dead-letter-page");
@@ -80,7 +80,8 @@ function facts() {
 function showPayload() {
     const payload = letter.payload;
     byId("payload-size").textContent = letter.problem === null ? bytes(payload.bytes) : `${bytes(payload.bytes)}, the whole message`;
-    byId("download").href = address(`${path}/payload`);
+    // A link sends no header, so the token is part of its address.
+    byId("download").href = `${address(`${path}/payload`)}?${new URLSearchParams({_xsrf: token()})}`;
     const there = VIEWS.filter(([name]) => payload[name] !== undefined);
     const buttons = there.map(([name, label]) => make("button", {
         type: "button", class: "task-state-filter", "data-view": name, "aria-pressed": "false", onclick: () => view(name),
@@ -134,11 +135,6 @@ async function beginEdit() {
     byId("payload-views").classList.add("d-none");
     byId("edited").focus();
     await check();
-}
-
-function token() {
-    const found = document.cookie.match(/(?:^|;\s*)_xsrf=([^;]+)/);
-    return found ? decodeURIComponent(found[1]) : "";
 }
 
 function endEdit() {

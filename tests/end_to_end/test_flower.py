@@ -1,0 +1,346 @@
+"""The pages inside Flower, in a real browser, with a real worker."""
+
+import contextlib
+import json
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from routemq.dead_letters import DeadLetter, DeadLetters
+from routemq.envelope import Envelope, TaskMessage
+from routemq.queues import Keys
+from tests.browser import Visit, chromium
+from tests.processes import RunningProcess, running, wait_until
+from tests.servers import HOST, REPOSITORY, Redis, free_port
+
+READINGS, WAITING, LASTING = "readings/{device_id}", "waiting/{device_id}", "lasting/{device_id}"
+SCRIPT = "<script>alert(1)</script>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Dead letters of one key prefix, and a Flower that shows them."""
+
+    store: Redis
+    key_prefix: str
+    url: str
+    process: RunningProcess
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.key_prefix)
+
+    def bury(self, topic: str, payload: bytes = b"{}", *, route: str = WAITING, error: Exception | None = None) -> str:
+        task = TaskMessage(route=route, queue=route.partition("/")[0], envelope=Envelope(topic=topic, payload=payload))
+        cause = error or LookupError("no such device")
+        letter = DeadLetter.of(task, reason="failed", error=cause, worker="celery@somewhere")
+        with self.store.client() as client:
+            DeadLetters(client, self.keys).bury_direct([(letter, task.encode())])
+        return letter.id
+
+    def bury_malformed(self, data: bytes) -> str:
+        letter = DeadLetter.malformed(
+            route=WAITING, queue="waiting", message_id=None, error=ValueError("no message"), worker="w"
+        )
+        with self.store.client() as client:
+            DeadLetters(client, self.keys).bury_direct([(letter, data)])
+        return letter.id
+
+    def queued(self, queue: str) -> list[str]:
+        """Return the topics on a queue, those that run first first."""
+        with self.store.client() as client:
+            items = client.lrange(self.keys.queue(queue), 0, -1)
+        return [TaskMessage.decode(item).envelope.topic for item in reversed(items)]
+
+    def put(self, topic: str, payload: bytes) -> None:
+        with self.store.client() as client:
+            task = TaskMessage(route=READINGS, queue="readings", envelope=Envelope(topic=topic, payload=payload))
+            client.lpush(self.keys.queue("readings"), task.encode())
+
+    def kept(self) -> list[str]:
+        with self.store.client() as client:
+            return [note.decode() for note in client.lrange(f"{self.key_prefix}kept", 0, -1)]
+
+    def audit(self) -> list[tuple[str, str, int]]:
+        with self.store.client() as client:
+            return [(entry.who, entry.action, entry.count) for entry in DeadLetters(client, self.keys).audit()]
+
+
+@contextlib.contextmanager
+def serving(
+    store: Redis, *options: str, env: dict[str, str] | None = None, key_prefix: str | None = None, prefix: str = ""
+) -> Iterator[Place]:
+    """Run `celery -A routemq flower` until the block ends."""
+    key_prefix = key_prefix or f"k{uuid.uuid4().hex[:10]}:"
+    port = free_port()
+    environment = settings(store, key_prefix) | {"FLOWER_PORT": str(port), **(env or {})}
+    with running(["celery", "-A", "routemq", "flower", *options], cwd=REPOSITORY, env=environment) as process:
+        process.wait_for_output("Visit me at")
+        yield Place(store=store, key_prefix=key_prefix, url=f"http://{HOST}:{port}{prefix}", process=process)
+
+
+def settings(store: Redis, key_prefix: str) -> dict[str, str]:
+    return {
+        "REDIS_URL": store.url,
+        "ROUTEMQ_KEY_PREFIX": key_prefix,
+        "ROUTEMQ_ROUTERS": "tests.applications.flower",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Open a window: `visit(http_credentials=…)`. The test fails when something went wrong in one."""
+    visits: list[Visit] = []
+
+    def begin(**options: Any) -> Visit:
+        visits.append(Visit.begin(browser.new_context(viewport={"width": 1280, "height": 900}, **options)))
+        return visits[-1]
+
+    yield begin
+    for opened in visits:
+        opened.page.context.close()
+    assert [complaint for opened in visits for complaint in opened.complaints] == []
+
+
+@pytest.fixture(scope="module")
+def place(redis_server: Redis) -> Iterator[Place]:
+    """A Flower without a password, as `routemq dev` starts it; tests keep to their own route or topics."""
+    with serving(redis_server) as started:
+        yield started
+
+
+def row_of(page: Page, topic: str) -> Any:
+    return page.locator("#letters tbody tr").filter(has=page.get_by_role("link", name=topic, exact=True))
+
+
+def request(
+    url: str, *, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, Any]]:
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(url, data=data, method=method, headers=headers or {})
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, json.loads(exc.read() or b"{}")
+
+
+def test_a_letter_appears_is_mended_and_runs(place: Place, visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    page.goto(f"{place.url}/dead-letters?route=readings%2F%7Bdevice_id%7D")
+    expect(page.locator("#live-text")).to_have_text("Live")
+    expect(page.locator("#nothing")).to_have_text("No dead letter matches.")
+    page.evaluate("window.isSamePage = true")
+
+    command = ["celery", "-A", "routemq", "worker", "-Q", "readings", "--pool=threads", "--without-mingle", "-E"]
+    with running(command, cwd=REPOSITORY, env=settings(place.store, place.key_prefix)) as worker:
+        worker.wait_for_output("ready.")
+        place.put("readings/d1", b'{"temperature": "mild"}')
+
+        # It appears by itself.
+        expect(row_of(page, "readings/d1")).to_be_visible()
+        assert page.evaluate("window.isSamePage") is True
+        expect(row_of(page, "readings/d1")).to_contain_text("InvalidMessageError")
+        expect(page.locator("#matching")).to_have_text("1 matches")
+
+        row_of(page, "readings/d1").get_by_role("link").click()
+        expect(page.locator("#title")).to_have_text("readings/d1")
+        expect(page.locator("#payload")).to_have_text('{\n  "temperature": "mild"\n}', use_inner_text=True)
+        expect(page.locator("#message")).to_contain_text("temperature")
+        expect(page.locator("#history tr")).to_have_count(1)
+
+        # What the controller would refuse cannot be sent.
+        page.click("#edit")
+        expect(page.locator("#verdict")).to_contain_text("would refuse")
+        expect(page.locator("#send-edited")).to_be_disabled()
+        page.fill("#edited", '{"temperature": 22.5}')
+        expect(page.locator("#verdict")).to_contain_text("Fits tests.applications.flower:keep")
+        page.click("#send-edited")
+        page.click("#confirmation-go")
+
+        # Back at the list as it was, where it is gone; its controller has run.
+        expect(page.locator("#notices")).to_contain_text("Replayed: readings/d1")
+        assert page.url.endswith("/dead-letters?route=readings%2F%7Bdevice_id%7D")
+        wait_until(lambda: place.kept() == ["readings/d1 22.5"], message="the controller has run")
+        expect(page.locator("#nothing")).to_have_text("No dead letter matches.")
+        expect(row_of(page, "readings/d1")).to_have_count(0)
+
+        # The other page knows the worker, and the messages that went through.
+        page.click("text=Routes")
+        hands = page.locator(f'[data-route="{READINGS}"] [data-label="Workers"]')
+        expect(hands).to_contain_text("2 of 2", timeout=25_000)
+        expect(page.locator(f'[data-route="{WAITING}"] [data-label="Workers"]')).to_contain_text("0 of 1")
+
+
+def test_what_a_message_contains_stays_text(place: Place, visit: Callable[..., Visit]) -> None:
+    hostile = place.bury(
+        f"hostile/{SCRIPT}", SCRIPT.encode(), error=ValueError(f"{SCRIPT}<img src=x onerror=alert(1)>")
+    )
+    large = place.bury("large/d1", json.dumps({"blob": "x" * 200_000}).encode())
+    binary = place.bury("binary/d1", bytes(range(256)))
+    broken = place.bury_malformed(b'{"half": ')
+    page = visit().page
+    page.goto(f"{place.url}/dead-letters")
+    expect(row_of(page, f"hostile/{SCRIPT}")).to_contain_text(SCRIPT)
+    assert page.locator("script", has_text="alert(1)").count() == 0
+    assert page.locator("#dead-letters-page img").count() == 0
+
+    page.goto(f"{place.url}/dead-letters/{hostile}")
+    expect(page.locator("#payload")).to_have_text(SCRIPT)
+    expect(page.locator("#title")).to_have_text(f"hostile/{SCRIPT}")
+    assert page.locator("script", has_text="alert(1)").count() == 0
+
+    page.goto(f"{place.url}/dead-letters/{large}")
+    expect(page.locator("#payload-cut")).to_contain_text("195.3 KiB")
+    assert len(page.locator("#payload").inner_text()) < 40_000
+    with page.expect_download() as download:
+        page.click("#download")
+    assert Path(download.value.path()).stat().st_size == len('{"blob": ""}') + 200_000
+
+    page.goto(f"{place.url}/dead-letters/{binary}")
+    expect(page.locator("#payload")).to_contain_text("00000040  40 41 42")
+    page.click("#edit")
+    expect(page.locator("#notices")).to_contain_text("not text")
+
+    page.goto(f"{place.url}/dead-letters/{broken}")
+    expect(page.locator("#notices")).to_contain_text("cannot be replayed")
+    expect(page.locator("#replay")).to_be_disabled()
+    page.click("#discard")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("Discarded")
+
+
+def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..., Visit]) -> None:
+    for number in range(60):
+        place.bury(f"lasting/d{number}", route=LASTING, error=TimeoutError() if number % 2 else OSError("full"))
+    page = visit().page
+    page.goto(f"{place.url}/dead-letters?route=lasting%2F%7Bdevice_id%7D")
+    expect(page.locator("#matching")).to_have_text("60 match")
+    expect(page.locator("#letters tbody tr")).to_have_count(50)
+
+    # Two are chosen by hand and discarded.
+    for topic in ("lasting/d59", "lasting/d58"):
+        row_of(page, topic).get_by_role("checkbox").check()
+    page.click("#bulk-discard")
+    expect(page.locator("#confirmation-title")).to_have_text("Discard 2 dead letters?")
+    page.click("#confirmation-go")
+    expect(page.locator("#matching")).to_have_text("58 match")
+
+    # Those of one error are replayed; the question says how many, and Cancel means it.
+    page.locator("#by-error button", has_text="OSError").click()
+    expect(page.locator("#matching")).to_have_text("29 match")
+    page.click("#bulk-replay")
+    expect(page.locator("#confirmation-title")).to_have_text("Replay 29 dead letters?")
+    page.click("text=Cancel")
+    expect(page.locator("#confirmation")).to_be_hidden()
+    assert place.queued("lasting") == []
+    page.click("#bulk-replay")
+    place.bury("lasting/late", route=LASTING, error=OSError("full"))
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("Replayed 29.")
+
+    # What died after the question was not caught, the others are on their queue, the oldest first.
+    expect(row_of(page, "lasting/late")).to_be_visible()
+    assert place.queued("lasting") == [f"lasting/d{number}" for number in range(0, 58, 2)]
+    assert ("flower:anonymous@127.0.0.1", "replay", 29) in place.audit()
+    assert ("flower:anonymous@127.0.0.1", "discard", 2) in place.audit()
+
+    page.goto(f"{place.url}/dead-letters?topic=lasting/%2B&route=lasting%2F%7Bdevice_id%7D")
+    expect(page.locator("#matching")).to_have_text("30 match")
+    page.fill("[name=topic]", "lasting/d5")
+    page.press("[name=topic]", "Enter")
+    expect(page.locator("#letters tbody tr")).to_have_count(1)
+    page.fill("[name=topic]", "lasting/#/d5")
+    page.press("[name=topic]", "Enter")
+    expect(page.locator("#live-text")).to_contain_text("lasting/#/d5")
+
+
+def test_read_only_visitors_look_and_touch_nothing(
+    redis_server: Redis, visit: Callable[..., Visit], tmp_path: Path
+) -> None:
+    # The user's own configuration file, prefix, password: all of them count as they do in any Flower.
+    configuration = tmp_path / "ours.py"
+    configuration.write_text('read_only = True\nbasic_auth = ["ana:secret"]\nurl_prefix = "ops"\n')
+    with serving(redis_server, f"--conf={configuration}", prefix="/ops") as place:
+        letter = place.bury("waiting/d1", b'{"a": 1}')
+        page = visit(http_credentials={"username": "ana", "password": "secret"}).page
+        page.goto(f"{place.url}/workers")
+        page.click("nav >> text=Dead letters")
+        expect(row_of(page, "waiting/d1")).to_be_visible()
+        expect(page.locator(".notice").first).to_contain_text("Read-only")
+        assert page.locator("#bulk-bar button:visible, #letters input").count() == 0
+        row_of(page, "waiting/d1").get_by_role("link").click()
+        expect(page.locator("#payload")).to_contain_text('"a": 1')
+        assert page.locator("#replay, #edit, #discard").count() == 0
+        page.click("nav >> text=Routes")
+        expect(page.locator(f'[data-route="{WAITING}"] [data-label="Dead"]')).to_have_text("1")
+
+        ana = {"Authorization": "Basic YW5hOnNlY3JldA=="}
+        api = f"{place.url}/api/dead-letters"
+        assert request(api)[0] == 401
+        assert request(api, headers=ana | {"Authorization": "Basic YW5hOndyb25n"})[0] == 401
+        status, answer = request(api, headers=ana)
+        assert (status, [found["id"] for found in answer["letters"]]) == (200, [letter])
+        for path, body in (
+            (f"/letter/{letter}/replay", {}),
+            (f"/letter/{letter}/discard", {}),
+            ("/replay", {"ids": [letter]}),
+            ("/discard", {"filter": {}}),
+        ):
+            assert request(api + path, method="POST", body=body, headers=ana)[0] == 403
+        assert request(f"{api}/letter/{letter}", headers=ana)[1]["topic"] == "waiting/d1"
+
+
+def test_without_a_password_only_its_own_pages_change_anything(place: Place) -> None:
+    listening = [
+        found.laddr.ip for found in psutil.Process(place.process.pid).net_connections() if found.status == "LISTEN"
+    ]
+    assert listening == ["127.0.0.1"]
+
+    letter = place.bury("waiting/guarded")
+    discard = f"{place.url}/api/dead-letters/letter/{letter}/discard"
+    with urllib.request.urlopen(f"{place.url}/dead-letters", timeout=10) as answer:
+        cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    own_page = {"Cookie": cookie, "X-XSRFToken": cookie.partition("=")[2], "Sec-Fetch-Site": "same-origin"}
+    no_token = own_page | {"X-XSRFToken": ""}
+    foreign_site = own_page | {"Sec-Fetch-Site": "cross-site"}
+    foreign_page = own_page | {"Origin": "http://evil.example"}
+    foreign_name = own_page | {"Host": "evil.example:5555"}
+    for headers in ({}, no_token, foreign_site, foreign_page, foreign_name):
+        assert request(discard, method="POST", body={}, headers=headers)[0] == 401
+    assert request(f"{place.url}/api/dead-letters")[0] == 401
+    assert request(f"{place.url}/api/dead-letters", headers=own_page)[0] == 200
+    assert request(discard, method="POST", body={}, headers=own_page) == (200, {"done": 1})
+    assert request(discard, method="POST", body={}, headers=own_page)[0] == 404
+
+
+def test_the_page_says_that_redis_is_away_and_recovers(
+    own_store: Callable[..., Redis], visit: Callable[..., Visit]
+) -> None:
+    store = own_store("redis")
+    with serving(store) as place:
+        page = visit().page
+        page.goto(f"{place.url}/dead-letters")
+        expect(page.locator("#nothing")).to_have_text("No dead letters. All is well.")
+        store.stop()
+        expect(page.locator("#live-text")).to_contain_text("Redis cannot be reached")
+        store.start()
+        place.bury("waiting/back")
+        expect(row_of(page, "waiting/back")).to_be_visible(timeout=15_000)
+        expect(page.locator("#live-text")).to_have_text("Live")

@@ -1,0 +1,227 @@
+"""What the pages inside Flower are made of, and what they need of Flower's own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import flower
+import pytest
+from routemq_tasks.flower.payload_view import MOST_SHOWN_CHARACTERS, hex_dump, indented, payload_view
+from routemq_tasks.flower.rates import RouteRates
+from routemq_tasks.flower.requests import json_object, letter_filter, whole_number
+from routemq_tasks.flower.route_api import serving
+from routemq_tasks.flower.templates import OverlaidTemplates, extended_navigation
+from tornado.template import Loader
+
+from routemq.counters import RouteTotals
+from routemq.errors import RouteMQError
+from tests.processes import clean_environment
+from tests.servers import REPOSITORY
+
+FLOWER = Path(flower.__file__).parent
+OURS = REPOSITORY / "tasks" / "routemq_tasks" / "flower"
+
+
+def test_flowers_navigation_is_the_one_that_is_extended(caplog: pytest.LogCaptureFixture) -> None:
+    text = (FLOWER / "templates" / "navbar.html").read_text()
+    entries = (OURS / "templates" / "navigation_entries.html").read_text()
+    extended = extended_navigation(text, entries)
+    assert extended.index(">Broker</a>") < extended.index(">Dead letters</a>") < extended.index(">Routes</a>")
+    assert extended.index(">Routes</a>") < extended.index("app-nav-secondary")
+    assert caplog.text == ""
+
+
+def test_an_unknown_navigation_is_left_alone_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
+    assert extended_navigation("<nav>another</nav>", "ours") == "<nav>another</nav>"
+    assert "open /dead-letters and /routes by hand" in caplog.text
+
+
+def test_flowers_page_has_what_ours_build_on() -> None:
+    base = (FLOWER / "templates" / "base.html").read_text()
+    for part in (
+        "{% block title %}",
+        "{% block navbar %}",
+        "{% block container %}",
+        "{% block extra_scripts %}",
+        'id="url_prefix"',
+        "js/bootstrap.bundle.min.js",
+    ):
+        assert base.count(part) == 1, part
+    # A script in the page itself would be refused by the policy of our pages.
+    assert "<script>" not in base + (FLOWER / "templates" / "navbar.html").read_text()
+
+
+def test_flowers_style_has_the_classes_and_colours_that_ours_use() -> None:
+    style = (FLOWER / "static" / "css" / "flower.css").read_text()
+    for name in (
+        ".page-section", ".page-header", ".page-eyebrow", ".page-description", ".refresh-status", ".status-dot-live",
+        ".status-dot-error", ".metric-grid", ".metric-card-danger", ".detail-page-header", ".detail-actions",
+        ".detail-card", ".detail-list", ".detail-row", ".detail-code", ".task-state-filter.active", ".workers-table",
+        ".empty-table-message", ".value-missing", "--flower-surface", "--flower-surface-subtle", "--flower-text-muted",
+        "--flower-active", "--flower-success", "--flower-warning", "--flower-danger",
+    ):  # fmt: skip
+        assert name in style, name
+
+
+@pytest.mark.parametrize("path", sorted((FLOWER / "templates").glob("*.html")), ids=lambda path: path.name)
+def test_flowers_own_pages_stay_as_they_are(path: Path) -> None:
+    overlaid = OverlaidTemplates(own=OURS / "templates", flowers=FLOWER / "templates").load(path.name)
+    own = Loader(str(FLOWER / "templates")).load(path.name)
+    assert (overlaid.code == own.code) == (path.name != "navbar.html")
+
+
+def test_our_templates_compile_without_a_script_or_style_of_their_own() -> None:
+    loader = OverlaidTemplates(own=OURS / "templates", flowers=FLOWER / "templates")
+    for path in sorted((OURS / "templates").glob("*.html")):
+        loader.load(path.name)
+        text = path.read_text()
+        assert not [word for word in ("{% raw", "style=", " onclick", "<style", "<script>", "//cdn") if word in text]
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "address"),
+    [
+        ({}, [], "127.0.0.1"),
+        ({"FLOWER_ADDRESS": "0.0.0.0"}, [], "0.0.0.0"),
+        ({}, ["--conf={conf}"], "192.0.2.2"),
+    ],
+)
+def test_address_is_loopback_unless_the_user_says_otherwise(
+    variables: dict[str, str], arguments: list[str], address: str, tmp_path: Path
+) -> None:
+    conf = tmp_path / "conf.py"
+    conf.write_text('address = "192.0.2.2"\n')
+    program = (
+        "import sys\n"
+        "from routemq_tasks.flower import install\n"
+        "from flower.command import apply_env_options, apply_options, options\n"
+        "install(); install(); apply_env_options(); apply_options('flower', sys.argv[1:])\n"
+        "from flower.urls import handlers\n"
+        "names = [handler.name for handler in handlers if getattr(handler, 'name', None)]\n"
+        "assert names.count('dead-letters') == names.count('routes') == 1, names\n"
+        "print(options.address, end='')\n"
+    )
+    told = [argument.format(conf=conf) for argument in arguments]
+    command = [sys.executable, "-c", program, *told]
+    printed = subprocess.run(command, env=clean_environment(variables), cwd=tmp_path, capture_output=True, check=True)
+    assert printed.stdout.decode() == address
+
+
+def test_json_is_indented_with_its_numbers_and_keys_as_they_were() -> None:
+    text = '{"a":1e400,"a":12345678901234567890, "b" : [3.10,[],{}],"c\\u00e9":"x, {y}: \\"z\\""}'
+    assert indented(text, most=10_000) == (
+        '{\n  "a": 1e400,\n  "a": 12345678901234567890,\n  "b": [\n    3.10,\n    [],\n    {}\n  ],\n'
+        '  "c\\u00e9": "x, {y}: \\"z\\""\n}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        (b"", "empty"),
+        (b'{"a": 1}', "json"),
+        (b'{"a": ', "text"),
+        ("grüße".encode(), "text"),
+        (b"\x00\x01", "binary"),
+        (b"\xff\xfe", "binary"),
+        (b"[" * 100_000, "text"),
+    ],
+)
+def test_payload_is_shown_as_what_it_is(payload: bytes, kind: str) -> None:
+    assert payload_view(payload)["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'"' + b"x" * 300_000 + b'"',
+        b"[" * 900 + b"1," * 100_000 + b"1" + b"]" * 900,
+        b"\x00" * 300_000,
+        b"a b " * 90_000,
+    ],
+    ids=["string", "deep", "binary", "text"],
+)
+def test_a_large_payload_is_cut_and_said_so(payload: bytes) -> None:
+    view = payload_view(payload)
+    assert view["is_cut"]
+    assert view["bytes"] == len(payload)
+    shown = [view[name] for name in ("json", "text", "hex") if name in view]
+    assert shown
+    assert all(len(text) <= MOST_SHOWN_CHARACTERS for text in shown)
+
+
+def test_hex_dump_shows_offset_bytes_and_ascii() -> None:
+    assert hex_dump(b"ABCDEFGHIJ\x00").splitlines() == [
+        "00000000  41 42 43 44 45 46 47 48  49 4a 00                 ABCDEFGHIJ."
+    ]
+
+
+def test_filter_is_read_from_what_a_person_types() -> None:
+    wanted = letter_filter(
+        {"route": " a/b ", "reason": "failed", "since": "2026-01-01", "until": "1790000000", "queue": ""}
+    )
+    assert (wanted.route, wanted.reason, wanted.queue) == ("a/b", "failed", None)
+    assert (wanted.since, wanted.until) == (1767225600.0, 1790000000.0)
+    recent = letter_filter({"since": "2h"})
+    assert recent.since is not None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"reason": "unlucky"},
+        {"since": "yesterday"},
+        {"until": "nan"},
+        {"since": "-5"},
+        {"topic": "a/#/b"},
+        {"since": "1e300"},
+    ],
+    ids=str,
+)
+def test_a_filter_that_cannot_be_is_refused_in_words(values: dict[str, object]) -> None:
+    with pytest.raises(RouteMQError, match=str(next(iter(values.values()))).replace("#", "\\#")):
+        letter_filter(values)
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"{", b"\xff", b'"text"'])
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(RouteMQError, match="a JSON object"):
+        json_object(body)
+
+
+@pytest.mark.parametrize("text", ["0", "501", "-1", "ten", "9" * 50, "¹"])
+def test_a_limit_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(RouteMQError, match="from 1 to 500"):
+        whole_number("limit", text, default=50, most=500)
+
+
+def test_rates_come_from_the_last_moments() -> None:
+    rates = RouteRates()
+    assert rates.add({"a": RouteTotals(received=100, done=90)}, now=0.0) is None
+    assert rates.add({"a": RouteTotals(received=100, done=90)}, now=0.5) is None
+    found = rates.add({"a": RouteTotals(received=150, done=100, dead=5, replayed=10)}, now=10.0)
+    assert found is not None
+    assert (found["a"].incoming, found["a"].outgoing) == (6.0, 1.5)
+    # Redis was emptied.
+    found = rates.add({"a": RouteTotals(received=1)}, now=20.0)
+    assert found is not None
+    assert found["a"].incoming == 0.0
+
+
+def test_hands_of_a_queue_are_those_of_its_live_workers() -> None:
+    class State:
+        def __init__(self, alive: bool) -> None:
+            self.alive = alive
+
+    def worker(pool: dict[str, object], *queues: str) -> dict[str, object]:
+        return {"stats": {"pool": pool}, "active_queues": [{"name": name} for name in queues]}
+
+    inspected = {
+        "grown": worker({"max-concurrency": 2, "processes": [1, 2, 3]}, "a", "b"),
+        "threads": worker({"max-concurrency": 4}, "a"),
+        "gone": worker({"max-concurrency": 8}, "a"),
+        "silent": {},
+    }
+    found = serving(inspected, {"grown": State(True), "gone": State(False)})
+    assert (found["a"].workers, found["a"].concurrency) == (("grown", "threads"), 7)
+    assert (found["b"].workers, found["b"].concurrency) == (("grown",), 3)
