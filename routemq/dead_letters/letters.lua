@@ -8,7 +8,8 @@
 --   entries, raw             hashes: id -> description (JSON), message byte for byte
 --   by-time:<route>, by-reason:<reason>:<route>, by-error:<fingerprint>:<route>
 --                            zsets: id -> time of death, Unix seconds
---   counters:<route>         hash: buried, replayed, discarded; and how many are there: reason:<…>, error:<…>, queue:<…>
+--   counters:<route>         hash: buried, replayed, discarded; and how many are there: reason:<…>, error:<…>,
+--                            queue:<…>; limit: at which it was marked full
 --   routes                   set: routes that have, or had, dead letters
 --   tracebacks, traceback-uses
 --                            hashes: digest -> text, how many letters have it
@@ -43,12 +44,20 @@ local function count_what_is_there(about, change)
   count(counters, 'queue:' .. about.queue, change)
 end
 
+-- A client without a limit neither marks a route nor takes a mark away that another one set at its own limit.
 local function mark_full(about, most)
-  local there = redis.call('ZCARD', stem .. 'by-time:' .. about.route)
-  if most > 0 and there >= most then
-    redis.call('HSET', stem .. 'full-routes', about.route, about.queue)
-  else
-    redis.call('HDEL', stem .. 'full-routes', about.route)
+  local counters, full = stem .. 'counters:' .. about.route, stem .. 'full-routes'
+  if most == 0 then
+    most = tonumber(redis.call('HGET', counters, 'limit') or '0')
+    if most == 0 then
+      return
+    end
+  end
+  if redis.call('ZCARD', stem .. 'by-time:' .. about.route) >= most then
+    redis.call('HSET', full, about.route, about.queue)
+    redis.call('HSET', counters, 'limit', most)
+  elseif redis.call('HDEL', full, about.route) == 1 then
+    redis.call('HDEL', counters, 'limit')
   end
 end
 

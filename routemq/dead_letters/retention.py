@@ -119,7 +119,10 @@ class Retention:
         limit = self._most if self._folder is None else None
         for route in self._store.full_routes():
             if limit is None or int(self._client.zcard(self._keys.dead_by_time(route))) < limit:
-                self._client.hdel(self._keys.dead_full_routes, route)
+                pipe = self._client.pipeline()
+                pipe.hdel(self._keys.dead_full_routes, route)
+                pipe.hdel(self._keys.dead_counters(route), "limit")
+                pipe.execute()
 
     def _sweep_route(self, route: str, folder: Path) -> int:
         due = self._due(route)

@@ -278,7 +278,11 @@ def test_stats_and_full_routes(client: redis.Redis, keys: Keys) -> None:
     assert [(group.name, group.count) for group in stats.reasons] == [("failed", 3), ("rejected", 1)]
     assert [(error.count, error.route, error.example.id) for error in stats.errors] == [(3, SENSORS, "m000002:0")]
     assert stats.full_routes == store.full_routes() == {SENSORS: "sensors.data"}
-    store.discard(["m000001:0"], actor="ana")
+    without_limit = DeadLetters(client, keys)
+    bury(without_limit, a_message(3))
+    without_limit.discard(["m000001:0"], actor="ana")
+    assert store.full_routes() == {SENSORS: "sensors.data"}
+    without_limit.discard(["m000002:0"], actor="ana")
     assert store.full_routes() == {}
 
 
