@@ -1,5 +1,6 @@
 """The Celery app: one task per route."""
 
+import logging
 import os
 import threading
 from typing import Any
@@ -14,6 +15,7 @@ from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.promoter import RetryPromotion
+from routemq_tasks.quiet import quiet_per_message_logs
 from routemq_tasks.transport import install
 
 
@@ -81,4 +83,6 @@ def _choose_transport(app: RouteMQCelery) -> None:
 
 
 def _app_again(settings: Settings) -> RouteMQCelery:
+    # Celery hands its level to its children by this variable.
+    quiet_per_message_logs(int(os.environ.get("CELERY_LOG_LEVEL") or logging.INFO))
     return RouteMQCelery(settings, load_router(settings.routers))

@@ -1,6 +1,5 @@
 """The worker program: which queues it serves, with how many hands."""
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,11 +15,10 @@ from routemq.dead_letters.redaction import Redaction
 from routemq.errors import RouteMQError
 from routemq.queues import expand_queues
 from routemq_tasks.concurrency import choose_concurrency
+from routemq_tasks.quiet import quiet_per_message_logs
 
 if TYPE_CHECKING:
     from routemq_tasks.app import RouteMQCelery
-
-_PER_MESSAGE_LOGGERS = ("celery.app.trace", "celery.worker.strategy")
 
 
 class RouteWorker(Worker):
@@ -77,10 +75,7 @@ class RouteWorker(Worker):
         if not _given_by_hand("loglevel"):
             options["loglevel"] = self.app.settings.log_level
         options["loglevel"] = level = mlevel(options["loglevel"])
-        # One line for each failure is ours. Celery's two lines for each message, at thousands a second, are for DEBUG.
-        if level > logging.DEBUG:
-            for name in _PER_MESSAGE_LOGGERS:
-                logging.getLogger(name).setLevel(max(level, logging.WARNING))
+        quiet_per_message_logs(level)
 
 
 def _can_scale(pool: Any) -> bool:
