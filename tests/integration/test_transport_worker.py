@@ -30,6 +30,7 @@ def python(bench: Bench, code: str) -> str:
         capture_output=True,
         text=True,
         timeout=40,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout

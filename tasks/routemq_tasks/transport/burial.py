@@ -1,6 +1,7 @@
 """Messages that no worker can or should run, on their way to the dead letters."""
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import redis
@@ -38,7 +39,7 @@ class Burial:
             message = TaskMessage.decode(item.raw)
         except EnvelopeError:
             # A Celery message that is not one of ours.
-            letter = self._malformed(item, error)
+            letter = replace(self._malformed(item, error), reason="poison")
         else:
             letter = DeadLetter.of(message, reason="poison", error=error, worker=self._worker)
         self._bury(letter, item, lease)

@@ -165,15 +165,10 @@ class FetchingChannel(stock.Channel):
             if strikes >= STRIKES_TO_RUN_ALONE:
                 self.qos.alone = item.tag
             if deliveries:
-                self._mark_suspect(item.tag)
+                lease.suspect(item.tag)
+                # Before the next one, the loop acknowledges what is done.
+                self.intake.end_slice()
         callback(message)
-
-    def _mark_suspect(self, tag: str) -> None:
-        # It may have ended the worker that had it. This one says so before it starts, in case it ends in the same way.
-        try:
-            self.lease.mark_running([tag])
-        except redis.RedisError as exc:
-            logger.warning("could not record that a message is started: %s", exc)
 
     # What kombu asks of a channel.
 

@@ -45,7 +45,7 @@ class Intake:
         self._not_before = 0.0
         self._found_all = True
         self._emptying_hands = False
-        self._delivering = False
+        self._delivering = self._slice_ended = False
         self.delivered = 0
 
     @property
@@ -172,6 +172,10 @@ class Intake:
             if tags:
                 self._channel.lease.put_back(tags, "unread")
 
+    def end_slice(self) -> None:
+        """Deliver nothing more in this turn of the event loop."""
+        self._slice_ended = True
+
     def close(self) -> None:
         """Disconnect the wake-up connection."""
         if self._wakeup is not None:
@@ -228,9 +232,10 @@ class Intake:
                 channel.qos.waiting = len(arrived)
                 channel.deliver(item)
                 self.delivered += 1
-                if time.monotonic() >= until:
+                if self._slice_ended or time.monotonic() >= until:
                     break
         finally:
+            self._slice_ended = False
             self._delivering = False
 
     def _ended_fetch(self) -> None:

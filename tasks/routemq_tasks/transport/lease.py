@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import os
 import threading
 import time
 import weakref
@@ -11,6 +12,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 import redis
+from celery import signals
 
 from routemq_tasks.transport.scripts import LeaseTimes, PutBack, Scripts
 
@@ -59,6 +61,9 @@ class Lease:
         self._done_since = 0.0
         self._to_put_back: list[tuple[PutBack, list[str]]] = []
         self._marked: set[str] = set()
+        self._suspects: set[str] = set()
+        self._is_connected = False
+        self._pid = os.getpid()
         self._orphans: dict[str, weakref.ref[Any]] | None = None
         self._ending = False
         self._ended = threading.Event()
@@ -127,6 +132,28 @@ class Lease:
             self._to_put_back.append((how, chosen))
         self._put_back_waiting()
 
+    def suspect(self, tag: str) -> None:
+        """A message may have ended the worker that had it: when its task starts, say so in Redis before it can do it again.
+
+        In the prefork pool the task's process is another one: what ends it does not end this worker.
+        """
+        self._suspects.add(tag)
+        if not self._is_connected:
+            self._is_connected = True
+            signals.task_prerun.connect(self._on_start, weak=False)
+
+    def _on_start(self, task: Any, **_signal: Any) -> None:
+        tag = (task.request.properties or {}).get("delivery_tag")
+        if tag not in self._suspects or os.getpid() != self._pid:
+            return
+        self._suspects.discard(tag)
+        # Else what is done would share the blame.
+        self.flush()
+        try:
+            self.mark_running([tag])
+        except redis.RedisError as exc:
+            self._log_away(exc)
+
     def mark_running(self, tags: Iterable[str]) -> None:
         """Record that messages are running, so that the loss of this worker is a strike for them."""
         new = [tag for tag in tags if tag in self._held and tag not in self._marked]
@@ -152,6 +179,7 @@ class Lease:
         self._ending = True
         if not self._is_waiting:
             self._at_exit.cancel()
+            signals.task_prerun.disconnect(self._on_start)
             self._ended.set()
 
     @property

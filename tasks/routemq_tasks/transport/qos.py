@@ -69,9 +69,11 @@ class QoS(stock.QoS):
     def ack(self, delivery_tag: str) -> None:
         """A message is done, or its outcome is recorded elsewhere; then this finds nothing."""
         self._delivered.pop(delivery_tag, None)
+        self.lease.done(delivery_tag)
         if delivery_tag == self.alone:
             self.alone = None
-        self.lease.done(delivery_tag)
+            # The next message may end this worker: this one must not be held with it.
+            self.lease.flush()
         self.channel.turn_in(ACK_DELAY_S)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
