@@ -5,6 +5,7 @@ import logging
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,11 +211,14 @@ def test_health_and_metrics_are_served_when_asked_for(
     route = f'router.on("{topic_prefix}/{{d}}", "{CONTROLLER}", queue="data")'
     with ingest_process(tmp_path, route, environment):
         stack.broker.publish(f"{topic_prefix}/d1", "x")
-        wait_for_payloads(stack.store, key_prefix, "data", 1)
-        with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5) as answer:
-            health = json.load(answer)
+
+        def health() -> dict[str, Any]:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5) as answer:
+                return dict(json.load(answer))
+
+        now = wait_until(lambda: (told := health())["statistics"]["received"] and told, message="it is counted")
         with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
             metrics = answer.read().decode()
-    assert (health["alive"], health["ready"], health["pause"], health["holds"]) == (True, True, None, True)
-    assert health["statistics"]["received"] == 1
+    assert (now["alive"], now["ready"], now["pause"], now["holds"]) == (True, True, None, True)
+    assert now["statistics"]["received"] == 1
     assert "routemq_ingest_received_total 1.0" in metrics
