@@ -14,7 +14,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from routemq.dead_letters import DeadLetter, DeadLetters
+from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
 from tests.browser import Visit, chromium
@@ -261,8 +261,30 @@ def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..
     assert ("flower:anonymous@127.0.0.1", "replay", 29) in place.audit()
     assert ("flower:anonymous@127.0.0.1", "discard", 2) in place.audit()
 
-    page.goto(f"{place.url}/dead-letters?topic=lasting/%2B&route=lasting%2F%7Bdevice_id%7D")
-    expect(page.locator("#matching")).to_have_text("30 match")
+    # A replay that was broken off, here or in a terminal, is taken up again.
+    with place.store.client() as client:
+        DeadLetters(client, place.keys).freeze(
+            LetterFilter(route=LASTING, contains="{}", topic="lasting/late"), actor="ana@host"
+        )
+    expect(page.locator("#notices")).to_contain_text("A replay that ana@host began")
+    page.click("text=Continue")
+    expect(page.locator("#notices")).to_contain_text("Replayed 1.")
+    assert place.queued("lasting")[-1] == "lasting/late"
+
+    # Older letters are a page further.
+    for number in range(30):
+        place.bury(f"lasting/more{number}", route=LASTING)
+    page.goto(f"{place.url}/dead-letters?route=lasting%2F%7Bdevice_id%7D")
+    expect(page.locator("#letters tbody tr")).to_have_count(50)
+    page.click("#next-page")
+    expect(page.locator("#letters tbody tr")).to_have_count(9)
+    expect(row_of(page, "lasting/d1")).to_be_visible()
+    place.bury("lasting/news", route=LASTING)
+    page.click("#show-new")
+    expect(row_of(page, "lasting/news")).to_be_visible()
+
+    page.goto(f"{place.url}/dead-letters?topic=lasting/%2B&route=lasting%2F%7Bdevice_id%7D&error=TimeoutError")
+    expect(page.locator("#matching")).to_have_text("29 match")
     page.fill("[name=topic]", "lasting/d5")
     page.press("[name=topic]", "Enter")
     expect(page.locator("#letters tbody tr")).to_have_count(1)

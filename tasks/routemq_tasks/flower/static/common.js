@@ -197,6 +197,38 @@ export function notice(key, kind, ...content) {
     return element;
 }
 
+const dismissed = new Set();
+
+/** Show a notice for as long as something is so: called again and again with what is so now, `{key: [kind, ...content]}`. */
+export function keepNotices(family, current) {
+    for (const child of [...byId("notices").children]) {
+        if (child.dataset.key.startsWith(family) && !(child.dataset.key in current)) {
+            child.remove();
+        }
+    }
+    for (const [key, [kind, ...content]] of Object.entries(current)) {
+        const shown = [...byId("notices").children].find((child) => child.dataset.key === key);
+        if (shown) {
+            shown.querySelector(".notice-text").replaceChildren(...content);
+        } else if (!dismissed.has(key)) {
+            notice(key, kind, ...content).querySelector(".btn-close").addEventListener("click", () => dismissed.add(key));
+        }
+    }
+}
+
+/** Replace what an element holds, only if it has changed, and keep the keyboard where it was. */
+export function refill(element, signature, children) {
+    if (element.dataset.signature === signature) {
+        return;
+    }
+    const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    element.dataset.signature = signature;
+    element.replaceChildren(...children());
+    if (focused) {
+        [...element.children].find((child) => child.dataset.key === focused)?.focus();
+    }
+}
+
 export function withdraw(key) {
     for (const child of [...byId("notices").children]) {
         if (child.dataset.key === key) {

@@ -1,8 +1,8 @@
 // The page "Dead letters": overview, filter, live table.
 
 import {
-    address, ageElement, api, byId, bytes, keepLive, make, moment, notice, number, plural, saySaved, serverNow,
-    setServerTime, shortName, updateAges, withdraw,
+    address, ageElement, api, byId, bytes, keepLive, keepNotices, make, moment, notice, number, plural, refill, saySaved,
+    serverNow, setServerTime, shortName, updateAges, withdraw,
 } from "./common.js";
 import {drawBars} from "./bars.js";
 import {changeMany, resume} from "./bulk.js";
@@ -11,6 +11,8 @@ const FILTERS = ["route", "queue", "reason", "error", "topic", "device", "since"
 const SPANS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400};
 const PAGE_LENGTH = 50;
 const LIVE_MS = 2000;
+// A search for words reads the letters themselves.
+const SEARCH_AGAIN_MS = 10000;
 
 const page = byId("dead-letters-page");
 const form = byId("filter");
@@ -28,6 +30,7 @@ const state = {
     matching: null,
     newestSeen: null,
     hasLoaded: false,
+    listedAt: 0,
     turn: 0,
 };
 
@@ -88,7 +91,8 @@ function overviewPath() {
 async function load() {
     const turn = state.turn;
     const isFirstPage = state.after.length === 0;
-    const wantsList = !state.hasLoaded || isFirstPage;
+    const isDue = state.isIndexed || Date.now() - state.listedAt > SEARCH_AGAIN_MS;
+    const wantsList = !state.hasLoaded || (isFirstPage && isDue);
     const [overview, list] = await Promise.all([api(overviewPath()), wantsList ? api(listPath()) : null]);
     if (turn !== state.turn) {
         return;
@@ -96,8 +100,9 @@ async function load() {
     setServerTime(overview.now);
     showOverview(overview);
     if (list) {
+        state.listedAt = Date.now();
         showList(list);
-    } else {
+    } else if (!isFirstPage) {
         const newest = Math.max(0, ...overview.routes.map((route) => route.newest_at));
         byId("show-new").classList.toggle("d-none", newest <= (state.newestSeen || newest));
         byId("show-new").textContent = "New letters have died: show them";
@@ -118,39 +123,22 @@ function showOverview(overview) {
     }
     document.title = `${overview.total ? `(${number(overview.total)}) ` : ""}Dead letters · Flower`;
     drawBars(overview.bars, (from, until) => setFilter({since: from.toFixed(3), until: until.toFixed(3)}));
-    byId("by-route").replaceChildren(...groups(overview.routes, "route"));
-    byId("by-error").replaceChildren(...groups(overview.errors, "error"));
-    for (const [route, queue] of Object.entries(overview.full_routes)) {
-        notice(`full-${route}`, "danger", make("strong", {}, route), " has as many dead letters as DLQ_MAX_ENTRIES allows. Its queue ",
-            make("strong", {}, queue), " is not worked on until some are replayed or discarded.");
+    for (const [element, found, kind] of [["by-route", overview.routes, "route"], ["by-error", overview.errors, "error"]]) {
+        refill(byId(element), JSON.stringify([found, state.filter.route, state.filter.error]), () => groups(found, kind));
     }
-    for (const child of [...byId("notices").children]) {
-        if (child.dataset.key.startsWith("full-") && !(child.dataset.key.slice(5) in overview.full_routes)) {
-            child.remove();
-        }
-    }
-    showUnfinished(overview.unfinished);
+    keepNotices("full-", Object.fromEntries(Object.entries(overview.full_routes).map(([route, queue]) => [`full-${route}`, ["danger",
+        make("strong", {}, route), " has as many dead letters as DLQ_MAX_ENTRIES allows. Its queue ", make("strong", {}, queue),
+        " is not worked on until some are replayed or discarded."]])));
+    keepNotices("unfinished-", Object.fromEntries(overview.unfinished.map((replay) => [`unfinished-${replay.id}`, ["warning",
+        `A replay that ${replay.actor} began `, ageElement(replay.started_at), ` (${replay.detail}) is not complete: ` +
+        `${number(replay.remaining)} of ${number(replay.total)} letters are left. `, mayChange ? continueButton(replay) : ""]])));
 }
 
-function showUnfinished(replays) {
-    for (const replay of replays) {
-        const button = make("button", {type: "button", class: "btn btn-sm btn-primary", onclick: () => {
-            withdraw(`unfinished-${replay.id}`);
-            resume(replay.id, refresh).catch(sayError);
-        }}, "Continue");
-        const key = `unfinished-${replay.id}`;
-        if (![...byId("notices").children].some((child) => child.dataset.key === key)) {
-            notice(key, "warning", `A replay that ${replay.actor} began `, ageElement(replay.started_at),
-                ` (${replay.detail}) is not complete: ${number(replay.remaining)} of ${number(replay.total)} letters are left. `,
-                mayChange ? button : null);
-        }
-    }
-    const ids = new Set(replays.map((replay) => `unfinished-${replay.id}`));
-    for (const child of [...byId("notices").children]) {
-        if (child.dataset.key.startsWith("unfinished-") && !ids.has(child.dataset.key)) {
-            child.remove();
-        }
-    }
+function continueButton(replay) {
+    return make("button", {type: "button", class: "btn btn-sm btn-primary", onclick: () => {
+        withdraw(`unfinished-${replay.id}`);
+        resume(replay.id, refresh).catch(sayError);
+    }}, "Continue");
 }
 
 function groups(found, kind) {
@@ -168,6 +156,7 @@ function groups(found, kind) {
                 make("span", {class: "overview-message"}, group.message), make("span", {class: "overview-where muted"}, group.route));
         return make("button", {
             type: "button",
+            "data-key": `${group.name} ${group.route}`,
             class: `overview-row${isChosen ? " active" : ""}`,
             "aria-pressed": isChosen ? "true" : "false",
             title: kind === "error" ? `${group.exception}: ${group.message}` : group.name,
@@ -208,7 +197,7 @@ function showList(list) {
         : isFiltered ? "No dead letter matches." : "No dead letters. All is well.";
     byId("letters").classList.toggle("d-none", rows.size === 0);
     byId("next-page").disabled = !list.next;
-    byId("first-page").disabled = state.after.length === 0;
+    byId("first-page").disabled = byId("previous-page").disabled = state.after.length === 0;
     byId("page-note").textContent = state.after.length ? `Page ${state.after.length + 1}` : "";
     byId("show-new").classList.add("d-none");
 }
@@ -282,6 +271,7 @@ for (const field of form.querySelectorAll("select")) {
 byId("clear-filter").addEventListener("click", () => setFilter(Object.fromEntries(FILTERS.map((name) => [name, ""]))));
 byId("next-page").addEventListener("click", () => turnTo([...state.after, state.next]));
 byId("first-page").addEventListener("click", () => turnTo([]));
+byId("previous-page").addEventListener("click", () => turnTo(state.after.slice(0, -1)));
 byId("show-new").addEventListener("click", () => turnTo([]));
 addEventListener("popstate", restart);
 
