@@ -11,9 +11,8 @@ from routemq_ingest.batch import Batch
 class Publisher:
     """Sends a batch in one round trip."""
 
-    def __init__(self, client: "redis.Redis", keys: Keys) -> None:
-        self._client, self._keys = client, keys
-        self._dead_letters = DeadLetters(client, keys)
+    def __init__(self, client: "redis.Redis", keys: Keys, dead_letters: DeadLetters) -> None:
+        self._client, self._keys, self._dead_letters = client, keys, dead_letters
 
     def send(self, batch: Batch) -> dict[str, int]:
         """Queue and bury what the batch holds; return the length of each queue that got something.

@@ -11,6 +11,7 @@ from typing import cast
 import redis
 
 from routemq.connections import check_redis, connect_redis
+from routemq.dead_letters import DeadLetters
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
@@ -55,7 +56,7 @@ class IngestWorker:
         self._keys = Keys(settings.key_prefix)
         self._client = connect_redis(settings)
         self._lease_client = connect_redis(settings, timeout_s=1.0)
-        self._publisher = Publisher(self._client, self._keys)
+        self._publisher = Publisher(self._client, self._keys, DeadLetters.of(settings, self._client))
         self._flow = Flow(max_queue_length=settings.ingest_max_queue_length)
         self._batch = Batch()
         self._stopping = threading.Event()

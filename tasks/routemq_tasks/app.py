@@ -16,6 +16,7 @@ from routemq_tasks.execution import RouteTask
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.promoter import RetryPromotion
 from routemq_tasks.quiet import quiet_per_message_logs
+from routemq_tasks.retention import RetentionKeeping
 from routemq_tasks.transport import install
 
 
@@ -33,6 +34,7 @@ class RouteMQCelery(Celery):
         self._process: ProcessResources | None = None
         self._process_lock = threading.Lock()
         _choose_transport(self)
+        self.steps["worker"].add(RetentionKeeping)
         self.conf.update(celery_configuration(settings, router.queues))
         self.finalize()
         for route in router.routes:

@@ -4,7 +4,6 @@ import os
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
-from routemq.dead_letters.redaction import Redaction
 from routemq.queues import Keys
 from routemq.settings import Settings
 from routemq_tasks.client import Publisher
@@ -24,8 +23,7 @@ class ProcessResources:
         self.pid = os.getpid()
         keys = Keys(settings.key_prefix)
         client = connect_redis(settings)
-        dead_letters = DeadLetters(client, keys, max_entries=settings.dlq_max_entries, redaction=Redaction.of(settings))
-        self.ledger = Ledger(client, keys, dead_letters=dead_letters)
+        self.ledger = Ledger(client, keys, dead_letters=DeadLetters.of(settings, client))
         self.done = DoneCounter(client, keys)
         self.publisher = Publisher(settings)
         self.loop = EventLoop()

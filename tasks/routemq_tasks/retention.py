@@ -1,0 +1,106 @@
+"""Keeps the dead letters within their limits: archives what is due, and leaves the queues of full routes alone."""
+
+import logging
+import threading
+import time
+from typing import Any
+
+import redis
+from celery import bootsteps
+
+from routemq.connections import connect_redis
+from routemq.dead_letters import DeadLetters
+from routemq.dead_letters.retention import ArchiveError, Retention
+from routemq.settings import Settings
+from routemq_tasks.outcomes import describe
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+_SWEEP_S = 60.0
+
+
+class RetentionKeeper(threading.Thread):
+    """Looks for full routes each second and sweeps each minute; outlives a restart of Redis.
+
+    Args:
+        consumer: Celery's consumer; only its own thread touches it.
+    """
+
+    def __init__(self, settings: Settings, consumer: Any, *, sweep_s: float = _SWEEP_S) -> None:
+        super().__init__(name="routemq-retention", daemon=True)
+        client = connect_redis(settings)
+        self._store, self._retention = DeadLetters.of(settings, client), Retention(settings, client)
+        self._consumer, self._sweep_s = consumer, sweep_s
+        self._left_alone: set[str] = set()
+        self._sweep_at = 0.0
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(_LOOK_S):
+            try:
+                self._look()
+                if time.monotonic() >= self._sweep_at:
+                    self._sweep_at = time.monotonic() + self._sweep_s
+                    self._retention.sweep()
+            except redis.RedisError as exc:
+                logger.debug("dead letters not looked after, redis is away: %s", describe(exc))
+            except ArchiveError as exc:
+                logger.error("dead letters are not archived, they stay in redis: %s", exc)
+
+    def stop(self) -> None:
+        """End the thread; returns at once."""
+        self._stopped.set()
+
+    def _look(self) -> None:
+        full = self._store.full_routes()
+        queues = set(full.values())
+        consumed = set(self._consumer.app.amqp.queues.consume_from)
+        for queue in sorted(queues & consumed):
+            routes = ", ".join(route for route, its_queue in full.items() if its_queue == queue)
+            logger.error(
+                "queue %s is not consumed any more: %s has as many dead letters as it may; "
+                "replay, discard or purge some", queue, routes, extra={"queue": queue},
+            )  # fmt: skip
+            self._left_alone.add(queue)
+            self._consumer.call_soon(_leave_alone, self._consumer, queue)
+        for queue in sorted(self._left_alone - queues):
+            logger.warning("queue %s is consumed again", queue, extra={"queue": queue})
+            self._left_alone.discard(queue)
+            self._consumer.call_soon(_take_up, self._consumer, queue)
+
+
+def _leave_alone(consumer: Any, queue: str) -> None:
+    if consumer.task_consumer is None:
+        # Not connected: it will consume what is selected when it is.
+        consumer.app.amqp.queues.deselect(queue)
+    else:
+        consumer.cancel_task_queue(queue)
+
+
+def _take_up(consumer: Any, queue: str) -> None:
+    if consumer.task_consumer is None:
+        queues = consumer.app.amqp.queues
+        queues.select_add(queues[queue])
+    else:
+        consumer.add_task_queue(queue)
+
+
+class RetentionKeeping(bootsteps.StartStopStep):
+    """Runs the keeper in the worker's main process; after the pool, so that no child is forked with its thread."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._keeper: RetentionKeeper | None = None
+
+    def start(self, parent: Any) -> None:
+        self._keeper = RetentionKeeper(parent.app.settings, parent.consumer)
+        self._keeper.start()
+
+    def stop(self, parent: Any) -> None:
+        if self._keeper is not None:
+            self._keeper.stop()
+
+    terminate = stop
