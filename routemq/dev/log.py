@@ -57,7 +57,7 @@ _SERVER_NOISE = (
     "User requested shutdown",
     "Running in unprivileged mode",
 )
-_CELERY_NOISE = ("superuser privileges", "Registered tasks:", "worker: Warm shutdown")
+_CELERY_NOISE = ("superuser privileges", "Registered tasks:", "Inspect method", "worker: Warm shutdown")
 
 
 @dataclass(slots=True)
