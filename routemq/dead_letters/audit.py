@@ -48,7 +48,7 @@ class AuditEntry:
 
 def read_audit(client: "redis.Redis", keys: Keys, *, limit: int) -> tuple[AuditEntry, ...]:
     """Return the last changes, the newest first; the steps of one command are one entry."""
-    entries: dict[tuple[str, str], AuditEntry] = {}
+    entries: dict[tuple[str, str, str], AuditEntry] = {}
     before = "+"
     while True:
         found = cast(
@@ -63,9 +63,9 @@ def read_audit(client: "redis.Redis", keys: Keys, *, limit: int) -> tuple[AuditE
         before = f"({found[-1][0].decode()}"
 
 
-def _add(entries: dict[tuple[str, str], AuditEntry], name: bytes, fields: dict[str, Any]) -> None:
+def _add(entries: dict[tuple[str, str, str], AuditEntry], name: bytes, fields: dict[str, Any]) -> None:
     at = int(name.partition(b"-")[0]) / 1000
-    key = (fields["operation"], fields["action"])
+    key = (fields["operation"], fields["action"], fields["who"])
     later = entries.get(key)
     entries[key] = AuditEntry(
         at=at,

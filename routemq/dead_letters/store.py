@@ -10,7 +10,7 @@ from routemq.dead_letters.audit import AuditEntry, Operation, read_audit
 from routemq.dead_letters.canary import Canary
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
-from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.letter import DeadLetter, letter_id
 from routemq.dead_letters.reading import LetterReader, OpenedLetter, Page, Position
 from routemq.dead_letters.redaction import Redaction
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult, prepare
@@ -22,6 +22,8 @@ from routemq.settings import Settings
 ALL = LetterFilter()
 _BATCH = 500
 """Letters that one script changes; more would keep every other client waiting."""
+
+_GENERATIONS_SEARCHED = 50
 
 _IMPORT_REMEMBERED_S = 7 * 86_400
 
@@ -122,6 +124,12 @@ class DeadLetters:
             DeadLetterNotFoundError: There is no such letter.
         """
         return self.reader.open(letter_id)
+
+    def find(self, task_id: str) -> str | None:
+        """Return the id of the last dead letter of a Celery task id, as logs and Flower show it."""
+        names = [letter_id(task_id, generation) for generation in reversed(range(_GENERATIONS_SEARCHED))]
+        found = self._client.hmget(self._keys.dead_entries, names)
+        return next((name for name, entry in zip(names, found, strict=True) if entry is not None), None)
 
     def is_there(self, letter_id: str) -> bool:
         """Say whether there is such a letter."""
@@ -299,8 +307,8 @@ class DeadLetters:
         prepared = prepare(found, options, edits, actor=operation.actor, now=float(now))
         args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail]
         args += [len(ids) if frozen else 0, ids[0], len(prepared.refused)]
-        for letter_id, message in prepared.messages.items():
-            args += [letter_id, keys.queue(message.queue), message.encode()]
+        for name, message in prepared.messages.items():
+            args += [name, keys.queue(message.queue), message.encode()]
         frozen_keys = [keys.dead_frozen_ids(operation.id), keys.dead_frozen(operation.id)]
         flags = cast("list[int] | None", self._replay(keys=[*self._common_keys, *frozen_keys], args=args))
         if flags is None:

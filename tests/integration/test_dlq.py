@@ -172,6 +172,7 @@ def test_show_tells_everything_and_hides_what_would_act_on_the_terminal(redis_de
     found = json.loads(desk.run("show", "m000001:1", "--json").stdout)
     assert (found["attempts"], [run["worker"] for run in found["runs"]]) == (2, ["other@host", "w@host"])
     assert desk.run_process("show", "m000001:1", "--payload").stdout == payload
+    assert "m000001:1" in desk.run("show", "m000001").stdout
     error = desk.run("show", "nope:0", exit_code=1).stderr
     assert error.startswith("Error: no dead letter 'nope:0'")
     assert error.count("\n") == 1

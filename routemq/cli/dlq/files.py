@@ -35,7 +35,11 @@ def export(file: str, **filters: Any) -> None:
         lines = _lines(store, chosen)
         first = next(lines, None)
         if first is not None:
-            count = _write(file, first, lines)
+            try:
+                count = _write(file, first, lines)
+            except KeyboardInterrupt:
+                say("Stopped: the file was not made.")
+                sys.exit(INTERRUPTED)
             say(f"Wrote {count:,} {'letter' if count == 1 else 'letters'} to {file}.")
             return
     nothing_matches(chosen)

@@ -55,15 +55,15 @@ def list_letters(limit: int, after: str | None, as_json: bool, **filters: Any) -
 
 
 @click.command()
-@click.argument("letter_id", metavar="ID")
+@click.argument("name", metavar="ID")
 @click.option("--payload", "payload_only", is_flag=True, help="Write the payload alone, byte for byte.")
 @click.option("--raw", "raw_only", is_flag=True, help="Write the whole message alone, as it lay on its queue.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @explains_errors
-def show(letter_id: str, payload_only: bool, raw_only: bool, as_json: bool) -> None:
-    """Show one dead letter: what it says, what failed, and when."""
+def show(name: str, payload_only: bool, raw_only: bool, as_json: bool) -> None:
+    """Show one dead letter: what it says, what failed, and when. A Celery task id names its last dead letter."""
     store = open_store()
-    opened = store.get(letter_id)
+    opened = store.get(name if ":" in name else store.find(name) or name)
     if payload_only or raw_only:
         sys.stdout.buffer.write(opened.payload if payload_only else opened.raw)
     elif as_json:

@@ -1,5 +1,6 @@
 """`dlq replay`."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +67,10 @@ def replay(
     if resume == "list":
         _list_replays(store)
     elif resume is not None:
-        _finish(run_replay(store, store.frozen.get(resume), request.pace))
+        begun = store.frozen.get(resume)
+        # From here on it is this person's.
+        begun = dataclasses.replace(begun, operation=dataclasses.replace(begun.operation, actor=actor()))
+        _finish(run_replay(store, begun, request.pace))
     elif edit:
         payload = edited_payload(store.get(ids[0]), load_settings())
         if payload is None:

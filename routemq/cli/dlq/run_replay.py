@@ -127,10 +127,10 @@ class _Progress:
 def _progress(frozen: FrozenReplay) -> Iterator[_Progress]:
     done = frozen.total - frozen.remaining
     console = Console(stderr=True)
+    # Said first: who is killed cannot say it any more.
+    say(f"Replay {frozen.id}: {frozen.remaining:,} letters.")
+    say(f"If it is stopped, go on with: routemq dlq replay --resume {frozen.id}")
     if not console.is_terminal:
-        # Whoever kills this process from elsewhere finds the way back in its log.
-        say(f"Replay {frozen.id}: {frozen.remaining:,} letters.")
-        say(f"If it is stopped, go on with: routemq dlq replay --resume {frozen.id}")
         yield _Progress(None, frozen.total, done)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
