@@ -133,7 +133,7 @@ class Lease:
         self._put_back_waiting()
 
     def suspect(self, tag: str) -> None:
-        """A message may have ended the worker that had it: say in Redis that its task starts, before it can do it again.
+        """A message may have ended the worker that had it: say in Redis that its task starts, before it does it again.
 
         In the prefork pool the task's process is another one: what ends it does not end this worker.
         """
