@@ -83,7 +83,7 @@ class Retention:
     """Keeps the store within `DLQ_RETENTION_DAYS` and `DLQ_MAX_ENTRIES`; only one process at a time does."""
 
     def __init__(self, settings: Settings, client: "redis.Redis") -> None:
-        self._store = DeadLetters.of(settings, client)
+        self._store = DeadLetters.of(settings, client, buries=False)
         self._client, self._keys = client, Keys(settings.key_prefix)
         self._days, self._most, self._folder = (
             settings.dlq_retention_days, settings.dlq_max_entries, settings.dlq_archive_dir

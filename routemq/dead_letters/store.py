@@ -57,11 +57,19 @@ class DeadLetters:
         )
 
     @classmethod
-    def of(cls, settings: Settings, client: "redis.Redis") -> "DeadLetters":
-        """Return the store as the settings want it."""
+    def of(cls, settings: Settings, client: "redis.Redis", *, buries: bool = True) -> "DeadLetters":
+        """Return the store as the settings want it.
+
+        Args:
+            buries: Whether the process buries messages; one that does not need not have what redacts them.
+
+        Raises:
+            ConfigurationError: There is no such function as DLQ_REDACT_HOOK names.
+        """
         # With an archive the oldest make room; without one the route stops.
         limit = settings.dlq_max_entries if settings.dlq_archive_dir is None else None
-        return cls(client, Keys(settings.key_prefix), max_entries=limit, redaction=Redaction.of(settings))
+        redaction = Redaction.of(settings) if buries else None
+        return cls(client, Keys(settings.key_prefix), max_entries=limit, redaction=redaction)
 
     def bury(self, letter: DeadLetter, *, delivery_tag: str) -> bool:
         """Move the message of this delivery tag from its worker to the dead letters, in one atomic step.

@@ -30,7 +30,7 @@ class RetentionKeeper(threading.Thread):
     def __init__(self, settings: Settings, consumer: Any, *, sweep_s: float = _SWEEP_S) -> None:
         super().__init__(name="routemq-retention", daemon=True)
         client = connect_redis(settings)
-        self._store, self._retention = DeadLetters.of(settings, client), Retention(settings, client)
+        self._store, self._retention = DeadLetters.of(settings, client, buries=False), Retention(settings, client)
         self._consumer, self._sweep_s = consumer, sweep_s
         self._left_alone: set[str] = set()
         self._sweep_at = 0.0

@@ -25,7 +25,7 @@ def open_store() -> DeadLetters:
     settings = load_settings()
     client = connect_redis(settings, timeout_s=30.0)
     click.get_current_context().call_on_close(client.close)
-    return DeadLetters.of(settings, client)
+    return DeadLetters.of(settings, client, buries=False)
 
 
 def actor() -> str:
