@@ -184,8 +184,8 @@ def test_a_letter_appears_is_mended_and_runs(place: Place, visit: Callable[..., 
         # The other page knows the worker, and the messages that went through.
         page.click("text=Routes")
         hands = page.locator(f'[data-route="{READINGS}"] [data-label="Workers"]')
-        expect(hands).to_contain_text("2 of 2", timeout=25_000)
-        expect(page.locator(f'[data-route="{WAITING}"] [data-label="Workers"]')).to_contain_text("0 of 1")
+        expect(hands).to_have_text("2asks for 2 · 1 worker", timeout=25_000)
+        expect(page.locator(f'[data-route="{WAITING}"] [data-label="Workers"]')).to_have_text("0asks for 1 · no worker")
 
 
 def test_what_a_message_contains_stays_text(place: Place, visit: Callable[..., Visit]) -> None:

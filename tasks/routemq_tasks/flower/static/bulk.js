@@ -20,7 +20,7 @@ function inWords(filter) {
 }
 
 /** Ask about the chosen letters, or else all of a filter, then do it and follow it to its end. */
-export async function changeMany(action, {ids, filter, whenCounted, whenDone}) {
+export async function changeMany(action, {ids, filter, isIndexed, whenCounted, whenDone}) {
     const verb = VERBS[action];
     let wanted;
     let count;
@@ -28,7 +28,7 @@ export async function changeMany(action, {ids, filter, whenCounted, whenDone}) {
         wanted = {ids};
         count = ids.length;
     } else {
-        byId("matching").textContent = "Counting…";
+        byId("matching").textContent = isIndexed ? "Counting…" : "Counting: this reads every letter…";
         const counted = await api("/api/dead-letters/count?" + new URLSearchParams(filter));
         whenCounted();
         count = counted.count;

@@ -1,6 +1,6 @@
 // The page "Routes": where messages wait, how fast they come and go, and who works on them.
 
-import {api, byId, duration, keepLive, make, number, setServerTime, serverNow} from "./common.js";
+import {api, byId, duration, keepLive, make, number, plural, setServerTime, serverNow} from "./common.js";
 
 const LIVE_MS = 2000;
 const page = byId("routes-page");
@@ -16,10 +16,10 @@ function rate(value) {
 function hands(route) {
     const count = route.concurrency;
     const wanted = route.queue_worker_count;
-    const title = route.workers.length ? route.workers.join(", ") : "no worker that Flower knows of serves this queue";
+    const title = route.workers.length ? `${route.workers.join(", ")}; what a worker has, all of its queues share` : "no worker that Flower knows of serves this queue";
     const state = count === 0 ? "bad" : count < wanted ? "doubtful" : "";
-    return make("span", {class: state, title}, `${number(count)} of ${number(wanted)}`,
-        make("small", {class: "muted"}, count === 0 ? "no worker" : `${route.workers.length} worker${route.workers.length === 1 ? "" : "s"}`));
+    const workers = route.workers.length ? plural(route.workers.length, "worker") : "no worker";
+    return make("span", {class: state, title}, number(count), make("small", {class: "muted"}, `asks for ${number(wanted)} · ${workers}`));
 }
 
 function row(route) {
