@@ -8,31 +8,27 @@ import redis
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import AuditEntry, Operation, read_audit
 from routemq.dead_letters.canary import Canary
+from routemq.dead_letters.changes import BATCH, LetterChanges
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
 from routemq.dead_letters.letter import DeadLetter, letter_id
 from routemq.dead_letters.reading import LetterReader, OpenedLetter, Page, Position
 from routemq.dead_letters.redaction import Redaction
-from routemq.dead_letters.replaying import ReplayOptions, ReplayResult, prepare
+from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
 from routemq.dead_letters.statistics import Bucket, LetterStats, read_histogram, read_stats
 from routemq.queues import Keys
 from routemq.scripts import script_text
 from routemq.settings import Settings
 
 ALL = LetterFilter()
-_BATCH = 500
-"""Letters that one script changes; more would keep every other client waiting."""
-
 _GENERATIONS_SEARCHED = 50
-
-_IMPORT_REMEMBERED_S = 7 * 86_400
 
 
 class DeadLetters:
     """Dead letters of all routes.
 
     Args:
-        max_entries: A route with this many is marked full: ingest and workers leave it alone until there is room.
+        max_entries: A route with this many is marked full: workers leave its queue alone until there is room.
             What they hold in hand by then is buried all the same; nothing is dropped.
         redaction: Takes values out of messages before they are kept.
     """
@@ -51,10 +47,9 @@ class DeadLetters:
         self.reader = LetterReader(client, keys)
         self.frozen = FrozenReplays(client, keys)
         self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
-        self._bury, self._bury_direct, self._replay, self._discard, self._import = (
-            client.register_script(script_text(__package__, name, after="letters"))
-            for name in ("bury", "bury_direct", "replay", "discard", "import")
-        )
+        self._changes = LetterChanges(client, keys, most=self._most)
+        self._bury = client.register_script(script_text(__package__, "bury", after="letters"))
+        self._bury_direct = client.register_script(script_text(__package__, "bury_direct", after="letters"))
 
     @classmethod
     def of(cls, settings: Settings, client: "redis.Redis", *, buries: bool = True) -> "DeadLetters":
@@ -190,8 +185,8 @@ class DeadLetters:
         operation = Operation(actor=actor, detail=_some(wanted))
         options = ReplayOptions(to_queue=to_queue, force=force)
         results = [
-            self._replay_batch(wanted[first : first + _BATCH], operation, options, edits or {})
-            for first in range(0, len(wanted), _BATCH)
+            self._changes.replay(wanted[first : first + BATCH], operation, options, edits or {})
+            for first in range(0, len(wanted), BATCH)
         ]
         return ReplayResult(
             replayed=tuple(name for result in results if result for name in result.replayed),
@@ -217,14 +212,14 @@ class DeadLetters:
         operation = Operation(actor=actor, detail=detail)
         return self.frozen.begin(ids, operation, options or ReplayOptions(), now=self.reader.now())
 
-    def replay_step(self, replay: FrozenReplay, *, limit: int = _BATCH) -> ReplayResult | None:
+    def replay_step(self, replay: FrozenReplay, *, limit: int = BATCH) -> ReplayResult | None:
         """Replay the next letters of a frozen set, in one atomic step.
 
         Returns:
             None when nothing is left; then the set is forgotten.
         """
-        while ids := self.frozen.head(replay.id, min(limit, _BATCH)):
-            result = self._replay_batch(ids, replay.operation, replay.options, {}, frozen=True)
+        while ids := self.frozen.head(replay.id, min(limit, BATCH)):
+            result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True)
             if result is not None:
                 return result
         self.frozen.forget(replay.id)
@@ -241,11 +236,9 @@ class DeadLetters:
         wanted = list(dict.fromkeys(ids))
         operation = operation or Operation(actor=actor, detail=_some(wanted))
         done: list[str] = []
-        for first in range(0, len(wanted), _BATCH):
-            batch = wanted[first : first + _BATCH]
-            args: list[str | int] = [self._most, operation.actor, action, operation.id, operation.detail, *batch]
-            flags = cast("list[int]", self._discard(keys=self._common_keys, args=args))
-            done += [name for name, flag in zip(batch, flags, strict=True) if flag]
+        for first in range(0, len(wanted), BATCH):
+            batch = wanted[first : first + BATCH]
+            done += self._changes.discard(batch, operation, action)
         return tuple(done)
 
     def archived(self, letters: Sequence[DeadLetter]) -> Iterator[ArchivedLetter]:
@@ -276,13 +269,7 @@ class DeadLetters:
         Returns:
             How many were not there, or None when another process has brought these lines.
         """
-        args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail, lines_before]
-        args += [lines_before + len(letters), _IMPORT_REMEMBERED_S]
-        for archived in letters:
-            letter = archived.letter
-            args += [letter.id, letter.description(), archived.raw, letter.traceback, round(letter.died_at * 1e6)]
-        added = self._import(keys=[*self._common_keys, self._keys.dead_import(file_digest)], args=args)
-        return cast("int | None", added)
+        return self._changes.import_(letters, operation, file_digest=file_digest, lines_before=lines_before)
 
     def imported_lines(self, file_digest: str) -> int:
         """Return how many lines of a file an import brought that was broken off."""
@@ -295,39 +282,6 @@ class DeadLetters:
     def audit(self, *, limit: int = 50) -> tuple[AuditEntry, ...]:
         """Return the last changes, the newest first."""
         return read_audit(self._client, self._keys, limit=limit)
-
-    def _replay_batch(
-        self,
-        ids: Sequence[str],
-        operation: Operation,
-        options: ReplayOptions,
-        edits: Mapping[str, bytes],
-        *,
-        frozen: bool = False,
-    ) -> ReplayResult | None:
-        keys = self._keys
-        pipe = self._client.pipeline(transaction=False)
-        pipe.hmget(keys.dead_entries, ids)
-        pipe.hmget(keys.dead_raw, ids)
-        pipe.time()
-        descriptions, raws, (now, _) = pipe.execute()
-        found = zip(ids, descriptions, raws, strict=True)
-        prepared = prepare(found, options, edits, actor=operation.actor, now=float(now))
-        args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail]
-        args += [len(ids) if frozen else 0, ids[0], len(prepared.refused)]
-        for name, message in prepared.messages.items():
-            args += [name, keys.queue(message.queue), message.encode()]
-        frozen_keys = [keys.dead_frozen_ids(operation.id), keys.dead_frozen(operation.id)]
-        flags = cast("list[int] | None", self._replay(keys=[*self._common_keys, *frozen_keys], args=args))
-        if flags is None:
-            return None
-        done = dict(zip(prepared.messages, flags, strict=True))
-        return ReplayResult(
-            replayed=tuple(name for name, flag in done.items() if flag),
-            queues=frozenset(prepared.messages[name].queue for name, flag in done.items() if flag),
-            gone=(*prepared.gone, *(name for name, flag in done.items() if not flag)),
-            refused=prepared.refused,
-        )
 
 
 def _some(ids: Sequence[str]) -> str:

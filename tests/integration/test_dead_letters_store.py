@@ -263,7 +263,7 @@ def test_step_that_another_process_took_is_not_counted_twice(store: DeadLetters)
     begun = store.freeze(LetterFilter(), actor="ana")
     store.replay_step(begun, limit=2)
     # As if this process had read the head of the list before the other one moved it.
-    assert store._replay_batch(["m000000:0", "m000001:0"], begun.operation, begun.options, {}, frozen=True) is None
+    assert store._changes.replay(["m000000:0", "m000001:0"], begun.operation, begun.options, {}, frozen=True) is None
     assert store.frozen.get(begun.id).replayed == 2
     assert store.frozen.get(begun.id).gone == 0
 
