@@ -6,6 +6,7 @@ Ends with 1 if a message was lost or was in two places; with Celery's own transp
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -23,7 +24,8 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=1)
     chosen = arguments.parse_args()
     findings = Findings()
-    with tempfile.TemporaryDirectory() as folder:
+    # What the workers wrote is for the eye; the outcome alone goes to the standard output.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         store = Redis(directory=Path(folder))
         store.start()
         try:

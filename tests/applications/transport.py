@@ -53,6 +53,11 @@ def wait(what: object) -> None:
     _write("done", what)
 
 
+@app.task(name="nothing")  # type: ignore[misc]  # Celery has no types
+def nothing(_what: object) -> None:
+    """Take no time: what is measured is what is around it."""
+
+
 @app.task(name="kill")  # type: ignore[misc]  # Celery has no types
 def kill(what: object) -> None:
     """End its process as a segmentation fault would."""

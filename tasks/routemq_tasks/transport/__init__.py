@@ -1,6 +1,10 @@
 """Celery's Redis transport, faster and without losses; see `docs/transport.md`."""
 
+from kombu.serialization import register
 from kombu.transport import TRANSPORT_ALIASES
+from kombu.utils.json import dumps
+
+from routemq_tasks.transport.items import loads_exactly
 
 _PACKAGE = "routemq_tasks.transport.transport"
 
@@ -12,3 +16,9 @@ def install() -> None:
         rediss=f"{_PACKAGE}:Transport",
         sentinel=f"{_PACKAGE}:SentinelTransport",
     )
+    # Celery decodes each body twice, on arrival and where it runs; kombu's decoder takes a tenth of a worker's time.
+    register("json", dumps, _loads, content_type="application/json", content_encoding="utf-8")
+
+
+def _loads(text: str | bytes) -> object:
+    return loads_exactly(text.encode() if isinstance(text, str) else text)

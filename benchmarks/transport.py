@@ -1,0 +1,202 @@
+"""Our Redis transport beside Celery's own, in one run on one machine.
+
+    python -m benchmarks.transport [--rounds 5] [--backlog 50000] [--pools solo,threads,prefork] [--queues 10] [--large]
+
+A task that does nothing, late acknowledgement, a backlog that was put before; both transports take turns in each round,
+so that what else the machine does disturbs both alike. The rate leaves out the first and the last
+tenth of the backlog; the peer, which is slower, works off a fifth of it. Prints one JSON object; progress goes to the
+standard error.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.processes import clean_environment
+from tests.servers import REPOSITORY, Redis
+from tests.transport import Bench
+
+POOLS = {"solo": ["-P", "solo"], "threads": ["-P", "threads", "-c", "4"], "prefork": ["-P", "prefork", "-c", "2"]}
+QUIET = ["-l", "WARNING", "--without-heartbeat"]
+STOCK_SHARE = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        events: Whether the worker sends events.
+        queues: On how many queues the backlog lies.
+        backlog: How many messages.
+    """
+
+    name: str
+    transport: str
+    pool: str
+    events: bool = False
+    queues: int = 1
+    backlog: int = 50_000
+
+
+def fill(bench: Bench, case: Case) -> list[str]:
+    """Put the backlog; returns the names of its queues."""
+    names = [f"bench{number}" for number in range(case.queues)]
+    with bench.client() as client:
+        client.flushall()
+        pattern = bench.item("x", task="nothing")
+        message_id = json.loads(pattern)["headers"]["id"].encode()
+        for queue in names:
+            each = case.backlog // case.queues
+            for start in range(0, each, 5000):
+                count = min(5000, each - start)
+                items = [
+                    pattern.replace(message_id, b"%032x" % (start + number)).replace(b'"first"', f'"{queue}"'.encode())
+                    for number in range(count)
+                ]
+                client.lpush(bench.key_prefix + queue, *items)
+    return names
+
+
+@contextlib.contextmanager
+def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[None]:
+    """Run the worker."""
+    arguments = [*POOLS[case.pool], *QUIET, *(["-E"] if case.events else [])]
+    command = [sys.executable, "-m", "celery", "-A", "tests.applications.transport", "worker", "-Q", ",".join(queues)]
+    command += ["--without-mingle", "--without-gossip", *arguments]
+    environment = clean_environment(bench.environment(transport=case.transport) | {"PREFETCH": "32"})
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as worker:
+        try:
+            yield
+        finally:
+            worker.terminate()
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+
+
+def rate(bench: Bench, case: Case) -> float:
+    """Return messages per second of one run."""
+    queues = fill(bench, case)
+    with bench.client() as client:
+
+        def left() -> int:
+            with client.pipeline(transaction=True) as pipe:
+                for queue in queues:
+                    pipe.llen(bench.key_prefix + queue)
+                pipe.hlen(f"{bench.key_prefix}unacked")
+                return sum(pipe.execute())
+
+        first, last = case.backlog * 0.9, case.backlog * 0.1
+        with working(bench, case, queues):
+            until = time.monotonic() + 120
+            while (before := left()) > first and time.monotonic() < until:
+                time.sleep(0.005)
+            began = time.perf_counter()
+            while (after := left()) > last and time.monotonic() < until:
+                time.sleep(0.005)
+            return (before - after) / (time.perf_counter() - began)
+
+
+def latency(bench: Bench) -> dict[str, float]:
+    """Measure an idle worker: how soon a message starts, and what it costs Redis to be idle."""
+    bench.runs_path.unlink(missing_ok=True)
+    with bench.client() as client, bench.worker(*POOLS["threads"], "--without-heartbeat"):
+        client.flushall()
+        for number in range(200):
+            bench.put([number, time.time()])
+            until = time.monotonic() + 5
+            while len(bench.runs()) <= number and time.monotonic() < until:
+                time.sleep(0.01)
+        waits_ms = sorted((run.at - run.what[1]) * 1000 for run in bench.runs("started"))
+
+        def commands() -> int:
+            statistic: Any = client.info("commandstats")
+            return sum(entry["calls"] for entry in statistic.values())
+
+        before = commands()
+        time.sleep(5)
+        per_second = (commands() - before) / 5
+    return {
+        "start_ms_p50": round(statistics.median(waits_ms), 2),
+        "start_ms_p99": round(waits_ms[int(len(waits_ms) * 0.99) - 1], 2),
+        "idle_commands_per_s": round(per_second, 1),
+    }
+
+
+def summary(rates: Sequence[float]) -> dict[str, int]:
+    """Return the median and the spread."""
+    return {"median": round(statistics.median(rates)), "least": round(min(rates)), "most": round(max(rates))}
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--backlog", type=int, default=50_000)
+    parser.add_argument("--pools", default="solo,threads,prefork")
+    parser.add_argument("--queues", type=int, default=10, help="also measure this many queues against one; 0 for not")
+    parser.add_argument("--large", action="store_true", help="also measure a backlog of 1,000,000")
+    chosen = parser.parse_args()
+    cases = [
+        Case(
+            name=f"{pool}{' -E' if events else ''}",
+            transport=transport,
+            pool=pool,
+            events=events,
+            backlog=chosen.backlog // (1 if transport == "ours" else STOCK_SHARE),
+        )
+        for pool in chosen.pools.split(",")
+        for events in (False, True)
+        for transport in ("ours", "stock")
+    ]
+    if chosen.queues:
+        cases.append(
+            Case(
+                name=f"solo, {chosen.queues} queues",
+                transport="ours",
+                pool="solo",
+                queues=chosen.queues,
+                backlog=chosen.backlog,
+            )
+        )
+    if chosen.large:
+        cases.append(Case(name="solo, backlog 1,000,000", transport="ours", pool="solo", backlog=1_000_000))
+    rates: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        store = Redis(directory=Path(folder) / "redis")
+        store.start()
+        try:
+            bench = Bench(store=store, key_prefix="", runs_path=Path(folder) / "runs.jsonl")
+            idle = latency(bench)
+            for number in range(chosen.rounds):
+                for case in cases:
+                    found = rate(bench, case)
+                    rates.setdefault((case.name, case.transport), []).append(found)
+                    print(f"round {number + 1}: {case.name}, {case.transport}: {found:,.0f} messages/s")
+        finally:
+            store.stop()
+    report: dict[str, Any] = {"idle": idle, "messages_per_s": {}}
+    for (name, transport), found_rates in rates.items():
+        report["messages_per_s"].setdefault(name, {})[transport] = summary(found_rates)
+    for entry in report["messages_per_s"].values():
+        if "stock" in entry:
+            entry["times"] = round(entry["ours"]["median"] / entry["stock"]["median"], 2)
+    print(json.dumps(report, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
