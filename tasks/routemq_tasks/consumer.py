@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 PATIENCE_S = 5.0
 """The consumer's thread serves all; with Redis away for longer it has to reconnect anyway."""
 
+EVENTS_EVERY_S = 0.1
+EVENTS_PER_BATCH = 500
+"""Celery sends the few events of each turn of its loop at once, and spends most of its time on these round trips."""
+
 _NAME_LENGTH = 200
 
 
@@ -47,6 +51,21 @@ class RouteConsumer(Consumer):
                 self.bury(message, exc)
 
         return on_task_received
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Send events in batches, now and then."""
+        super().register_with_event_loop(hub)
+        if self.event_dispatcher:
+            self.event_dispatcher.buffer_limit = EVENTS_PER_BATCH
+            hub.call_repeatedly(EVENTS_EVERY_S, self._flush_events)
+
+    def on_send_event_buffered(self) -> None:
+        """An event waits for its batch."""
+
+    def stop(self) -> None:
+        """Send the events that still wait, then stop."""
+        self._flush_events()
+        super().stop()
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of a connection that is lost."""
