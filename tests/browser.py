@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _OPTIONS = [
@@ -25,6 +25,8 @@ def chromium() -> Iterator[Browser]:
     path = next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
     if path is None:
         raise RuntimeError("there is no Chromium on the PATH; scripts/test installs it, or says how")
+    # Other tests run beside these.
+    expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_OPTIONS)
         try:
@@ -48,7 +50,7 @@ class Visit:
     @classmethod
     def begin(cls, context: BrowserContext) -> "Visit":
         visit = cls(context.new_page())
-        visit.page.set_default_timeout(10_000)
+        visit.page.set_default_timeout(20_000)
         visit.page.on("console", visit._heard)
         visit.page.on("pageerror", lambda error: visit.complaints.append(f"error: {error}"))
 

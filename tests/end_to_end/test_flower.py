@@ -348,6 +348,17 @@ def test_without_a_password_only_its_own_pages_change_anything(place: Place) -> 
         assert request(discard, method="POST", body={}, headers=headers)[0] == 401
     assert request(f"{place.url}/api/dead-letters")[0] == 401
     assert request(f"{place.url}/api/dead-letters", headers=own_page)[0] == 200
+
+    # The server checks an edit too, and every refusal is one line.
+    reading = place.bury("readings/guarded", b"[]", route=READINGS)
+    replay = f"{place.url}/api/dead-letters/letter/{reading}/replay"
+    status, answer = request(replay, method="POST", body={"payload": '{"temperature": "100%d"}'}, headers=own_page)
+    assert (status, answer["error"].partition(":")[0]) == (422, "payload")
+    refused: list[Any] = [{"filter": {"rute": "x"}}, {"filter": {"since": "100%d"}}, {"ids": []}, {}, []]
+    for body in refused:
+        status, answer = request(f"{place.url}/api/dead-letters/discard", method="POST", body=body, headers=own_page)
+        assert (status, "cannot be used" in answer["error"]) == (400, True)
+    assert request(replay.replace("/replay", "/discard"), method="POST", body={}, headers=own_page)[0] == 200
     assert request(discard, method="POST", body={}, headers=own_page) == (200, {"done": 1})
     assert request(discard, method="POST", body={}, headers=own_page)[0] == 404
 

@@ -11,6 +11,7 @@ from routemq_tasks.flower.rates import RouteRates
 from routemq_tasks.flower.requests import json_object, letter_filter, whole_number
 from routemq_tasks.flower.route_api import serving
 from routemq_tasks.flower.templates import OverlaidTemplates, extended_navigation
+from routemq_tasks.flower.threads import DaemonThreads
 from tornado.template import Loader
 
 from routemq.counters import RouteTotals
@@ -225,3 +226,19 @@ def test_hands_of_a_queue_are_those_of_its_live_workers() -> None:
     found = serving(inspected, {"grown": State(True), "gone": State(False)})
     assert (found["a"].workers, found["a"].concurrency) == (("grown", "threads"), 7)
     assert (found["b"].workers, found["b"].concurrency) == (("grown",), 3)
+
+
+def test_threads_give_results_and_errors_to_whoever_waits() -> None:
+    threads = DaemonThreads(2, name="test")
+    assert [future.result(5) for future in [threads.submit(pow, 2, number) for number in range(5)]] == [1, 2, 4, 8, 16]
+    with pytest.raises(ZeroDivisionError):
+        threads.submit(divmod, 1, 0).result(5)
+
+
+def test_work_that_goes_on_does_not_keep_the_process_alive() -> None:
+    program = (
+        "import threading\n"
+        "from routemq_tasks.flower.threads import DaemonThreads\n"
+        "DaemonThreads(1, name='test').submit(threading.Event().wait)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], env=clean_environment(), timeout=20, check=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,6 +12,7 @@ from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_tasks.flower.operations import Operations
 from routemq_tasks.flower.rates import RouteRates
+from routemq_tasks.flower.threads import DaemonThreads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,8 +38,8 @@ class Backend:
         self.letters = DeadLetters.of(settings, self.client)
         self.operations = Operations(self.letters)
         self.rates = RouteRates()
-        self._reading = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="routemq-reading")
-        self._searching = ThreadPoolExecutor(_SEARCHING_THREADS, thread_name_prefix="routemq-searching")
+        self._reading = DaemonThreads(_READING_THREADS, name="routemq-reading")
+        self._searching = DaemonThreads(_SEARCHING_THREADS, name="routemq-searching")
 
     @classmethod
     def of(cls, application: Any) -> "Backend":

@@ -6,17 +6,14 @@ from flower.options import default_options
 from flower.urls import handlers, settings
 from tornado.web import url
 
+from routemq_tasks.flower.change_api import BulkChange, LetterChange, LetterCheck, OperationProgress
 from routemq_tasks.flower.letter_api import (
-    BulkChange,
     LetterAudit,
-    LetterChange,
-    LetterCheck,
     LetterCount,
     LetterDetails,
     LetterDownload,
     LetterList,
     LetterOverview,
-    OperationProgress,
 )
 from routemq_tasks.flower.pages import DeadLettersPage, LetterPage, OwnFiles, RoutesPage
 from routemq_tasks.flower.route_api import RouteList

@@ -1,20 +1,15 @@
-"""The JSON API of the dead letters; docs/flower.md describes it."""
+"""The JSON API of the dead letters, as far as it only looks; docs/flower.md describes it."""
 
-import base64
-import binascii
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 from tornado import web
 
 from routemq.dead_letters.filters import LetterFilter
-from routemq.dead_letters.frozen import FrozenReplayNotFoundError
 from routemq.dead_letters.reading import OpenedLetter
-from routemq.dead_letters.replaying import ReplayOptions
 from routemq.errors import DeadLetterNotFoundError
 from routemq_tasks.flower import letter_json
 from routemq_tasks.flower.access import ApiHandler
-from routemq_tasks.flower.editing import check_payload
-from routemq_tasks.flower.operations import Action, Progress
 from routemq_tasks.flower.requests import (
     FILTER_NAMES,
     BadRequestError,
@@ -28,7 +23,6 @@ _MOST_LISTED = 500
 _SCAN_LIMIT = 20_000
 """Letters that one page looks at when words are searched for; the answer says where to go on."""
 
-_MOST_CHOSEN = 10_000
 _BARS = 60
 
 
@@ -44,7 +38,7 @@ class LetterHandler(ApiHandler):
         try:
             return await self.backend.read(self.backend.letters.get, letter_id)
         except DeadLetterNotFoundError as exc:
-            raise _not_found(letter_id) from exc
+            raise letter_not_found(letter_id) from exc
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object that was sent."""
@@ -130,7 +124,7 @@ class LetterCount(LetterHandler):
         wanted = self.wanted()
         now = await self.backend.read(self.backend.letters.reader.now)
         until = now if wanted.until is None else min(now, wanted.until)
-        count = await self.backend.search(self.backend.letters.count, _ending(wanted, until))
+        count = await self.backend.search(self.backend.letters.count, ending_at(wanted, until))
         await self.answer({"count": count, "until": until})
 
 
@@ -157,105 +151,6 @@ class LetterDownload(LetterHandler):
         await self.finish(opened.payload if part == "payload" else opened.raw)
 
 
-class LetterCheck(LetterHandler):
-    """POST: whether an edited payload fits the controller. Changes nothing."""
-
-    @web.authenticated
-    async def post(self, letter_id: str) -> None:
-        payload = _edited(self.body())
-        if payload is None:
-            raise BadRequestError(name="payload", value="", allowed="the text to check")
-        opened = await self.opened(letter_id)
-        if opened.task is None:
-            raise web.HTTPError(409, f"this is no message that could be replayed: {opened.problem}")
-        check = await self.backend.read(check_payload, self.backend.router, opened.task, payload)
-        await self.answer({"problem": check.problem, "unchecked": check.unchecked})
-
-
-class LetterChange(LetterHandler):
-    """POST: replay, perhaps with another payload, or discard one letter."""
-
-    @web.authenticated
-    async def post(self, letter_id: str, action: str) -> None:
-        self.require_change_allowed()
-        body = self.body()
-        if action == "discard":
-            done = await self.backend.read(self.backend.letters.discard, [letter_id], actor=self.actor)
-            if not done:
-                raise _not_found(letter_id)
-        else:
-            await self._replay(letter_id, _edited(body), force=body.get("force") is True)
-        await self.answer({"done": 1})
-
-    async def _replay(self, letter_id: str, payload: bytes | None, *, force: bool) -> None:
-        letters, edits = self.backend.letters, None
-        if payload is not None:
-            opened = await self.opened(letter_id)
-            if opened.task is not None and not force:
-                check = await self.backend.read(check_payload, self.backend.router, opened.task, payload)
-                if check.problem is not None:
-                    raise web.HTTPError(422, check.problem.replace("%", "%%"))
-            edits = {letter_id: payload}
-        result = await self.backend.read(letters.replay, [letter_id], actor=self.actor, edits=edits, force=force)
-        if result.gone:
-            raise _not_found(letter_id)
-        for refusal in result.refused.values():
-            raise web.HTTPError(409, refusal.problem.replace("%", "%%"))
-
-
-class BulkChange(LetterHandler):
-    """POST: replay or discard all letters of a filter, or those that were chosen; answers at once with its progress."""
-
-    @web.authenticated
-    async def post(self, action: str) -> None:
-        self.require_change_allowed()
-        body = self.body()
-        if body.get("resume"):
-            progress = await self._resumed(str(body["resume"]))
-        else:
-            progress = await self._started(cast("Action", action), body)
-        self.set_status(202)
-        await self.answer(progress.as_json())
-
-    async def _started(self, action: Action, body: dict[str, Any]) -> Progress:
-        wanted: LetterFilter | list[str]
-        if isinstance(body.get("ids"), list) and body["ids"]:
-            wanted = [str(letter_id) for letter_id in body["ids"]]
-            if len(wanted) > _MOST_CHOSEN:
-                raise BadRequestError(name="ids", value=f"({len(wanted)} ids)", allowed=f"at most {_MOST_CHOSEN}")
-        elif isinstance(body.get("filter"), dict):
-            if unknown := sorted(set(body["filter"]) - set(FILTER_NAMES)):
-                # A filter that is spelled wrongly must not become one that matches everything.
-                raise BadRequestError(
-                    name="filter", value=", ".join(unknown), allowed=f"any of {', '.join(FILTER_NAMES)}"
-                )
-            wanted = letter_filter(body["filter"])
-            now = await self.backend.read(self.backend.letters.reader.now)
-            wanted = _ending(wanted, now if wanted.until is None else min(now, wanted.until))
-        else:
-            raise BadRequestError(name="body", value="", allowed='{"ids": […]} or {"filter": {…}}, {} for all letters')
-        options = ReplayOptions(force=body.get("force") is True)
-        return self.backend.operations.start(action, wanted, actor=self.actor, options=options)
-
-    async def _resumed(self, replay_id: str) -> Progress:
-        try:
-            replay = await self.backend.read(self.backend.letters.frozen.get, replay_id)
-        except FrozenReplayNotFoundError as exc:
-            raise web.HTTPError(404, "This replay is complete, or was begun more than a week ago.") from exc
-        return self.backend.operations.resume(replay)
-
-
-class OperationProgress(LetterHandler):
-    """GET: how far a bulk change is."""
-
-    @web.authenticated
-    async def get(self, operation_id: str) -> None:
-        progress = self.backend.operations.get(operation_id)
-        if progress is None:
-            raise web.HTTPError(404, "This Flower has not begun such a change since it was started.")
-        await self.answer(progress.as_json())
-
-
 class LetterAudit(LetterHandler):
     """GET: the latest changes: who, when, what, how many."""
 
@@ -273,24 +168,13 @@ class LetterAudit(LetterHandler):
         )
 
 
-def _ending(wanted: LetterFilter, until: float) -> LetterFilter:
-    return letter_filter({**wanted.criteria(), "until": repr(until)})
+def ending_at(wanted: LetterFilter, until: float) -> LetterFilter:
+    """Return the filter without what dies from then on."""
+    return replace(wanted, until=until)
 
 
-def _edited(body: dict[str, Any]) -> bytes | None:
-    """Return the payload that was sent: `payload` as text, or `payload_base64`; None when there is none."""
-    if "payload_base64" in body:
-        try:
-            return base64.b64decode(str(body["payload_base64"]), validate=True)
-        except binascii.Error as exc:
-            raise BadRequestError(name="payload_base64", value="(hidden)", allowed="base64") from exc
-    text = body.get("payload")
-    if text is not None and not isinstance(text, str):
-        raise BadRequestError(name="payload", value="(hidden)", allowed="text; put JSON into a string")
-    return None if text is None else text.encode("utf-8", "surrogatepass")
-
-
-def _not_found(letter_id: str) -> web.HTTPError:
+def letter_not_found(letter_id: str) -> web.HTTPError:
+    """Return the answer for a letter that is not there."""
     return web.HTTPError(
         404, "There is no dead letter %s: it was replayed or discarded, or the id is mistyped.", letter_id
     )

@@ -9,7 +9,7 @@ from routemq.dead_letters.statistics import LetterGroup, LetterStats
 from routemq.envelope import TaskMessage
 from routemq_tasks.flower.payload_view import payload_view
 
-_LISTED_ERROR_CHARACTERS = 300
+_MOST_LISTED_CHARACTERS = 300
 
 
 def listed(letter: DeadLetter) -> dict[str, Any]:
@@ -18,10 +18,10 @@ def listed(letter: DeadLetter) -> dict[str, Any]:
         "id": letter.id,
         "route": letter.route,
         "queue": letter.queue,
-        "topic": letter.topic,
+        "topic": _cut(letter.topic),
         "reason": letter.reason,
         "exception": letter.exception,
-        "message": letter.message[:_LISTED_ERROR_CHARACTERS],
+        "message": _cut(letter.message),
         "fingerprint": letter.fingerprint,
         "attempts": letter.attempts,
         "generation": letter.generation,
@@ -35,6 +35,7 @@ def detailed(opened: OpenedLetter) -> dict[str, Any]:
     letter = opened.letter
     return {
         **listed(letter),
+        "topic": letter.topic,
         "message": letter.message,
         "task_id": letter.task_id,
         "first_at": letter.first_at,
@@ -62,7 +63,7 @@ def overview(stats: LetterStats) -> dict[str, Any]:
                 **_group(error),
                 "route": error.route,
                 "exception": error.example.exception,
-                "message": error.example.message[:_LISTED_ERROR_CHARACTERS],
+                "message": _cut(error.example.message),
                 "reason": error.example.reason,
             }
             for error in stats.errors
@@ -70,6 +71,12 @@ def overview(stats: LetterStats) -> dict[str, Any]:
         "error_count": stats.error_count,
         "full_routes": stats.full_routes,
     }
+
+
+def _cut(text: str | None) -> str | None:
+    if text is None or len(text) <= _MOST_LISTED_CHARACTERS:
+        return text
+    return f"{text[:_MOST_LISTED_CHARACTERS]}…"
 
 
 def _group(group: LetterGroup) -> dict[str, Any]:

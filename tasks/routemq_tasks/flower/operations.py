@@ -4,7 +4,6 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
+from routemq_tasks.flower.threads import DaemonThreads
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Operations:
         self._letters = letters
         self._known: OrderedDict[str, Progress] = OrderedDict()
         self._lock = threading.Lock()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="routemq-changes")
+        self._executor = DaemonThreads(1, name="routemq-changes")
 
     def get(self, operation_id: str) -> Progress | None:
         """Return the progress of a change that this Flower began or continued."""

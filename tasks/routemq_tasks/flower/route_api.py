@@ -94,6 +94,8 @@ class RouteList(ApiHandler):
     def _inspect_now_and_then(self) -> None:
         # Flower asks a worker what it serves when it starts, and then only when a person asks.
         settings = self.application.settings
+        if not any(worker.alive for worker in self.application.events.state.workers.values()):
+            return
         if time.monotonic() - settings.get("routemq_inspected_at", float("-inf")) > _INSPECTED_EVERY_S:
             settings["routemq_inspected_at"] = time.monotonic()
             self.application.update_workers()

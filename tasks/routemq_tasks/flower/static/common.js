@@ -146,11 +146,14 @@ export function keepLive(work, everyMs) {
     const text = byId("live-text");
     let timer = null;
     let running = false;
+    let wanted = false;
     let failures = 0;
 
     async function run() {
         clearTimeout(timer);
         if (running) {
+            // Asked for while an older answer is on its way, which may know nothing of what was just done.
+            wanted = true;
             return;
         }
         if (document.hidden && failures === 0 && dot.classList.contains("status-dot-live")) {
@@ -173,7 +176,8 @@ export function keepLive(work, everyMs) {
             text.textContent = `${error.message} · trying again`;
         }
         running = false;
-        timer = setTimeout(run, everyMs * Math.min(failures + 1, 4));
+        timer = setTimeout(run, wanted ? 0 : everyMs * Math.min(failures + 1, 4));
+        wanted = false;
     }
 
     document.addEventListener("visibilitychange", () => document.hidden || run());

@@ -24,12 +24,14 @@ function hands(route) {
 
 function row(route) {
     const oldest = route.oldest_at === null || !route.depth ? null : Math.max(0, serverNow() - route.oldest_at);
+    const controller = route.controller.slice(route.controller.indexOf(":") + 1);
     const dead = route.dead_letters
         ? make("a", {class: "bad", href: `${page.dataset.deadLetters}?${new URLSearchParams({route: route.name})}`}, number(route.dead_letters))
         : "0";
     return make("tr", {"data-route": route.name},
         make("td", {class: "topic-cell"}, make("strong", {}, route.name),
-            make("small", {class: "muted"}, route.name === route.template ? route.controller : `${route.template} · ${route.controller}`)),
+            make("small", {class: "muted", title: route.controller},
+                route.name === route.template ? controller : `${route.template} · ${controller}`)),
         make("td", {"data-label": "Queue"}, route.queue, route.is_full ? make("small", {class: "bad"}, "not worked on: too many dead letters") : null),
         make("td", {class: "number-column", "data-label": "Waiting"}, number(route.depth),
             route.delayed ? make("small", {class: "muted"}, `+${number(route.delayed)} for later`) : null),
