@@ -9,15 +9,22 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from routemq_tasks.transport.fetcher import Fetched, Fetcher, Turn
+from routemq_tasks.transport.items import Item
+from routemq_tasks.transport.scripts import LeaseTimes, Scripts, TransportKeys
 
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.delayed import DelayedRetries
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
-from routemq_tasks.transport.fetcher import Fetched, Fetcher, Turn
-from routemq_tasks.transport.items import Item
-from routemq_tasks.transport.scripts import LeaseTimes, Scripts, TransportKeys
 from tests.servers import Redis
 
 QUEUES = ("a", "b", 'c"\\ü')

@@ -65,7 +65,7 @@ class FetchingChannel(stock.Channel):
     def __init__(self, *args: Any, **options: Any) -> None:
         self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
         self._lease: Lease | None = None
-        self._side_client: Any = None
+        self._consumed: list[str] = []
         super().__init__(*args, **options)
         self.handlers = {"BRPOP": self._read_fetch, "WAKE": self._read_wakeup, "LISTEN": self._receive}
 
@@ -84,6 +84,16 @@ class FetchingChannel(stock.Channel):
     def intake(self) -> Intake:
         """What moves messages to this channel's consumers."""
         return Intake(self, Fetcher(self.keys))
+
+    @property
+    def active_queues(self) -> list[str]:
+        """The queues that are consumed, without those of remote control; asked for in every turn of the event loop."""
+        return self._consumed
+
+    def _update_queue_cycle(self) -> None:
+        fanout = self.active_fanout_queues
+        self._consumed = [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanout]
+        super()._update_queue_cycle()
 
     @property
     def has_lease(self) -> bool:

@@ -56,7 +56,8 @@ class Intake:
     def turn(self) -> None:
         """Do what is due: deliver, acknowledge, fetch. Called in every turn of the event loop."""
         channel = self._channel
-        self._deliver()
+        if self._arrived:
+            self._deliver()
         if channel.has_lease:
             due_in_s = channel.lease.acks_due_in_s
             if due_in_s is not None and due_in_s <= 0:
@@ -64,7 +65,7 @@ class Intake:
                 due_in_s = channel.lease.acks_due_in_s
             if due_in_s is not None:
                 self._again_in(due_in_s)
-        if channel.active_queues:
+        if self._sent_at is None and channel.active_queues:
             self._fetch()
         if self._arrived:
             self._again_in(_AT_ONCE_S)
@@ -184,7 +185,7 @@ class Intake:
     def _fetch(self) -> None:
         channel = self._channel
         qos = channel.qos
-        if self._sent_at is not None or self._arrived:
+        if self._arrived:
             return
         if not qos.can_consume() or (self._emptying_hands and qos.in_hand):
             if qos.in_hand < (qos.prefetch_count or 0):
