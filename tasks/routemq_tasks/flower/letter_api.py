@@ -88,6 +88,8 @@ class LetterOverview(LetterHandler):
 
     def _overview(self, wanted: LetterFilter, bars_from: float | None, is_exact: bool) -> dict[str, Any]:
         letters = self.backend.letters
+        running = self.backend.operations.running()
+        frozen_here = {progress.frozen_id for progress in running}
         buckets = letters.histogram(wanted, since=bars_from if wanted.since is None else None, buckets=_BARS)
         now = letters.reader.now()
         return {
@@ -101,6 +103,7 @@ class LetterOverview(LetterHandler):
                 "is_exact": is_exact,
             },
             "matching": letters.count(wanted) if is_exact else None,
+            "running": [progress.as_json() for progress in running],
             "unfinished": [
                 {
                     "id": replay.id,
@@ -111,7 +114,7 @@ class LetterOverview(LetterHandler):
                     "remaining": replay.remaining,
                 }
                 for replay in letters.frozen.all()
-                if not self.backend.operations.is_running(replay.id)
+                if replay.id not in frozen_here
             ],
         }
 

@@ -102,12 +102,9 @@ class Operations:
         self._run(progress, lambda: self._replay(progress, replay))
         return progress
 
-    def is_running(self, operation_id: str) -> bool:
-        """Say whether this Flower is at it."""
-        return any(
-            progress.state == "running" and operation_id in (progress.id, progress.frozen_id)
-            for progress in list(self._known.values())
-        )
+    def running(self) -> list[Progress]:
+        """Return what this Flower is at."""
+        return [progress for progress in list(self._known.values()) if progress.state == "running"]
 
     def _remember(self, progress: Progress) -> Progress:
         with self._lock:

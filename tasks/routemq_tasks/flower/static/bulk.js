@@ -68,15 +68,20 @@ async function follow(begun, whenDone) {
     whenDone();
 }
 
+/** Say how far a change is that is under way. */
+export function describe(progress) {
+    const verb = VERBS[progress.action];
+    return progress.total === null ? `${verb.doing}: choosing the letters… `
+        : `${verb.doing}: ${number(progress.done + progress.gone + progress.refused)} of ${number(progress.total)} `;
+}
+
 function show(key, progress) {
     const verb = VERBS[progress.action];
     const past = progress.done + progress.gone + progress.refused;
     if (progress.state === "running") {
         const bar = make("progress", {max: progress.total || 1});
         bar.value = progress.total ? past : 0;
-        const text = progress.total === null ? `${verb.doing}: choosing the letters… `
-            : `${verb.doing}: ${number(past)} of ${number(progress.total)} `;
-        notice(key, "info", text, bar);
+        notice(key, "info", describe(progress), bar);
         return;
     }
     const words = [`${verb.done} ${number(progress.done)}.`];

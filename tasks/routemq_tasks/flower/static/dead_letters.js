@@ -5,7 +5,7 @@ import {
     serverNow, setServerTime, shortName, updateAges, withdraw,
 } from "./common.js";
 import {drawBars} from "./bars.js";
-import {changeMany, resume} from "./bulk.js";
+import {changeMany, describe, resume} from "./bulk.js";
 
 const FILTERS = ["route", "queue", "reason", "error", "topic", "device", "since", "until", "contains"];
 const SPANS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400};
@@ -132,6 +132,9 @@ function showOverview(overview) {
     keepNotices("unfinished-", Object.fromEntries(overview.unfinished.map((replay) => [`unfinished-${replay.id}`, ["warning",
         `A replay that ${replay.actor} began `, ageElement(replay.started_at), ` (${replay.detail}) is not complete: ` +
         `${number(replay.remaining)} of ${number(replay.total)} letters are left. `, mayChange ? continueButton(replay) : ""]])));
+    const followed = (progress) => [...byId("notices").children].some((child) => child.dataset.key === `operation-${progress.id}`);
+    keepNotices("running-", Object.fromEntries(overview.running.filter((progress) => !followed(progress)).map((progress) =>
+        [`running-${progress.id}`, ["info", describe(progress)]])));
 }
 
 function continueButton(replay) {
