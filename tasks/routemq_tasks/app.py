@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery, signals
 from kombu.utils.objects import cached_property
 
+from routemq.dead_letters import DeadLetters
 from routemq.discovery import load_router
 from routemq.routing import Router
 from routemq.settings import Settings
@@ -78,7 +79,7 @@ class RouteMQCelery(Celery):
 def _choose_transport(app: RouteMQCelery) -> None:
     """Carry the messages over the transport of `ROUTEMQ_TRANSPORT`."""
     if app.settings.transport == "routemq":
-        install()
+        install(lambda client: DeadLetters.of(app.settings, client))
     else:
         # Celery's own transport knows nothing of the delayed sets.
         app.steps["worker"].add(RetryPromotion)

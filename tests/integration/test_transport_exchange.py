@@ -111,6 +111,7 @@ def test_a_message_that_was_delivered_twenty_times_is_dead(bench: Bench) -> None
         bench.wait_until_nothing_is_held()
 
 
+@pytest.mark.timeout(150)  # four or five workers are started, which takes its time on a busy machine
 def test_what_kills_whole_workers_runs_alone_and_is_buried(bench: Bench) -> None:
     neighbours = [f"n{number}" for number in range(3)]
     bench.put(*neighbours[:2])

@@ -1,16 +1,26 @@
 """Celery's Redis transport, faster and without losses; see `docs/transport.md`."""
 
+from collections.abc import Callable
+
+import redis
 from kombu.serialization import register
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.json import dumps
 
+from routemq.dead_letters import DeadLetters
+from routemq_tasks.transport.channel import FetchingChannel
 from routemq_tasks.transport.items import loads_exactly
 
 _PACKAGE = "routemq_tasks.transport.transport"
 
 
-def install() -> None:
-    """Let `redis://`, `rediss://` and `sentinel://` mean this transport in this process."""
+def install(dead_letters: "Callable[[redis.Redis], DeadLetters] | None" = None) -> None:
+    """Let `redis://`, `rediss://` and `sentinel://` mean this transport in this process.
+
+    Args:
+        dead_letters: Makes the store of what no worker can take; without it, one with the transport's key prefix.
+    """
+    FetchingChannel.dead_letters_of = None if dead_letters is None else staticmethod(dead_letters)
     TRANSPORT_ALIASES.update(
         redis=f"{_PACKAGE}:Transport",
         rediss=f"{_PACKAGE}:Transport",

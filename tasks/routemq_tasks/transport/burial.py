@@ -9,7 +9,6 @@ import redis
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
-from routemq.queues import Keys
 from routemq_tasks.transport.items import DeliveredTooOftenError, Item
 
 if TYPE_CHECKING:
@@ -22,11 +21,11 @@ class Burial:
     """Buries items of one channel, and never raises: while Redis is away, or refuses, they go back to their queue.
 
     Args:
-        worker: Celery's name of the worker, for the record.
+        worker: Names this process in the record.
     """
 
-    def __init__(self, client: "redis.Redis", keys: Keys, *, worker: str) -> None:
-        self._dead_letters = DeadLetters(client, keys)
+    def __init__(self, dead_letters: DeadLetters, *, worker: str) -> None:
+        self._dead_letters = dead_letters
         self._worker = worker
 
     def bury_malformed(self, item: Item, error: Exception, lease: "Lease") -> None:

@@ -13,6 +13,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from kombu.utils.scheduling import round_robin_cycle
 
+from routemq.dead_letters import DeadLetters
 from routemq.queues import Keys
 from routemq_tasks.transport.burial import Burial
 from routemq_tasks.transport.due import due_time
@@ -47,6 +48,8 @@ class FetchingChannel(stock.Channel):
 
     QoS = QoS
     Message = Message
+
+    dead_letters_of: "Callable[[redis.Redis], DeadLetters] | None" = None
 
     visibility_timeout = 120
     stock_visibility_timeout = 3600
@@ -113,7 +116,9 @@ class FetchingChannel(stock.Channel):
                 running=running_tags,
                 restore_other=lambda tag: self._restore_other(client, scripts, tag),
             )
-            self._burial = Burial(client, Keys(self.global_keyprefix), worker=f"{os.getpid()}@{socket.gethostname()}")
+            make = self.dead_letters_of
+            letters = DeadLetters(client, Keys(self.global_keyprefix)) if make is None else make(client)
+            self._burial = Burial(letters, worker=f"{os.getpid()}@{socket.gethostname()}")
         return self._lease
 
     # What the intake asks of its channel.
