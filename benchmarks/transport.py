@@ -3,7 +3,8 @@
     python -m benchmarks.transport [--rounds 5] [--backlog 50000] [--pools solo,threads,prefork] [--queues 10] [--large]
 
 A task that does nothing, late acknowledgement, a backlog that was put before; both transports take turns in each round,
-so that what else the machine does disturbs both alike. The rate leaves out the first and the last
+so that what else the machine does disturbs both alike. The processor time of the worker per message tells
+more than the rate while other programs want the processors. The rate leaves out the first and the last
 tenth of the backlog; the peer, which is slower, works off a fifth of it. Prints one JSON object; progress goes to the
 standard error.
 """
@@ -20,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.processes import clean_environment
 from tests.servers import REPOSITORY, Redis
@@ -68,8 +71,8 @@ def fill(bench: Bench, case: Case) -> list[str]:
 
 
 @contextlib.contextmanager
-def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[None]:
-    """Run the worker."""
+def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[psutil.Process]:
+    """Run the worker; gives its main process."""
     arguments = [*POOLS[case.pool], *QUIET, *(["-E"] if case.events else [])]
     command = [sys.executable, "-m", "celery", "-A", "tests.applications.transport", "worker", "-Q", ",".join(queues)]
     command += ["--without-mingle", "--without-gossip", *arguments]
@@ -78,7 +81,7 @@ def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[None]:
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as worker:
         try:
-            yield
+            yield psutil.Process(worker.pid)
         finally:
             worker.terminate()
             try:
@@ -87,8 +90,14 @@ def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[None]:
                 worker.kill()
 
 
-def rate(bench: Bench, case: Case) -> float:
-    """Return messages per second of one run."""
+def cpu_s(process: psutil.Process) -> float:
+    """Return the processor time of a worker and its children so far."""
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+def rate(bench: Bench, case: Case) -> tuple[float, float]:
+    """Return messages per second of one run, and microseconds of the worker's processor time per message."""
     queues = fill(bench, case)
     with bench.client() as client:
 
@@ -100,14 +109,15 @@ def rate(bench: Bench, case: Case) -> float:
                 return sum(pipe.execute())
 
         first, last = case.backlog * 0.9, case.backlog * 0.1
-        with working(bench, case, queues):
+        with working(bench, case, queues) as worker:
             until = time.monotonic() + 120
             while (before := left()) > first and time.monotonic() < until:
                 time.sleep(0.005)
-            began = time.perf_counter()
+            began, used_s = time.perf_counter(), cpu_s(worker)
             while (after := left()) > last and time.monotonic() < until:
                 time.sleep(0.005)
-            return (before - after) / (time.perf_counter() - began)
+            took_s, used_s = time.perf_counter() - began, cpu_s(worker) - used_s
+            return (before - after) / took_s, used_s / (before - after) * 1e6
 
 
 def latency(bench: Bench) -> dict[str, float]:
@@ -175,6 +185,7 @@ def main() -> int:
     if chosen.large:
         cases.append(Case(name="solo, backlog 1,000,000", transport="ours", pool="solo", backlog=1_000_000))
     rates: dict[tuple[str, str], list[float]] = {}
+    costs: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         store = Redis(directory=Path(folder) / "redis")
         store.start()
@@ -183,14 +194,19 @@ def main() -> int:
             idle = latency(bench)
             for number in range(chosen.rounds):
                 for case in cases:
-                    found = rate(bench, case)
+                    found, cost_us = rate(bench, case)
                     rates.setdefault((case.name, case.transport), []).append(found)
-                    print(f"round {number + 1}: {case.name}, {case.transport}: {found:,.0f} messages/s")
+                    costs.setdefault((case.name, case.transport), []).append(cost_us)
+                    print(
+                        f"round {number + 1}: {case.name}, {case.transport}: {found:,.0f} messages/s, "
+                        f"{cost_us:.0f} us of processor time each"
+                    )
         finally:
             store.stop()
     report: dict[str, Any] = {"idle": idle, "messages_per_s": {}}
     for (name, transport), found_rates in rates.items():
-        report["messages_per_s"].setdefault(name, {})[transport] = summary(found_rates)
+        entry = summary(found_rates) | {"cpu_us_each": round(statistics.median(costs[name, transport]))}
+        report["messages_per_s"].setdefault(name, {})[transport] = entry
     for entry in report["messages_per_s"].values():
         if "stock" in entry:
             entry["times"] = round(entry["ours"]["median"] / entry["stock"]["median"], 2)

@@ -3,7 +3,8 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -69,6 +70,7 @@ class FetchingChannel(stock.Channel):
         self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
         self._lease: Lease | None = None
         self._consumed: list[str] = []
+        self._publishing_client: Any = None
         super().__init__(*args, **options)
         self.handlers = {"BRPOP": self._read_fetch, "WAKE": self._read_wakeup, "LISTEN": self._receive}
 
@@ -241,6 +243,20 @@ class FetchingChannel(stock.Channel):
             return
         with self.conn_or_acquire() as client:
             client.zadd(key, entry)
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Give a client of the channel's pool; kombu makes one for each command, which costs more than the command."""
+        if client is None:
+            if self._publishing_client is None:
+                self._publishing_client = self._create_client()
+            client = self._publishing_client
+        yield client
+
+    def _disconnect_pools(self) -> None:
+        # After a fork, too: the client's pool is the parent's.
+        self._publishing_client = None
+        super()._disconnect_pools()
 
     def _purge(self, queue: str) -> int:
         """Remove what waits, also for its time."""

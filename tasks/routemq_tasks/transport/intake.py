@@ -44,6 +44,7 @@ class Intake:
         self._sent_at: float | None = None
         self._not_before = 0.0
         self._found_all = True
+        self._changed = False
         self._emptying_hands = False
         self._delivering = self._slice_ended = False
         self.delivered = 0
@@ -102,8 +103,9 @@ class Intake:
             idle_s = IDLE_S if self._wakeup is not None and self._wakeup.works else IDLE_UNTOLD_S
             if fetched.next_due_s is not None:
                 idle_s = min(idle_s, fetched.next_due_s)
-            if not self._found_all:
-                # The first look at empty queues was not told to Redis; the next one is.
+            if not self._found_all or self._changed:
+                # The first look at empty queues was not told to Redis; the next one is. And what came between a look
+                # and the reading of its reply has been told already, and is not told again.
                 idle_s = 0.0
             self._not_before = max(self._not_before, time.monotonic() + idle_s)
         self._found_all = fetched.complete
@@ -116,6 +118,7 @@ class Intake:
         """Read the wake-up connection; look at once if something changed."""
         if self._wakeup is not None and self._wakeup.read():
             self._not_before = 0.0
+            self._changed = True
             self.turn()
         return False
 
@@ -201,6 +204,7 @@ class Intake:
             self._wakeup.track(connection)
             told = self._wakeup.works
         room = qos.can_consume_max_estimate()
+        self._changed = False
         self._fetcher.send(
             connection,
             channel.next_turn(),
