@@ -1,0 +1,54 @@
+"""An idle consumer hears of a message at once, whenever it comes."""
+
+import contextlib
+import time
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from kombu import Consumer, Queue
+
+from tests.processes import wait_until
+from tests.servers import Redis
+from tests.transport import Bench
+
+
+def test_message_that_comes_between_a_look_and_the_reading_of_its_reply_is_not_late(
+    redis_server: Redis, key_prefix: str, tmp_path: Path
+) -> None:
+    bench = Bench(store=redis_server, key_prefix=key_prefix, runs_path=tmp_path / "runs.jsonl")
+    received: list[Any] = []
+    with bench.connection() as connection:
+        channel = connection.channel()
+        consumer = Consumer(channel, [Queue("first", routing_key="first")], accept=["json"])
+        consumer.register_callback(lambda _body, message: (received.append(message), message.ack()))
+        with consumer:
+            intake = channel.intake
+            # Idle: it has looked, found nothing, and Redis has promised to tell.
+            wait_until(lambda: _drained(connection) and intake.wakeup is not None, message="it is idle")
+            bench.put("wakes it")
+            wait_until(lambda: _drained(connection) and received, message="the first is there")
+            # A look is under way; Redis has answered it with nothing, and then a message comes.
+            intake._not_before = 0.0
+            intake._found_all = True
+            while intake._sent_at is not None:
+                wait_until(lambda: channel.client.connection.can_read(timeout=0), message="the reply is there")
+                intake.read()
+            intake._not_before = 0.0
+            intake.turn()
+            wait_until(lambda: channel.client.connection.can_read(timeout=0), message="the look is answered")
+            bench.put("comes in between")
+            wait_until(lambda: intake.wakeup.connection.can_read(timeout=0), message="it was told")
+            # The event loop may well read the one socket before the other.
+            intake.woken()
+            intake.read()
+            began = time.monotonic()
+            wait_until(lambda: _drained(connection) and len(received) == 2, message="the second is there")
+            assert time.monotonic() - began < 0.5
+
+
+def _drained(connection: Any) -> bool:
+    """Turn the loop once, for a moment."""
+    with contextlib.suppress(Empty, TimeoutError):
+        connection.drain_events(timeout=0.02)
+    return True
