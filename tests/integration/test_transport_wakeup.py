@@ -21,7 +21,7 @@ def test_message_that_comes_between_a_look_and_the_reading_of_its_reply_is_not_l
     with bench.connection() as connection:
         channel = connection.channel()
         consumer = Consumer(channel, [Queue("first", routing_key="first")], accept=["json"])
-        consumer.register_callback(lambda _body, message: (received.append(message), message.ack()))
+        consumer.register_callback(lambda _body, message: received.append(message))
         with consumer:
             intake = channel.intake
             # Idle: it has looked, found nothing, and Redis has promised to tell.
