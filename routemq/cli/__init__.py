@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 _COMMANDS = {
+    "bench": "routemq.cli.bench:bench",
     "dev": "routemq.cli.dev:dev",
     "dlq": "routemq.cli.dlq:dlq",
     "ingest": "routemq.cli.ingest:ingest",
