@@ -15,6 +15,7 @@ from routemq.dead_letters.redaction import Redaction
 from routemq.errors import RouteMQError
 from routemq.queues import expand_queues
 from routemq_tasks.concurrency import choose_concurrency
+from routemq_tasks.prefork import RouteTaskPool
 from routemq_tasks.quiet import quiet_per_message_logs
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class RouteWorker(Worker):
             raise click.ClickException(str(exc)) from exc
         if not consumed:
             raise click.ClickException("-X leaves this worker no queue")
+        # Celery's command line says `pool`, its constructor takes both.
+        pool = get_implementation(options.get("pool") or options.get("pool_cls") or self.app.conf.worker_pool)
+        options["pool"] = RouteTaskPool if pool is PreforkPool else pool
         self._set_concurrency(options, consumed)
         self._set_log_level(options)
         super().__init__(app=self.app, hostname=hostname, **options)
@@ -67,8 +71,8 @@ class RouteWorker(Worker):
         by_hand = options.get("concurrency") or self.app.conf.worker_concurrency or options.get("autoscale")
         if by_hand:
             return
-        pool = get_implementation(options.get("pool_cls") or self.app.conf.worker_pool)
-        chosen = choose_concurrency(self.app.settings, self.app.router.queues, consumed, can_scale=_can_scale(pool))
+        can_scale = _can_scale(options["pool"])
+        chosen = choose_concurrency(self.app.settings, self.app.router.queues, consumed, can_scale=can_scale)
         options["concurrency"], options["autoscale"] = chosen.count, chosen.autoscale
 
     def _set_log_level(self, options: dict[str, Any]) -> None:
