@@ -21,11 +21,7 @@ KINDS = ("ok", "ok", "retry", "dead")
 MOMENTS: tuple[Moment, ...] = ("unanswered", "before", "answered")
 
 STEPS: dict[str, list[tuple[str, Moment]]] = {
-    "routemq": [
-        (script, moment)
-        for moment in MOMENTS
-        for script in ("fetch", "acknowledge", "retry_later", "bury")
-    ],
+    "routemq": [(script, moment) for moment in MOMENTS for script in ("fetch", "acknowledge", "retry_later", "bury")],
     # Celery's own transport pops with one command and records what it popped with another.
     "stock": [("BRPOP", "unanswered"), ("BRPOP", "answered")],
 }
