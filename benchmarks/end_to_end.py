@@ -19,7 +19,7 @@ SHAPES = {
     "2 threads": ["--pool", "threads", "--workers", "2", "--concurrency", "4"],
     "prefork 2": ["--pool", "prefork", "--workers", "1", "--concurrency", "2"],
 }
-FIGURES = ("end_to_end_per_s", "backlog_per_s", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
+FIGURES = ("end_to_end_per_s", "processor_us", "backlog_per_s", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
 
 
 def measure(options: list[str], *, rounds: int, seconds: float) -> dict[str, dict[str, object]]:
@@ -64,7 +64,7 @@ def main() -> None:
         spreads: list[dict[str, float]] = [figures[each] for each in FIGURES]  # type: ignore[misc]
         cells = [f"{each['median']:,.4g} ({each['least']:,.4g} … {each['most']:,.4g})" for each in spreads]
         table.add_row(name, *cells, str(figures["lost"]), str(figures["duplicates"]))
-    Console(width=180).print(table)
+    Console(width=200).print(table)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from rich.live import Live
 from routemq.cli.explain import explains_errors
 from routemq.dev.bench.figures import Figures
 from routemq.dev.bench.measuring import Plan
-from routemq.dev.bench.publisher import payload_of
+from routemq.dev.bench.publisher import FIRST_NUMBER, payload_of
 from routemq.dev.bench.screen import render
 from routemq.dev.bench.session import SIDES, Bench, StoppedError
 from routemq.dev.bench.side import NAIVE, ROUTEMQ, WorkerShape
@@ -58,9 +58,10 @@ def bench(
     screen = Live(console=console, transient=True) if console.is_terminal else nullcontext()
 
     def title() -> str:
+        broker = "embedded MQTT broker" if session.broker_is == "embedded" else session.broker_is
         return (
-            f"{session.broker_is} MQTT broker, {session.redis_is} · {shape} · {os.cpu_count()} processors · "
-            f"QoS 1, {len(payload_of(1_000_000))}-byte payloads"
+            f"{broker}, {session.redis_is} · {shape} · {os.cpu_count()} processors · "
+            f"QoS 1, {len(payload_of(FIRST_NUMBER))}-byte payloads"
         )
 
     def tell(name: str, figures: Figures, doing: str) -> None:

@@ -38,7 +38,9 @@ class Figures:
 
     Attributes:
         end_to_end: Messages per second of each round, from the first publish to the last run.
-        backlog: The same, from the moment that ingest goes on.
+        processor_us: Processor time of ingest and workers per message of those rounds, which other programs disturb
+            less than the rate.
+        backlog: The same as `end_to_end`, from the moment that ingest goes on.
         latencies_ms: Of each round, ascending.
         rates: Messages per second at which they were measured.
         lost: Published and acknowledged, never run.
@@ -46,6 +48,7 @@ class Figures:
     """
 
     end_to_end: list[float] = field(default_factory=list)
+    processor_us: list[float] = field(default_factory=list)
     backlog: list[float] = field(default_factory=list)
     latencies_ms: list[Sequence[float]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -60,9 +63,13 @@ class Figures:
 
     def spreads(self) -> dict[str, Spread | None]:
         """Return every figure by its name."""
-        rates = {"end_to_end_per_s": self.end_to_end, "backlog_per_s": self.backlog}
+        figures = {
+            "end_to_end_per_s": self.end_to_end,
+            "processor_us": self.processor_us,
+            "backlog_per_s": self.backlog,
+        }
         return {
-            **{name: Spread(tuple(rounds)) if rounds else None for name, rounds in rates.items()},
+            **{name: Spread(tuple(rounds)) if rounds else None for name, rounds in figures.items()},
             **{f"latency_p{percent}_ms": self.percentile_ms(percent) for percent in (50, 95, 99)},
         }
 

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psutil
+
 from routemq.dev.bench.figures import Figures
 from routemq.dev.bench.publisher import FIRST_NUMBER, Publisher
 from routemq.dev.bench.recorder import RunReader
@@ -90,8 +92,20 @@ class Measuring:
         def room() -> int:
             return IN_PIPELINE - (self._publisher.next_number - first) + (self._reader.count() - before)
 
+        spent_s = self._processor_s()
         self._publish(_ANY_NUMBER, for_s=self._plan.seconds, room=room)
-        return (self._wait() - before) / (time.monotonic() - began)
+        count = self._wait() - before
+        elapsed_s = time.monotonic() - began
+        self.figures.processor_us.append((self._processor_s() - spent_s) * 1e6 / max(1, count))
+        return count / elapsed_s
+
+    def _processor_s(self) -> float:
+        """Return the processor time that this side's processes have spent so far."""
+        names = {command.name for command in self._side.commands}
+        leaders = [psutil.Process(state.pid) for state in self._supervisor.states if state.name in names]
+        everyone = [process for leader in leaders for process in (leader, *leader.children(recursive=True))]
+        times = [process.cpu_times() for process in everyone]
+        return sum(each.user + each.system for each in times)
 
     def _from_backlog(self, count: int) -> float:
         ingest = next(state.pid for state in self._supervisor.states if state.name == self._side.ingest.name)

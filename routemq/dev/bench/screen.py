@@ -13,6 +13,7 @@ from routemq.dev.bench.side import NAIVE, ROUTEMQ
 _BAR_WIDTH = 30
 _ROWS = {
     "end_to_end_per_s": "end to end, messages/s",
+    "processor_us": "processor, µs/message",
     "backlog_per_s": "backlog, messages/s",
     "latency_p50_ms": "latency p50, ms",
     "latency_p95_ms": "latency p95, ms",
