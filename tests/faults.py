@@ -2,180 +2,30 @@
 
 import contextlib
 import itertools
-import os
 import random
 import signal
-import subprocess
-import threading
 import time
-import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 import psutil
 import redis
-from paho.mqtt.client import Client, MQTTMessageInfo
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from routemq.dead_letters import DeadLetters
 from routemq.envelope import TaskMessage
 from routemq.queues import Keys
-from tests.processes import clean_environment, wait_until
+from tests.fault_load import TOPIC, Load
+from tests.fault_programs import Program
 from tests.servers import HOST, REPOSITORY, Mosquitto, Redis, Server
 
-QUEUE, TOPIC = "faults", "faults"
+QUEUE = "faults"
 VISIBILITY_TIMEOUT_S = 10
-
-KINDS = {"succeed": 860, "fail_once": 60, "fail_always": 30, "reject": 30, "expect_int": 18, "kill_worker": 2}
-"""What becomes of a message, and how many of a thousand have this fate."""
 
 REASONS = {"fail_always": "failed", "reject": "rejected", "expect_int": "invalid", "kill_worker": "poison"}
 """Why the messages of a kind die; those of the others are done."""
-
-
-@dataclass(kw_only=True)
-class Program:
-    """A process of the product that is started again when it is gone, whoever ended it.
-
-    Attributes:
-        restart_at: When it is to be started again, while it is gone.
-        deaths: How often it was found dead.
-        paused: Which of its processes are stopped by SIGSTOP, and when each goes on.
-    """
-
-    name: str
-    argv: Sequence[str]
-    env: Mapping[str, str]
-    folder: Path
-    popen: "subprocess.Popen[bytes] | None" = None
-    restart_at: float | None = None
-    deaths: int = 0
-    paused: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def log(self) -> Path:
-        return self.folder / f"{self.name}.log"
-
-    @property
-    def alive(self) -> bool:
-        return self.popen is not None and self.popen.poll() is None
-
-    def start(self) -> None:
-        self.restart_at = None
-        with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                list(self.argv),
-                cwd=REPOSITORY,
-                env=clean_environment(self.env),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def wait_for_output(self, text: str) -> None:
-        """Wait until this is in its log."""
-        wait_until(lambda: text in self.log.read_text(), timeout_s=30, message=f"{self.name} says {text!r}")
-
-    def family(self) -> list[psutil.Process]:
-        """The process and its descendants, itself first."""
-        if self.popen is None:
-            return []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.popen.pid)
-            return [process, *process.children(recursive=True)]
-        return []
-
-    def tend(self, chance: random.Random) -> None:
-        """Let go on what was paused long enough, and start again what is gone, a moment later."""
-        now = time.monotonic()
-        for pid, until in list(self.paused.items()):
-            if now >= until:
-                del self.paused[pid]
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
-        if self.alive:
-            return
-        if self.restart_at is None:
-            self.deaths += 1
-            self.restart_at = now + chance.uniform(0, 1.5)
-        elif now >= self.restart_at:
-            self.start()
-
-    def stop(self) -> None:
-        """End it in peace, and what is left of it by force."""
-        family = self.family()
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
-        if self.popen is not None and self.popen.poll() is None:
-            self.popen.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(15)
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        if self.popen is not None:
-            self.popen.wait()
-
-
-class Load:
-    """Devices that publish numbers with QoS 1 at a constant rate.
-
-    Attributes:
-        kinds: Every number that was published, and its kind.
-        acknowledged: The numbers that the MQTT broker has acknowledged.
-    """
-
-    def __init__(self, port: int, *, rate: float, chance: random.Random) -> None:
-        self.kinds: dict[int, str] = {}
-        self.acknowledged: set[int] = set()
-        self._port, self._rate, self._chance = port, rate, chance
-        self._sent: dict[int, MQTTMessageInfo] = {}
-        self._stopping = threading.Event()
-        self._client = Client(
-            CallbackAPIVersion.VERSION2, client_id=f"load-{uuid.uuid4().hex[:8]}", protocol=MQTTProtocolVersion.MQTTv5
-        )
-        self._client.max_inflight_messages_set(0)
-        self._client.reconnect_delay_set(1, 1)
-        self._thread = threading.Thread(target=self._publish, name="load")
-
-    @contextlib.contextmanager
-    def publishing(self) -> Iterator[None]:
-        """Publish in the block; at its end every message is acknowledged."""
-        self._client.connect(HOST, self._port)
-        self._client.loop_start()
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            self._thread.join()
-            with contextlib.suppress(AssertionError):
-                wait_until(lambda: not self._look(), message="the broker has everything")
-            self._client.disconnect()
-            self._client.loop_stop()
-
-    def _publish(self) -> None:
-        began, kinds, weights = time.monotonic(), list(KINDS), list(KINDS.values())
-        while not self._stopping.wait(0.02):
-            while len(self.kinds) < (time.monotonic() - began) * self._rate:
-                number, kind = len(self.kinds), self._chance.choices(kinds, weights)[0]
-                way = "alone" if number % 4 == 3 else "shared"
-                self.kinds[number] = kind
-                self._sent[number] = self._client.publish(f"{TOPIC}/{way}/{kind}/{number}", b"{}", 1)
-            self._look()
-
-    def _look(self) -> bool:
-        """See what was acknowledged; True if anything is not."""
-        new = [number for number, info in self._sent.items() if info.is_published()]
-        for number in new:
-            del self._sent[number]
-        self.acknowledged.update(new)
-        return bool(self._sent)
 
 
 @dataclass(slots=True)
@@ -426,9 +276,3 @@ def read_runs(folder: Path) -> dict[int, list[float]]:
             number, at = line.split()
             found.setdefault(int(number), []).append(float(at))
     return found
-
-
-def last_lines(program: Program, count: int = 30) -> str:
-    """Return the end of a program's log."""
-    with program.log.open(errors="replace") as log:
-        return "".join(deque(log, maxlen=count))
