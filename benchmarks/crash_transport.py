@@ -2,7 +2,8 @@
 
     python -m benchmarks.crash_transport [--crashes 120] [--transport routemq|stock]
 
-Ends with 1 if a message was lost or was in two places; with Celery's own transport it is expected to.
+Ends with 1 if a message was lost or was in two places, or if a total of what is done was wrong; with Celery's own
+transport it is expected to.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main() -> int:
             for findings in bench.run(chosen.crashes, seed=chosen.seed):
                 print(
                     f"{findings.crashes} crashes, {findings.messages} messages, {len(findings.lost)} lost, "
-                    f"{len(findings.twice)} in two places",
+                    f"{len(findings.twice)} in two places, {findings.miscounted} wrong totals",
                     file=sys.stderr,
                 )
         finally:
@@ -46,11 +47,12 @@ def main() -> int:
                 "messages": findings.messages,
                 "lost": len(findings.lost),
                 "in_two_places": len(findings.twice),
+                "wrong_totals": findings.miscounted,
                 "steps": findings.steps,
             }
         )
     )
-    return 1 if findings.lost or findings.twice else 0
+    return 1 if findings.lost or findings.twice or findings.miscounted else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Totals per route: what was received, done, retried and buried since the counters began.
 
-The scripts that retry or bury a message count it in the same step. `received` is counted with the batch that brings
-the messages in, `done` by each worker process every half second: what a killed process had not yet written is missing.
+The scripts that retry, bury or acknowledge a message count it in the same step, and only if a worker still held it, so
+a message that was run twice is counted once. `received` is counted with the batch that brings the messages in. With
+`ROUTEMQ_TRANSPORT=stock`, `done` is counted by each worker process every half second instead: what a killed process had
+not yet written is missing, and a message that was run twice counts twice.
 """
 
 from collections.abc import Mapping

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from routemq.counters import read_totals
 from routemq.dead_letters import DeadLetters
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
@@ -34,12 +35,14 @@ class Findings:
     Attributes:
         lost: Ids of messages that are nowhere and were not done.
         twice: Ids of messages that are in two places.
+        miscounted: How many of the looks found another total of messages done than there were.
     """
 
     crashes: int = 0
     messages: int = 0
     lost: set[str] = field(default_factory=set)
     twice: set[str] = field(default_factory=set)
+    miscounted: int = 0
     steps: dict[str, int] = field(default_factory=dict)
 
 
@@ -125,10 +128,12 @@ class CrashBench:
                 pipe.hgetall(keys.unacked)
                 pipe.smembers(f"{self.key_prefix}notes")
                 queued, delayed, unacked, notes = pipe.execute()
+            totals = read_totals(client, keys)
             dead = [letter.task_id for letter in DeadLetters(client, keys).letters()]
         held = [orjson.dumps(orjson.loads(record)[0]) for record in unacked.values()]
         there: list[str] = [*map(_id_of, [*queued, *delayed, *held]), *dead]
         findings.twice |= {each for each in there if there.count(each) > 1}
+        findings.miscounted += sum(each.done for each in totals.values()) != len(put - set(there))
         findings.lost |= put - set(there) - {note.decode() for note in notes}
 
     def _let_leases_run_out(self) -> None:

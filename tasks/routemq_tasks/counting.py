@@ -1,4 +1,4 @@
-"""How many messages were done, per route, written to Redis twice a second."""
+"""How many messages were done, per route, with Celery's own transport: written to Redis twice a second."""
 
 import logging
 import threading
@@ -14,7 +14,11 @@ _INTERVAL_S = 0.5
 
 
 class DoneCounter:
-    """Counts in this process; a round trip per message would cost more than many a controller."""
+    """Counts in this process; a round trip per message would cost more than many a controller.
+
+    What a killed process had not written is missing, and a message that was run twice counts twice. Our own transport
+    needs none of this: `acknowledge.lua` counts.
+    """
 
     def __init__(self, client: "redis.Redis", keys: Keys) -> None:
         self._client, self._keys = client, keys

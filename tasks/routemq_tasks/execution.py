@@ -82,7 +82,8 @@ class RouteTask(Task):
             if envelope is None:
                 self._bury_malformed(process, request, exc)
             self._record_failure(process, request, envelope, exc)
-        process.done.count(self.name)
+        if process.done is not None:
+            process.done.count(self.name)
 
     def _run_message(self, process: ProcessResources, request: Any, envelope: Envelope) -> None:
         params = self.route.template.match(envelope.topic)

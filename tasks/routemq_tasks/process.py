@@ -24,13 +24,15 @@ class ProcessResources:
         keys = Keys(settings.key_prefix)
         client = connect_redis(settings)
         self.ledger = Ledger(client, keys, dead_letters=DeadLetters.of(settings, client))
-        self.done = DoneCounter(client, keys)
+        # Our transport counts in the step that takes a message out of `unacked`; Celery's own cannot.
+        self.done = DoneCounter(client, keys) if settings.transport == "stock" else None
         self.publisher = Publisher(settings)
         self.loop = EventLoop()
         self.soft_limit = SoftTimeLimit()
 
     def close(self) -> None:
         """Write what is counted and say goodbye."""
-        self.done.close()
+        if self.done is not None:
+            self.done.close()
         self.publisher.close()
         self.loop.close()

@@ -63,6 +63,11 @@ class RouteRequest(Request):
         if not self._connection_is_gone():
             super().reject(requeue=requeue)
 
+    def _announce_revoked(self, *args: Any, **options: Any) -> None:
+        # Celery acknowledges what an operator revoked, and an acknowledgement counts the message as done.
+        self.reject(requeue=False)
+        super()._announce_revoked(*args, **options)
+
     def _connection_is_gone(self) -> bool:
         # Our transport takes an acknowledgement that comes late; Celery's own would end the worker.
         return self._app.settings.transport == "stock" and bool(self.message.channel.closed)

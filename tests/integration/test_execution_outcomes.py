@@ -76,7 +76,7 @@ def test_each_message_is_done_or_dead_with_its_reason(bench: Bench, pool: str) -
         assert worker.terminate() == 0
         output = worker.output()
 
-    # `done` is written at the end of each pool's processes.
+    # The last acknowledgements, which count, are sent when the worker ends.
     totals = bench.totals()
     assert totals["act/{kind}"].done == 1
     assert totals["raw/{rest:path}"].done == 1 + len(ODD_TOPICS)

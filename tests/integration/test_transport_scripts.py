@@ -21,6 +21,7 @@ from routemq_tasks.transport.fetcher import Fetched, Fetcher, Turn
 from routemq_tasks.transport.items import Item
 from routemq_tasks.transport.scripts import LeaseTimes, Scripts, TransportKeys
 
+from routemq.counters import RouteTotals, read_totals
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.delayed import DelayedRetries
 from routemq.envelope import Envelope, TaskMessage
@@ -93,6 +94,21 @@ class Place:
 def place(redis_store: Redis) -> Iterator[Place]:
     with redis_store.client() as client:
         yield Place(client)
+
+
+def test_what_is_done_is_counted_by_route_if_it_was_held(place: Place) -> None:
+    place.put(*[b"%d" % number for number in range(2600)])
+    worker = Worker(place.client, place.transport_keys)
+    while worker.fetch(("a",), 100).items:
+        pass
+    tags = list(worker.held)
+    # More than one part, as after Redis was away.
+    place.scripts.acknowledge({None: tags[:50], "one": tags[50:2550], "two": tags[2550:2570]})
+    place.scripts.acknowledge({"two": [*tags[2560:2580], "of nobody"], "none": tags[:5], "one": tags[2580:2590]})
+    totals = read_totals(place.client, place.keys)
+    assert {route: found.done for route, found in totals.items()} == {"one": 2510, "two": 30}
+    assert place.client.hlen(place.keys.unacked) == place.client.zcard(place.keys.unacked_index) == 10
+    worker.close()
 
 
 def test_queues_take_fair_turns_and_priorities_go_first(place: Place) -> None:
@@ -197,6 +213,7 @@ class OneStore(RuleBasedStateMachine):
         self.workers = [Worker(self.client, self.place.transport_keys) for _ in range(2)]
         self.put_ids: set[str] = set()
         self.done: set[str] = set()
+        self.counted = 0
         self.dead: set[str] = set()
 
     def teardown(self) -> None:
@@ -229,9 +246,11 @@ class OneStore(RuleBasedStateMachine):
         item = self._some(data, who)
         if item is not None:
             del self.workers[who].held[item.tag]
+            route = data.draw(st.sampled_from(["r", None]))
             if self.client.hexists(self.place.keys.unacked, item.tag):
                 self.done.add(TaskMessage.decode(item.raw).id)
-            self.place.scripts.acknowledge([item.tag])
+                self.counted += route is not None
+            self.place.scripts.acknowledge({route: [item.tag]})
 
     @rule(data=st.data(), who=st.integers(0, 1), delay_s=st.sampled_from([0.0, 100.0]))
     def retry(self, data: st.DataObject, who: int, delay_s: float) -> None:
@@ -279,6 +298,11 @@ class OneStore(RuleBasedStateMachine):
     @rule()
     def nothing_else_is_dead(self) -> None:
         assert {letter.task_id for letter in self.place.letters.letters()} == self.dead
+
+    @invariant()
+    def what_is_done_is_counted_once(self) -> None:
+        if hasattr(self, "client"):
+            assert read_totals(self.client, self.place.keys).get("r", RouteTotals()).done == self.counted
 
     @invariant()
     def each_message_is_in_exactly_one_place(self) -> None:

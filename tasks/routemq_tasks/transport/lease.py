@@ -14,12 +14,10 @@ from typing import Any
 import redis
 from celery import signals
 
+from routemq_tasks.transport.acknowledgements import Acknowledgements
 from routemq_tasks.transport.scripts import LeaseTimes, PutBack, Scripts
 
 logger = logging.getLogger(__name__)
-
-ACKS_PER_BATCH = 100
-ACK_DELAY_S = 0.010
 
 _TURN_S = 0.1
 """How often the thread looks around; what it does is seldom more than a look."""
@@ -57,8 +55,7 @@ class Lease:
         self._running, self._restore_other = running, restore_other
         self._lock = threading.Lock()
         self._held: dict[str, None] = {}
-        self._done: list[str] = []
-        self._done_since = 0.0
+        self._done = Acknowledgements()
         self._to_put_back: list[tuple[PutBack, list[str]]] = []
         self._marked: set[str] = set()
         self._suspects: set[str] = set()
@@ -77,9 +74,7 @@ class Lease:
     @property
     def acks_due_in_s(self) -> float | None:
         """Seconds until waiting acknowledgements should go out; None when there are none."""
-        if not self._done:
-            return None
-        return max(0.0, self._done_since + ACK_DELAY_S - time.monotonic())
+        return self._done.due_in_s
 
     def hold(self, tags: Iterable[str]) -> None:
         """These messages are in this worker's hands from now on."""
@@ -92,33 +87,29 @@ class Lease:
             self._thread = threading.Thread(target=self._run, name="routemq-lease", daemon=True)
             self._thread.start()
 
-    def done(self, tag: str) -> None:
-        """A message is acknowledged; Redis hears of it with the next batch."""
-        with self._lock:
-            self._held.pop(tag, None)
-            if not self._done:
-                self._done_since = time.monotonic()
-            self._done.append(tag)
-            full = len(self._done) >= ACKS_PER_BATCH
-        if full:
+    def done(self, tag: str, *, route: str | None = None) -> None:
+        """A message is acknowledged; Redis hears of it with the next batch.
+
+        Args:
+            route: Count it as done for this route, if it is still held when Redis hears of it.
+        """
+        self._held.pop(tag, None)
+        if self._done.add(tag, route):
             self.flush()
 
     def flush(self) -> None:
         """Send the waiting acknowledgements; while Redis is away they wait on."""
-        with self._lock:
-            tags, self._done = self._done, []
-        if not tags:
+        done = self._done.take()
+        if not done:
             return
         try:
-            self._scripts.acknowledge(tags)
+            self._scripts.acknowledge(done)
         except redis.RedisError as exc:
             self._log_away(exc)
-            with self._lock:
-                self._done = tags + self._done
-                # Not at once again: the main loop asks in every turn.
-                self._done_since = time.monotonic() + 1.0
+            self._done.keep(done, pause_s=_AWAY_PAUSE_S)
         else:
-            self._marked.difference_update(tags)
+            if self._marked:
+                self._marked.difference_update(*done.values())
             self._away = False
 
     def put_back(self, tags: Iterable[str], how: PutBack) -> None:
@@ -207,7 +198,7 @@ class Lease:
             try:
                 if self._to_put_back:
                     self._put_back_waiting()
-                if self._done and now - self._done_since > _ACK_BACKSTOP_S:
+                if self._done and self._done.age_s > _ACK_BACKSTOP_S:
                     self.flush()
                 if now - renewed >= renew_every_s and self._held:
                     renewed = now

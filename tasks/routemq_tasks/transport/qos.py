@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from celery.worker import state
 from kombu.transport import redis as stock
 
-from routemq_tasks.transport.lease import ACK_DELAY_S
+from routemq_tasks.transport.acknowledgements import ACK_DELAY_S
 
 if TYPE_CHECKING:
     from routemq_tasks.transport.lease import Lease
@@ -30,6 +30,7 @@ class QoS(stock.QoS):
         self.waiting = 0
         self.alone: str | None = None
         self._full_since: float | None = None
+        self._let_go: dict[str, str] = {}
 
     @property
     def lease(self) -> "Lease":
@@ -67,24 +68,29 @@ class QoS(stock.QoS):
         self._delivered[delivery_tag] = message
 
     def ack(self, delivery_tag: str) -> None:
-        """A message is done, or its outcome is recorded elsewhere; then this finds nothing."""
+        """A message is done, or its outcome is recorded elsewhere; then this finds nothing, and counts nothing."""
+        message = self._delivered.pop(delivery_tag, None)
+        # Its task may have outlived the connection.
+        route = self._let_go.pop(delivery_tag, None) if message is None else _route_of(message)
+        self._drop(delivery_tag, route)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Drop a message that nobody ran, or put it at the back of its queue, later each time."""
         self._delivered.pop(delivery_tag, None)
-        self.lease.done(delivery_tag)
+        if not requeue:
+            self._drop(delivery_tag, None)
+            return
+        if delivery_tag == self.alone:
+            self.alone = None
+        self.lease.put_back([delivery_tag], "returned")
+        self.channel.turn_in(ACK_DELAY_S)
+
+    def _drop(self, delivery_tag: str, route: str | None) -> None:
+        self.lease.done(delivery_tag, route=route)
         if delivery_tag == self.alone:
             self.alone = None
             # The next message may end this worker: this one must not be held with it.
             self.lease.flush()
-        self.channel.turn_in(ACK_DELAY_S)
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop a message, or put it at the back of its queue, later each time."""
-        if not requeue:
-            self.ack(delivery_tag)
-            return
-        self._delivered.pop(delivery_tag, None)
-        if delivery_tag == self.alone:
-            self.alone = None
-        self.lease.put_back([delivery_tag], "returned")
         self.channel.turn_in(ACK_DELAY_S)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
@@ -110,12 +116,21 @@ class QoS(stock.QoS):
         if busy:
             # The connection was lost, and the pool goes on.
             messages = dict(self._delivered)
+            routes = ((tag, _route_of(message)) for tag, message in messages.items())
+            self._let_go.update((tag, route) for tag, route in routes if route is not None)
             # Emptied, not replaced: kombu keeps a method of this very dict, and with it the messages alive.
             self._delivered.clear()
             self.lease.let_go(messages)
         else:
             self.restore_unacked()
             self.lease.end()
+
+
+def _route_of(message: Any) -> str | None:
+    """Return the route of a message that is RouteMQ's own; another application's tasks are nobody's to count."""
+    headers = message.headers
+    route = headers.get("task") if headers.get("routemq") else None
+    return route if isinstance(route, str) else None
 
 
 def running_tags() -> set[str]:

@@ -1,12 +1,14 @@
 """The transport's Lua scripts, with the keys and arguments they take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import redis
 
+from routemq.queues import Keys
 from routemq.scripts import script_text
+from routemq_tasks.transport.acknowledgements import ByRoute
 
 PutBack = Literal["unread", "returned"]
 """`unread`: to the front, as if it had not been taken; `returned`: to the back, counted, later each time."""
@@ -66,7 +68,7 @@ class Scripts:
     """Everything but the fetch, for a blocking client without a key prefix of its own."""
 
     def __init__(self, client: "redis.Redis", keys: TransportKeys, *, most_delay_s: float) -> None:
-        self._keys = keys
+        self._keys, self._counters = keys, Keys(keys.prefix)
         self._place: list[str | float] = [keys.prefix, keys.separator, most_delay_s]
         self._acknowledge = client.register_script(script_text(__package__, "acknowledge"))
         self._renew = client.register_script(script_text(__package__, "renew"))
@@ -77,10 +79,13 @@ class Scripts:
     def _held(self) -> list[str]:
         return [self._keys.unacked, self._keys.unacked_index, self._keys.started]
 
-    def acknowledge(self, tags: Sequence[str]) -> None:
-        """Forget messages that are done."""
-        for part in _parts(tags):
-            self._acknowledge(keys=self._held, args=part)
+    def acknowledge(self, done: ByRoute) -> None:
+        """Forget messages that are done, and count those of routes that were still held."""
+        # In parts, and seldom more than one: only after Redis was away is there more than a batch.
+        for routes, tags in _route_parts(done):
+            totals = [self._counters.counters(route) for route, _ in routes]
+            args = [*(argument for pair in routes for argument in pair), *tags]
+            self._acknowledge(keys=[*self._held, self._counters.counted_routes, *totals], args=args)
 
     def renew(self, tags: Sequence[str], *, running: bool) -> list[str]:
         """Renew leases and return the tags whose lease was lost."""
@@ -114,6 +119,18 @@ class Scripts:
 
 def _parts(tags: Sequence[str]) -> "Sequence[Sequence[str]]":
     return [tags[start : start + MOST_TAGS] for start in range(0, len(tags), MOST_TAGS)]
+
+
+def _route_parts(done: ByRoute) -> Iterator[tuple[list[tuple[str, int]], list[str]]]:
+    """Give the routes with their share of the tags, and the tags; those of no route last."""
+    if sum(map(len, done.values())) <= MOST_TAGS:
+        routes = [(route, len(tags)) for route, tags in done.items() if route is not None]
+        tags = [tag for route, found in done.items() if route is not None for tag in found]
+        yield routes, [*tags, *done.get(None, ())]
+        return
+    for route, found in done.items():
+        for part in _parts(found):
+            yield [] if route is None else [(route, len(part))], [*part]
 
 
 def _texts(answer: Any) -> list[str]:
