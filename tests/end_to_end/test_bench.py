@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.processes import clean_environment, running, wait_until
 from tests.servers import HOST, free_port
@@ -24,15 +25,28 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.timeout(120)
 def test_bench_runs_with_nothing_installed_and_touches_nothing_configured(tmp_path: Path) -> None:
     # Nothing answers there: whoever asked would fail.
     configured = {"MQTT_BROKER": HOST, "MQTT_PORT": str(free_port()), "REDIS_URL": f"redis://{HOST}:{free_port()}/0"}
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     env = clean_environment({**configured, "TMPDIR": str(temporary), "PATH": str(Path(sys.executable).parent)})
-    command = [sys.executable, "-m", "routemq.cli", "bench", "--rounds", "1", "--seconds", "0.5", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "routemq.cli",
+        "bench",
+        "--rounds",
+        "1",
+        "--workers",
+        "1",
+        "--seconds",
+        "0.3",
+        "--json",
+    ]
     with running(command, cwd=tmp_path, env=env) as process:
-        assert process.wait(55) == 0, process.output()
+        assert process.wait(100) == 0, process.output()
         found = json.loads(process.output())
     assert (found["mqtt_broker"], found["redis"]) == ("embedded", "Valkey")
     for side in "routemq", "naive":

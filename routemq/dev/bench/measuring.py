@@ -90,7 +90,9 @@ class Measuring:
         began, before, first = time.monotonic(), self._wanted, self._publisher.next_number
 
         def room() -> int:
-            return IN_PIPELINE - (self._publisher.next_number - first) + (self._reader.count() - before)
+            done = self._reader.count() - before
+            # A slow side must not work off for half a minute what was published in two seconds.
+            return min(IN_PIPELINE, _WARM_UP + done // 2) - (self._publisher.next_number - first) + done
 
         spent_s = self._processor_s()
         self._publish(_ANY_NUMBER, for_s=self._plan.seconds, room=room)
