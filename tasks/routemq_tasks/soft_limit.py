@@ -22,13 +22,14 @@ class SoftTimeLimit:
     def __init__(self) -> None:
         self._due: float | None = None
         self._started = 0.0
+        self._timeout_s: float | None = None
         self._installed = False
 
     def start(self, timeout_s: float | None) -> None:
         """A run begins that may take this long; None when only the worker's own limit counts."""
         if not self._installed:
             self._install()
-        self._started = time.monotonic()
+        self._started, self._timeout_s = time.monotonic(), timeout_s
         self._due = self._started + (timeout_s or 0.0) - _EARLY_S
 
     def end(self) -> None:
@@ -46,4 +47,4 @@ class SoftTimeLimit:
         now = time.monotonic()
         if self._due is not None and now >= self._due:
             self._due = None
-            raise TimedOutError(round(now - self._started, 1))
+            raise TimedOutError(self._timeout_s or round(now - self._started, 1))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from routemq_tasks.transport.intake import IDLE_S
 
 from tests.processes import clean_environment, wait_until
 from tests.servers import REPOSITORY, Redis
@@ -64,8 +65,8 @@ def test_an_idle_worker_starts_messages_at_once_and_asks_seldom(bench: Bench, ow
             bench.put([number, time.time()], queue=queue)
             wait_until(lambda number=number: len(bench.runs()) == number + 2, message="it ran")
         waits_s = sorted(run.at - run.what[1] for run in bench.runs("started") if run.what != "warm")
-        # A median; the machine that runs the tests is busy.
-        assert waits_s[len(waits_s) // 2] < 0.05
+        # A worker that nobody wakes looks for itself every IDLE_S, which would make it half of that in the median.
+        assert waits_s[len(waits_s) // 2] < IDLE_S / 4
         bench.wait_until_nothing_is_held()
 
         def commands() -> int:
@@ -83,7 +84,7 @@ from datetime import datetime, timedelta, timezone
 from {APPLICATION} import run
 run.apply_async(("connected",))
 for name, priority in ("later", 0), ("urgent", 9):
-    due = datetime.now(timezone.utc) + timedelta(seconds=1.5)
+    due = datetime.now(timezone.utc) + timedelta(seconds=4)
     run.apply_async(([name, due.timestamp()],), eta=due, priority=priority)
 """
     with bench.worker(*POOLS["threads"]):
@@ -94,7 +95,7 @@ for name, priority in ("later", 0), ("urgent", 9):
         wait_until(lambda: len(bench.runs()) == 3, message="all ran")
     for run in bench.runs("started"):
         if run.what != "connected":
-            assert -0.01 <= run.at - run.what[1] < 0.3
+            assert -0.01 <= run.at - run.what[1] < IDLE_S
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
