@@ -1,0 +1,96 @@
+"""The totals of a route add up, whoever is killed."""
+
+import random
+from dataclasses import dataclass
+
+import pytest
+from celery import Celery
+
+from routemq.counters import RouteTotals
+from tests.processes import wait_until
+from tests.servers import Redis
+from tests.workers import Bench
+
+_ROUTES = ("raw/{rest:path}", "act/{kind}")
+_QUEUES = ("work.raw", "work.act")
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Where the messages are, at one moment."""
+
+    done: int
+    dead: int
+    left: int
+
+    @classmethod
+    def of(cls, bench: Bench) -> "Account":
+        with bench.store.client() as client, client.pipeline(transaction=True) as pipe:
+            for total in ("done", "dead"):
+                for route in _ROUTES:
+                    pipe.hget(bench.keys.counters(route), total)
+            pipe.hlen(bench.keys.unacked)
+            for queue in _QUEUES:
+                pipe.llen(bench.keys.queue(queue))
+                pipe.zcard(bench.keys.delayed(queue))
+            found = [int(each or 0) for each in pipe.execute()]
+        return cls(done=sum(found[:2]), dead=sum(found[2:4]), left=sum(found[4:]))
+
+    @property
+    def sent(self) -> int:
+        return self.done + self.dead + self.left
+
+
+def _put(bench: Bench, count: int) -> int:
+    """Queue messages of two routes; every tenth is rejected by its controller."""
+    for number in range(count):
+        bench.put(("act/reject" if number % 10 == 0 else "act/fine") if number % 2 == 0 else "raw/x", b"x")
+    return count
+
+
+def _let_leases_run_out(bench: Bench) -> None:
+    with bench.store.client() as client:
+        for tag in client.hkeys(bench.keys.unacked):
+            client.zadd(bench.keys.unacked_index, {tag: 1.0})
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_totals_are_exact_though_workers_are_killed_under_load(bench: Bench, pool: str) -> None:
+    chance = random.Random(pool)
+    arguments, env = ("-Q", "work.raw,work.act", "-P", pool, "-c", "2"), {"ROUTEMQ_VISIBILITY_TIMEOUT_S": "10"}
+    sent = 0
+    for _ in range(3):
+        sent += _put(bench, 200)
+        with bench.worker(*arguments, env=env) as doomed:
+            goal = Account.of(bench).done + chance.randint(5, 60)
+            wait_until(lambda goal=goal: Account.of(bench).done >= goal, message="some are done")  # type: ignore[misc]
+            doomed.kill_all()
+        account = Account.of(bench)
+        assert account.sent == sent
+        assert account.left
+        _let_leases_run_out(bench)
+    with bench.worker(*arguments, env=env) as worker:
+        wait_until(lambda: not Account.of(bench).left, timeout_s=40, message="nothing is left")
+        assert worker.terminate() == 0
+    dead = len(bench.letters())
+    assert dead >= sent // 10
+    assert Account.of(bench) == Account(done=sent - dead, dead=dead, left=0)
+
+
+def test_what_an_operator_revoked_is_not_done(bench: Bench) -> None:
+    operator = Celery(broker=bench.store.url, set_as_current=False)
+    operator.conf.broker_transport_options = {"global_keyprefix": bench.key_prefix}
+    with bench.worker("-Q", "slow", "-P", "threads"):
+        assert operator.control.revoke("revoked", reply=True, limit=1, timeout=10)
+        bench.put("slow/sleep", "0", id="revoked")
+        run = bench.put("slow/sleep", "0")
+        bench.wait_for_notes("slept", 1)
+        wait_until(lambda: not bench.held(), message="nothing is held")
+    operator.close()
+    assert [note["id"] for note in bench.notes("slept")] == [run.id]
+    assert bench.totals() == {"slow/sleep": RouteTotals(done=1)}
