@@ -13,6 +13,8 @@ from tests.workers import POOLS, Bench
 
 ODD_TOPICS = ["raw/with spaces", "raw/💡/ümlaut", "raw/'\"\\n", "raw/" + "/".join("x" * 1000)]
 SECRET = "payload-that-no-log-shows"
+BUSY_S = 4.0
+"""How late anything may be on a busy machine."""
 
 
 @pytest.fixture
@@ -116,10 +118,11 @@ def test_retries_follow_the_seed_and_the_dead_letter_tells_it_all(bench: Bench) 
 
     assert [run["attempt"] for run in runs] == [1, 2, 3]
     waits = [later["at"] - earlier["at"] for earlier, later in itertools.pairwise(runs)]
-    assert waits[0] == pytest.approx(1.0, abs=0.8)
-    assert waits[1] == pytest.approx(2.0, abs=0.9)
+    # A tenth of jitter at most, and as late as a busy machine makes it.
+    assert 1.0 <= waits[0] < 1.1 + BUSY_S
+    assert 2.0 <= waits[1] < 2.2 + BUSY_S
     assert (first["id"], second["id"]) == (asked.id, asked.id)
-    assert 0.2 < second["at"] - first["at"] < 1.2
+    assert 0.2 < second["at"] - first["at"] < 0.3 + BUSY_S
     about = letter.description
     assert letter.id == f"{message.id}:2"
     assert (about["route"], about["queue"], about["topic"]) == ("seed", "work.seed", "seed")
@@ -142,7 +145,7 @@ def test_a_child_that_dies_is_a_strike_for_its_message_alone(bench: Bench) -> No
         good = bench.put("raw/after", b"x")
         (note,) = bench.wait_for_notes("raw", 1)
         assert note["id"] == good.id
-        assert note["at"] - asked_at < 1.5
+        assert note["at"] - asked_at < 1.0 + BUSY_S
         letters = bench.wait_for_letters(2)
         bench.wait_for_notes("slept", len(neighbours))
 
