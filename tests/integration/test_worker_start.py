@@ -37,8 +37,11 @@ def _celery(bench: Bench, *arguments: str, **env: str) -> subprocess.CompletedPr
             "concurrency: {min=1, max=3} (prefork)",
         ),
         ("-Q work --autoscale 4,2", {"WORKER_COUNT": "5"}, "concurrency: {min=2, max=4} (prefork)"),
+        # These pools have no way to grow: the most that was asked for.
+        ("-Q work.act --pool threads", {"WORKER_AUTO_SCALE": "1", "WORKER_MAX_COUNT": "7"}, "concurrency: 7 (thread)"),
+        ("-Q work.act -P solo", {"WORKER_AUTO_SCALE": "1", "WORKER_MAX_COUNT": "7"}, "concurrency: 7 (solo)"),
     ],
-    ids=["routes", "WORKER_COUNT", "-c", "WORKER_AUTO_SCALE", "--autoscale"],
+    ids=["routes", "WORKER_COUNT", "-c", "WORKER_AUTO_SCALE", "--autoscale", "threads", "solo"],
 )
 def test_concurrency_is_the_routes_unless_it_is_said(
     bench: Bench, arguments: str, env: dict[str, str], banner: str
