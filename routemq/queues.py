@@ -169,6 +169,11 @@ class Keys:
         return f"{self.dead_letters}import:{file_digest}"
 
     @property
+    def dead_canaries(self) -> str:
+        """Hash: `<task id>.<generation>` of a message that a replay waits for → whether a worker is done; expires."""
+        return f"{self.dead_letters}canaries"
+
+    @property
     def dead_retention_lock(self) -> str:
         """String: which process archives dead letters right now; expires."""
         return f"{self.dead_letters}retention-lock"

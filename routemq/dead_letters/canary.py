@@ -1,7 +1,7 @@
 """What became of the first messages of a replay."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -12,51 +12,103 @@ from routemq.queues import Keys
 
 _CHUNK = 1000
 _MOST_LOOKED_AT = 200_000
-"""Messages of one queue; behind a longer backlog a canary counts as waiting."""
+"""Messages of one queue that are searched through for a canary."""
+
+_WATCHED_S = 6 * 3600
+"""How long canaries are watched whose replay was killed."""
+
+DONE = b"done"
+"""What the transport's script `acknowledge.lua` writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryReport:
-    """How many of the watched messages have died again, were done, or have neither yet."""
+    """How the watched messages stand.
+
+    Attributes:
+        died: They are dead letters again.
+        done: A worker was done with them.
+        waiting: They wait in their queue or for their next run, or a worker has them.
+        unknown: None of these: a worker with Celery's own transport, which does not tell, was done with them, or they
+            were taken off their queue.
+    """
 
     died: int
     done: int
     waiting: int
+    unknown: int
 
 
 @dataclass(slots=True, kw_only=True)
 class Canary:
-    """Watches messages that were just replayed.
+    """Watches messages that are replayed.
 
-    Nothing records a success by its message, so a message is done when it is neither queued, nor in a worker's hands,
-    nor waiting for its next run, nor dead; seen twice, because it may move while we look.
-
-    Attributes:
-        replayed: Ids of the dead letters that they were.
-        queues: The queues they went to.
+    What is to be watched must be said before it is replayed: then the script that acknowledges a message notes for
+    each of these that it is done. Only what is neither done nor dead is searched for, and is unknown when it was
+    missed twice, because it may move while we look.
     """
 
     client: "redis.Redis"
     keys: Keys
-    replayed: Collection[str]
-    queues: Collection[str]
+    queues: Collection[str] = ()
+    _letters: dict[str, str] = field(default_factory=dict)
     _missed: set[str] = field(default_factory=set)
+
+    def watch(self, letter_ids: Iterable[str]) -> None:
+        """Watch the messages that these dead letters become when they are replayed."""
+        self._letters = {_run(name): name for name in map(_next_letter, letter_ids)}
+        pipe = self.client.pipeline()
+        for run in self._letters:
+            pipe.hsetnx(self.keys.dead_canaries, run, "")
+        pipe.expire(self.keys.dead_canaries, _WATCHED_S)
+        pipe.execute()
+
+    def replayed(self, letter_ids: Iterable[str], queues: Collection[str]) -> None:
+        """Leave out what was not replayed after all.
+
+        Args:
+            queues: Where the others went.
+        """
+        watched = {_run(_next_letter(name)) for name in letter_ids}
+        self._forget(set(self._letters) - watched)
+        self._letters = {run: name for run, name in self._letters.items() if run in watched}
+        self.queues = queues
 
     def look(self) -> CanaryReport:
         """Return how it stands."""
-        following = {_task_id(name): _next_letter(name) for name in self.replayed}
-        alive = self._seen(following)
-        flags = self.client.hmget(self.keys.dead_entries, list(following.values()))
-        died = {
-            task for task, description in zip(following, cast("list[bytes | None]", flags), strict=True) if description
-        }
-        missed = set(following) - alive - died
-        done, self._missed = missed & self._missed, missed
-        return CanaryReport(died=len(died), done=len(done), waiting=len(following) - len(died) - len(done))
+        runs = list(self._letters)
+        if not runs:
+            return CanaryReport(died=0, done=0, waiting=0, unknown=0)
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hmget(self.keys.dead_canaries, runs)
+        pipe.hmget(self.keys.dead_entries, list(self._letters.values()))
+        notes, letters = pipe.execute()
+        died = {run for run, letter in zip(runs, letters, strict=True) if letter is not None}
+        done = {run for run, note in zip(runs, notes, strict=True) if note == DONE} - died
+        undecided = set(runs) - died - done
+        missed = self._not_found(undecided) if undecided else set()
+        unknown, self._missed = missed & self._missed, missed
+        return CanaryReport(
+            died=len(died), done=len(done), waiting=len(undecided) - len(unknown), unknown=len(unknown)
+        )  # fmt: skip
 
-    def _seen(self, task_ids: Collection[str]) -> set[str]:
-        pattern = re.compile("|".join(re.escape(name) for name in task_ids).encode())
-        return {found.decode() for item in self._messages() for found in pattern.findall(item)}
+    def end(self) -> None:
+        """Watch no longer."""
+        self._forget(self._letters)
+
+    def _forget(self, runs: Collection[str]) -> None:
+        if runs:
+            self.client.hdel(self.keys.dead_canaries, *runs)
+
+    def _not_found(self, runs: Collection[str]) -> set[str]:
+        """Return those that are neither queued, nor in a worker's hands, nor waiting for their next run."""
+        left = {run.rpartition(".")[0].encode() for run in runs}
+        pattern = re.compile(b"|".join(re.escape(task_id) for task_id in left))
+        for item in self._messages():
+            left.difference_update(pattern.findall(item))
+            if not left:
+                return set()
+        return {run for run in runs if run.rpartition(".")[0].encode() in left}
 
     def _messages(self) -> Iterator[bytes]:
         # In the order in which a message moves, so that one that moves on is met again.
@@ -73,10 +125,12 @@ class Canary:
                 yield cast("bytes", item)
 
 
-def _task_id(name: str) -> str:
-    return name.rpartition(":")[0]
-
-
 def _next_letter(name: str) -> str:
     task_id, _, generation = name.rpartition(":")
     return letter_id(task_id, int(generation.partition("~")[0]) + 1)
+
+
+def _run(name: str) -> str:
+    """Return how delivery tags of the message begin that this letter is, or would be."""
+    task_id, _, generation = name.rpartition(":")
+    return f"{task_id}.{generation}"

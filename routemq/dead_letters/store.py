@@ -225,9 +225,13 @@ class DeadLetters:
         self.frozen.forget(replay.id)
         return None
 
-    def canary(self, result: ReplayResult) -> Canary:
-        """Return a watch over the messages of a replay."""
-        return Canary(client=self._client, keys=self._keys, replayed=result.replayed, queues=result.queues)
+    def replay_canaries(self, replay: FrozenReplay, *, limit: int) -> tuple[ReplayResult, Canary] | None:
+        """Replay the next letters of a frozen set as `replay_step` does, and watch what becomes of them."""
+        canary = Canary(client=self._client, keys=self._keys)
+        canary.watch(self.frozen.head(replay.id, min(limit, BATCH)))
+        result = self.replay_step(replay, limit=limit)
+        canary.replayed(result.replayed if result else (), result.queues if result else ())
+        return (result, canary) if result else None
 
     def discard(
         self, ids: Iterable[str], *, actor: str, operation: Operation | None = None, action: str = "discard"

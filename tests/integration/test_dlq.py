@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 import redis
 from click.testing import CliRunner, Result
+from routemq_tasks.transport.scripts import Scripts, TransportKeys
 
 from routemq.cli import main
 from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation
@@ -23,7 +24,7 @@ from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_recor
 from routemq.errors import EnvelopeError
 from routemq.queues import Keys
 from routemq.settings import Settings
-from tests.processes import clean_environment, running, wait_until
+from tests.processes import RunningProcess, clean_environment, running, wait_until
 from tests.servers import Redis
 
 ROUTE, QUEUE = "sensors/{device_id}/data", "sensors.data"
@@ -235,34 +236,98 @@ def test_edit_is_checked_before_it_is_sent(redis_desk: Desk) -> None:
     assert redis_desk.queued()[0].envelope.payload == b'{"temperature": 21.5}'
 
 
-@pytest.mark.parametrize(("dies", "code", "left"), [(True, 4, 15), (False, 0, 0)], ids=["die again", "are done"])
-def test_canaries_decide(redis_desk: Desk, dies: bool, code: int, left: int) -> None:
-    desk = redis_desk
-    desk.fill(20)
-    argv = desk.argv("replay", "--all", "--yes", "--canary", "5")
-    with running(argv, cwd=desk.folder, env=desk.env) as process:
-        canaries = wait_until(lambda: desk.queued() if len(desk.queued()) == 5 else None, timeout_s=30)
-        assert canaries is not None
-        # A worker takes them, and is done with them, or not.
-        for message in canaries:
+class AWorker:
+    """Takes all that is queued, and ends it as a worker's scripts do."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.messages = desk.queued()
+        for message in self.messages:
             desk.client.hset(desk.keys.unacked, message.delivery_tag, unacked_record(message.encode(), QUEUE))
         desk.client.delete(desk.keys.queue(QUEUE))
+        keys = desk.keys
+        self.transport = Scripts(
+            desk.client,
+            TransportKeys(
+                prefix=keys.prefix, unacked=keys.unacked, unacked_index=keys.unacked_index, separator="\x06\x16"
+            ),
+            most_delay_s=60,
+        )
+
+    def is_done(self, *messages: TaskMessage) -> None:
+        self.transport.acknowledge({ROUTE: [message.delivery_tag for message in messages]})
+
+    def buries(self, *messages: TaskMessage) -> None:
+        for message in messages:
+            letter = DeadLetter.of(message, reason="failed", error=ValueError("again"), worker="w")
+            assert self.desk.store.bury(letter, delivery_tag=message.delivery_tag)
+
+    def forgets(self, *messages: TaskMessage) -> None:
+        for message in messages:
+            self.desk.client.hdel(self.desk.keys.unacked, message.delivery_tag)
+
+
+@contextlib.contextmanager
+def replaying_with_canaries(desk: Desk, **env: str) -> Iterator[tuple[AWorker, RunningProcess]]:
+    """Replay twenty letters, five of them first, behind three messages that have waited for longer."""
+    desk.fill(20)
+    for number in range(100, 103):
+        desk.client.lpush(desk.keys.queue(QUEUE), a_message(number).encode())
+    argv = desk.argv("replay", "--all", "--yes", "--canary", "5")
+    with running(argv, cwd=desk.folder, env=desk.env | env) as process:
+        wait_until(lambda: len(desk.queued()) == 8, timeout_s=30)
+        worker = AWorker(desk)
+        worker.is_done(*worker.messages[:3])
+        yield worker, process
+
+
+def untouched(desk: Desk) -> int:
+    return sum(letter.generation == 0 for letter in desk.store.letters())
+
+
+def test_canaries_that_are_done_let_the_others_follow(redis_desk: Desk) -> None:
+    with replaying_with_canaries(redis_desk) as (worker, process):
+        worker.is_done(*worker.messages[3:6])
+        # One fails and runs again, under another tag: it is the same message.
+        again = worker.messages[6].failed(FailedAttempt(at=1.0, error="KeyError", worker="w"))
+        worker.forgets(worker.messages[6])
+        redis_desk.client.hset(redis_desk.keys.unacked, "routemq:7", unacked_record(again.encode(), QUEUE))
+        worker.transport.acknowledge({ROUTE: ["routemq:7"]})
         assert process.is_alive
-        for number, message in enumerate(canaries):
-            if dies and number < 2:
-                letter = DeadLetter.of(message, reason="failed", error=ValueError("again"), worker="w")
-                assert desk.store.bury(letter, delivery_tag=message.delivery_tag)
-            desk.client.hdel(desk.keys.unacked, message.delivery_tag)
-        assert process.wait() == code
+        worker.is_done(worker.messages[7])
+        assert process.wait() == 0
+        assert "5 of 5 canaries are done, 0 died again; going on" in process.output()
+    assert untouched(redis_desk) == 0
+    assert len(redis_desk.queued()) == 15
+    assert redis_desk.client.hgetall(redis_desk.keys.dead_canaries) == {}
+
+
+def test_canaries_that_die_again_keep_the_others_back(redis_desk: Desk) -> None:
+    desk = redis_desk
+    with replaying_with_canaries(desk) as (worker, process):
+        worker.buries(*worker.messages[3:5])
+        assert process.wait() == 4
         output = process.output()
-    assert sum(letter.generation == 0 for letter in desk.store.letters()) == left
-    if dies:
-        assert "2 of 5 canaries died again; stopped: 5 of 20 letters are done" in output
-        replay_id = output.split("--resume ")[1].split()[0]
-        assert replay_id in desk.run("replay", "--resume", "list").stdout
-        desk.run("replay", "--resume", replay_id)
-        assert sum(letter.generation == 0 for letter in desk.store.letters()) == 0
-        assert desk.run("replay", "--resume", replay_id, exit_code=1).stderr.startswith("Error: no unfinished replay")
+    assert untouched(desk) == 15
+    assert "2 of 5 canaries died again; stopped: 5 of 20 letters are done" in output
+    replay_id = output.split("--resume ")[1].split()[0]
+    assert replay_id in desk.run("replay", "--resume", "list").stdout
+    desk.run("replay", "--resume", replay_id)
+    assert untouched(desk) == 0
+    assert desk.run("replay", "--resume", replay_id, exit_code=1).stderr.startswith("Error: no unfinished replay")
+
+
+@pytest.mark.parametrize(("transport", "code", "left"), [("routemq", 4, 15), ("stock", 0, 0)])
+def test_canaries_that_are_gone_are_not_taken_for_done(redis_desk: Desk, transport: str, code: int, left: int) -> None:
+    with replaying_with_canaries(redis_desk, ROUTEMQ_TRANSPORT=transport) as (worker, process):
+        worker.is_done(worker.messages[3])
+        worker.forgets(*worker.messages[4:])
+        assert process.wait() == code
+        told = {4: "4 of 5 canaries are neither done nor dead", 0: "5 of 5 canaries are done (4 of them as far as"}[
+            code
+        ]
+        assert told in process.output()
+    assert untouched(redis_desk) == left
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])

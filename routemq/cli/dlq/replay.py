@@ -61,7 +61,12 @@ def replay(
         _check_queue(to_queue)
     request = Request(
         options=ReplayOptions(to_queue=to_queue, force=force),
-        pace=Pace(rate=rate, canary=canary or 0, canary_wait_s=canary_wait),
+        pace=Pace(
+            rate=rate,
+            canary=canary or 0,
+            canary_wait_s=canary_wait,
+            trusts_absence=load_settings().transport == "stock",
+        ),
         yes=yes,
     )
     if resume == "list":

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from routemq.cli.dlq.session import CANARIES_DIED, INTERRUPTED, say
 from routemq.dead_letters import DeadLetters, FrozenReplay, ReplayResult
-from routemq.dead_letters.canary import CanaryReport
+from routemq.dead_letters.canary import Canary
 
 _MOST_AT_ONCE = 500
 _CANARY_POLL_S = 0.5
@@ -26,11 +26,14 @@ class Pace:
         rate: Messages a second; None for as many as there are.
         canary: How many go first; 0 for none.
         canary_wait_s: How long to wait for them.
+        trusts_absence: Whether a canary that is gone, and did not die, counts as done; Celery's own transport tells no
+            more than that.
     """
 
     rate: float | None = None
     canary: int = 0
     canary_wait_s: float = 60.0
+    trusts_absence: bool = False
 
     @property
     def is_unhurried(self) -> bool:
@@ -50,20 +53,24 @@ def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: Pace) -> FrozenRe
 
 def _run(store: DeadLetters, frozen: FrozenReplay, pace: Pace, progress: "_Progress") -> FrozenReplay:
     if pace.canary:
-        result = store.replay_step(frozen, limit=min(pace.canary, _MOST_AT_ONCE))
-        if result is not None:
-            frozen = _added(frozen, result, progress)
-            _wait_for_canaries(store, frozen, result, pace)
-    started, sent = time.monotonic(), 0
+        sent = store.replay_canaries(frozen, limit=min(pace.canary, _MOST_AT_ONCE))
+        if sent is not None:
+            first, canary = sent
+            frozen = _added(frozen, first, progress)
+            try:
+                _wait_for_canaries(store, frozen, canary, pace)
+            finally:
+                canary.end()
+    started, count = time.monotonic(), 0
     while True:
         limit = _MOST_AT_ONCE if pace.rate is None else max(1, min(_MOST_AT_ONCE, round(pace.rate / 10)))
         result = store.replay_step(frozen, limit=limit)
         if result is None:
             return frozen
         frozen = _added(frozen, result, progress)
-        sent += len(result.replayed)
+        count += len(result.replayed)
         if pace.rate is not None:
-            time.sleep(max(0.0, started + sent / pace.rate - time.monotonic()))
+            time.sleep(max(0.0, started + count / pace.rate - time.monotonic()))
 
 
 def _added(frozen: FrozenReplay, result: ReplayResult, progress: "_Progress") -> FrozenReplay:
@@ -78,31 +85,34 @@ def _added(frozen: FrozenReplay, result: ReplayResult, progress: "_Progress") ->
     )
 
 
-def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, result: ReplayResult, pace: Pace) -> None:
-    if not result.replayed:
+def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary, pace: Pace) -> None:
+    report = canary.look()
+    count = report.died + report.done + report.waiting + report.unknown
+    if not count:
         return
-    canary = store.canary(result)
-    count = len(result.replayed)
     deadline = time.monotonic() + pace.canary_wait_s
     say(f"{count} canaries are replayed; waiting up to {pace.canary_wait_s:g} s for what becomes of them.")
-    report = canary.look()
-    while not _is_decided(report, count) and time.monotonic() < deadline:
+    while report.died <= count * _DIED_AGAIN and report.waiting and time.monotonic() < deadline:
         time.sleep(_CANARY_POLL_S)
         report = canary.look()
+    queues = ", ".join(sorted(canary.queues))
     if report.died > count * _DIED_AGAIN:
-        _say_how_to_go_on(store, frozen, f"{report.died} of {count} canaries died again; stopped")
+        why = f"{report.died} of {count} canaries died again"
     elif report.waiting:
-        queues = ", ".join(sorted(result.queues))
-        why = f"{report.waiting} of {count} canaries have not run yet (does a worker consume {queues}?); stopped"
-        _say_how_to_go_on(store, frozen, why)
+        why = f"{report.waiting} of {count} canaries have not run yet (does a worker consume {queues}?)"
+    elif report.died + report.unknown > count * _DIED_AGAIN and not pace.trusts_absence:
+        why = (
+            f"{report.unknown} of {count} canaries are neither done nor dead nor anywhere else (were they taken off "
+            f"{queues}, or does a worker with Celery's own transport consume it?)"
+        )
     else:
-        say(f"{report.done} of {count} canaries are done, {report.died} died again; going on.")
+        done = f"{report.done + report.unknown} of {count} canaries are done"
+        if report.unknown:
+            done += f" ({report.unknown} of them as far as anyone can tell: they are gone, and did not die)"
+        say(f"{done}, {report.died} died again; going on.")
         return
+    _say_how_to_go_on(store, frozen, f"{why}; stopped")
     sys.exit(CANARIES_DIED)
-
-
-def _is_decided(report: CanaryReport, count: int) -> bool:
-    return report.died > count * _DIED_AGAIN or not report.waiting
 
 
 def _say_how_to_go_on(store: DeadLetters, frozen: FrozenReplay, why: str) -> None:

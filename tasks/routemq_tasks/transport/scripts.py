@@ -81,11 +81,12 @@ class Scripts:
 
     def acknowledge(self, done: ByRoute) -> None:
         """Forget messages that are done, and count those of routes that were still held."""
+        noted = [self._counters.counted_routes, self._counters.dead_canaries]
         # In parts, and seldom more than one: only after Redis was away is there more than a batch.
         for routes, tags in _route_parts(done):
             totals = [self._counters.counters(route) for route, _ in routes]
             args = [*(argument for pair in routes for argument in pair), *tags]
-            self._acknowledge(keys=[*self._held, self._counters.counted_routes, *totals], args=args)
+            self._acknowledge(keys=[*self._held, *noted, *totals], args=args)
 
     def renew(self, tags: Sequence[str], *, running: bool) -> list[str]:
         """Renew leases and return the tags whose lease was lost."""
