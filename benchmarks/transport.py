@@ -5,13 +5,14 @@
 A task that does nothing, late acknowledgement, a backlog that was put before; both transports take turns in each round,
 so that what else the machine does disturbs both alike. The processor time of the worker per message tells
 more than the rate while other programs want the processors. The rate leaves out the first and the last
-tenth of the backlog; the peer, which is slower, works off a fifth of it. Prints one JSON object; progress goes to the
-standard error.
+tenth of the backlog; the peer, which is slower, works off a fifth of it. Ours runs in RouteMQ's prefork pool, as its
+workers do, the peer in Celery's. Prints one JSON object; progress goes to the standard error.
 """
 
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from tests.transport import Bench
 POOLS = {"solo": ["-P", "solo"], "threads": ["-P", "threads", "-c", "4"], "prefork": ["-P", "prefork", "-c", "2"]}
 QUIET = ["-l", "WARNING", "--without-heartbeat"]
 STOCK_SHARE = 5
+LONGEST_S = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +58,13 @@ def fill(bench: Bench, case: Case) -> list[str]:
     names = [f"bench{number}" for number in range(case.queues)]
     with bench.client() as client:
         client.flushall()
-        pattern = bench.item("x", task="nothing")
-        message_id = json.loads(pattern)["headers"]["id"].encode()
         for queue in names:
+            pattern = bench.item("x", queue=queue, task="nothing")
+            message_id = json.loads(pattern)["headers"]["id"].encode()
             each = case.backlog // case.queues
             for start in range(0, each, 5000):
                 count = min(5000, each - start)
-                items = [
-                    pattern.replace(message_id, b"%032x" % (start + number)).replace(b'"first"', f'"{queue}"'.encode())
-                    for number in range(count)
-                ]
+                items = [pattern.replace(message_id, os.urandom(16).hex().encode()) for _ in range(count)]
                 client.lpush(bench.key_prefix + queue, *items)
     return names
 
@@ -73,10 +72,13 @@ def fill(bench: Bench, case: Case) -> list[str]:
 @contextlib.contextmanager
 def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[psutil.Process]:
     """Run the worker; gives its main process."""
-    arguments = [*POOLS[case.pool], *QUIET, *(["-E"] if case.events else [])]
+    ours = case.transport == "ours"
+    pool = ["-P", "custom", "-c", "2"] if ours and case.pool == "prefork" else POOLS[case.pool]
+    arguments = [*pool, *QUIET, *(["-E"] if case.events else [])]
     command = [sys.executable, "-m", "celery", "-A", "tests.applications.transport", "worker", "-Q", ",".join(queues)]
     command += ["--without-mingle", "--without-gossip", *arguments]
     environment = clean_environment(bench.environment(transport=case.transport) | {"PREFETCH": "32"})
+    environment["CELERY_CUSTOM_WORKER_POOL"] = "routemq_tasks.prefork:RouteTaskPool"
     with subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as worker:
@@ -110,7 +112,7 @@ def rate(bench: Bench, case: Case) -> tuple[float, float]:
 
         first, last = case.backlog * 0.9, case.backlog * 0.1
         with working(bench, case, queues) as worker:
-            until = time.monotonic() + 120
+            until = time.monotonic() + LONGEST_S
             while (before := left()) > first and time.monotonic() < until:
                 time.sleep(0.005)
             began, used_s = time.perf_counter(), cpu_s(worker)
@@ -120,17 +122,26 @@ def rate(bench: Bench, case: Case) -> tuple[float, float]:
             return (before - after) / took_s, used_s / (before - after) * 1e6
 
 
-def latency(bench: Bench) -> dict[str, float]:
+def latency(bench: Bench, pool: str) -> dict[str, float]:
     """Measure an idle worker: how soon a message starts, and what it costs Redis to be idle."""
     bench.runs_path.unlink(missing_ok=True)
-    with bench.client() as client, bench.worker(*POOLS["threads"], "--without-heartbeat"):
+    put_at: list[float] = []
+    with bench.client() as client, working(bench, Case(name=pool, transport="ours", pool=pool), ["first"]):
         client.flushall()
-        for number in range(200):
-            bench.put([number, time.time()])
-            until = time.monotonic() + 5
-            while len(bench.runs()) <= number and time.monotonic() < until:
-                time.sleep(0.01)
-        waits_ms = sorted((run.at - run.what[1]) * 1000 for run in bench.runs("started"))
+
+        def put() -> None:
+            item = bench.item(len(put_at))
+            put_at.append(time.time())
+            client.lpush(f"{bench.key_prefix}first", item)
+            until = time.monotonic() + 10
+            while len(bench.runs()) < len(put_at) and time.monotonic() < until:
+                time.sleep(0.005)
+
+        put()  # The first one waits for the worker's own start.
+        for _ in range(200):
+            time.sleep(0.02)  # Until the worker is idle again.
+            put()
+        waits_ms = sorted((run.at - put_at[run.what]) * 1000 for run in bench.runs("started") if run.what)
 
         def commands() -> int:
             statistic: Any = client.info("commandstats")
@@ -191,7 +202,7 @@ def main() -> int:
         store.start()
         try:
             bench = Bench(store=store, key_prefix="", runs_path=Path(folder) / "runs.jsonl")
-            idle = latency(bench)
+            idle = {pool: latency(bench, pool) for pool in chosen.pools.split(",")}
             for number in range(chosen.rounds):
                 for case in cases:
                     found, cost_us = rate(bench, case)
