@@ -14,9 +14,6 @@ PREFETCH_MULTIPLIER = 32
 # Only our transport renews its lease on what a worker holds; with Celery's own, a longer task would be run twice.
 _VISIBILITY_TIMEOUT_S = {"routemq": 120, "stock": 3600}
 
-# Only our transport renews its lease on what a worker holds; with Celery's own, a longer task would be run twice.
-_VISIBILITY_TIMEOUT_S = {"routemq": 120, "stock": 3600}
-
 _LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _TASK_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(task_name)s[%(task_id)s] %(message)s"
 
@@ -28,15 +25,7 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
     anonymous = make_exchange("", type="direct")
     return {
         "broker_url": settings.redis_url.get_secret_value(),
-        "broker_transport_options": {
-            "global_keyprefix": settings.key_prefix,
-            "visibility_timeout": settings.visibility_timeout_s or _VISIBILITY_TIMEOUT_S[settings.transport],
-            "socket_keepalive": True,
-            "socket_connect_timeout": 5,
-            # A half-open connection must not keep a worker waiting for ever.
-            "socket_timeout": 30,
-            "retry_on_timeout": False,
-        },
+        "broker_transport_options": _transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # JSON only; a message of any other content type is dead on arrival.
@@ -69,3 +58,15 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
         # What a controller prints is its own; Celery would cut it into log lines, a comma at a time.
         "worker_redirect_stdouts": False,
     }
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "global_keyprefix": settings.key_prefix,
+        "visibility_timeout": settings.visibility_timeout_s or _VISIBILITY_TIMEOUT_S[settings.transport],
+        "retry_on_timeout": False,
+    }
+    if settings.transport == "stock":
+        # Celery's own would wait for ever on a connection that is half open; ours has its own limits.
+        options |= {"socket_keepalive": True, "socket_connect_timeout": 5, "socket_timeout": 30}
+    return options
