@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
-from celery.exceptions import CPendingDeprecationWarning
+from celery.exceptions import CPendingDeprecationWarning, WorkerShutdown
 from celery.worker.consumer import Consumer
 
+from routemq.connections import check_redis, connect_redis
 from routemq.dead_letters import DeadLetter
 from routemq.envelope import Envelope, TaskMessage
-from routemq.errors import EnvelopeError
+from routemq.errors import ConfigurationError, EnvelopeError
 from routemq_tasks.admission import admit, no_such_task
 from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
 from routemq_tasks.outcomes import describe
@@ -51,6 +52,22 @@ class RouteConsumer(Consumer):
                 self.bury(message, exc)
 
         return on_task_received
+
+    def connect(self) -> Any:
+        """Connect, and refuse a Redis that is too old; it may not have been there when the worker was started."""
+        connection = super().connect()
+        client = connect_redis(self.app.settings)
+        try:
+            check_redis(client)
+        except ConfigurationError as exc:
+            logger.critical("%s", exc)
+            raise WorkerShutdown(1) from exc
+        except redis.RedisError as exc:
+            # Gone again, which Celery notices too; or this user may not ask.
+            logger.debug("version of redis not checked: %s", exc)
+        finally:
+            client.close()
+        return connection
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Send events in batches, now and then."""

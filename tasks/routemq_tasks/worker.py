@@ -100,7 +100,7 @@ def _check_server(settings: Any) -> None:
     try:
         check_redis(client)
     except redis.RedisError:
-        # Not there yet: Celery waits for it.
+        # Not there yet: Celery waits for it, and the consumer checks it then.
         return
     finally:
         client.close()
