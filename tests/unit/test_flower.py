@@ -1,5 +1,6 @@
 """What the pages inside Flower are made of, and what they need of Flower's own."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from routemq_tasks.flower.payload_view import MOST_SHOWN_CHARACTERS, hex_dump, i
 from routemq_tasks.flower.rates import RouteRates
 from routemq_tasks.flower.requests import json_object, letter_filter, whole_number
 from routemq_tasks.flower.route_api import serving
-from routemq_tasks.flower.templates import OverlaidTemplates, extended_navigation
+from routemq_tasks.flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
 from routemq_tasks.flower.threads import DaemonThreads
 from tornado.template import Loader
 
@@ -50,6 +51,16 @@ def test_flowers_page_has_what_ours_build_on() -> None:
         assert base.count(part) == 1, part
     # A script in the page itself would be refused by the policy of our pages.
     assert "<script>" not in base + (FLOWER / "templates" / "navbar.html").read_text()
+
+
+def test_our_pages_load_no_script_of_flowers_that_they_do_not_use() -> None:
+    base = (FLOWER / "templates" / "base.html").read_text()
+    light = UNUSED_SCRIPTS.sub("", base)
+    scripts = re.findall(r"static_url\('js/([a-z]+)", light)
+    assert scripts == ["theme", "bootstrap"]
+    assert len(re.findall("<script", base)) == len(re.findall("<script", light)) + 5
+    used = "".join(path.read_text() for path in (OURS / "static").glob("*.js"))
+    assert not re.search(r"\$\(|jQuery|moment\.tz|flower\.", used)
 
 
 def test_flowers_style_has_the_classes_and_colours_that_ours_use() -> None:

@@ -1,6 +1,7 @@
 """Flower's templates with ours laid over them."""
 
 import logging
+import re
 from pathlib import Path
 
 import flower
@@ -17,8 +18,19 @@ LAST_OWN_ENTRY = """\
 """Where the entries of the navigation end that belong to Flower itself; ours follow."""
 
 
+LIGHT_BASE = "light_base.html"
+"""Flower's base.html for our pages, without the scripts that only Flower's own tables and clocks need."""
+
+UNUSED_SCRIPTS = re.compile(
+    r"\s*<script src=\"\{\{ static_url\('js/(?:jquery|datatables|moment|flower)[^']*'\) \}\}\"></script>"
+)
+
+
 class OverlaidTemplates(BaseLoader):
     """Finds a template in our folder, else in Flower's; Flower's navigation gets our entries.
+
+    Flower's scripts are a megabyte, most of it time zones, which a browser reads before it shows anything: our pages,
+    which use Bootstrap's alone, are built on a base without the others.
 
     Args:
         own: Folder of our templates.
@@ -34,6 +46,9 @@ class OverlaidTemplates(BaseLoader):
         return name
 
     def _create_template(self, name: str) -> Template:
+        if name == LIGHT_BASE:
+            text = UNUSED_SCRIPTS.sub("", (self._flowers / "base.html").read_text("utf-8"))
+            return Template(text, name=name, loader=self)
         own = self._own / name
         text = (own if own.exists() else self._flowers / name).read_text("utf-8")
         if name == NAVIGATION:
