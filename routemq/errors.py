@@ -116,8 +116,14 @@ class DeadLetterNotFoundError(RouteMQError):
 
 
 class NotReplayableError(RouteMQError):
-    """A dead letter's bytes are no message that a worker could run."""
+    """A dead letter's bytes are no message that a worker could run, or replaying it needs force.
 
-    def __init__(self, *, letter_id: str, problem: str) -> None:
-        self.letter_id, self.problem = letter_id, problem
-        super().__init__(f"dead letter {letter_id!r} cannot be replayed: {problem}")
+    Attributes:
+        problem: In words that fit a page as well as a terminal.
+        mend: What helps at a terminal; None when nothing does.
+    """
+
+    def __init__(self, *, letter_id: str, problem: str, mend: str | None = None) -> None:
+        self.letter_id, self.problem, self.mend = letter_id, problem, mend
+        how = "" if mend is None else f"; {mend}"
+        super().__init__(f"dead letter {letter_id!r} cannot be replayed: {problem}{how}")

@@ -116,12 +116,15 @@ def replayed(
         raise NotReplayableError(letter_id=letter.id, problem=f"its bytes are no message ({opened_letter.problem})")
     if message.generation >= MOST_GENERATIONS and not options.force:
         raise NotReplayableError(
-            letter_id=letter.id, problem=f"it died again after {message.generation} replays; --force replays it"
+            letter_id=letter.id,
+            problem=f"it died again after {message.generation} replays",
+            mend="--force replays it",
         )
     if letter.redacted and payload is None and not options.force:
         raise NotReplayableError(
             letter_id=letter.id,
-            problem=f"the values of {', '.join(letter.redacted)} were not kept; edit the payload, or use --force",
+            problem=f"the values of {', '.join(letter.redacted)} were not kept",
+            mend="edit the payload with --edit, or replay it without them with --force",
         )
     message = message.replayed(past)
     if payload is not None:

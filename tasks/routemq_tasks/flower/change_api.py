@@ -58,7 +58,8 @@ class LetterChange(LetterHandler):
         if result.gone:
             raise letter_not_found(letter_id)
         for refusal in result.refused.values():
-            raise web.HTTPError(409, "%s", refusal.problem)
+            insist = '; {"force": true} replays it all the same' if refusal.mend else ""
+            raise web.HTTPError(409, "%s%s", refusal.problem, insist)
 
 
 class BulkChange(LetterHandler):

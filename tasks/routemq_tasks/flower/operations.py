@@ -34,6 +34,7 @@ class Progress:
         done: Letters that were replayed or discarded.
         gone: Letters that someone else replayed or discarded first.
         refused: Letters that stay where they are; `refusals` says why, for the first few.
+        needs_force: How many of these would have been replayed for someone who insists.
         state: `failed` leaves the rest where it was; a replay can be continued.
     """
 
@@ -44,6 +45,7 @@ class Progress:
     done: int = 0
     gone: int = 0
     refused: int = 0
+    needs_force: int = 0
     refusals: list[str] = field(default_factory=list)
     state: Literal["running", "done", "failed"] = "running"
     error: str | None = None
@@ -53,6 +55,7 @@ class Progress:
         self.done += len(result.replayed)
         self.gone += len(result.gone)
         self.refused += len(result.refused)
+        self.needs_force += sum(exc.mend is not None for exc in result.refused.values())
         room = _REFUSALS_SHOWN - len(self.refusals)
         self.refusals += [exc.problem for exc in islice(result.refused.values(), max(0, room))]
 

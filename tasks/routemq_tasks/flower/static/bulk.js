@@ -89,7 +89,11 @@ function show(key, progress) {
         words.push(`${number(progress.gone)} had gone: someone else was first.`);
     }
     if (progress.refused) {
-        words.push(`${number(progress.refused)} stay here: ${progress.refusals[0]}.`);
+        words.push(`${number(progress.refused)} ${progress.refused === 1 ? "stays" : "stay"} here` +
+            (progress.refusals.length ? `: ${progress.refusals[0]}.` : "."));
+    }
+    if (progress.needs_force) {
+        words.push(`To replay ${progress.needs_force === 1 ? "it" : "them"} all the same, choose “${FORCE}” when you are asked.`);
     }
     if (progress.error) {
         words.push(`Then it stopped: ${progress.error}`);
