@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -67,20 +68,11 @@ class Demo:
 
     def account(self) -> dict[str, int]:
         """Return what became of the messages."""
-        found, published = total(self.progress), self._runner.fleet.confirmed
-        return {
-            "published": published,
-            "received": found.received,
-            "done": found.done,
-            "retried": found.retried,
-            "dead": found.dead,
-            "queued": found.queued,
-            "lost": published - found.done - found.dead - found.queued,
-        }
+        return account_of(total(self.progress), published=self._runner.fleet.confirmed)
 
     def _is_settled(self) -> bool:
         found = total(self.progress)
-        return found.queued == 0 and found.done + found.dead >= self._runner.fleet.confirmed
+        return found.queued == 0 and found.done + found.dead >= self._runner.fleet.confirmed + found.replayed
 
     def _footer(self, word: str) -> str:
         elapsed_s = time.monotonic() - self._started
@@ -89,6 +81,40 @@ class Demo:
             f"{elapsed_s:.0f} s · published {self._runner.fleet.published:,}"
             f"{f' · Flower {flower}' if flower else ''}\n{word}"
         )
+
+
+def account_of(found: RouteProgress, *, published: int) -> dict[str, int]:
+    """Return the account of all messages.
+
+    Args:
+        published: What the MQTT broker confirmed to the fleet. The user may publish too, as the banner invites to, and
+            replay dead letters, each of which has one end more.
+    """
+    ended = found.done + found.dead + found.queued
+    return {
+        "published": published,
+        "received": found.received,
+        "done": found.done,
+        "retried": found.retried,
+        "dead": found.dead,
+        "replayed": found.replayed,
+        "queued": found.queued,
+        "lost": max(published, found.received) + found.replayed - ended,
+    }
+
+
+def in_words(account: Mapping[str, int]) -> str:
+    """Return the account as a sum."""
+    by_others, replayed = account["received"] - account["published"], account["replayed"]
+    sentence = (
+        f"{account['published']:,} published"
+        f"{f' + {by_others:,} by others' if by_others > 0 else ''}"
+        f"{f' + {replayed:,} replayed' if replayed else ''}"
+        f" = {account['done']:,} done + {account['dead']:,} dead + {account['queued']:,} still queued"
+    )
+    if account["lost"]:
+        return f"{sentence} + {account['lost']:,} LOST"
+    return f"{sentence}. None lost; {account['retried']:,} runs were tried again."
 
 
 def forget_settings() -> None:
@@ -124,7 +150,7 @@ def demo(*, duration_s: float | None, as_json: bool, rate: float, flower: bool) 
     if as_json:
         click.echo(json.dumps(account))
     else:
-        console.print(_words(account))
+        console.print(f"\n{in_words(account)}")
     sys.exit(0 if account["done"] > 0 and account["lost"] == 0 else 1)
 
 
@@ -147,16 +173,6 @@ def _play(runner: DevRunner, console: Console, *, duration_s: float | None, live
             return None
         raise
     return show.account()
-
-
-def _words(account: dict[str, int]) -> str:
-    sentence = (
-        f"{account['published']:,} published = {account['done']:,} done + {account['dead']:,} dead + "
-        f"{account['queued']:,} still queued"
-    )
-    if account["lost"]:
-        return f"\n{sentence} + {account['lost']:,} LOST"
-    return f"\n{sentence}. None lost; {account['retried']:,} runs were tried again."
 
 
 if __name__ == "__main__":

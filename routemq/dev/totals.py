@@ -25,6 +25,7 @@ class RouteProgress:
     done: int = 0
     retried: int = 0
     dead: int = 0
+    replayed: int = 0
     queued: int = 0
 
     def __add__(self, other: "RouteProgress") -> "RouteProgress":
@@ -33,6 +34,7 @@ class RouteProgress:
             done=self.done + other.done,
             retried=self.retried + other.retried,
             dead=self.dead + other.dead,
+            replayed=self.replayed + other.replayed,
             queued=self.queued + other.queued,
         )
 
@@ -51,6 +53,7 @@ def read_progress(client: "redis.Redis", keys: Keys, router: Router) -> dict[str
             done=found.done,
             retried=found.retried,
             dead=found.dead,
+            replayed=found.replayed,
             # Routes on one queue share it: it is shown once.
             queued=0 if route.queue in counted else queued[route.queue],
         )
@@ -58,7 +61,9 @@ def read_progress(client: "redis.Redis", keys: Keys, router: Router) -> dict[str
     for name, found in totals.items():
         # What could not be told to belong to a route is counted too.
         if name not in progress:
-            progress[name] = RouteProgress(received=found.received, done=found.done, dead=found.dead)
+            progress[name] = RouteProgress(
+                received=found.received, done=found.done, dead=found.dead, replayed=found.replayed
+            )
     return progress
 
 

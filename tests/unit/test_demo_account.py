@@ -1,0 +1,22 @@
+"""What `scripts/demo` says became of the messages, when its user joined in."""
+
+from routemq.dev.demo import account_of, in_words
+from routemq.dev.totals import RouteProgress
+
+
+def test_account_of_a_fleet_alone() -> None:
+    account = account_of(RouteProgress(received=10, done=8, dead=1, retried=3, queued=1), published=10)
+    assert account["lost"] == 0
+    assert in_words(account) == "10 published = 8 done + 1 dead + 1 still queued. None lost; 3 runs were tried again."
+
+
+def test_account_with_messages_of_others_and_replays_loses_none() -> None:
+    account = account_of(RouteProgress(received=11, done=11, dead=2, replayed=2), published=10)
+    assert account["lost"] == 0
+    assert in_words(account).startswith("10 published + 1 by others + 2 replayed = 11 done + 2 dead + 0 still queued.")
+
+
+def test_account_tells_what_was_lost_before_and_after_ingest() -> None:
+    assert account_of(RouteProgress(received=9, done=9), published=10)["lost"] == 1
+    lost = account_of(RouteProgress(received=11, done=9), published=10)
+    assert in_words(lost) == "10 published + 1 by others = 9 done + 0 dead + 0 still queued + 2 LOST"
