@@ -66,7 +66,9 @@ def read_routes(project: Path, env: Mapping[str, str]) -> Router:
     except subprocess.TimeoutExpired as exc:
         raise BrokenApplicationError(words=f"loading the routes takes longer than {_LOAD_TIMEOUT_S:g} s") from exc
     if run.returncode != 0:
-        raise BrokenApplicationError(words=run.stderr.strip() or f"loading the routes ended with {run.returncode}")
+        # The front door of this process puts its own "Error: " before it.
+        words = run.stderr.strip().removeprefix("Error: ")
+        raise BrokenApplicationError(words=words or f"loading the routes ended with {run.returncode}")
     router = Router()
     for row in json.loads(run.stdout):
         router.declare(

@@ -210,5 +210,6 @@ def test_broken_application_is_shown_before_anything_is_started(project: Path) -
         timeout=30,
     )
     assert run.returncode == 1
+    assert run.stderr.startswith("Error: routers app.routers.sensors: importing it failed: ")
     assert "nowhere_to_be_found" in run.stderr
     assert {path.name for path in (project / ".routemq").iterdir()} == {".gitignore", "lock"}
