@@ -15,7 +15,7 @@ _PORT = click.IntRange(1, 65535)
 _DEFAULT_RATE = 50.0
 
 
-@click.command()
+@click.command(short_help="Everything on this machine, in one command.")
 @click.option(
     "--simulate", "rate", type=click.FloatRange(0, min_open=True), is_flag=False, flag_value=_DEFAULT_RATE,
     metavar="[RATE]", help=f"Let a fleet publish to the sample application, {_DEFAULT_RATE:g} messages per second.",

@@ -45,7 +45,10 @@ def describe(route: Route) -> RouteRow:
     )
 
 
-@click.command(help="Show every route: which topics go to which controller, on which queue.")
+@click.command(
+    short_help="Every route: topics, queue, controller.",
+    help="Show every route: which topics go to which controller, on which queue.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, with where each route is declared.")
 @click.option("--check", is_flag=True, help="Fail when a controller that is given by name cannot be imported.")
 @explains_errors

@@ -14,7 +14,7 @@ from routemq.dev.simulation import Progress, Simulation
 from routemq.settings import load_settings
 
 
-@click.command()
+@click.command(short_help="A fleet of devices for the sample application.")
 @click.option("--devices", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many devices.")
 @click.option(
     "--rate",

@@ -19,7 +19,7 @@ from routemq.dead_letters import ArchivedLetter, BrokenLineError, DeadLetters, L
 _BATCH = 500
 
 
-@click.command("export")
+@click.command("export", short_help="Write dead letters to a file.")
 @click.argument("file", metavar="FILE.jsonl")
 @filter_options
 @explains_errors
@@ -45,7 +45,7 @@ def export(file: str, **filters: Any) -> None:
     nothing_matches(chosen)
 
 
-@click.command("import")
+@click.command("import", short_help="Bring exported dead letters back.")
 @click.argument("file", metavar="FILE.jsonl")
 @click.option("--skip-broken", is_flag=True, help="Leave out lines that cannot be read, and say which.")
 @explains_errors

@@ -19,12 +19,14 @@ from routemq.cli.dlq.session import INTERRUPTED, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
 from routemq.dead_letters.reading import Position
+from routemq.dead_letters.retention import Overdue
+from routemq.settings import load_settings
 
 _POLL_S = 0.5
 _MOST_AT_ONCE = 1000
 
 
-@click.command()
+@click.command(short_help="Count dead letters by route, reason and error.")
 @click.option("--since", type=MomentType(), help="Where the chart begins; by default the oldest letter.")
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Errors to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -34,10 +36,12 @@ def stats(since: Any, top: int, as_json: bool) -> None:
     store = open_store()
     found = store.stats(most_errors=top)
     now = store.reader.now()
+    overdue = Overdue.of(load_settings(), store)
     since_at = None if since is None else since.at(now)
     if as_json:
         over_time = [asdict(bucket) for bucket in store.histogram(since=since_at, until=now)]
-        click.echo(orjson.dumps(_stats_object(found) | {"over_time": over_time}).decode())
+        more = {"over_time": over_time, "overdue": None if overdue is None else asdict(overdue)}
+        click.echo(orjson.dumps(_stats_object(found) | more).decode())
         return
     if not found.total:
         say("There are no dead letters.")
@@ -48,6 +52,11 @@ def stats(since: Any, top: int, as_json: bool) -> None:
             Text(f"FULL: {safe(route)} has as many dead letters as it may; its queue {safe(queue)} is not consumed.",
                  style="bold red")
         )  # fmt: skip
+    if overdue is not None:
+        told = f"{overdue.count:,} {'is' if overdue.count == 1 else 'are'} older than DLQ_RETENTION_DAYS={overdue.days}"
+        console.print(Text(f"{told}; without DLQ_ARCHIVE_DIR none is removed.", style="yellow"))
+        console.print(Text(f"Write them to a file and remove them: {overdue.mend}", style="yellow"))
+        console.print()
     for table in (_groups("route", found.routes, now), _groups("reason", found.reasons, now), _errors(found, now)):
         console.print(table)
         console.print()
@@ -80,7 +89,7 @@ def tail(last: int, as_json: bool, **filters: Any) -> None:
         sys.exit(INTERRUPTED)
 
 
-@click.command()
+@click.command(short_help="Who changed the dead letters, and when.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Changes to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @explains_errors

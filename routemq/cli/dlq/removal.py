@@ -53,7 +53,7 @@ def discard(ids: Sequence[str], everything: bool, yes: bool, **filters: Any) -> 
     _remove(store, chosen, operation, "discard", None)
 
 
-@click.command()
+@click.command(short_help="Write old dead letters to a file and remove them.")
 @click.option("--older-than", type=Duration(), required=True, help="Age of what goes: 14d, 12h.")
 @filter_options
 @click.option("--export", "export_path", type=click.Path(path_type=Path), metavar="FILE",
