@@ -38,6 +38,28 @@ class ArchiveError(RouteMQError):
         super().__init__(f"cannot write {path}: {problem}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    """Letters that are older than `DLQ_RETENTION_DAYS` and stay, because without `DLQ_ARCHIVE_DIR` none is removed."""
+
+    count: int
+    days: int
+
+    @property
+    def mend(self) -> str:
+        """The command that writes them to a file and removes them."""
+        return f"routemq dlq purge --older-than {self.days}d"
+
+    @classmethod
+    def of(cls, settings: Settings, store: DeadLetters) -> "Overdue | None":
+        """Return what is overdue, if anything is."""
+        days = settings.dlq_retention_days
+        if not days or settings.dlq_archive_dir is not None:
+            return None
+        count = store.count(LetterFilter(until=store.reader.now() - days * 86_400))
+        return cls(count=count, days=days) if count else None
+
+
 @dataclass(slots=True)
 class ArchiveFile:
     """A file that dead letters are appended to; what `write` has returned for is on the disk."""

@@ -461,9 +461,24 @@ def test_stats_count_and_draw(desk: Desk) -> None:
     assert f"FULL: {ROUTE}" in shown
     assert "3 dead letters by time of death" in shown
     assert "█" in shown
+    assert "DLQ_RETENTION_DAYS" not in shown
     found = json.loads(desk.run("stats", "--json").stdout)
     assert (found["total"], found["error_count"], found["errors"][0]["count"]) == (3, 1, 3)
     assert sum(bucket["count"] for bucket in found["over_time"]) == 3
+
+
+def test_stats_point_out_what_is_too_old_and_stays(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.fill(3, age_s=3 * 86_400)
+    desk.bury(a_message(77))
+    shown = desk.run("stats", DLQ_RETENTION_DAYS="2").stdout
+    assert "3 are older than DLQ_RETENTION_DAYS=2; without DLQ_ARCHIVE_DIR none is removed." in shown
+    assert json.loads(desk.run("stats", "--json", DLQ_RETENTION_DAYS="2").stdout)["overdue"] == {"count": 3, "days": 2}
+    for env in ({"DLQ_ARCHIVE_DIR": str(desk.folder)}, {"DLQ_RETENTION_DAYS": "0"}):
+        assert "DLQ_RETENTION_DAYS" not in desk.run("stats", **{"DLQ_RETENTION_DAYS": "2"} | env).stdout
+    told = shown.split("routemq dlq ")[1].splitlines()[0]
+    desk.run(*told.split())
+    assert desk.store.count() == 1
 
 
 def test_tail_follows(redis_desk: Desk) -> None:

@@ -7,6 +7,7 @@ from tornado import web
 
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.reading import OpenedLetter
+from routemq.dead_letters.retention import Overdue
 from routemq.errors import DeadLetterNotFoundError
 from routemq_tasks.flower import letter_json
 from routemq_tasks.flower.access import ApiHandler
@@ -92,6 +93,7 @@ class LetterOverview(LetterHandler):
         frozen_here = {progress.frozen_id for progress in running}
         buckets = letters.histogram(wanted, since=bars_from if wanted.since is None else None, buckets=_BARS)
         now = letters.reader.now()
+        overdue = Overdue.of(self.backend.settings, letters)
         return {
             **letter_json.overview(letters.stats()),
             "now": now,
@@ -102,6 +104,7 @@ class LetterOverview(LetterHandler):
                 "counts": [bucket.count for bucket in buckets],
                 "is_exact": is_exact,
             },
+            "overdue": overdue and {"count": overdue.count, "days": overdue.days, "mend": overdue.mend},
             "matching": letters.count(wanted) if is_exact else None,
             "running": [progress.as_json() for progress in running],
             "unfinished": [

@@ -129,6 +129,10 @@ function showOverview(overview) {
     keepNotices("full-", Object.fromEntries(Object.entries(overview.full_routes).map(([route, queue]) => [`full-${route}`, ["danger",
         make("strong", {}, route), " has as many dead letters as DLQ_MAX_ENTRIES allows. Its queue ", make("strong", {}, queue),
         " is not worked on until some are replayed or discarded."]])));
+    const overdue = overview.overdue;
+    keepNotices("overdue", overdue ? {overdue: ["warning", `${plural(overdue.count, "letter")} ${overdue.count === 1 ? "is" : "are"} ` +
+        `older than DLQ_RETENTION_DAYS=${overdue.days}; without DLQ_ARCHIVE_DIR none is removed. At a terminal, `,
+        make("code", {}, overdue.mend), " writes them to a file and removes them."]} : {});
     keepNotices("unfinished-", Object.fromEntries(overview.unfinished.map((replay) => [`unfinished-${replay.id}`, ["warning",
         `A replay that ${replay.actor} began `, ageElement(replay.started_at), ` (${replay.detail}) is not complete: ` +
         `${number(replay.remaining)} of ${number(replay.total)} letters are left. `, mayChange ? continueButton(replay) : ""]])));
