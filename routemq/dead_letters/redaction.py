@@ -76,6 +76,17 @@ class Redaction:
         )
         return letter, kept.encode()
 
+    def of_text(self, payload: bytes, text: str) -> str:
+        """Return a text about a payload, such as an error's, without the values of fields that must not be kept."""
+        values: set[str] = set()
+        try:
+            self._of_value(orjson.loads(payload) if self.fields else None, set(), values)
+        except orjson.JSONDecodeError:
+            return text
+        except RecursionError:
+            return REDACTED
+        return _without(text, values)
+
     def of_record(self, letter: DeadLetter, record: bytes | None) -> tuple[DeadLetter, bytes]:
         """Likewise for kombu's record of a delivered message; no bytes mean that the record's own are kept."""
         try:

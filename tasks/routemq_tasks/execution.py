@@ -136,12 +136,16 @@ class RouteTask(Task):
         except OutcomeNotRecordedError as exc:
             logger.error("message %s (%s): %s; it stays on its queue", request.id, self.name, exc)
             raise CeleryReject(str(exc), requeue=True) from exc
-        shown = _for_celery(error)
+        text = process.ledger.describe(error, envelope)
+        is_hidden = text != describe(error)
+        shown = ControllerFailedError(text) if is_hidden else _for_celery(error)
+        # Celery's report holds the text of the cause too.
+        cause = None if is_hidden else error
         if isinstance(verdict, Later):
-            raise CeleryRetry(exc=shown, when=verdict.delay_s) from error
+            raise CeleryRetry(exc=shown, when=verdict.delay_s) from cause
         if shown is error:
             raise error
-        raise shown from error
+        raise shown from cause
 
     def _bury_malformed(self, process: ProcessResources, request: Any, error: BaseException) -> NoReturn:
         letter = DeadLetter.malformed(

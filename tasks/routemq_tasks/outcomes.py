@@ -10,8 +10,9 @@ import redis
 from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
 
 from routemq.dead_letters import DeadLetter, DeadLetters, Reason
+from routemq.dead_letters.redaction import Redaction
 from routemq.delayed import DelayedRetries
-from routemq.envelope import FailedAttempt, TaskMessage
+from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.errors import InvalidMessageError
 from routemq.queues import Keys
 from routemq.retry import Reject, Retry, RetryPolicy
@@ -60,13 +61,17 @@ def judge(error: BaseException, message: TaskMessage, policy: RetryPolicy) -> La
     return Later(delay_s)
 
 
-def describe(error: BaseException) -> str:
-    """Return `ClassName: message` in one line, shortened; whatever the exception's own text does."""
+def describe(error: BaseException, *, hide: Callable[[str], str] = str) -> str:
+    """Return `ClassName: message` in one line, shortened; whatever the exception's own text does.
+
+    Args:
+        hide: Takes out of the text what must not be shown.
+    """
     try:
         text = str(error)
     except Exception as exc:  # noqa: BLE001  the text is the user's code
         text = f"(its text cannot be made: {type(exc).__name__})"
-    text = " ".join(text.split())
+    text = " ".join(hide(text).split())
     described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return described if len(described) <= _ERROR_LENGTH else described[: _ERROR_LENGTH - 1] + "…"
 
@@ -79,16 +84,30 @@ class Ledger:
 
     Args:
         dead_letters: Where a burial goes; it knows what must not be kept.
+        redaction: What logs and monitors must not show either.
         patience_s: How long to repeat before `OutcomeNotRecordedError`; Celery then keeps the message unacknowledged.
     """
 
     def __init__(
-        self, client: "redis.Redis", keys: Keys, *, dead_letters: DeadLetters, patience_s: float = 30.0
+        self,
+        client: "redis.Redis",
+        keys: Keys,
+        *,
+        dead_letters: DeadLetters,
+        redaction: Redaction | None = None,
+        patience_s: float = 30.0,
     ) -> None:
         self._client, self._keys = client, keys
         self._delayed = DelayedRetries(client, keys)
-        self._dead_letters = dead_letters
+        self._dead_letters, self._redaction = dead_letters, redaction
         self._patience_s = patience_s
+
+    def describe(self, error: BaseException, envelope: Envelope) -> str:
+        """Return the error of a message's run as logs and monitors may show it."""
+        redaction = self._redaction
+        if redaction is None:
+            return describe(error)
+        return describe(error, hide=lambda text: redaction.of_text(envelope.payload, text))
 
     def record(
         self,
@@ -105,13 +124,13 @@ class Ledger:
         Raises:
             OutcomeNotRecordedError: Redis stayed away.
         """
-        verdict = judge(error, message, policy)
+        verdict, shown = judge(error, message, policy), self.describe(error, message.envelope)
         if isinstance(verdict, Dead):
             letter = DeadLetter.of(message, reason=verdict.reason, error=error, worker=worker)
-            self.bury(letter, delivery_tag=delivery_tag, patience_s=patience_s)
+            self.bury(letter, delivery_tag=delivery_tag, shown=shown, patience_s=patience_s)
             return verdict
         delay_s = verdict.delay_s
-        following = message.failed(FailedAttempt(at=time.time(), error=describe(error), worker=worker))
+        following = message.failed(FailedAttempt(at=time.time(), error=shown, worker=worker))
         held = self._insist(
             lambda: self._delayed.retry_later(following, delivery_tag=delivery_tag, delay_s=delay_s), patience_s
         )
@@ -119,21 +138,26 @@ class Ledger:
         if held:
             logger.warning(
                 "run %d of message %s (%s) failed, next in %.1f s: %s",
-                message.retries + 1, message.id, message.route, delay_s, describe(error), extra=context,
+                message.retries + 1, message.id, message.route, delay_s, shown, extra=context,
             )  # fmt: skip
         else:
             _log_taken(message.id, message.route)
         return verdict
 
-    def bury(self, letter: DeadLetter, *, delivery_tag: str, patience_s: float | None = None) -> None:
+    def bury(
+        self, letter: DeadLetter, *, delivery_tag: str, shown: str | None = None, patience_s: float | None = None
+    ) -> None:
         """Move a message to the dead letters.
+
+        Args:
+            shown: What the log shows of the error, instead of all that the letter holds.
 
         Raises:
             OutcomeNotRecordedError: Redis stayed away.
         """
         if self._insist(lambda: self._dead_letters.bury(letter, delivery_tag=delivery_tag), patience_s):
             logger.error(
-                "message %s (%s) is dead, reason %s: %s", letter.id, letter.route, letter.reason, letter.error,
+                "message %s (%s) is dead, reason %s: %s", letter.id, letter.route, letter.reason, shown or letter.error,
                 extra={"route": letter.route, "message_id": letter.id},
             )  # fmt: skip
         else:

@@ -4,6 +4,7 @@ import os
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
+from routemq.dead_letters.redaction import Redaction
 from routemq.queues import Keys
 from routemq.settings import Settings
 from routemq_tasks.client import Publisher
@@ -23,7 +24,8 @@ class ProcessResources:
         self.pid = os.getpid()
         keys = Keys(settings.key_prefix)
         client = connect_redis(settings)
-        self.ledger = Ledger(client, keys, dead_letters=DeadLetters.of(settings, client))
+        letters = DeadLetters.of(settings, client)
+        self.ledger = Ledger(client, keys, dead_letters=letters, redaction=Redaction.of(settings))
         # Our transport counts in the step that takes a message out of `unacked`; Celery's own cannot.
         self.done = DoneCounter(client, keys) if settings.transport == "stock" else None
         self.publisher = Publisher(settings)

@@ -65,6 +65,8 @@ ACTS: dict[str, Callable[[], Any]] = {
 
 def act(kind: str, message: Message) -> None:
     note("act", kind=kind, id=message.id, attempt=message.attempt)
+    if kind == "echo":
+        raise RuntimeError(f"cannot take {message.json()}")
     ACTS[kind]()
 
 
