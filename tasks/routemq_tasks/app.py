@@ -29,6 +29,8 @@ class RouteMQCelery(Celery):
         router: The application's routes.
     """
 
+    events_cls = "routemq_tasks.events:RouteEvents"
+
     def __init__(self, settings: Settings, router: Router) -> None:
         super().__init__("routemq", set_as_current=False)
         self.settings, self.router = settings, router

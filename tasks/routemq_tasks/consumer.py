@@ -84,6 +84,12 @@ class RouteConsumer(Consumer):
         self._flush_events()
         super().stop()
 
+    def shutdown(self) -> None:
+        """Send the events of what ended while the pool was stopping, then close."""
+        self.perform_pending_operations()
+        self._flush_events()
+        super().shutdown()
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of a connection that is lost."""
         if self.app.settings.transport == "stock":

@@ -1,16 +1,14 @@
 """Redis may be away, be killed and come back: a worker recovers by itself and loses nothing."""
 
-import contextlib
 import re
-import socket
-import threading
 from collections.abc import Callable
 
 import orjson
 import pytest
 
+from tests.gate import Gate
 from tests.processes import wait_until
-from tests.servers import Redis, free_port
+from tests.servers import Redis
 from tests.workers import Bench
 
 
@@ -61,39 +59,8 @@ def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_store: Callable[..
         assert orjson.loads(client.lindex(f"{key_prefix}notes", 0))["what"] == "raw"
 
 
-class _OldRedis:
-    """A real Redis that says it is an old one, at a port where nobody is until it is opened."""
-
-    def __init__(self, store: Redis) -> None:
-        self._store = store
-        self.port = free_port()
-        self._listener: socket.socket | None = None
-
-    def open(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection((self._store.host, self._store.port))
-                threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._pass, args=(server, client), daemon=True).start()
-
-    @staticmethod
-    def _pass(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError), source, target:
-            while data := source.recv(1 << 16):
-                target.sendall(re.sub(rb"redis_version:\d", b"redis_version:6", data))
-
-
 def test_a_redis_that_is_too_old_ends_the_worker_also_when_it_comes_later(redis_server: Redis, key_prefix: str) -> None:
-    old = _OldRedis(redis_server)
+    old = Gate(redis_server, change=lambda data: re.sub(rb"redis_version:\d", b"redis_version:6", data))
     bench = Bench(store=redis_server, key_prefix=key_prefix)
     env = {"REDIS_URL": f"redis://127.0.0.1:{old.port}/0"}
     line = "REDIS_URL=(Redis 6."

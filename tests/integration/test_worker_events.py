@@ -1,0 +1,90 @@
+"""What monitors such as Flower hear of a worker that is stopped, or cut off from Redis."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from celery import Celery
+
+from tests.gate import Gate
+from tests.processes import wait_until
+from tests.servers import Redis
+from tests.workers import Bench
+
+SECRET = "what-nobody-may-see"
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix)
+
+
+@contextlib.contextmanager
+def _listening(bench: Bench) -> Iterator[list[dict[str, Any]]]:
+    """Collect the events, until the block ends."""
+    events: list[dict[str, Any]] = []
+    with Celery(broker=bench.store.url, set_as_current=False) as monitor:
+        monitor.conf.broker_transport_options = {"global_keyprefix": bench.key_prefix}
+        with monitor.connection() as connection:
+            receiver = monitor.events.Receiver(connection, handlers={"*": events.append})
+            thread = threading.Thread(target=receiver.capture, kwargs={"limit": None, "wakeup": False})
+            thread.start()
+            try:
+                yield events
+            finally:
+                receiver.should_stop = True
+                thread.join(10)
+
+
+def _ids(events: list[dict[str, Any]], kind: str) -> set[str]:
+    return {event["uuid"] for event in list(events) if event["type"] == kind}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_what_ends_during_a_warm_shutdown_is_told(bench: Bench, pool: str) -> None:
+    with _listening(bench) as events, bench.worker("-Q", "slow", "-P", pool, "-c", "3", "-E") as worker:
+        wait_until(lambda: [event for event in events if event["type"] == "worker-online"], message="it is heard")
+        sent = {bench.put("slow/sleep", "1").id for _ in range(3)}
+        bench.wait_for_notes("started", 3)
+        assert worker.terminate() == 0
+        wait_until(lambda: _ids(events, "task-succeeded") == sent, message="all are told to have succeeded")
+
+
+def test_what_ends_while_redis_is_away_is_told_later(bench: Bench) -> None:
+    gate = Gate(bench.store)
+    gate.open()
+    env = {"REDIS_URL": f"redis://127.0.0.1:{gate.port}/0"}
+    try:
+        with _listening(bench) as events, bench.worker("-Q", "slow", "-P", "threads", "-E", env=env) as worker:
+            wait_until(lambda: [event for event in events if event["type"] == "worker-online"], message="it is heard")
+            sent = {bench.put("slow/async", "0.45").id for _ in range(2)}
+            wait_until(lambda: _ids(events, "task-started") == sent, message="both have started")
+            gate.close()
+            worker.wait_for_output("Cannot connect to redis://")
+            gate.open()
+            wait_until(lambda: _ids(events, "task-succeeded") == sent, timeout_s=20, message="both have succeeded")
+    finally:
+        gate.close()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_redacted_value_is_in_no_log_and_no_event(bench: Bench, pool: str) -> None:
+    env = {"DLQ_REDACT": "password"}
+    with _listening(bench) as events, bench.worker("-Q", "work", "-P", pool, "-E", env=env) as worker:
+        wait_until(lambda: [event for event in events if event["type"] == "worker-online"], message="it is heard")
+        sent = bench.put("act/echo", orjson.dumps({"password": SECRET, "name": "m"})).id
+        letter = bench.wait_for_letters(1)[sent]
+        wait_until(lambda: _ids(events, "task-failed") == {sent}, message="it is told to have failed")
+        assert worker.terminate() == 0
+        output = worker.output()
+    assert SECRET not in output
+    assert "is dead, reason failed: RuntimeError: cannot take" in output
+    told = [event["exception"] for event in events if event["type"] in ("task-failed", "task-retried")]
+    assert len(told) == 3
+    assert all("RuntimeError: cannot take" in text for text in told)
+    assert SECRET not in orjson.dumps(events).decode()
+    assert SECRET.encode() not in letter.raw
+    assert SECRET not in orjson.dumps(letter.description).decode()

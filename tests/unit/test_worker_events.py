@@ -1,0 +1,27 @@
+"""Events that cannot be sent."""
+
+from celery import Celery
+from routemq_tasks.events import MOST_BATCHES_KEPT, BatchingDispatcher
+
+
+class _Away:
+    """What publishes to a server that is not there."""
+
+    def publish(self, *_args: object, **_options: object) -> None:
+        raise ConnectionRefusedError
+
+
+def test_of_batches_that_cannot_be_sent_the_newest_are_kept() -> None:
+    app = Celery(broker="memory://", set_as_current=False)
+    lost, following = (
+        BatchingDispatcher(app.connection(), app=app, buffer_group=["task"], buffer_limit=5) for _ in range(2)
+    )
+    lost.producer = _Away()
+    for number in range(5 * (MOST_BATCHES_KEPT + 20) + 3):
+        lost.send("task-started", uuid=str(number))
+
+    following.extend_buffer(lost)
+
+    batches = [batch for batch, _ in following._outbound_buffer]
+    assert [batch[0]["uuid"] for batch in batches] == [str(5 * number) for number in range(20, MOST_BATCHES_KEPT + 20)]
+    assert [event["uuid"] for event in following._group_buffer["task"]] == ["600", "601", "602"]
