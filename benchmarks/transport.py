@@ -78,6 +78,9 @@ def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[psutil.
     command = [sys.executable, "-m", "celery", "-A", "tests.applications.transport", "worker", "-Q", ",".join(queues)]
     command += ["--without-mingle", "--without-gossip", *arguments]
     environment = clean_environment(bench.environment(transport=case.transport) | {"PREFETCH": "32"})
+    if ours:
+        # It sends events in batches; with a plain application Celery's own would send the few of each turn.
+        environment["CONSUMER"] = "tests.applications.transport:PlainConsumer"
     environment["CELERY_CUSTOM_WORKER_POOL"] = "routemq_tasks.prefork:RouteTaskPool"
     with subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -7,10 +7,19 @@ import time
 from pathlib import Path
 
 from celery import Celery
+from celery.worker.consumer import Consumer
+from routemq_tasks.consumer import RouteConsumer
 from routemq_tasks.transport import install
 
 if os.environ.get("TRANSPORT", "ours") == "ours":
     install()
+
+
+class PlainConsumer(RouteConsumer):
+    """RouteMQ's consumer, for an application without its settings."""
+
+    connect = Consumer.connect
+
 
 app = Celery("transport-tests", broker=os.environ["BROKER"])
 app.conf.update(
@@ -24,6 +33,7 @@ app.conf.update(
     worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "4")),
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_redirect_stdouts=False,
+    worker_consumer=os.environ.get("CONSUMER", "celery.worker.consumer:Consumer"),
 )
 
 
