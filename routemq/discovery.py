@@ -19,12 +19,14 @@ def load_router(routers: str = "app.routers") -> Router:
         routers: Dotted name. Of a package, every module under it is imported; each has a `Router` under any name.
 
     Raises:
-        DiscoveryError: There is no such package, it has no router, or a module of it fails to import.
+        DiscoveryError: There is no such package, another one hides it, it has no router, or a module of it fails to
+            import.
         RouteError: A route cannot be made, or two of them clash.
     """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    _refuse_hidden(routers.partition(".")[0])
     root = _import(routers)
     modules = [root]
     if hasattr(root, "__path__"):
@@ -42,6 +44,24 @@ def load_router(routers: str = "app.routers") -> Router:
             module=routers, problem="no module of it has a router", mend="write `router = Router()` and `router.on(…)`"
         )
     return joined
+
+
+def _refuse_hidden(package: str) -> None:
+    """Python prefers a package that has an `__init__.py`, wherever it is, to a folder without one in the project.
+
+    Raises:
+        DiscoveryError: An installed package of the same name would be run instead of the project's folder.
+    """
+    folder = Path.cwd() / package
+    if not folder.is_dir() or (folder / "__init__.py").exists():
+        return
+    found = _import(package)
+    if found.__file__ is not None:
+        raise DiscoveryError(
+            module=package,
+            problem=f"the folder {folder} is hidden by {found.__file__}",
+            mend=f"put an empty file __init__.py into {package}/",
+        )
 
 
 def _import(name: str) -> ModuleType:

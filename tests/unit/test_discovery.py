@@ -65,6 +65,23 @@ def test_package_that_is_not_there_says_where_it_was_looked_for(project: Project
     assert "ROUTEMQ_ROUTERS" in caught.value.mend
 
 
+def test_folder_that_an_installed_package_hides_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    routers = project(routers__a=ROUTER.format(topic="a"))
+    package, elsewhere = Path(routers.partition(".")[0]), tmp_path_factory.mktemp("installed")
+    (elsewhere / package).mkdir()
+    (elsewhere / package / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(elsewhere)])
+    with pytest.raises(DiscoveryError) as caught:
+        load_router(routers)
+    assert str(elsewhere / package / "__init__.py") in caught.value.problem
+    for name in [name for name in sys.modules if name.partition(".")[0] == str(package)]:
+        del sys.modules[name]
+    (package / "__init__.py").touch()
+    assert [route.name for route in load_router(routers).routes] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
