@@ -27,7 +27,10 @@ _READY_TIMEOUT_S = 3600.0
 
 @click.command(short_help="MQTT in, Celery messages out; on as many hosts as you like.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes on this host; by default INGEST_WORKERS.")
-@click.option("--index", type=click.IntRange(0, 63), hidden=True, help="Be this one of the processes.")
+@click.option(
+    "--index", type=click.IntRange(0, 63),
+    help="Be this one of the processes alone, the first is 0; to drain one that is too many.",
+)  # fmt: skip
 @explains_errors
 def ingest(workers: int | None, index: int | None) -> None:
     """Subscribe to the topics of all routes and put each message on its queue.

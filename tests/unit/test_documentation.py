@@ -1,11 +1,14 @@
 """What is written about settings and files is what there is."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from routemq.settings import Settings, variable_of
+from tests.processes import clean_environment
 from tests.servers import REPOSITORY
 
 VARIABLES = {variable_of(name) for name in Settings.model_fields}
@@ -34,3 +37,17 @@ def test_links_within_the_project_lead_to_files(page: Path) -> None:
 @pytest.mark.parametrize("path", ["app/routers/sensors.py", "app/controllers/alert_controller.py"])
 def test_code_of_the_readme_is_the_code_of_the_sample_application(path: str) -> None:
     assert f"```python\n# {path}\n{(REPOSITORY / path).read_text()}```\n" in (REPOSITORY / "README.md").read_text()
+
+
+def test_first_code_of_the_readme_is_a_whole_application(tmp_path: Path) -> None:
+    path, code = re.findall(r"```python\n# (\S+)\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)[0]
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(code)
+    # This checkout has an app/ too.
+    (tmp_path / "app" / "__init__.py").touch()
+    command = ["routemq", "routes", "--json", "--check"]
+    run = subprocess.run(
+        command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False, timeout=30
+    )
+    assert run.returncode == 0, run.stderr
+    assert [route["template"] for route in json.loads(run.stdout)] == ["sensors/{device_id}/data"]
