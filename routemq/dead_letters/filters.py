@@ -58,6 +58,17 @@ class LetterFilter:
         return not any(beyond) and not needs_reason_too and (self.error is None or self.fingerprint is not None)
 
     @property
+    def indexed_part(self) -> "LetterFilter":
+        """What the indexes alone can tell of it: every letter that matches, matches this as well."""
+        return LetterFilter(
+            route=self.route,
+            reason=None if self.fingerprint else self.reason,
+            error=self.fingerprint,
+            since=self.since,
+            until=self.until,
+        )
+
+    @property
     def is_empty(self) -> bool:
         """Whether every letter matches."""
         return not self.criteria()

@@ -66,12 +66,17 @@ class FrozenReplays:
         """Freeze a set of letters, in the order they will be replayed in; nothing is replayed yet."""
         list_key, hash_key = self.keys.dead_frozen_ids(operation.id), self.keys.dead_frozen(operation.id)
         rest, total = iter(ids), 0
-        while some := list(islice(rest, _CHUNK)):
-            pipe = self.client.pipeline()
-            pipe.rpush(list_key, *some)
-            pipe.expire(list_key, _KEPT_S)
-            pipe.execute()
-            total += len(some)
+        try:
+            while some := list(islice(rest, _CHUNK)):
+                pipe = self.client.pipeline()
+                pipe.rpush(list_key, *some)
+                pipe.expire(list_key, _KEPT_S)
+                pipe.execute()
+                total += len(some)
+        # Also when the person who waits for a long search stops it.
+        except BaseException:
+            self.client.delete(list_key)
+            raise
         pipe = self.client.pipeline()
         # Only now can it be taken up: a set that is half frozen is none.
         pipe.hset(

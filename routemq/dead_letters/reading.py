@@ -52,6 +52,20 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many letters match, of those that were looked at.
+
+    Attributes:
+        scanned: Letters that were looked at.
+        next: Where to go on, for `after`; None when all were looked at.
+    """
+
+    count: int
+    scanned: int
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedLetter:
     """A dead letter with all that is kept of it.
 
@@ -201,6 +215,19 @@ class LetterReader:
             text = cast("bytes | None", self.client.hget(self.keys.dead_tracebacks, letter.traceback_digest))
             letter = letter.with_traceback((text or b"").decode())
         return opened(letter, raw)
+
+    def tally(self, wanted: LetterFilter, *, after: Position | None, scan_limit: int) -> Tally:
+        """Count the newest matching letters beyond a position; see `DeadLetters.tally`."""
+        if wanted.is_indexed and after is None:
+            count = self.count(wanted)
+            return Tally(count=count, scanned=count, next=None)
+        count = scanned = 0
+        for position, letter in self.walk(wanted, after=after):
+            count += letter is not None
+            scanned += 1
+            if scanned >= scan_limit:
+                return Tally(count=count, scanned=scanned, next=str(position))
+        return Tally(count=count, scanned=scanned, next=None)
 
     def count(self, wanted: LetterFilter) -> int:
         """Return how many letters match; quick when the filter is indexed."""

@@ -12,7 +12,7 @@ from routemq.dead_letters.changes import BATCH, LetterChanges
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
 from routemq.dead_letters.letter import DeadLetter, letter_id
-from routemq.dead_letters.reading import LetterReader, OpenedLetter, Page, Position
+from routemq.dead_letters.reading import LetterReader, OpenedLetter, Page, Position, Tally
 from routemq.dead_letters.redaction import Redaction
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
 from routemq.dead_letters.statistics import Bucket, LetterStats, read_histogram, read_stats
@@ -109,9 +109,7 @@ class DeadLetters:
         Raises:
             DeadLetterNotFoundError: `after` is neither.
         """
-        position = None
-        if after is not None:
-            position = Position.parse(after) or self.reader.position_of(after)
+        position = None if after is None else Position.parse(after) or self.reader.position_of(after)
         return self.reader.page(wanted, limit=limit, after=position, scan_limit=scan_limit)
 
     def letters(self, wanted: LetterFilter = ALL, *, oldest_first: bool = False) -> Iterator[DeadLetter]:
@@ -141,6 +139,16 @@ class DeadLetters:
     def count(self, wanted: LetterFilter = ALL) -> int:
         """Return how many letters match; quick when `wanted.is_indexed`."""
         return self.reader.count(wanted)
+
+    def tally(self, wanted: LetterFilter, *, after: str | None = None, scan_limit: int) -> Tally:
+        """Count matching letters, in parts where no index knows them.
+
+        Args:
+            after: `Tally.next` of the part before.
+            scan_limit: Look at no more letters than this.
+        """
+        position = None if after is None else Position.parse(after) or self.reader.position_of(after)
+        return self.reader.tally(wanted, after=position, scan_limit=scan_limit)
 
     def stats(self, *, most_errors: int = 20) -> LetterStats:
         """Return what is there by route, reason and error."""
@@ -196,11 +204,21 @@ class DeadLetters:
         )
 
     def freeze(
-        self, wanted: LetterFilter | Iterable[str], *, actor: str, options: ReplayOptions | None = None
+        self,
+        wanted: LetterFilter | Iterable[str],
+        *,
+        actor: str,
+        options: ReplayOptions | None = None,
+        detail: str | None = None,
     ) -> FrozenReplay:
-        """Freeze the letters that match now, the oldest first, for a replay in steps; nothing is replayed yet."""
+        """Freeze the letters that match now, the oldest first, for a replay in steps; nothing is replayed yet.
+
+        Args:
+            wanted: A filter, or ids in the order in which they are replayed.
+            detail: What the audit calls them.
+        """
         if isinstance(wanted, LetterFilter):
-            detail = str(wanted)
+            detail = detail or str(wanted)
             ids: Iterable[str] = (
                 (position.letter_id.decode() for position in self.reader.positions(wanted, oldest_first=True))
                 if wanted.is_indexed
@@ -208,7 +226,7 @@ class DeadLetters:
             )
         else:
             ids = list(dict.fromkeys(wanted))
-            detail = _some(ids)
+            detail = detail or _some(ids)
         operation = Operation(actor=actor, detail=detail)
         return self.frozen.begin(ids, operation, options or ReplayOptions(), now=self.reader.now())
 

@@ -1,6 +1,7 @@
 """`routemq dlq`: find, understand, mend and replay dead letters. Each command is imported when it is asked for."""
 
 import importlib
+import sys
 from typing import Any
 
 import click
@@ -32,6 +33,14 @@ class _LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{target} is no click command")
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Commands that had begun to change something have said how far they are.
+            click.echo("Stopped. Run it again to go on, or to begin anew.", err=True)
+            sys.exit(130)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

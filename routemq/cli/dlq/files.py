@@ -1,17 +1,18 @@
 """`dlq export` and `dlq import`."""
 
 import hashlib
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from routemq.cli.dlq.options import filter_options, wanted
+from routemq.cli.dlq.part_file import PartFile
+from routemq.cli.dlq.searching import matching
 from routemq.cli.dlq.session import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import ArchivedLetter, BrokenLineError, DeadLetters, LetterFilter, Operation
@@ -26,23 +27,22 @@ _BATCH = 500
 def export(file: str, **filters: Any) -> None:
     """Write dead letters to a file, `-` for standard output; `import` brings them back.
 
-    One JSON object a line, the oldest first, with everything there is. The file is there when it is complete: an export
-    that was killed leaves no half of one. The letters stay in the store.
+    One JSON object a line, the oldest first, with everything there is. The file is there when it is complete. An export
+    that was killed leaves a hidden `.FILE.jsonl.part`, which the next one to the same file begins anew and takes away.
+    The letters stay in the store.
     """
     store = open_store()
     chosen = wanted(filters, now=store.reader.now())
-    if not chosen.is_indexed or store.count(chosen):
+    try:
         lines = _lines(store, chosen)
         first = next(lines, None)
-        if first is not None:
-            try:
-                count = _write(file, first, lines)
-            except KeyboardInterrupt:
-                say("Stopped: the file was not made.")
-                sys.exit(INTERRUPTED)
-            say(f"Wrote {count:,} {'letter' if count == 1 else 'letters'} to {file}.")
-            return
-    nothing_matches(chosen)
+        if first is None:
+            nothing_matches(chosen)
+        count = _write(file, chain([first], lines))
+    except KeyboardInterrupt:
+        say("Stopped: the file was not made.")
+        sys.exit(INTERRUPTED)
+    say(f"Wrote {count:,} {'letter' if count == 1 else 'letters'} to {file}.")
 
 
 @click.command("import", short_help="Bring exported dead letters back.")
@@ -70,36 +70,28 @@ def import_(file: str, skip_broken: bool) -> None:
 
 
 def _lines(store: DeadLetters, chosen: LetterFilter) -> Iterator[bytes]:
-    letters = store.letters(chosen, oldest_first=True)
+    letters = matching(store, chosen)
     while batch := list(islice(letters, _BATCH)):
         for archived in store.archived(batch):
             yield archived.to_line()
 
 
-def _write(file: str, first: bytes, lines: Iterator[bytes]) -> int:
+def _write(file: str, lines: Iterator[bytes]) -> int:
     if file == "-":
-        return _write_lines(sys.stdout.buffer, first, lines)
+        return _write_lines(sys.stdout.buffer, lines)
     path = Path(file)
-    # In the same folder, so that the complete file takes its name in one step.
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.absolute().parent)
+        # In the same folder, so that the complete file takes its name in one step.
+        with PartFile.of(path) as part:
+            count = _write_lines(part.file, lines)
+            part.complete()
     except OSError as exc:
         raise click.ClickException(f"cannot write {file}: {exc.strerror}") from exc
-    try:
-        with os.fdopen(descriptor, "wb") as target:
-            count = _write_lines(target, first, lines)
-            target.flush()
-            os.fsync(target.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
     return count
 
 
-def _write_lines(target: BinaryIO, first: bytes, lines: Iterator[bytes]) -> int:
-    target.write(first)
-    count = 1
+def _write_lines(target: BinaryIO, lines: Iterator[bytes]) -> int:
+    count = 0
     for line in lines:
         target.write(line)
         count += 1

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from routemq.cli.dlq.options import as_options, filter_options, wanted
 from routemq.cli.dlq.rendering import age, moment, payload_text, safe, size
+from routemq.cli.dlq.searching import newest
 from routemq.cli.dlq.session import open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, OpenedLetter, Page
@@ -34,7 +35,7 @@ def list_letters(limit: int, after: str | None, as_json: bool, **filters: Any) -
     store = open_store()
     now = store.reader.now()
     chosen = wanted(filters, now=now)
-    page = store.page(chosen, limit=limit, after=after)
+    page = newest(store, chosen, limit=limit, after=after)
     if as_json:
         out = sys.stdout
         for letter in page.letters:

@@ -1,17 +1,19 @@
 """`dlq discard` and `dlq purge`."""
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import click
 
 from routemq.cli.dlq.options import Duration, as_options, filter_options, wanted
-from routemq.cli.dlq.replay import preview
+from routemq.cli.dlq.replay import SHOWN, preview
+from routemq.cli.dlq.searching import matching, search
 from routemq.cli.dlq.session import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Operation
@@ -42,13 +44,14 @@ def discard(ids: Sequence[str], everything: bool, yes: bool, **filters: Any) -> 
         for letter_id in missing:
             say(str(DeadLetterNotFoundError(letter_id=letter_id)))
         sys.exit(1 if missing else 0)
-    count = store.count(chosen)
-    if not count:
-        nothing_matches(chosen)
-    if count > 1 and not yes:
-        preview(store, chosen, count, "discarded for good")
-        say(f"Nothing was done. Do it: routemq dlq discard {as_options(chosen) or '--all'} --yes")
-        return
+    if not yes:
+        found = search(store, chosen, shown=SHOWN)
+        if not found.count:
+            nothing_matches(chosen)
+        if found.count > 1:
+            preview(store, found, "discarded for good")
+            say(f"Nothing was done. Do it: routemq dlq discard {as_options(chosen) or '--all'} --yes")
+            return
     operation = Operation(actor=actor(), detail=str(chosen))
     _remove(store, chosen, operation, "discard", None)
 
@@ -73,21 +76,18 @@ def purge(older_than: float, export_path: Path | None, no_export: bool, yes: boo
     chosen = LetterFilter(**{**chosen.criteria(), "until": until})
     if no_export and export_path is not None:
         raise click.UsageError("--export and --no-export exclude each other.")
-    count = store.count(chosen)
-    if not count:
-        nothing_matches(chosen)
     if no_export and not yes:
-        preview(store, chosen, count, "removed for good, written nowhere")
+        found = search(store, chosen, shown=SHOWN)
+        if not found.count:
+            nothing_matches(chosen)
+        preview(store, found, "removed for good, written nowhere")
         say("Nothing was done. Do it with --yes, or without --no-export.")
         return
     operation = Operation(actor=actor(), detail=str(chosen))
     if no_export:
         _remove(store, chosen, operation, "purge", None)
         return
-    path = export_path or _new_path()
-    with ArchiveFile(path) as file:
-        say(f"Writing to {path} first.")
-        _remove(store, chosen, operation, "purge", file)
+    _remove(store, chosen, operation, "purge", export_path or _new_path())
 
 
 def _new_path() -> Path:
@@ -95,22 +95,28 @@ def _new_path() -> Path:
     return folder / time.strftime(f"dead-letters-%Y%m%dT%H%M%S-{os.getpid()}.jsonl", time.gmtime())
 
 
-def _remove(
-    store: DeadLetters, chosen: LetterFilter, operation: Operation, action: str, file: ArchiveFile | None
-) -> None:
+def _remove(store: DeadLetters, chosen: LetterFilter, operation: Operation, action: str, path: Path | None) -> None:
     # What dies from now on is not meant.
-    chosen = LetterFilter(**{"until": store.reader.now(), **chosen.criteria()})
+    ending = LetterFilter(**{"until": store.reader.now(), **chosen.criteria()})
     removed = 0
     try:
-        for batch in _batches(store.letters(chosen, oldest_first=True)):
+        batches = _batches(matching(store, ending))
+        first = next(batches, None)
+        # Before a file is made that would stay empty.
+        if first is None:
+            nothing_matches(chosen)
+        with contextlib.nullcontext() if path is None else ArchiveFile(path) as file:
             if file is not None:
-                file.write(store.archived(batch))
-            ids = [letter.id for letter in batch]
-            removed += len(store.discard(ids, actor=operation.actor, operation=operation, action=action))
+                say(f"Writing to {path} first.")
+            for batch in chain([first], batches):
+                if file is not None:
+                    file.write(store.archived(batch))
+                ids = [letter.id for letter in batch]
+                removed += len(store.discard(ids, actor=operation.actor, operation=operation, action=action))
     except KeyboardInterrupt:
         say(f"Stopped: {removed:,} are removed, the others are as they were. Run it again to go on.")
         sys.exit(INTERRUPTED)
-    _tell(removed, "Discarded" if file is None else f"Wrote to {file.path} and removed")
+    _tell(removed, "Discarded" if path is None else f"Wrote to {path} and removed")
 
 
 def _batches(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:

@@ -12,6 +12,7 @@ from routemq.cli.dlq.edit import edited_payload
 from routemq.cli.dlq.options import Rate, as_options, filter_options, wanted
 from routemq.cli.dlq.rendering import age, moment, safe
 from routemq.cli.dlq.run_replay import Pace, run_replay
+from routemq.cli.dlq.searching import Found, matching, search
 from routemq.cli.dlq.session import actor, nothing_matches, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
@@ -19,7 +20,8 @@ from routemq.discovery import load_router
 from routemq.errors import DeadLetterNotFoundError, UnknownQueueError
 from routemq.settings import load_settings
 
-_SHOWN = 5
+SHOWN = 5
+"""Letters of a preview."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,27 +134,36 @@ def _report(result: ReplayResult) -> None:
 
 
 def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -> None:
-    count = store.count(chosen)
-    if not count:
+    if not request.yes:
+        found = search(store, chosen, shown=SHOWN)
+        if not found.count:
+            nothing_matches(chosen)
+        if found.count > 1:
+            preview(store, found, "replayed")
+            say(f"Nothing was done. Do it: routemq dlq replay {as_options(chosen) or '--all'} --yes")
+            say("(--canary 10 tries ten of them first, --rate 200/s takes it slowly)")
+            return
+    ids = (letter.id for letter in matching(store, chosen))
+    frozen = (
+        store.freeze(chosen, actor=actor(), options=request.options)
+        if chosen.is_indexed
+        else store.freeze(ids, actor=actor(), options=request.options, detail=str(chosen))
+    )
+    if not frozen.total:
+        store.frozen.forget(frozen.id)
         nothing_matches(chosen)
-    if count > 1 and not request.yes:
-        preview(store, chosen, count, "replayed")
-        say(f"Nothing was done. Do it: routemq dlq replay {as_options(chosen) or '--all'} --yes")
-        say("(--canary 10 tries ten of them first, --rate 200/s takes it slowly)")
-        return
-    _finish(run_replay(store, store.freeze(chosen, actor=actor(), options=request.options), request.pace))
+    _finish(run_replay(store, frozen, request.pace))
 
 
-def preview(store: DeadLetters, chosen: LetterFilter, count: int, what: str) -> None:
+def preview(store: DeadLetters, found: Found, what: str) -> None:
     """Show what a command would do to the letters of a filter."""
     now = store.reader.now()
-    click.echo(f"{count:,} {'letter' if count == 1 else 'letters'} would be {what}, the oldest first:")
-    for number, letter in enumerate(store.letters(chosen, oldest_first=True)):
-        if number == _SHOWN:
-            click.echo(f"  … and {count - _SHOWN:,} more")
-            break
+    click.echo(f"{found.count:,} {'letter' if found.count == 1 else 'letters'} would be {what}, the oldest first:")
+    for letter in found.first:
         topic = safe(letter.topic or letter.route)
         click.echo(f"  {age(now - letter.died_at):>6}  {letter.reason:<10}  {topic}  {safe(letter.error)[:60]}")
+    if found.count > len(found.first):
+        click.echo(f"  … and {found.count - len(found.first):,} more")
 
 
 def _list_replays(store: DeadLetters) -> None:
@@ -167,7 +178,7 @@ def _list_replays(store: DeadLetters) -> None:
 
 
 def _finish(ended: FrozenReplay, *, complete: bool = True) -> None:
-    click.echo(f"Replayed {ended.replayed:,} of {ended.total:,} letters.")
+    click.echo(f"Replayed {ended.replayed:,} of {ended.total:,} {'letter' if ended.total == 1 else 'letters'}.")
     if ended.gone:
         say(f"{ended.gone:,} were not there any more: replayed or discarded by someone else.")
     if ended.refused:

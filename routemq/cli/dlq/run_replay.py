@@ -138,7 +138,7 @@ def _progress(frozen: FrozenReplay) -> Iterator[_Progress]:
     done = frozen.total - frozen.remaining
     console = Console(stderr=True)
     # Said first: who is killed cannot say it any more.
-    say(f"Replay {frozen.id}: {frozen.remaining:,} letters.")
+    say(f"Replay {frozen.id}: {frozen.remaining:,} {'letter' if frozen.remaining == 1 else 'letters'}.")
     say(f"If it is stopped, go on with: routemq dlq replay --resume {frozen.id}")
     if not console.is_terminal:
         yield _Progress(None, frozen.total, done)
