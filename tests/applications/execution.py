@@ -97,9 +97,9 @@ def again(message: Message) -> None:
         raise Retry("not yet", delay_s=0.3)
 
 
-def seed(message: Message) -> None:
-    note("seed", attempt=message.attempt, id=message.id)
-    raise ValueError("as the seed has it")
+def unlucky(message: Message) -> None:
+    note("unlucky", attempt=message.attempt, id=message.id)
+    raise ValueError("no such sensor")
 
 
 def sleep(payload: float, message: Message) -> None:
@@ -150,7 +150,7 @@ router.on("lines/{line:int}/state", state, queue="work.state")
 router.on("loop/{device}", loop, queue="work.loop")
 router.on("raw/{rest:path}", raw, queue="work.raw")
 router.on("again", again, queue="work.again")
-router.on("seed", seed, queue="work.seed")
+router.on("unlucky", unlucky, queue="work.unlucky")
 router.on("chain/{device}", "tests.applications.execution:loop", queue="work.chain", middleware=[Sync(), Async()])
 router.on("slow/sleep", sleep, queue="slow", worker_count=2)
 router.on("slow/limited", sleep, queue="slow", timeout_s=0.5, retry=once, name="limited")

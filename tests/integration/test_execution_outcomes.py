@@ -108,12 +108,12 @@ def test_async_controllers_of_a_process_share_one_loop(bench: Bench, pool: str) 
     assert all(chain["seen"] == ["sync", "async"] for chain in chains)
 
 
-def test_retries_follow_the_seed_and_the_dead_letter_tells_it_all(bench: Bench) -> None:
+def test_retries_follow_the_policy_and_the_dead_letter_tells_it_all(bench: Bench) -> None:
     with bench.worker("-Q", "work", "-P", "threads"):
-        message = bench.put("seed", '{"n": 12345678901234567890, "empty": []}', generation=2)
+        message = bench.put("unlucky", '{"n": 12345678901234567890, "empty": []}', generation=2)
         asked = bench.put("again")
         letter = bench.wait_for_letters(1)[message.id]
-        runs = [note for note in bench.notes("seed") if note["id"] == message.id]
+        runs = [note for note in bench.notes("unlucky") if note["id"] == message.id]
         first, second = bench.wait_for_notes("again", 2)
 
     assert [run["attempt"] for run in runs] == [1, 2, 3]
@@ -125,15 +125,15 @@ def test_retries_follow_the_seed_and_the_dead_letter_tells_it_all(bench: Bench) 
     assert 0.2 < second["at"] - first["at"] < 0.3 + BUSY_S
     about = letter.description
     assert letter.id == f"{message.id}:2"
-    assert (about["route"], about["queue"], about["topic"]) == ("seed", "work.seed", "seed")
-    assert (letter.reason, about["exception"], about["message"]) == ("failed", "ValueError", "as the seed has it")
+    assert (about["route"], about["queue"], about["topic"]) == ("unlucky", "work.unlucky", "unlucky")
+    assert (letter.reason, about["exception"], about["message"]) == ("failed", "ValueError", "no such sensor")
     assert about["attempts"] == 3
     assert about["first_at"] == pytest.approx(runs[0]["at"], abs=2)
     assert about["worker"].startswith("celery@")
     raw = orjson.loads(letter.raw)
     assert raw["headers"]["id"] == message.id
     assert raw["headers"]["retries"] == 2
-    assert [failure[1] for failure in raw["headers"]["routemq"]["failures"]] == ["ValueError: as the seed has it"] * 2
+    assert [failure[1] for failure in raw["headers"]["routemq"]["failures"]] == ["ValueError: no such sensor"] * 2
 
 
 def test_a_child_that_dies_is_a_strike_for_its_message_alone(bench: Bench) -> None:

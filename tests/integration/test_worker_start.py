@@ -32,7 +32,7 @@ def _celery(bench: Bench, *arguments: str, **env: str) -> subprocess.CompletedPr
         ("-Q work.act,slow -P threads", {"WORKER_COUNT": "5"}, "concurrency: 5 (thread)"),
         ("-Q work -c 2", {"WORKER_COUNT": "5", "WORKER_AUTO_SCALE": "true"}, "concurrency: 2 (prefork)"),
         (
-            "-Q work -X work.seed",
+            "-Q work -X work.unlucky",
             {"WORKER_AUTO_SCALE": "true", "WORKER_MIN_COUNT": "1", "WORKER_MAX_COUNT": "3"},
             "concurrency: {min=1, max=3} (prefork)",
         ),
@@ -54,7 +54,7 @@ def test_concurrency_is_the_routes_unless_it_is_said(
 
     assert banner in output
     assert ".> work.act " in output
-    assert (".> work.seed " in output) == ("-X" not in arguments and "work.act" not in arguments)
+    assert (".> work.unlucky " in output) == ("-X" not in arguments and "work.act" not in arguments)
     assert ".> answer " not in output
 
 
