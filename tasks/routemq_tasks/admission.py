@@ -94,6 +94,7 @@ def _route_headers(headers: Mapping[str, Any], route: str) -> dict[str, Any]:
     replays = own.get("replays") or []
     if not (isinstance(replays, list) and all(_is_failure(replay) for replay in replays)):
         raise _problem("its replays are not [time, who, error]")
+    own = {"generation": generation, "failures": failures, "replays": replays}
     return {
         "lang": "py",
         "task": route,
@@ -108,7 +109,9 @@ def _route_headers(headers: Mapping[str, Any], route: str) -> dict[str, Any]:
         "argsrepr": str(headers.get("argsrepr") or ""),
         "kwargsrepr": "{}",
         "ignore_result": True,
-        "routemq": {"generation": generation, "failures": failures, "replays": replays},
+        "routemq": own,
+        # What Celery would look for among all keys, at each run.
+        "headers": {"routemq": own},
     }
 
 
