@@ -154,14 +154,15 @@ class LetterReader:
         if wanted.contains:
             pipe.hmget(self.keys.dead_raw, ids)
         descriptions, *raws = pipe.execute()
-        for index, (position, description) in enumerate(zip(positions, descriptions, strict=True)):
+        messages = raws[0] if raws else [b""] * len(ids)
+        for position, description, message in zip(positions, descriptions, messages, strict=True):
             letter = None
-            if description is not None:
+            # The words first: few letters have them, and the description of the others need not be read.
+            if description is not None and message is not None and wanted.matches_payload(message):
                 letter = DeadLetter.from_description(
                     position.letter_id.decode("utf-8", "replace"), description, died_at=position.died_at
                 )
-                raw = raws[0][index] if raws else b""
-                if raw is None or not wanted.matches(letter) or not wanted.matches_payload(raw):
+                if not wanted.matches(letter):
                     letter = None
             yield position, letter
 

@@ -90,6 +90,16 @@ def all_pages(store: DeadLetters, wanted: LetterFilter, limit: int) -> list[str]
             return found
 
 
+def counted_in_parts(store: DeadLetters, wanted: LetterFilter) -> int:
+    count, after = 0, None
+    while True:
+        tally = store.tally(wanted, after=after, scan_limit=2)
+        assert wanted.is_indexed or tally.scanned <= 2
+        count, after = count + tally.count, tally.next
+        if after is None:
+            return count
+
+
 def test_filters_find_what_they_say(store: DeadLetters) -> None:
     bury(store, *(a_message(number) for number in range(4)))
     bury(store, a_message(7), error=KeyError("level"), reason="rejected")
@@ -110,6 +120,8 @@ def test_filters_find_what_they_say(store: DeadLetters) -> None:
         LetterFilter(topic="alerts/#"): ["m000009:0"],
         LetterFilter(device="d2"): ["m000002:0"],
         LetterFilter(contains='"NUMBER": 3'): ["m000003:0"],
+        LetterFilter(contains="numBER"): everything,
+        LetterFilter(contains="no number"): [],
         LetterFilter(until=1.0): [],
         LetterFilter(since=time.time() - 60): everything,
     }
@@ -118,6 +130,8 @@ def test_filters_find_what_they_say(store: DeadLetters) -> None:
         assert [letter.id for letter in store.letters(wanted, oldest_first=True)] == ids[::-1], str(wanted)
         assert store.count(wanted) == len(ids), str(wanted)
         assert sum(bucket.count for bucket in store.histogram(wanted, buckets=7, until=time.time() + 9)) == len(ids)
+        assert counted_in_parts(store, wanted) == len(ids), str(wanted)
+        assert set(ids) <= set(all_pages(store, wanted.indexed_part, 9)), str(wanted)
 
 
 @settings(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from routemq.dead_letters import DeadLetter
+from routemq.dead_letters import DeadLetter, LetterFilter
 from routemq.dead_letters.fingerprint import ErrorDescription
 from routemq.envelope import Envelope, TaskMessage
 
@@ -18,6 +18,26 @@ def raised(text: str, *, deeper: bool = False) -> Exception:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  any text is tried
         (go_deeper if deeper else lambda: refuse(text))()
     return caught.value
+
+
+PAYLOADS = [
+    b'{"name": "Pump A-1", "path": "a/b"}',
+    b"pump\na-1 \\u0041 \x07",
+    "\N{KELVIN SIGN} pump".encode(),
+    "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}".encode(),
+    b"\xff pump",
+    b"",
+]
+
+
+@pytest.mark.parametrize("words", ["PUMP", "a-1", "k pump", "payload", "v", "u0041", "topic", '"name"', "\u00ff"])
+def test_words_are_found_in_the_payload_alone_however_it_travels(words: str) -> None:
+    for payload in PAYLOADS:
+        item = TaskMessage(route="r", queue="q", envelope=Envelope(topic="topic/v", payload=payload)).encode()
+        found = LetterFilter(contains=words).matches_payload(item)
+        assert found == (words.lower() in payload.decode("utf-8", "replace").lower()), (words, payload)
+    assert LetterFilter(contains="pump").matches_payload(b"\xff a PUMP, and no message")
+    assert LetterFilter(contains="pump").matches_payload(b'{"body": "cHVtcA==", "pump": 1}')
 
 
 def test_fingerprint_ignores_numbers_and_ids_but_not_words_or_places() -> None:
