@@ -104,14 +104,33 @@ class BulkChange(LetterHandler):
         return self.backend.operations.resume(replay)
 
 
-class OperationProgress(LetterHandler):
+class OperationHandler(LetterHandler):
+    """What the handlers of bulk changes share."""
+
+    def progress(self, operation_id: str) -> Progress:
+        """Return the progress; 404 when there is no such change."""
+        found = self.backend.operations.get(operation_id)
+        if found is None:
+            raise web.HTTPError(404, "This Flower has not begun such a change since it was started.")
+        return found
+
+
+class OperationProgress(OperationHandler):
     """GET: how far a bulk change is."""
 
     @web.authenticated
     async def get(self, operation_id: str) -> None:
-        progress = self.backend.operations.get(operation_id)
-        if progress is None:
-            raise web.HTTPError(404, "This Flower has not begun such a change since it was started.")
+        await self.answer(self.progress(operation_id).as_json())
+
+
+class OperationStop(OperationHandler):
+    """POST: have a bulk change end after the step it is at."""
+
+    @web.authenticated
+    async def post(self, operation_id: str) -> None:
+        self.require_change_allowed()
+        progress = self.progress(operation_id)
+        progress.stop()
         await self.answer(progress.as_json())
 
 

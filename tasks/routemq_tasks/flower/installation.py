@@ -6,7 +6,7 @@ from flower.options import default_options
 from flower.urls import handlers, settings
 from tornado.web import url
 
-from routemq_tasks.flower.change_api import BulkChange, LetterChange, LetterCheck, OperationProgress
+from routemq_tasks.flower.change_api import BulkChange, LetterChange, LetterCheck, OperationProgress, OperationStop
 from routemq_tasks.flower.letter_api import (
     LetterAudit,
     LetterCount,
@@ -43,6 +43,7 @@ def install() -> None:
         url(r"/api/dead-letters/audit", LetterAudit),
         url(r"/api/dead-letters/(replay|discard)", BulkChange),
         url(r"/api/dead-letters/operations/([0-9a-f]+)", OperationProgress),
+        url(r"/api/dead-letters/operations/([0-9a-f]+)/stop", OperationStop),
         url(r"/api/dead-letters/letter/([^/]+)", LetterDetails),
         url(r"/api/dead-letters/letter/([^/]+)/(payload|message)", LetterDownload),
         url(r"/api/dead-letters/letter/([^/]+)/check", LetterCheck),

@@ -76,13 +76,7 @@ class LetterOverview(LetterHandler):
     async def get(self) -> None:
         # Words, topics and queues have no index; the bars leave them out rather than read every letter each time.
         wanted = self.wanted()
-        indexed = LetterFilter(
-            route=wanted.route,
-            reason=None if wanted.fingerprint else wanted.reason,
-            error=wanted.fingerprint,
-            since=wanted.since,
-            until=wanted.until,
-        )
+        indexed = wanted.indexed_part
         since = self.get_argument("from", escape=False)
         bars_from = moment("from", since) if since else None
         await self.answer(await self.backend.read(self._overview, indexed, bars_from, wanted == indexed))
@@ -123,15 +117,24 @@ class LetterOverview(LetterHandler):
 
 
 class LetterCount(LetterHandler):
-    """GET: how many letters match, and the moment up to which that was counted."""
+    """GET: how many letters match, in parts where letters must be read, and the moment up to which that is counted."""
 
     @web.authenticated
     async def get(self) -> None:
         wanted = self.wanted()
+        after = self.get_argument("after", escape=False) or None
         now = await self.backend.read(self.backend.letters.reader.now)
         until = now if wanted.until is None else min(now, wanted.until)
-        count = await self.backend.search(self.backend.letters.count, ending_at(wanted, until))
-        await self.answer({"count": count, "until": until})
+        wanted = ending_at(wanted, until)
+        run = self.backend.read if wanted.is_indexed else self.backend.search
+        try:
+            tally = await run(self.backend.letters.tally, wanted, after=after, scan_limit=_SCAN_LIMIT)
+        except DeadLetterNotFoundError as exc:
+            raise BadRequestError(name="after", value=after, allowed="the `next` of the part before") from exc
+        of = await self.backend.read(self.backend.letters.count, wanted.indexed_part)
+        await self.answer(
+            {"count": tally.count, "scanned": tally.scanned, "of": of, "next": tally.next, "until": until}
+        )
 
 
 class LetterDetails(LetterHandler):

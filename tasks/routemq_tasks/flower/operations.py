@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -35,7 +35,8 @@ class Progress:
         gone: Letters that someone else replayed or discarded first.
         refused: Letters that stay where they are; `refusals` says why, for the first few.
         needs_force: How many of these would have been replayed for someone who insists.
-        state: `failed` leaves the rest where it was; a replay can be continued.
+        looked_at: Letters that were looked at so far to find those that it is about.
+        state: `stopped` and `failed` leave the rest where it was; a replay can be continued.
     """
 
     id: str
@@ -47,8 +48,10 @@ class Progress:
     refused: int = 0
     needs_force: int = 0
     refusals: list[str] = field(default_factory=list)
-    state: Literal["running", "done", "failed"] = "running"
+    looked_at: int = 0
+    state: Literal["running", "done", "stopped", "failed"] = "running"
     error: str | None = None
+    _is_unwanted: bool = False
 
     def add(self, result: ReplayResult) -> None:
         """Count one step of a replay."""
@@ -61,7 +64,24 @@ class Progress:
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer of the API."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+
+    def stop(self) -> None:
+        """Have it end after the step it is at."""
+        self._is_unwanted = True
+
+    def go_on(self) -> None:
+        """Be asked between steps.
+
+        Raises:
+            StoppedError: Somebody has stopped it.
+        """
+        if self._is_unwanted:
+            raise StoppedError
+
+
+class StoppedError(Exception):
+    """A person has stopped a change."""
 
 
 class Operations:
@@ -89,9 +109,7 @@ class Operations:
         operation = Operation(actor=actor, detail=shown)
         progress = self._remember(Progress(id=operation.id, action=action))
         if action == "replay":
-            self._run(
-                progress, lambda: self._replay(progress, self._letters.freeze(wanted, actor=actor, options=options))
-            )
+            self._run(progress, lambda: self._freeze(progress, wanted, operation, options))
         else:
             self._run(progress, lambda: self._discard(progress, wanted, operation))
         return progress
@@ -121,6 +139,8 @@ class Operations:
             try:
                 work()
                 progress.state = "done"
+            except StoppedError:
+                progress.state = "stopped"
             # Whatever stopped it, the page that waits for it must hear of it.
             except Exception as exc:
                 logger.exception("dead letters: %s stopped", progress.action, extra={"operation": progress.id})
@@ -128,16 +148,29 @@ class Operations:
 
         self._executor.submit(guarded)
 
+    def _freeze(
+        self, progress: Progress, wanted: LetterFilter | list[str], operation: Operation, options: ReplayOptions
+    ) -> None:
+        chosen: LetterFilter | Iterable[str] = wanted
+        if isinstance(wanted, LetterFilter) and not wanted.is_indexed:
+            chosen = self._looked_through(progress, wanted)
+        progress.go_on()
+        frozen = self._letters.freeze(chosen, actor=operation.actor, options=options, detail=operation.detail)
+        self._replay(progress, frozen)
+
     def _replay(self, progress: Progress, replay: FrozenReplay) -> None:
         progress.frozen_id, progress.total = replay.id, replay.total
         progress.done, progress.gone, progress.refused = replay.replayed, replay.gone, replay.refused
+        progress.go_on()
         while (result := self._letters.replay_step(replay, limit=_STEP)) is not None:
             progress.add(result)
+            progress.go_on()
 
     def _discard(self, progress: Progress, wanted: LetterFilter | list[str], operation: Operation) -> None:
         if isinstance(wanted, LetterFilter):
-            progress.total = self._letters.count(wanted)
-            ids: Iterable[str] = (letter.id for letter in self._letters.letters(wanted))
+            # A search would take as long as the change itself.
+            progress.total = self._letters.count(wanted) if wanted.is_indexed else None
+            ids: Iterable[str] = self._looked_through(progress, wanted)
         else:
             progress.total, ids = len(wanted), wanted
         rest = iter(ids)
@@ -145,3 +178,12 @@ class Operations:
             done = self._letters.discard(some, actor=operation.actor, operation=operation)
             progress.done += len(done)
             progress.gone += len(some) - len(done)
+            progress.go_on()
+
+    def _looked_through(self, progress: Progress, wanted: LetterFilter) -> Iterator[str]:
+        for _, letter in self._letters.reader.walk(wanted, oldest_first=True):
+            progress.looked_at += 1
+            if not progress.looked_at % _STEP:
+                progress.go_on()
+            if letter is not None:
+                yield letter.id

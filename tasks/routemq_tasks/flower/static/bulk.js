@@ -1,6 +1,6 @@
 // Replay or discard many letters: ask, begin, show how far it is.
 
-import {api, byId, confirmChange, make, notice, number, plural} from "./common.js";
+import {api, byId, confirmChange, make, notice, number, plural, withdraw} from "./common.js";
 
 const VERBS = {
     replay: {will: "Replay", doing: "Replaying", done: "Replayed"},
@@ -19,8 +19,46 @@ function inWords(filter) {
     return parts.length ? parts.join(" · ") : "All dead letters of all routes: there is no filter.";
 }
 
+/** Count in parts, as the server reads letters where no index knows which match; null when the person has stopped it. */
+async function countAll(filter) {
+    const found = {count: 0, until: null};
+    let looked = 0;
+    let isStopped = false;
+    let answer = {next: ""};
+    const words = make("span", {});
+    const bar = make("progress", {});
+    while (answer.next !== null && !isStopped) {
+        const query = new URLSearchParams({...filter, ...(answer.next ? {after: answer.next, until: String(found.until)} : {})});
+        answer = await api(`/api/dead-letters/count?${query}`);
+        found.count += answer.count;
+        found.until = found.until ?? answer.until;
+        looked += answer.scanned;
+        if (answer.next !== null) {
+            words.textContent = `Counting: ${number(looked)} of ${number(answer.of)} letters looked at, ${number(found.count)} match. ` +
+                "A route, a reason, a time, or one of the errors above makes them fewer. ";
+            bar.max = answer.of || 1;
+            bar.value = looked;
+            if (!words.isConnected) {
+                notice("counting", "info", words, bar, stopButton(() => {
+                    isStopped = true;
+                }));
+            }
+        }
+    }
+    withdraw("counting");
+    return isStopped ? null : found;
+}
+
+function stopButton(onclick) {
+    const button = make("button", {type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => {
+        button.disabled = true;
+        onclick();
+    }}, "Stop");
+    return button;
+}
+
 /** Ask about the chosen letters, or else all of a filter, then do it and follow it to its end. */
-export async function changeMany(action, {ids, filter, isIndexed, whenCounted, whenDone}) {
+export async function changeMany(action, {ids, filter, whenCounted, whenDone}) {
     const verb = VERBS[action];
     let wanted;
     let count;
@@ -28,9 +66,12 @@ export async function changeMany(action, {ids, filter, isIndexed, whenCounted, w
         wanted = {ids};
         count = ids.length;
     } else {
-        byId("matching").textContent = isIndexed ? "Counting…" : "Counting: this reads every letter…";
-        const counted = await api("/api/dead-letters/count?" + new URLSearchParams(filter));
+        byId("matching").textContent = "Counting…";
+        const counted = await countAll(filter);
         whenCounted();
+        if (!counted) {
+            return;
+        }
         count = counted.count;
         wanted = {filter: {...filter, until: String(counted.until)}};
         if (!count) {
@@ -59,31 +100,40 @@ export async function resume(id, whenDone) {
 async function follow(begun, whenDone) {
     const key = `operation-${begun.id}`;
     let progress = begun;
+    const words = make("span", {});
+    const bar = make("progress", {});
+    const stop = stopButton(() => api(`/api/dead-letters/operations/${begun.id}/stop`, {}).catch(() => {
+        // Said by the next question for its progress, if nobody answers.
+        stop.disabled = false;
+    }));
+    notice(key, "info", words, bar, stop);
     while (progress.state === "running") {
-        show(key, progress);
+        words.textContent = describe(progress);
+        if (progress.total === null) {
+            bar.removeAttribute("value");
+        } else {
+            bar.max = progress.total || 1;
+            bar.value = progress.done + progress.gone + progress.refused;
+        }
         await new Promise((resolve) => setTimeout(resolve, 400));
         progress = await api(`/api/dead-letters/operations/${begun.id}`);
     }
-    show(key, progress);
+    showEnd(key, progress);
     whenDone();
 }
 
 /** Say how far a change is that is under way. */
 export function describe(progress) {
     const verb = VERBS[progress.action];
-    return progress.total === null ? `${verb.doing}: choosing the letters… `
-        : `${verb.doing}: ${number(progress.done + progress.gone + progress.refused)} of ${number(progress.total)} `;
+    if (progress.total === null) {
+        const done = progress.done ? `${number(progress.done)} so far; ` : "choosing the letters; ";
+        return `${verb.doing}: ${done}${number(progress.looked_at)} looked at `;
+    }
+    return `${verb.doing}: ${number(progress.done + progress.gone + progress.refused)} of ${number(progress.total)} `;
 }
 
-function show(key, progress) {
+function showEnd(key, progress) {
     const verb = VERBS[progress.action];
-    const past = progress.done + progress.gone + progress.refused;
-    if (progress.state === "running") {
-        const bar = make("progress", {max: progress.total || 1});
-        bar.value = progress.total ? past : 0;
-        notice(key, "info", describe(progress), bar);
-        return;
-    }
     const words = [`${verb.done} ${number(progress.done)}.`];
     if (progress.gone) {
         words.push(`${number(progress.gone)} had gone: someone else was first.`);
@@ -98,5 +148,8 @@ function show(key, progress) {
     if (progress.error) {
         words.push(`Then it stopped: ${progress.error}`);
     }
-    notice(key, progress.error ? "danger" : progress.refused ? "warning" : "success", words.join(" "));
+    if (progress.state === "stopped") {
+        words.push("It was stopped; the others are as they were.");
+    }
+    notice(key, progress.error ? "danger" : progress.refused || progress.state === "stopped" ? "warning" : "success", words.join(" "));
 }

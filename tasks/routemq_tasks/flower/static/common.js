@@ -176,7 +176,7 @@ export function keepLive(work, everyMs) {
             text.textContent = `${error.message} · trying again`;
         }
         running = false;
-        timer = setTimeout(run, wanted ? 0 : everyMs * Math.min(failures + 1, 4));
+        timer = setTimeout(run, wanted ? 0 : everyMs * Math.min(failures + 1, 2));
         wanted = false;
     }
 

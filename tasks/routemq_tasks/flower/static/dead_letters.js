@@ -312,7 +312,7 @@ if (mayChange) {
     });
     for (const action of ["replay", "discard"]) {
         byId(`bulk-${action}`).addEventListener("click", () => {
-            changeMany(action, {ids: [...state.chosen], filter: {...state.filter}, isIndexed: state.isIndexed, whenCounted: showBulk, whenDone: refresh}).then(showBulk, sayError);
+            changeMany(action, {ids: [...state.chosen], filter: {...state.filter}, whenCounted: showBulk, whenDone: refresh}).then(showBulk, sayError);
         });
     }
 }

@@ -1,0 +1,91 @@
+"""Changes of many letters in the background of Flower."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from routemq_tasks.flower.operations import Action, Operations, Progress
+
+from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, ReplayOptions
+from routemq.envelope import Envelope, TaskMessage
+from routemq.queues import Keys
+from tests.processes import wait_until
+from tests.servers import Redis
+
+BY_INDEX, BY_SEARCH = LetterFilter(route="r", until=1e10), LetterFilter(contains="NUMBER", until=1e10)
+
+
+def bury(store: DeadLetters, count: int, generation: int = 0) -> None:
+    messages = [
+        TaskMessage(
+            route="r", queue="q", id=f"m{number:06}", generation=generation,
+            envelope=Envelope(topic="r", payload=b"number"),
+        )
+        for number in range(count)
+    ]  # fmt: skip
+    store.bury_direct(
+        [(DeadLetter.of(m, reason="failed", error=ValueError(), worker="w"), m.encode()) for m in messages]
+    )
+
+
+def ended(progress: Progress) -> Progress:
+    wait_until(lambda: progress.state != "running")
+    return progress
+
+
+class Watched(DeadLetters):
+    """Tells when a step is done."""
+
+    after_step: Callable[[], None] = staticmethod(lambda: None)
+
+    def replay_step(self, *args: Any, **options: Any) -> Any:
+        result = super().replay_step(*args, **options)
+        self.after_step()
+        return result
+
+    def discard(self, *args: Any, **options: Any) -> Any:
+        result = super().discard(*args, **options)
+        self.after_step()
+        return result
+
+
+@pytest.mark.parametrize("wanted", [BY_INDEX, BY_SEARCH], ids=["by index", "by search"])
+@pytest.mark.parametrize("action", ["replay", "discard"])
+def test_a_change_is_stopped_and_the_rest_stays(
+    redis_server: Redis, key_prefix: str, action: Action, wanted: LetterFilter
+) -> None:
+    with redis_server.client() as client:
+        store = Watched(client, Keys(key_prefix))
+        bury(store, 1200)
+        operations = Operations(store)
+
+        def stop_all() -> None:
+            for progress in operations.running():
+                progress.stop()
+
+        store.after_step = stop_all
+        stopped = ended(operations.start(action, wanted, actor="ana", options=ReplayOptions()))
+        assert (stopped.state, stopped.done, store.count()) == ("stopped", 500, 700)
+
+        # What is left of a replay is taken up again; a discard is simply begun again.
+        store.after_step = lambda: None
+        if action == "replay":
+            (unfinished,) = store.frozen.all()
+            again = ended(operations.resume(unfinished))
+        else:
+            again = ended(operations.start(action, wanted, actor="ana", options=ReplayOptions()))
+        assert (again.state, store.count()) == ("done", 0)
+        assert client.llen(Keys(key_prefix).queue("q")) == (1200 if action == "replay" else 0)
+        assert not list(client.scan_iter(f"{key_prefix}routemq:dlq:replay*"))
+
+
+def test_refusals_are_told_in_words_of_the_page(redis_server: Redis, key_prefix: str) -> None:
+    with redis_server.client() as client:
+        store = DeadLetters(client, Keys(key_prefix))
+        bury(store, 2, generation=3)
+        progress = ended(Operations(store).start("replay", BY_INDEX, actor="ana", options=ReplayOptions()))
+        assert (progress.refused, progress.needs_force) == (2, 2)
+        assert progress.refusals == ["it died again after 3 replays"] * 2
+        assert store.count() == 2
+        forced = Operations(store).start("replay", BY_INDEX, actor="ana", options=ReplayOptions(force=True))
+        assert ended(forced).done == 2
