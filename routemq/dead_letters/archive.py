@@ -61,6 +61,8 @@ class ArchivedLetter:
                 raise BrokenLineError(
                     source=source, line=number, problem=f"version {fields['v']!r}; this release reads {_VERSION}"
                 )
+            if not {"raw", "raw_base64"} & fields.keys():
+                raise BrokenLineError(source=source, line=number, problem="the field 'raw' is missing")
             raw = (
                 base64.b64decode(fields["raw_base64"], validate=True) if "raw" not in fields else fields["raw"].encode()
             )

@@ -530,6 +530,26 @@ def test_redis_away_is_one_line(redis_desk: Desk) -> None:
     assert error.count(b"\n") == 1
 
 
+def test_celery_knows_the_same_commands_and_exit_codes(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.bury(a_message(1), a_message(2))
+    env = {"PYTHONPATH": str(desk.folder)}
+    celery = (str(Path(sys.executable).with_name("celery")), "-A", "routemq", "dlq")
+
+    def run(*arguments: str, **more: str) -> tuple[int, bytes]:
+        done = subprocess.run([*celery, *arguments], env=clean_environment(desk.env | env | more), cwd=desk.folder,
+                              capture_output=True, timeout=50, check=False)  # fmt: skip
+        assert b"Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    assert run("replay", "m000001:0") == (0, b"Replayed 1 letter to the queue sensors.data.\n")
+    assert run("show", "m000001:0")[0] == 1
+    assert run("list", ROUTEMQ_TRANSPORT="pigeon") == (
+        2, b"Error: ROUTEMQ_TRANSPORT='pigeon' cannot be used: one of 'routemq' or 'stock'\n",
+    )  # fmt: skip
+    assert run("discard", "--device", "d9", "--yes")[0] == 3
+
+
 def test_help_documents_exit_codes_and_every_command(redis_desk: Desk) -> None:
     shown = redis_desk.run("--help").stdout
     assert "Exit codes:" in shown
