@@ -1,5 +1,6 @@
 """The loop of an ingest process: one thread, its sockets, one batch at a time."""
 
+import contextlib
 import logging
 import select
 import threading
@@ -246,6 +247,8 @@ class IngestWorker:
                 taken, quiet_since = self.statistics.received, time.monotonic()
             if time.monotonic() - quiet_since >= _QUIET_S:
                 session.close(end_session=True)
+                with contextlib.suppress(redis.RedisError):
+                    self._client.delete(self._keys.subscriptions(self.client_id))
                 logger.info("drained, the session is ended client_id=%s", self.client_id)
                 return
         logger.error(

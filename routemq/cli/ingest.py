@@ -8,13 +8,17 @@ import threading
 from typing import TYPE_CHECKING
 
 import click
+import redis
+from routemq_ingest.left_behind import MOST_PROCESSES, left_behind
 from routemq_ingest.worker import READY, IngestWorker
 
 from routemq.cli.explain import explains_errors
+from routemq.connections import connect_redis
 from routemq.discovery import load_router
 from routemq.errors import ConfigurationError
 from routemq.logs import configure_logging
 from routemq.processes import Command, Supervisor
+from routemq.queues import Keys
 from routemq.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -26,9 +30,11 @@ _READY_TIMEOUT_S = 3600.0
 
 
 @click.command(short_help="MQTT in, Celery messages out; on as many hosts as you like.")
-@click.option("--workers", type=click.IntRange(1, 64), help="Processes on this host; by default INGEST_WORKERS.")
 @click.option(
-    "--index", type=click.IntRange(0, 63),
+    "--workers", type=click.IntRange(1, MOST_PROCESSES), help="Processes on this host; by default INGEST_WORKERS."
+)
+@click.option(
+    "--index", type=click.IntRange(0, MOST_PROCESSES - 1),
     help="Be this one of the processes alone, the first is 0; to drain one that is too many.",
 )  # fmt: skip
 @explains_errors
@@ -44,10 +50,29 @@ def ingest(workers: int | None, index: int | None) -> None:
     settings = load_settings()
     configure_logging(settings)
     count = workers or settings.ingest_workers
+    if index is None:
+        _warn_of_sessions_left_behind(settings, count)
     if index is not None or count == 1:
         _run_one(settings, index or 0)
     else:
         _run_many(settings, count)
+
+
+def _warn_of_sessions_left_behind(settings: Settings, count: int) -> None:
+    with connect_redis(settings, timeout_s=1.0) as client:
+        try:
+            found = left_behind(
+                client, Keys(settings.key_prefix), client_id_base=settings.client_id_base, processes=count
+            )
+        except redis.RedisError as exc:
+            logger.debug("sessions left behind are not looked for: %s", exc)
+            return
+    for index in found:
+        logger.warning(
+            "an ingest process that is not started any more left its mqtt session behind, the broker may hold messages "
+            "for it; to take them: INGEST_DRAIN_ON_EXIT=true routemq ingest --index %d, and stop it when it is ready",
+            index,
+        )
 
 
 def _run_one(settings: Settings, index: int) -> None:

@@ -232,3 +232,29 @@ def test_a_drain_takes_everything_along_and_ends_the_session(
     back = Peer(stack.broker.port, client_id=f"{group_name}-me-0", version=5 if protocol == "5" else 4)
     assert back.connect(clean=False).session_present is False
     back.close()
+
+
+def test_a_session_that_fewer_processes_leave_behind_is_told_until_it_is_drained(
+    redis_server: Redis,
+    mosquitto_server: MqttBroker,
+    routes: str,
+    tmp_path: Path,
+    key_prefix: str,
+    topic_prefix: str,
+    group_name: str,
+) -> None:
+    stack = Stack(name="one", broker=mosquitto_server, store=redis_server)
+    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    warning = "left its mqtt session behind"
+    with ingest_process(tmp_path, routes, environment, "--workers", "2") as process:
+        assert warning not in process.output()
+    with ingest_process(tmp_path, routes, environment) as process:
+        assert warning in process.output()
+        assert "routemq ingest --index 1" in process.output()
+        # The broker's word on who gets a message: some go to the process that is away.
+        Flood(stack.broker, f"{topic_prefix}/d1/data", numbered(200)).wait()
+        with ingest_process(tmp_path, routes, environment | {"INGEST_DRAIN_ON_EXIT": "true"}, "--index", "1") as extra:
+            assert extra.terminate() == 0
+        wait_for_payloads(stack.store, key_prefix, "data", 200)
+    with ingest_process(tmp_path, routes, environment) as process:
+        assert warning not in process.output()
