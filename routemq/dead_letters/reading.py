@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
@@ -10,31 +10,12 @@ import redis
 
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.letter import DeadLetter
-from routemq.envelope import FailedAttempt, TaskMessage
-from routemq.errors import DeadLetterNotFoundError, RouteMQError
+from routemq.dead_letters.opened import OpenedLetter, opened
+from routemq.dead_letters.order import IndexWalk, Position, bounds
+from routemq.errors import DeadLetterNotFoundError
 from routemq.queues import Keys
 
 _CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A place in the order of letters: the time of death, then the id."""
-
-    died_at: float
-    letter_id: bytes
-
-    def __str__(self) -> str:
-        return f"{self.died_at!r}/{self.letter_id.decode('utf-8', 'replace')}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Position | None":
-        """Read what `str` made of a position; None for anything else, such as a letter's id."""
-        died_at, slash, letter_id = text.partition("/")
-        try:
-            return cls(float(died_at), letter_id.encode()) if slash else None
-        except ValueError:
-            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,34 +44,6 @@ class Tally:
     count: int
     scanned: int
     next: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenedLetter:
-    """A dead letter with all that is kept of it.
-
-    Attributes:
-        letter: Its description, with the traceback.
-        raw: The message byte for byte, as it lay on its queue.
-        task: The message, if the bytes are one.
-        problem: Why they are none.
-    """
-
-    letter: DeadLetter
-    raw: bytes
-    task: TaskMessage | None = None
-    problem: str | None = None
-
-    @property
-    def payload(self) -> bytes:
-        """The payload, or all bytes of what is no message."""
-        return self.raw if self.task is None else self.task.envelope.payload
-
-    @property
-    def attempts(self) -> tuple[FailedAttempt, ...]:
-        """Each failed run of this generation, as far as they are remembered; the last one is the last."""
-        last = FailedAttempt(at=self.letter.died_at, error=self.letter.error, worker=self.letter.worker)
-        return (*(self.task.failures if self.task else ()), last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +81,8 @@ class LetterReader:
     ) -> Iterator[Position]:
         """Yield where letters are that the indexes cannot rule out, in order, beyond a position."""
         walks = [
-            _Walk(self.client, key, wanted, oldest_first=oldest_first, chunk=chunk) for key in self.index_keys(wanted)
+            IndexWalk(self.client, key, wanted, oldest_first=oldest_first, chunk=chunk)
+            for key in self.index_keys(wanted)
         ]
         pipe = self.client.pipeline(transaction=False)
         for walk in walks:
@@ -239,59 +193,3 @@ class LetterReader:
         for key in self.index_keys(wanted):
             pipe.zcount(key, low, high)
         return sum(pipe.execute())
-
-
-def opened(letter: DeadLetter, raw: bytes) -> OpenedLetter:
-    """Return the letter with its message, if its bytes are one."""
-    try:
-        return OpenedLetter(letter=letter, raw=raw, task=TaskMessage.decode(raw))
-    except (RouteMQError, RecursionError) as exc:
-        return OpenedLetter(letter=letter, raw=raw, problem=str(exc) or type(exc).__name__)
-
-
-def bounds(wanted: LetterFilter) -> tuple[str, str]:
-    """Return the filter's times as Redis wants them for a range of scores."""
-    low = "-inf" if wanted.since is None else repr(wanted.since)
-    return low, "+inf" if wanted.until is None else f"({wanted.until!r}"
-
-
-@dataclass(slots=True)
-class _Walk:
-    """One sorted set in order, a chunk at a time."""
-
-    client: "redis.Redis"
-    key: str
-    wanted: LetterFilter
-    oldest_first: bool
-    chunk: int
-    _size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._size = self.chunk
-
-    def ask(self, client: "redis.Redis", after: Position | None) -> object:
-        """Ask for the next chunk; `client` may be a pipeline."""
-        low, high = bounds(self.wanted)
-        if self.oldest_first:
-            low = low if after is None else repr(after.died_at)
-            return client.zrange(self.key, low, high, byscore=True, offset=0, num=self._size, withscores=True)
-        high = high if after is None else repr(after.died_at)
-        return client.zrange(self.key, high, low, byscore=True, desc=True, offset=0, num=self._size, withscores=True)
-
-    def run(self, answer: object, after: Position | None) -> Iterator[Position]:
-        """Yield the positions of a first answer, then of further ones."""
-        while True:
-            found = [Position(score, name) for name, score in cast("list[tuple[bytes, float]]", answer)]
-            # The bound is a time, which several letters may share: what is not beyond the position was seen already.
-            beyond = [position for position in found if after is None or self._is_beyond(position, after)]
-            yield from beyond
-            if len(found) < self._size:
-                return
-            if beyond:
-                after = beyond[-1]
-            else:
-                self._size *= 4
-            answer = self.ask(self.client, after)
-
-    def _is_beyond(self, position: Position, after: Position) -> bool:
-        return position > after if self.oldest_first else position < after

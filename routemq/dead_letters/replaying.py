@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from routemq.dead_letters.fingerprint import shortened
 from routemq.dead_letters.letter import DeadLetter
-from routemq.dead_letters.reading import OpenedLetter, opened
+from routemq.dead_letters.opened import OpenedLetter, opened
 from routemq.envelope import PastReplay, TaskMessage
 from routemq.errors import NotReplayableError, RouteMQError
 from routemq.queues import queue_problem

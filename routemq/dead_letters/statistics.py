@@ -7,7 +7,8 @@ from typing import cast
 
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.letter import DeadLetter
-from routemq.dead_letters.reading import LetterReader, bounds
+from routemq.dead_letters.order import bounds
+from routemq.dead_letters.reading import LetterReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,17 +7,19 @@ import redis
 
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import AuditEntry, Operation, read_audit
+from routemq.dead_letters.burying import Burials
 from routemq.dead_letters.canary import Canary
 from routemq.dead_letters.changes import BATCH, LetterChanges
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
 from routemq.dead_letters.letter import DeadLetter, letter_id
-from routemq.dead_letters.reading import LetterReader, OpenedLetter, Page, Position, Tally
+from routemq.dead_letters.opened import OpenedLetter
+from routemq.dead_letters.order import Position
+from routemq.dead_letters.reading import LetterReader, Page, Tally
 from routemq.dead_letters.redaction import Redaction
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
 from routemq.dead_letters.statistics import Bucket, LetterStats, read_histogram, read_stats
 from routemq.queues import Keys
-from routemq.scripts import script_text
 from routemq.settings import Settings
 
 ALL = LetterFilter()
@@ -42,14 +44,10 @@ class DeadLetters:
         redaction: Redaction | None = None,
     ) -> None:
         self._client, self._keys = client, keys
-        self._most = max_entries or 0
-        self._redaction = redaction
         self.reader = LetterReader(client, keys)
         self.frozen = FrozenReplays(client, keys)
-        self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
-        self._changes = LetterChanges(client, keys, most=self._most)
-        self._bury = client.register_script(script_text(__package__, "bury", after="letters"))
-        self._bury_direct = client.register_script(script_text(__package__, "bury_direct", after="letters"))
+        self._burials = Burials(client, keys, most=max_entries or 0, redaction=redaction)
+        self._changes = LetterChanges(client, keys, most=max_entries or 0)
 
     @classmethod
     def of(cls, settings: Settings, client: "redis.Redis", *, buries: bool = True) -> "DeadLetters":
@@ -72,16 +70,7 @@ class DeadLetters:
         Returns:
             False when the tag is not held any more; then nothing was done.
         """
-        keys = self._keys
-        instead = b""
-        if self._redaction is not None:
-            record = cast("bytes | None", self._client.hget(keys.unacked, delivery_tag))
-            letter, instead = self._redaction.of_record(letter, record)
-        held = self._bury(
-            keys=[*self._common_keys, keys.unacked, keys.unacked_index],
-            args=[delivery_tag, letter.id, letter.description(), letter.traceback, self._most, instead],
-        )
-        return bool(held)
+        return self._burials.bury(letter, delivery_tag=delivery_tag)
 
     def bury_direct(self, letters: Sequence[tuple[DeadLetter, bytes]]) -> None:
         """Bury messages that never were on a queue, in one round trip.
@@ -89,13 +78,7 @@ class DeadLetters:
         Args:
             letters: Each with its list item, as it would have been queued.
         """
-        if not letters:
-            return
-        args: list[str | bytes | int] = [self._most]
-        for letter, message in letters:
-            kept, item = (letter, message) if self._redaction is None else self._redaction.of_item(letter, message)
-            args += [kept.id, kept.description(), item, kept.traceback]
-        self._bury_direct(keys=self._common_keys, args=args)
+        self._burials.bury_direct(letters)
 
     def page(
         self, wanted: LetterFilter = ALL, *, limit: int = 50, after: str | None = None, scan_limit: int | None = None

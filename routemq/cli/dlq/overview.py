@@ -18,7 +18,7 @@ from routemq.cli.dlq.rendering import age, bar_chart, moment, safe
 from routemq.cli.dlq.session import INTERRUPTED, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
-from routemq.dead_letters.reading import Position
+from routemq.dead_letters.order import Position
 from routemq.dead_letters.retention import Overdue
 from routemq.settings import load_settings
 

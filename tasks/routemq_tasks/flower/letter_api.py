@@ -6,7 +6,7 @@ from typing import Any
 from tornado import web
 
 from routemq.dead_letters.filters import LetterFilter
-from routemq.dead_letters.reading import OpenedLetter
+from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.retention import Overdue
 from routemq.errors import DeadLetterNotFoundError
 from routemq_tasks.flower import letter_json

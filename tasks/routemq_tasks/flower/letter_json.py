@@ -3,7 +3,7 @@
 from typing import Any
 
 from routemq.dead_letters import DeadLetter
-from routemq.dead_letters.reading import OpenedLetter
+from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.replaying import MOST_GENERATIONS
 from routemq.dead_letters.statistics import LetterGroup, LetterStats
 from routemq.envelope import TaskMessage

@@ -1,0 +1,52 @@
+"""The scripts that make a message a dead letter."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import redis
+
+from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.redaction import Redaction
+from routemq.queues import Keys
+from routemq.scripts import script_text
+
+
+class Burials:
+    """Buries messages, without the values that must not be kept.
+
+    Args:
+        most: Most dead letters of a route, 0 for any number.
+    """
+
+    def __init__(self, client: "redis.Redis", keys: Keys, *, most: int, redaction: Redaction | None) -> None:
+        self._client, self._keys, self._most, self._redaction = client, keys, most, redaction
+        self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
+        self._bury = client.register_script(script_text(__package__, "bury", after="letters"))
+        self._bury_direct = client.register_script(script_text(__package__, "bury_direct", after="letters"))
+
+    def bury(self, letter: DeadLetter, *, delivery_tag: str) -> bool:
+        """Move the message of this delivery tag from its worker to the dead letters, in one atomic step."""
+        keys = self._keys
+        instead = b""
+        if self._redaction is not None:
+            record = cast("bytes | None", self._client.hget(keys.unacked, delivery_tag))
+            letter, instead = self._redaction.of_record(letter, record)
+        held = self._bury(
+            keys=[*self._common_keys, keys.unacked, keys.unacked_index],
+            args=[delivery_tag, letter.id, letter.description(), letter.traceback, self._most, instead],
+        )
+        return bool(held)
+
+    def bury_direct(self, letters: Sequence[tuple[DeadLetter, bytes]]) -> None:
+        """Bury messages that never were on a queue, in one round trip.
+
+        Args:
+            letters: Each with its list item, as it would have been queued.
+        """
+        if not letters:
+            return
+        args: list[str | bytes | int] = [self._most]
+        for letter, message in letters:
+            kept, item = (letter, message) if self._redaction is None else self._redaction.of_item(letter, message)
+            args += [kept.id, kept.description(), item, kept.traceback]
+        self._bury_direct(keys=self._common_keys, args=args)
