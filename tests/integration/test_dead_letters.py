@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import cast
 
 import orjson
@@ -17,17 +16,6 @@ from tests.servers import Redis
 
 ROUTE = "sensors/{device_id}/data"
 QUEUE = "sensors.data"
-
-
-@pytest.fixture
-def client(redis_store: Redis) -> Iterator[redis.Redis]:
-    with redis_store.client() as client:
-        yield client
-
-
-@pytest.fixture
-def keys(key_prefix: str) -> Keys:
-    return Keys(key_prefix)
 
 
 def a_message(payload: bytes = b'{"temperature": 21.5}') -> TaskMessage:

@@ -4,7 +4,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -31,17 +31,6 @@ from tests.servers import Redis
 
 ROUTES = {"sensors/{device_id}/data": "sensors.data", "alerts/{device_id}": "alerts"}
 SENSORS, ALERTS = ROUTES
-
-
-@pytest.fixture
-def client(redis_store: Redis) -> Iterator[redis.Redis]:
-    with redis_store.client() as client:
-        yield client
-
-
-@pytest.fixture
-def keys(key_prefix: str) -> Keys:
-    return Keys(key_prefix)
 
 
 @pytest.fixture

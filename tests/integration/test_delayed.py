@@ -1,10 +1,8 @@
 """Retries that wait in Redis."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
-import pytest
 import redis
 
 from routemq.counters import read_totals
@@ -12,18 +10,6 @@ from routemq.delayed import DelayedRetries
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
 from routemq.queues import Keys
 from tests.processes import wait_until
-from tests.servers import Redis
-
-
-@pytest.fixture
-def client(redis_store: Redis) -> Iterator[redis.Redis]:
-    with redis_store.client() as client:
-        yield client
-
-
-@pytest.fixture
-def keys(key_prefix: str) -> Keys:
-    return Keys(key_prefix)
 
 
 def held(client: redis.Redis, keys: Keys, message: TaskMessage) -> None:

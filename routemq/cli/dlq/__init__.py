@@ -1,10 +1,11 @@
 """`routemq dlq`: find, understand, mend and replay dead letters. Each command is imported when it is asked for."""
 
-import importlib
 import sys
 from typing import Any
 
 import click
+
+from routemq.cli.lazy import LazyGroup
 
 _COMMANDS = {
     "list": "routemq.cli.dlq.listing:list_letters",
@@ -20,20 +21,7 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        target = _COMMANDS.get(name)
-        if target is None:
-            return None
-        module, _, attribute = target.partition(":")
-        command: Any = getattr(importlib.import_module(module), attribute)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{target} is no click command")
-        return command
-
+class _DeadLetterGroup(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -43,7 +31,7 @@ class _LazyGroup(click.Group):
             sys.exit(130)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_DeadLetterGroup, targets=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def dlq() -> None:
     """Dead letters: find, understand, mend and replay them.
 

@@ -1,0 +1,34 @@
+"""A group of commands, each imported when it is asked for: a front door must open quickly."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """A click group.
+
+    Args:
+        targets: Name of each command → where it is, `pkg.module:attribute`; listed in this order.
+    """
+
+    def __init__(self, *args: Any, targets: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._targets = dict(targets)
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return list(self._targets)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command; None when there is none of this name."""
+        target = self._targets.get(name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: Any = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{target} is no click command")
+        return command
