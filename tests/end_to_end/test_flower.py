@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter
+from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
 from tests.browser import Visit, chromium
@@ -38,13 +39,30 @@ class Place:
     def keys(self) -> Keys:
         return Keys(self.key_prefix)
 
-    def bury(self, topic: str, payload: bytes = b"{}", *, route: str = WAITING, error: Exception | None = None) -> str:
-        task = TaskMessage(route=route, queue=route.partition("/")[0], envelope=Envelope(topic=topic, payload=payload))
+    def bury(
+        self,
+        topic: str,
+        payload: bytes = b"{}",
+        *,
+        route: str = WAITING,
+        error: Exception | None = None,
+        generation: int = 0,
+    ) -> str:
+        envelope = Envelope(topic=topic, payload=payload)
+        task = TaskMessage(route=route, queue=route.partition("/")[0], envelope=envelope, generation=generation)
         cause = error or LookupError("no such device")
         letter = DeadLetter.of(task, reason="failed", error=cause, worker="celery@somewhere")
         with self.store.client() as client:
             DeadLetters(client, self.keys).bury_direct([(letter, task.encode())])
         return letter.id
+
+    def bury_long_ago(self, topic: str, *, age_s: float) -> None:
+        task = TaskMessage(route=WAITING, queue="waiting", envelope=Envelope(topic=topic, payload=b"{}"))
+        letter = DeadLetter.of(task, reason="failed", error=LookupError("no such device"), worker="w")
+        archived = ArchivedLetter(replace(letter, died_at=time.time() - age_s), task.encode())
+        with self.store.client() as client:
+            store = DeadLetters(client, self.keys)
+            store.import_batch([archived], Operation(actor="test"), file_digest="old", lines_before=0)
 
     def bury_malformed(self, data: bytes) -> str:
         letter = DeadLetter.malformed(
@@ -288,6 +306,21 @@ def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..
     page.fill("[name=topic]", "lasting/d5")
     page.press("[name=topic]", "Enter")
     expect(page.locator("#letters tbody tr")).to_have_count(1)
+    page.fill("[name=topic]", "lasting/stubborn")
+    place.bury("lasting/stubborn", route=LASTING, error=TimeoutError(), generation=3)
+    page.press("[name=topic]", "Enter")
+
+    # What dies again and again is replayed only for someone who insists, in words of the page.
+    expect(row_of(page, "lasting/stubborn")).to_contain_text("replayed 3×")
+    page.click("#bulk-replay")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("1 stays here: it died again after 3 replays.")
+    expect(page.locator("#notices")).to_contain_text("choose “Also those that died again")
+    assert "--force" not in page.inner_text("#notices")
+    page.click("#bulk-replay")
+    page.check("#confirmation-force")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("Replayed 1.")
     page.fill("[name=topic]", "lasting/#/d5")
     page.press("[name=topic]", "Enter")
     expect(page.locator("#live-text")).to_contain_text("lasting/#/d5")
@@ -299,7 +332,8 @@ def test_read_only_visitors_look_and_touch_nothing(
     # The user's own configuration file, prefix, password: all of them count as they do in any Flower.
     configuration = tmp_path / "ours.py"
     configuration.write_text('read_only = True\nbasic_auth = ["ana:secret"]\nurl_prefix = "ops"\n')
-    with serving(redis_server, f"--conf={configuration}", prefix="/ops") as place:
+    env = {"DLQ_RETENTION_DAYS": "1"}
+    with serving(redis_server, f"--conf={configuration}", prefix="/ops", env=env) as place:
         letter = place.bury("waiting/d1", b'{"a": 1}')
         page = visit(http_credentials={"username": "ana", "password": "secret"}).page
         page.goto(f"{place.url}/workers")
@@ -327,6 +361,12 @@ def test_read_only_visitors_look_and_touch_nothing(
         ):
             assert request(api + path, method="POST", body=body, headers=ana)[0] == 403
         assert request(f"{api}/letter/{letter}", headers=ana)[1]["topic"] == "waiting/d1"
+
+        # What is older than it should be, and stays, is pointed out.
+        place.bury_long_ago("waiting/d2", age_s=90_000)
+        page.click("nav >> text=Dead letters")
+        expect(page.locator("[data-key=overdue]")).to_contain_text("1 letter is older than DLQ_RETENTION_DAYS=1")
+        expect(page.locator("[data-key=overdue] code")).to_have_text("routemq dlq purge --older-than 1d")
 
 
 def test_without_a_password_only_its_own_pages_change_anything(place: Place) -> None:
