@@ -10,7 +10,7 @@ import pytest
 from routemq_tasks.flower.payload_view import MOST_SHOWN_CHARACTERS, hex_dump, indented, payload_view
 from routemq_tasks.flower.rates import RouteRates
 from routemq_tasks.flower.requests import json_object, letter_filter, whole_number
-from routemq_tasks.flower.route_api import serving
+from routemq_tasks.flower.route_api import awaits_answer, serving
 from routemq_tasks.flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
 from routemq_tasks.flower.threads import DaemonThreads
 from tornado.template import Loader
@@ -237,6 +237,10 @@ def test_hands_of_a_queue_are_those_of_its_live_workers() -> None:
     found = serving(inspected, {"grown": State(True), "gone": State(False)})
     assert (found["a"].workers, found["a"].concurrency) == (("grown", "threads"), 7)
     assert (found["b"].workers, found["b"].concurrency) == (("grown",), 3)
+
+    assert not awaits_answer(inspected, {"grown": State(True), "gone": State(False), "never asked": State(False)})
+    assert awaits_answer(inspected, {"grown": State(True), "silent": State(True)})
+    assert awaits_answer(inspected, {"never asked": State(True)})
 
 
 def test_threads_give_results_and_errors_to_whoever_waits() -> None:

@@ -51,7 +51,8 @@ class RouteList(ApiHandler):
         self._inspect_now_and_then()
         backend = self.backend
         queues, totals, dead, full = await backend.read(self._look)
-        hands = serving(self.application.workers, self.application.events.state.workers)
+        inspected, known = self.application.workers, self.application.events.state.workers
+        hands, waiting = serving(inspected, known), awaits_answer(inspected, known)
         rates = backend.rates.add(totals)
         needed = backend.router.queues
         rows = [
@@ -62,6 +63,8 @@ class RouteList(ApiHandler):
                 hands.get(route.queue),
                 needed[route.queue],
             )
+            # A worker that was not asked yet may serve what nobody seems to serve.
+            | ({"concurrency": None, "workers": []} if waiting and route.queue not in hands else {})
             | {"dead_letters": dead.get(route.name, 0), "is_full": route.name in full}
             | {name: getattr(totals.get(route.name, RouteTotals()), name) for name in ("received", "done", "retried")}
             for route in backend.router.routes
@@ -120,6 +123,11 @@ def serving(inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]
                 concurrency=before.concurrency + _concurrency(info.get("stats") or {}),
             )
     return found
+
+
+def awaits_answer(inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> bool:
+    """Return whether a live worker has not said yet what it serves; see `serving`."""
+    return any(state.alive and "active_queues" not in inspected.get(worker, {}) for worker, state in known.items())
 
 
 def _concurrency(stats: Mapping[str, Any]) -> int:

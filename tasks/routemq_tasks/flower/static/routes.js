@@ -15,6 +15,9 @@ function rate(value) {
 
 function hands(route) {
     const count = route.concurrency;
+    if (count === null) {
+        return make("span", {class: "value-missing", title: "a worker has not said yet what it serves"}, "…");
+    }
     const wanted = route.queue_worker_count;
     const title = route.workers.length ? `${route.workers.join(", ")}; what a worker has, all of its queues share` : "no worker that Flower knows of serves this queue";
     const state = count === 0 ? "bad" : count < wanted ? "doubtful" : "";
