@@ -4,7 +4,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -216,6 +216,18 @@ def test_what_cannot_be_replayed_stays(store: DeadLetters, client: redis.Redis, 
     assert store.count() == 2
     assert store.replay(["m000001:3"], actor="ana", force=True, to_queue="other").replayed
     assert queued(client, keys, "other")[0].generation == 4
+
+
+def test_a_set_that_is_frozen_by_half_is_none(store: DeadLetters, client: redis.Redis, keys: Keys) -> None:
+    def ids() -> Iterator[str]:
+        yield from map(str, range(6000))
+        assert list(client.scan_iter(f"{keys.prefix}*"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.frozen.begin(ids(), Operation(actor="ana"), ReplayOptions(), now=1.0)
+    assert store.frozen.all() == ()
+    assert not list(client.scan_iter(f"{keys.prefix}*"))
 
 
 def test_two_operators_replay_the_same_set_once(redis_store: Redis, keys: Keys) -> None:

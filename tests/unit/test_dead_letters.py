@@ -1,5 +1,8 @@
 """What is kept of a failure."""
 
+import base64
+import json
+
 import pytest
 
 from routemq.dead_letters import DeadLetter, LetterFilter
@@ -36,6 +39,11 @@ def test_words_are_found_in_the_payload_alone_however_it_travels(words: str) -> 
         item = TaskMessage(route="r", queue="q", envelope=Envelope(topic="topic/v", payload=payload)).encode()
         found = LetterFilter(contains=words).matches_payload(item)
         assert found == (words.lower() in payload.decode("utf-8", "replace").lower()), (words, payload)
+    # Another sender's JSON may escape any letter.
+    task = TaskMessage(route="r", queue="q", envelope=Envelope(topic="t", payload=b"pump"))
+    body = base64.b64decode(json.loads(task.encode())["body"]).replace(b"pump", b"\\u0050ump")
+    item = task.wrap(body=base64.b64encode(body).decode(), argsrepr="")
+    assert LetterFilter(contains="pump").matches_payload(item)
     assert LetterFilter(contains="pump").matches_payload(b"\xff a PUMP, and no message")
     assert LetterFilter(contains="pump").matches_payload(b'{"body": "cHVtcA==", "pump": 1}')
 
