@@ -115,7 +115,7 @@ def rate(bench: Bench, case: Case) -> tuple[float, float]:
 
         first, last = case.backlog * 0.9, case.backlog * 0.1
         with working(bench, case, queues) as worker:
-            until = time.monotonic() + LONGEST_S * max(1.0, case.backlog / 50_000)
+            until = time.monotonic() + LONGEST_S
             while (before := left()) > first and time.monotonic() < until:
                 time.sleep(0.005)
             began, used_s = time.perf_counter(), cpu_s(worker)
