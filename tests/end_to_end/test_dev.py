@@ -83,6 +83,19 @@ def dev(project: Path, *options: str, **env: str) -> Iterator[Dev]:
         yield Dev(process, project, port)
 
 
+def dev_that_ends(project: Path) -> subprocess.CompletedProcess[str]:
+    """Run `routemq dev` where it cannot start."""
+    return subprocess.run(
+        ["routemq", "dev"],
+        cwd=project,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
 def test_message_runs_its_controller_code_is_reloaded_and_ctrl_c_leaves_nothing(project: Path) -> None:
     controller = project / "app" / "controllers" / "sensor_controller.py"
     good = controller.read_text()
@@ -104,15 +117,7 @@ def test_message_runs_its_controller_code_is_reloaded_and_ctrl_c_leaves_nothing(
         running_dev.publish("third")
         running_dev.wait_for_reading("THIRD")
 
-        another = subprocess.run(
-            ["routemq", "dev"],
-            cwd=project,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
-        )
+        another = dev_that_ends(project)
         assert another.returncode == 1
         assert str(process.pid) in another.stderr
 
@@ -200,15 +205,7 @@ def test_port_that_is_taken_is_refused_when_it_was_asked_for(project: Path, stac
 
 def test_broken_application_is_shown_before_anything_is_started(project: Path) -> None:
     (project / "app" / "routers" / "sensors.py").write_text("import nowhere_to_be_found\n")
-    run = subprocess.run(
-        ["routemq", "dev"],
-        cwd=project,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    run = dev_that_ends(project)
     assert run.returncode == 1
     assert run.stderr.startswith("Error: routers app.routers.sensors: importing it failed: ")
     assert "nowhere_to_be_found" in run.stderr
