@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from routemq_tasks.transport.intake import IDLE_S
+from routemq_tasks.transport.qos import CADENCE_S
 
 from tests.processes import clean_environment, wait_until
 from tests.servers import REPOSITORY, Redis
@@ -76,6 +77,23 @@ def test_an_idle_worker_starts_messages_at_once_and_asks_seldom(bench: Bench, ow
         started = time.monotonic()
         wait_until(lambda: time.monotonic() - started > 2, message="two seconds have passed", timeout_s=5)
         assert (commands() - before) / 2 < 30
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_backlog_is_fetched_in_large_parts(
+    own_store: Callable[..., Redis], key_prefix: str, tmp_path: Path, pool: str
+) -> None:
+    bench = Bench(store=own_store(), key_prefix=key_prefix, runs_path=tmp_path / "runs.jsonl")
+    count, window = 6000, 32 * (1 if pool == "solo" else int(POOLS[pool][-1]))
+    bench.put(*range(count), task="nothing")
+    with bench.worker(*POOLS[pool], queues="first", env={"PREFETCH": "32"}), bench.client() as client:
+        started = time.monotonic()
+        wait_until(lambda: bench.waiting() == 0, message="the backlog is worked off", timeout_s=30)
+        took_s = time.monotonic() - started
+        bench.wait_until_nothing_is_held()
+        fetches = client.info("commandstats")["cmdstat_rpop"]["calls"]
+    # Whenever half of the window is free, or at its cadence; not whenever a message is done.
+    assert fetches < count / (window / 2) + took_s / CADENCE_S + 50
 
 
 def test_messages_with_a_time_wait_in_redis(bench: Bench) -> None:

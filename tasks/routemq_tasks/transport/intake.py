@@ -109,6 +109,8 @@ class Intake:
                 idle_s = 0.0
             self._not_before = max(self._not_before, time.monotonic() + idle_s)
         self._found_all = fetched.complete
+        if not fetched.complete:
+            channel.qos.filled_at = time.monotonic()
         self._emptying_hands = fetched.alone_waits
         before = self.delivered
         self.turn()

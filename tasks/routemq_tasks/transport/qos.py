@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from routemq_tasks.transport.lease import Lease
 
 CADENCE_S = 0.010
-"""A worker whose window was full waits this long at most for half of it to be free: fetches stay large."""
+"""A worker whose window was filled waits this long at most for half of it to be free: fetches stay large."""
 
 
 class QoS(stock.QoS):
@@ -21,6 +21,7 @@ class QoS(stock.QoS):
 
     Attributes:
         waiting: Messages that were fetched and are not delivered yet.
+        filled_at: When a fetch last filled the window, in seconds of the monotonic clock.
         alone: Tag of a message that killed two workers, and runs with nothing beside it.
     """
 
@@ -29,7 +30,7 @@ class QoS(stock.QoS):
         self._delivered: OrderedDict[str, Any]
         self.waiting = 0
         self.alone: str | None = None
-        self._full_since: float | None = None
+        self.filled_at = 0.0
         self._let_go: dict[str, str] = {}
 
     @property
@@ -50,13 +51,9 @@ class QoS(stock.QoS):
         if not window:
             return True
         if in_hand >= window:
-            self._full_since = time.monotonic()
             return False
-        if self._full_since is not None and in_hand > window // 2:
-            # Credit trickles back one message at a time; fetching at once would make every fetch one message.
-            return time.monotonic() - self._full_since >= CADENCE_S
-        self._full_since = None
-        return True
+        # Credit trickles back one message at a time; fetching at once would make every fetch one message.
+        return in_hand <= window // 2 or time.monotonic() - self.filled_at >= CADENCE_S
 
     def can_consume_max_estimate(self) -> int | None:
         """Return how many messages to fetch at most, None for any number."""
