@@ -6,7 +6,6 @@ from typing import Any
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
-from celery.worker.request import Request
 
 from routemq.dead_letters import DeadLetter
 from routemq.envelope import Envelope
@@ -14,11 +13,12 @@ from routemq.errors import EnvelopeError
 from routemq_tasks.consumer import PATIENCE_S
 from routemq_tasks.errors import OutcomeNotRecordedError, TimedOutError
 from routemq_tasks.outcomes import Later, Ledger, describe
+from routemq_tasks.transport.request import StartingRequest
 
 logger = logging.getLogger(__name__)
 
 
-class RouteRequest(Request):
+class RouteRequest(StartingRequest):
     """Hands the pool the body that the consumer has decoded already, and records what the run itself could not."""
 
     acknowledged: bool

@@ -41,13 +41,16 @@ class Worker:
         self._fetcher = Fetcher(keys)
         self.held: dict[str, Item] = {}
 
-    def fetch(self, queues: tuple[str, ...], most: int, *, fair: bool = True, held: int | None = None) -> Fetched:
+    def fetch(
+        self, queues: tuple[str, ...], most: int, *, fair: bool = True, held: int | None = None, mark: bool = False
+    ) -> Fetched:
         self._fetcher.send(
             self._connection,
             Turn(queues=queues, priorities=PRIORITIES, fair=fair),
             most=most,
             held=len(self.held) if held is None else held,
             told=False,
+            mark=mark,
         )
         fetched = self._fetcher.read(self._connection)
         self.held.update({item.tag: item for item in fetched.items})
@@ -175,6 +178,18 @@ def test_a_lost_lease_is_a_strike_for_what_was_running_and_two_strikes_run_alone
     worker.close()
 
 
+def test_a_fetch_marks_what_it_takes_as_started_except_what_came_back(place: Place) -> None:
+    place.put(b'{"n":1}', b'{"routemq":[1,0],"n":2}', b'{"n":3}')
+    worker = Worker(place.client, place.transport_keys)
+    fetched = worker.fetch(("a",), 5, mark=True)
+    assert [item.came_back for item in fetched.items] == [False, True, False]
+    marked = {item.tag.encode() for item in fetched.items if not item.came_back}
+    assert set(place.client.zrange(place.transport_keys.started, 0, -1)) == marked
+    place.scripts.put_back([item.tag for item in fetched.items], "unread")
+    assert not place.client.exists(place.transport_keys.started)
+    worker.close()
+
+
 def test_what_a_dead_worker_left_under_a_clock_that_was_ahead_comes_back(place: Place) -> None:
     place.put(b"x")
     worker = Worker(place.client, place.transport_keys)
@@ -232,9 +247,9 @@ class OneStore(RuleBasedStateMachine):
         self.place.put(*[message.encode() for message in messages], queue=queue, priority=priority)
         self.put_ids.update(message.id for message in messages)
 
-    @rule(who=st.integers(0, 1), most=st.integers(1, 8), fair=st.booleans())
-    def fetch(self, who: int, most: int, fair: bool) -> None:
-        fetched = self.workers[who].fetch(QUEUES, most, fair=fair)
+    @rule(who=st.integers(0, 1), most=st.integers(1, 8), fair=st.booleans(), mark=st.booleans())
+    def fetch(self, who: int, most: int, fair: bool, mark: bool) -> None:
+        fetched = self.workers[who].fetch(QUEUES, most, fair=fair, mark=mark)
         assert len(fetched.items) <= most
 
     def _some(self, data: st.DataObject, who: int) -> Item | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import redis
+from celery.app.task import Task
 from kombu.serialization import register
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.json import dumps
@@ -26,6 +27,7 @@ def install(dead_letters: "Callable[[redis.Redis], DeadLetters] | None" = None) 
         rediss=f"{_PACKAGE}:Transport",
         sentinel=f"{_PACKAGE}:SentinelTransport",
     )
+    Task.Request = f"{__name__}.request:StartingRequest"
     # Celery decodes each body twice, on arrival and where it runs; kombu's decoder takes a tenth of a worker's time.
     register("json", dumps, _loads, content_type="application/json", content_encoding="utf-8")
 

@@ -3,7 +3,7 @@
 --
 -- KEYS[1]  unacked, hash: delivery tag -> record
 -- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery
--- KEYS[3]  started, zset: delivery tag -> when it was seen running
+-- KEYS[3]  started, zset: delivery tag -> when it was marked as started
 -- KEYS[4]  counted-routes, set: the routes that have totals
 -- KEYS[5]  canaries of a replay, hash: `<task id>.<generation>` -> '', or 'done', which is written here
 -- KEYS[6]  onwards: totals of a route, hash

@@ -182,7 +182,6 @@ class FetchingChannel(stock.Channel):
             if strikes >= STRIKES_TO_RUN_ALONE:
                 self.qos.alone = item.tag
             if deliveries:
-                lease.suspect(item.tag)
                 # Before the next one, the loop acknowledges what is done.
                 self.intake.end_slice()
         callback(message)

@@ -49,12 +49,14 @@ class Fetched:
         complete: There was no more to take.
         next_due_s: Seconds until the next retry is due; None when none waits.
         alone_waits: A message that must run alone waits until this worker holds nothing.
+        marked: They are marked as started, but for those that came back.
     """
 
     items: list[Item]
     complete: bool
     next_due_s: float | None
     alone_waits: bool
+    marked: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class _Asked:
     most: int
     first_number: int
     told: bool
+    mark: bool
 
 
 class Fetcher:
@@ -77,24 +80,24 @@ class Fetcher:
         self._asked: _Asked | None = None
         self._arguments: dict[Turn, tuple[list[str], list[str]]] = {}
 
-    def send(self, connection: Any, turn: Turn, *, most: int, held: int, told: bool) -> None:
+    def send(self, connection: Any, turn: Turn, *, most: int, held: int, told: bool, mark: bool) -> None:
         """Send one fetch.
 
         Args:
-            most: Messages to take; more than `MOST_PER_FETCH` are not taken.
+            most: Messages to take, at most `MOST_PER_FETCH`.
             held: Messages that this worker holds.
             told: Let Redis tell when a list that was found empty changes; see `WakeUp`.
+            mark: Mark them as started, but for those that came back.
         """
-        most = min(most, MOST_PER_FETCH)
         if self._sha is None:
             connection.send_command("SCRIPT", "LOAD", self._script, check_health=False)
             self._sha = connection.read_response().decode()
         keys, tails = self._arguments_of(turn)
         command = [
             "EVALSHA", self._sha, len(keys), *keys, most, len(turn.queues), int(turn.fair), MOST_DUE_PER_FETCH,
-            self._tag_base, self._next_number, held, *tails,
+            self._tag_base, self._next_number, held, int(mark), *tails,
         ]  # fmt: skip
-        self._asked = _Asked(turn=turn, most=most, first_number=self._next_number, told=told)
+        self._asked = _Asked(turn=turn, most=most, first_number=self._next_number, told=told, mark=mark)
         self._next_number += most
         commands = [("CLIENT", "CACHING", "YES"), command] if told else [command]
         connection.send_packed_command(connection.pack_commands(commands))
@@ -139,15 +142,16 @@ class Fetcher:
             complete=len(items) < asked.most,
             next_due_s=None if wait_ms < 0 else wait_ms / 1000,
             alone_waits=bool(alone) and not items,
+            marked=asked.mark,
         )
 
     def fetch(self, connection: Any, turn: Turn, *, held: int) -> Fetched:
         """Send a fetch of one message and wait for its reply."""
-        self.send(connection, turn, most=1, held=held, told=False)
+        self.send(connection, turn, most=1, held=held, told=False, mark=False)
         try:
             return self.read(connection)
         except redis.exceptions.NoScriptError:
-            self.send(connection, turn, most=1, held=held, told=False)
+            self.send(connection, turn, most=1, held=held, told=False, mark=False)
             return self.read(connection)
 
     def unanswered(self) -> list[str]:
@@ -172,7 +176,13 @@ class Fetcher:
                 for queue in turn.queues:
                     tails += [f',"",{orjson.dumps(queue).decode()}]', self._suffix(priority)]
             known = (
-                [keys.unacked, keys.unacked_index, *(prefix + name for name in names), *map(keys.delayed, names)],
+                [
+                    keys.unacked,
+                    keys.unacked_index,
+                    keys.started,
+                    *(prefix + name for name in names),
+                    *map(keys.delayed, names),
+                ],
                 tails,
             )
             if len(self._arguments) > 1000:

@@ -94,7 +94,7 @@ class Intake:
             raise
         self._ended_fetch()
         if fetched.items:
-            channel.lease.hold([item.tag for item in fetched.items])
+            channel.lease.hold(fetched.items, marked=fetched.marked)
             self._arrived.extend(fetched.items)
             channel.qos.waiting = len(self._arrived)
             channel.served(fetched.items[-1].queue)
@@ -148,7 +148,7 @@ class Intake:
             fetched = self._single.fetch(connection, turn, held=channel.qos.in_hand)
         finally:
             pool.release(connection)
-        channel.lease.hold([item.tag for item in fetched.items])
+        channel.lease.hold(fetched.items)
         return fetched.items[0] if fetched.items else None
 
     def put_back_undelivered(self) -> None:
@@ -158,7 +158,7 @@ class Intake:
             connection = channel.client.connection
             try:
                 fetched = self._fetcher.read(connection)
-                channel.lease.hold([item.tag for item in fetched.items])
+                channel.lease.hold(fetched.items)
                 self._arrived.extend(fetched.items)
             except (redis.RedisError, OSError, AttributeError):
                 # Without its reply, every tag that it may have used is given back.
@@ -206,13 +206,15 @@ class Intake:
             self._wakeup.track(connection)
             told = self._wakeup.works
         room = qos.can_consume_max_estimate()
+        most = MOST_PER_FETCH if room is None else min(room, MOST_PER_FETCH)
         self._changed = False
         self._fetcher.send(
             connection,
             channel.next_turn(),
-            most=MOST_PER_FETCH if room is None else room,
+            most=most,
             held=qos.in_hand,
             told=told,
+            mark=channel.lease.start_soon(most),
         )
         self._sent_at = now
         channel.mark_polled(connection)

@@ -15,6 +15,7 @@ MARK = "routemq"
 MOST_DELIVERIES = 20
 """A message that was delivered this often is dead, whatever the cause."""
 
+_MARKED = b'{"routemq":'
 _DIGITS_ALIKE = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
 _LONG_NUMBER = b"0" * 19
 _REGISTERED_TYPE = b"__type__"
@@ -45,6 +46,11 @@ class Item:
     tag: str
     queue: str
     raw: bytes
+
+    @property
+    def came_back(self) -> bool:
+        """Whether a worker that had it was lost, or gave it back."""
+        return self.raw.startswith(_MARKED)
 
 
 def loads_exactly(text: bytes) -> Any:

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import logging
-import os
 import threading
 import time
 import weakref
@@ -12,10 +11,11 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 import redis
-from celery import signals
 
 from routemq_tasks.transport.acknowledgements import Acknowledgements
+from routemq_tasks.transport.items import Item
 from routemq_tasks.transport.scripts import LeaseTimes, PutBack, Scripts
+from routemq_tasks.transport.starts import Starts
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,8 @@ class Lease:
         self._held: dict[str, None] = {}
         self._done = Acknowledgements()
         self._to_put_back: list[tuple[PutBack, list[str]]] = []
-        self._marked: set[str] = set()
         self._suspects: set[str] = set()
-        self._is_connected = False
-        self._pid = os.getpid()
+        self._starts = Starts(client.connection_pool, scripts.keys.started, self._held)
         self._orphans: dict[str, weakref.ref[Any]] | None = None
         self._ending = False
         self._ended = threading.Event()
@@ -76,14 +74,32 @@ class Lease:
         """Seconds until waiting acknowledgements should go out; None when there are none."""
         return self._done.due_in_s
 
-    def hold(self, tags: Iterable[str]) -> None:
-        """These messages are in this worker's hands from now on."""
-        self._held.update(dict.fromkeys(tags))
+    def hold(self, items: Iterable[Item], *, marked: bool = False) -> None:
+        """These messages are in this worker's hands from now on.
+
+        Args:
+            marked: Their fetch has marked them as started, but for those that came back.
+        """
+        fresh = []
+        for item in items:
+            self._held[item.tag] = None
+            if item.came_back:
+                self._suspects.add(item.tag)
+            else:
+                fresh.append(item.tag)
+        if marked:
+            self._starts.marked_by_fetch(fresh)
         self.start()
+
+    def start_soon(self, count: int) -> bool:
+        """Return whether so many more messages will start soon; then their fetch should mark them."""
+        return self._starts.are_near(count)
 
     def start(self) -> None:
         """Look after leases: those of this worker, and those that others have lost."""
         if self._thread is None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                self._starts.connect()
             self._thread = threading.Thread(target=self._run, name="routemq-lease", daemon=True)
             self._thread.start()
 
@@ -108,8 +124,7 @@ class Lease:
             self._log_away(exc)
             self._done.keep(done, pause_s=_AWAY_PAUSE_S)
         else:
-            if self._marked:
-                self._marked.difference_update(*done.values())
+            self._starts.forget(*done.values())
             self._away = False
 
     def put_back(self, tags: Iterable[str], how: PutBack) -> None:
@@ -121,22 +136,16 @@ class Lease:
             for tag in chosen:
                 self._held.pop(tag, None)
             self._to_put_back.append((how, chosen))
+        self._starts.forget(chosen)
+        self._suspects.difference_update(chosen)
         self._put_back_waiting()
 
-    def suspect(self, tag: str) -> None:
-        """A message may have ended the worker that had it: say in Redis that its task starts, before it does it again.
-
-        In the prefork pool the task's process is another one: what ends it does not end this worker.
-        """
-        self._suspects.add(tag)
-        if not self._is_connected:
-            self._is_connected = True
-            signals.task_prerun.connect(self._on_start, weak=False)
-
-    def _on_start(self, task: Any, **_signal: Any) -> None:
-        tag = (task.request.properties or {}).get("delivery_tag")
-        if tag not in self._suspects or os.getpid() != self._pid:
+    def starting(self, tag: str) -> None:
+        """The task of a message starts: the loss of this worker is a strike for it from now on."""
+        if tag not in self._suspects:
+            self._starts.mark(tag)
             return
+        # It may have ended the worker that had it: be sure that Redis knows before it does it again.
         self._suspects.discard(tag)
         # Else what is done would share the blame.
         self.flush()
@@ -146,11 +155,11 @@ class Lease:
             self._log_away(exc)
 
     def mark_running(self, tags: Iterable[str]) -> None:
-        """Record that messages are running, so that the loss of this worker is a strike for them."""
-        new = [tag for tag in tags if tag in self._held and tag not in self._marked]
+        """Be sure that Redis knows what runs."""
+        new = self._starts.unmarked(tags)
         if new:
             self._scripts.renew(new, running=True)
-            self._marked.update(new)
+            self._starts.marked_by_hand(new)
 
     def let_go(self, messages: Mapping[str, Any]) -> None:
         """The channel is gone while tasks run on: keep the lease of what they run.
@@ -170,7 +179,7 @@ class Lease:
         self._ending = True
         if not self._is_waiting:
             self._at_exit.cancel()
-            signals.task_prerun.disconnect(self._on_start)
+            self._starts.close()
             self._ended.set()
 
     @property
@@ -196,6 +205,7 @@ class Lease:
             pause_s = _TURN_S
             now = time.monotonic()
             try:
+                self._starts.take_back()
                 if self._to_put_back:
                     self._put_back_waiting()
                 if self._done and self._done.age_s > _ACK_BACKSTOP_S:
@@ -205,6 +215,7 @@ class Lease:
                     self._renew()
                 if now - marked >= _MARK_RUNNING_S and self._held:
                     marked = now
+                    self._starts.connect()
                     self.mark_running(self._running())
                 if now - swept >= sweep_every_s:
                     swept = now

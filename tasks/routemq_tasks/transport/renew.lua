@@ -2,7 +2,7 @@
 -- Renews the lease of what a worker holds.
 --
 -- KEYS[1]  unacked_index, zset: delivery tag -> time of delivery
--- KEYS[2]  started, zset: delivery tag -> when it was seen running
+-- KEYS[2]  started, zset: delivery tag -> when it was marked as started
 -- ARGV[1]  1 if the messages are running, 0 if not
 -- ARGV[2]  onwards: delivery tags
 --

@@ -3,7 +3,7 @@
 --
 -- KEYS[1]  unacked, hash: delivery tag -> record `[message, "", queue]`
 -- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery, or of the last renewal
--- KEYS[3]  started, zset: delivery tag -> when it was seen running
+-- KEYS[3]  started, zset: delivery tag -> when it was marked as started
 -- ARGV[1]  unread: to the front, as if it had not been taken; returned: to the back, later each time, and counted;
 --          lost: the same for every message whose lease ran out, with a strike for what was running
 -- ARGV[2]  prefix of every key

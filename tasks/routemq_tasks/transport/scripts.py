@@ -38,7 +38,7 @@ class TransportKeys:
 
     @property
     def started(self) -> str:
-        """Sorted set: delivery tag → when it was seen running."""
+        """Sorted set: delivery tag → when it was marked as started."""
         return f"{self.prefix}routemq:started"
 
     def delayed(self, list_name: str) -> str:
@@ -68,7 +68,7 @@ class Scripts:
     """Everything but the fetch, for a blocking client without a key prefix of its own."""
 
     def __init__(self, client: "redis.Redis", keys: TransportKeys, *, most_delay_s: float) -> None:
-        self._keys, self._counters = keys, Keys(keys.prefix)
+        self.keys, self._counters = keys, Keys(keys.prefix)
         self._place: list[str | float] = [keys.prefix, keys.separator, most_delay_s]
         self._acknowledge = client.register_script(script_text(__package__, "acknowledge"))
         self._renew = client.register_script(script_text(__package__, "renew"))
@@ -77,7 +77,7 @@ class Scripts:
 
     @property
     def _held(self) -> list[str]:
-        return [self._keys.unacked, self._keys.unacked_index, self._keys.started]
+        return [self.keys.unacked, self.keys.unacked_index, self.keys.started]
 
     def acknowledge(self, done: ByRoute) -> None:
         """Forget messages that are done, and count those of routes that were still held."""
@@ -92,7 +92,7 @@ class Scripts:
         """Renew leases and return the tags whose lease was lost."""
         lost: list[str] = []
         for part in _parts(tags):
-            answer = self._renew(keys=[self._keys.unacked_index, self._keys.started], args=[int(running), *part])
+            answer = self._renew(keys=[self.keys.unacked_index, self.keys.started], args=[int(running), *part])
             lost += _texts(answer)
         return lost
 
@@ -114,7 +114,7 @@ class Scripts:
 
     def requeue(self, tag: str, record: bytes, lists: Sequence[str], item: bytes | str) -> bool:
         """Put back what another transport's worker held; False when its record is not as it was read."""
-        answer = self._requeue(keys=[self._keys.unacked, self._keys.unacked_index, *lists], args=[tag, record, item])
+        answer = self._requeue(keys=[self.keys.unacked, self.keys.unacked_index, *lists], args=[tag, record, item])
         return bool(answer)
 
 
