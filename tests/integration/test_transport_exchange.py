@@ -20,6 +20,7 @@ from tests.transport import Bench
 
 SOLO = ("-P", "solo")
 THREADS = ("-P", "threads", "-c", "3")
+GEVENT = ("-P", "gevent", "-c", "3")
 PREFORK = ("-P", "custom", "-c", "2")
 OUR_PREFORK = {"CELERY_CUSTOM_WORKER_POOL": "routemq_tasks.prefork:RouteTaskPool"}
 
@@ -117,7 +118,9 @@ def test_a_message_that_was_delivered_twenty_times_is_dead(bench: Bench) -> None
 
 @pytest.mark.timeout(150)  # three workers are started and killed, which takes its time on a busy machine
 @pytest.mark.parametrize(
-    ("pool", "task"), [(SOLO, "kill"), (THREADS, "kill"), (PREFORK, "kill-parent")], ids=["solo", "threads", "prefork"]
+    ("pool", "task"),
+    [(SOLO, "kill"), (THREADS, "kill"), (GEVENT, "kill"), (PREFORK, "kill-parent")],
+    ids=["solo", "threads", "gevent", "prefork"],
 )
 def test_what_kills_whole_workers_runs_alone_and_is_buried(bench: Bench, pool: tuple[str, ...], task: str) -> None:
     neighbours = [f"n{number}" for number in range(3)]
@@ -137,7 +140,7 @@ def test_what_kills_whole_workers_runs_alone_and_is_buried(bench: Bench, pool: t
     assert "3 workers were lost" in letter.message
 
 
-@pytest.mark.parametrize("pool", [SOLO, THREADS, PREFORK], ids=["solo", "threads", "prefork"])
+@pytest.mark.parametrize("pool", [SOLO, THREADS, GEVENT, PREFORK], ids=["solo", "threads", "gevent", "prefork"])
 @pytest.mark.parametrize("quick", [0, 3000])
 def test_a_lost_worker_is_a_strike_for_what_it_ran_alone(bench: Bench, pool: tuple[str, ...], quick: int) -> None:
     slots = 1 if "-c" not in pool else int(pool[-1])

@@ -16,6 +16,7 @@ from tests.servers import REPOSITORY, Redis
 from tests.transport import APPLICATION, Bench
 
 POOLS = {"prefork": ("-P", "prefork", "-c", "2"), "threads": ("-P", "threads", "-c", "3"), "solo": ("-P", "solo")}
+GEVENT = ("-P", "gevent", "-c", "10")
 
 
 @pytest.fixture
@@ -38,12 +39,12 @@ def python(bench: Bench, code: str) -> str:
     return ended.stdout
 
 
-@pytest.mark.parametrize("pool", POOLS)
-def test_each_message_runs_once_in_every_pool(bench: Bench, pool: str) -> None:
+@pytest.mark.parametrize("pool", [*POOLS.values(), GEVENT], ids=[*POOLS, "gevent"])
+def test_each_message_runs_once_in_every_pool(bench: Bench, pool: tuple[str, ...]) -> None:
     names = [f"m{number}" for number in range(400)]
     bench.put(*names[:200])
     bench.put(*names[200:], queue="second")
-    with bench.worker(*POOLS[pool]) as worker:
+    with bench.worker(*pool) as worker:
         wait_until(lambda: len(bench.names()) > 50, message="the backlog is being worked off")
         with bench.client() as client:
             client.script_flush()
@@ -116,9 +117,9 @@ for name, priority in ("later", 0), ("urgent", 9):
             assert -0.01 <= run.at - run.what[1] < IDLE_S
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_a_task_longer_than_the_lease_runs_once(bench: Bench, pool: str) -> None:
-    with bench.worker(*POOLS[pool], visibility_timeout=2), bench.worker(*POOLS["solo"], visibility_timeout=2):
+@pytest.mark.parametrize("pool", [POOLS["prefork"], POOLS["solo"], GEVENT], ids=["prefork", "solo", "gevent"])
+def test_a_task_longer_than_the_lease_runs_once(bench: Bench, pool: tuple[str, ...]) -> None:
+    with bench.worker(*pool, visibility_timeout=2), bench.worker(*POOLS["solo"], visibility_timeout=2):
         bench.put("long", seconds=5)
         bench.wait_for(["long"], timeout_s=15)
         bench.wait_until_nothing_is_held()
@@ -157,11 +158,15 @@ def test_a_worker_that_was_stopped_loses_nothing(bench: Bench) -> None:
             assert stopped.is_alive
 
 
-@pytest.mark.parametrize(("pool", "cold"), [("threads", False), ("solo", False), ("prefork", True)])
-def test_a_shutdown_gives_back_what_was_not_run(bench: Bench, pool: str, cold: bool) -> None:
+@pytest.mark.parametrize(
+    ("pool", "cold"),
+    [(POOLS["threads"], False), (POOLS["solo"], False), (GEVENT, False), (POOLS["prefork"], True)],
+    ids=["threads", "solo", "gevent", "prefork"],
+)
+def test_a_shutdown_gives_back_what_was_not_run(bench: Bench, pool: tuple[str, ...], cold: bool) -> None:
     names = [f"m{number:02}" for number in range(40)]
     bench.put(*names, seconds=0.5)
-    with bench.worker(*POOLS[pool], visibility_timeout=60) as worker:
+    with bench.worker(*pool, visibility_timeout=60) as worker:
         wait_until(lambda: bench.names("started"), message="one has started")
         worker.signal(3 if cold else 15)
         worker.wait(30)
