@@ -60,8 +60,10 @@ class RouteAsynPool(AsynPool):
                     child = job._scheduled_for = job._write_to = child_of[pipe]
                     busy.add(pipe)
                     statistics[child.index] += 1
-                else:
-                    write_to([pipe])
+                    continue
+                write_to([pipe])
+                if pipe not in busy:
+                    return
 
         def put(job: Any) -> None:
             result = jobs[job[1][0]]

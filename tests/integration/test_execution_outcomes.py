@@ -22,7 +22,7 @@ def bench(redis_server: Redis, key_prefix: str) -> Bench:
     return Bench(store=redis_server, key_prefix=key_prefix)
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", [*POOLS, "gevent"])
 def test_each_message_is_done_or_dead_with_its_reason(bench: Bench, pool: str) -> None:
     dead: dict[str, tuple[str, str]] = {}
     with bench.worker("-Q", "work", "-P", pool) as worker:
@@ -94,7 +94,7 @@ def test_each_message_is_done_or_dead_with_its_reason(bench: Bench, pool: str) -
         assert error in lines[-1]
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", [*POOLS, "gevent"])
 def test_async_controllers_of_a_process_share_one_loop(bench: Bench, pool: str) -> None:
     with bench.worker("-Q", "work", "-P", pool, "-c", "2"):
         for number in range(20):

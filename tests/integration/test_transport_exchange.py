@@ -163,6 +163,25 @@ def test_a_lost_worker_is_a_strike_for_what_it_ran_alone(bench: Bench, pool: tup
     assert {name: strikes.get(name) for name in names} == {name: int(name in names[:slots]) for name in names}
 
 
+def test_a_start_is_told_after_redis_has_hung_up(bench: Bench, own_store: Callable[..., Redis]) -> None:
+    bench = Bench(store=own_store(), key_prefix=bench.key_prefix, runs_path=bench.runs_path)
+    started = f"{bench.key_prefix}routemq:started"
+    with bench.client() as client, bench.worker("-P", "solo"):
+
+        def tellers() -> set[str]:
+            return {each["id"] for each in client.client_list() if each["cmd"] == "client|reply"}
+
+        gone = wait_until(tellers, message="the worker can tell starts")
+        for client_id in gone:
+            client.client_kill_filter(_id=client_id)
+        wait_until(lambda: tellers() - gone, message="it has noticed, though it had nothing to tell")
+        bench.put("waits", task="wait")
+        wait_until(lambda: client.zcard(started) == 1, message="the start is told")
+        bench.release()
+        bench.wait_until_nothing_is_held()
+        assert not client.exists(started)
+
+
 def consume(connection: Connection, queues: list[Queue], count: int, *, window: int, **options: Any) -> list[Any]:
     """Receive messages without a hub, as gevent's loop does."""
     received: list[Any] = []

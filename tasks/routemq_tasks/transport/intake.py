@@ -214,7 +214,7 @@ class Intake:
             most=most,
             held=qos.in_hand,
             told=told,
-            mark=channel.lease.start_soon(most),
+            mark=channel.lease.will_start_soon(most),
         )
         self._sent_at = now
         channel.mark_polled(connection)

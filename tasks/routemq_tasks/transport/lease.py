@@ -91,15 +91,14 @@ class Lease:
             self._starts.marked_by_fetch(fresh)
         self.start()
 
-    def start_soon(self, count: int) -> bool:
+    def will_start_soon(self, count: int) -> bool:
         """Return whether so many more messages will start soon; then their fetch should mark them."""
         return self._starts.are_near(count)
 
     def start(self) -> None:
         """Look after leases: those of this worker, and those that others have lost."""
         if self._thread is None:
-            with contextlib.suppress(redis.RedisError, OSError):
-                self._starts.connect()
+            self._connect_starts()
             self._thread = threading.Thread(target=self._run, name="routemq-lease", daemon=True)
             self._thread.start()
 
@@ -213,9 +212,9 @@ class Lease:
                 if now - renewed >= renew_every_s and self._held:
                     renewed = now
                     self._renew()
-                if now - marked >= _MARK_RUNNING_S and self._held:
+                if now - marked >= _MARK_RUNNING_S:
                     marked = now
-                    self._starts.connect()
+                    self._connect_starts()
                     self.mark_running(self._running())
                 if now - swept >= sweep_every_s:
                     swept = now
@@ -231,7 +230,13 @@ class Lease:
             # This thread must outlive whatever goes wrong: without it every message in hand is run twice.
             except Exception:
                 logger.exception("lease could not be looked after, trying again")
+        self._starts.close()
         self._client.connection_pool.disconnect()
+
+    def _connect_starts(self) -> None:
+        # Without it, what runs is marked once a second.
+        with contextlib.suppress(redis.RedisError, OSError):
+            self._starts.connect()
 
     def _renew(self) -> None:
         lost = self._scripts.renew(list(self._held), running=False)

@@ -45,15 +45,19 @@ class Starts:
         self._count, self._counted_at, self._per_s = 0, 0.0, 0.0
 
     def connect(self) -> None:
-        """Connect, unless that is done.
+        """Connect, unless that is done and Redis has not hung up.
 
         Raises:
             redis.RedisError: Redis is away.
         """
-        if self._connection is not None:
-            return
-        options = self._pool.connection_kwargs | {"socket_timeout": _SEND_TIMEOUT_S}
-        connection = self._pool.connection_class(**options)
+        with self._lock:
+            # No reply is due: what can be read is the end. Unseen, the first word after a long silence would be lost.
+            if self._connection is not None and not _has_ended(self._connection):
+                return
+            self._disconnect()
+            options = self._pool.connection_kwargs | {"socket_timeout": _SEND_TIMEOUT_S}
+            connection = self._pool.connection_class(**options)
+        # Without the lock: a task that starts meanwhile must not wait for a server that is away.
         connection.connect()
         connection.send_command("CLIENT", "REPLY", "OFF", check_health=False)
         self._connection = connection
@@ -128,3 +132,10 @@ class Starts:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
+
+
+def _has_ended(connection: Any) -> bool:
+    try:
+        return bool(connection.can_read(timeout=0))
+    except (redis.RedisError, OSError):
+        return True
