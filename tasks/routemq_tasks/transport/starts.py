@@ -109,11 +109,15 @@ class Starts:
         """Take back the marks of what has not started after all; called now and then."""
         now, to_start = time.monotonic(), self._to_start
         late = [tag for tag, at in list(to_start.items()) if at < now]
-        # Whoever takes a tag out first has the say: a task may start at this moment.
-        late = [tag for tag in late if to_start.pop(tag, None) is not None]
-        if late:
+        if not late:
+            return
+        with self._lock:
+            # In this order: a task that starts at this moment either finds its tag, or none of its marks, and waits.
             self._marked.difference_update(late)
-            with self._lock:
+            started = {tag for tag in late if to_start.pop(tag, None) is None}
+            self._marked.update(tag for tag in started if tag in self._held)
+            late = [tag for tag in late if tag not in started]
+            if late:
                 self._send("not started", late)
 
     def _send(self, what: str, tags: list[str]) -> bool:
