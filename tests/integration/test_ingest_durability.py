@@ -247,6 +247,7 @@ def test_a_session_that_fewer_processes_leave_behind_is_told_until_it_is_drained
     environment = stack.environment(key_prefix=key_prefix, group=group_name)
     warning = "left its mqtt session behind"
     with ingest_process(tmp_path, routes, environment, "--workers", "2") as process:
+        process.wait_for_output("ingest is ready processes=2")
         assert warning not in process.output()
     with ingest_process(tmp_path, routes, environment) as process:
         assert warning in process.output()
