@@ -269,6 +269,8 @@ def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..
     expect(page.locator("#confirmation")).to_be_hidden()
     assert place.queued("lasting") == []
     page.click("#bulk-replay")
+    # Not before it is asked: until then the page looks for what there is.
+    expect(page.locator("#confirmation")).to_be_visible()
     place.bury("lasting/late", route=LASTING, error=OSError("full"))
     page.click("#confirmation-go")
     expect(page.locator("#notices")).to_contain_text("Replayed 29.")
