@@ -109,6 +109,7 @@ class Lease:
             route: Count it as done for this route, if it is still held when Redis hears of it.
         """
         self._held.pop(tag, None)
+        self._suspects.discard(tag)
         if self._done.add(tag, route):
             self.flush()
 
