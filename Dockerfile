@@ -7,6 +7,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY routemq routemq
 COPY ingest ingest
 COPY tasks tasks
+COPY dev dev
 RUN pip install --no-cache-dir --prefix /install .
 
 FROM python:3.13-slim

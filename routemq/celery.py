@@ -19,7 +19,7 @@ def _load() -> RouteMQCelery:
     # Celery loads the app before it runs the command, and so before Flower reads its list of pages.
     context = click.get_current_context(silent=True)
     if context is not None and context.invoked_subcommand == "flower":
-        from routemq_tasks.flower import install
+        from routemq_flower import install
 
         install()
     return loaded

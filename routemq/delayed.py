@@ -6,8 +6,8 @@ from typing import cast
 import redis
 
 from routemq.envelope import TaskMessage
+from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
-from routemq.scripts import script_text
 
 _MOST_PER_QUEUE = 500
 """Moved by one script; a longer one would keep every other client waiting."""
@@ -18,8 +18,8 @@ class DelayedRetries:
 
     def __init__(self, client: "redis.Redis", keys: Keys) -> None:
         self._keys = keys
-        self._retry_later = client.register_script(script_text(__package__, "retry_later"))
-        self._promote = client.register_script(script_text(__package__, "promote"))
+        self._retry_later = client.register_script(script_text("retry_later"))
+        self._promote = client.register_script(script_text("promote"))
 
     def retry_later(self, message: TaskMessage, *, delivery_tag: str, delay_s: float) -> bool:
         """Take the message of this delivery tag from its worker and let its next run wait, in one atomic step.

@@ -8,19 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from routemq.scripts import script_text
+from routemq.lifecycle.scripts import script_text
 
 Moment = Literal["before", "unanswered", "answered"]
 """Of a command: it has not reached Redis; Redis has run it and the answer is lost; the answer has just arrived."""
 
 SCRIPTS = {
-    hashlib.sha1(script_text(package, name, after=after).encode()).hexdigest(): name
-    for package, name, after in (
-        ("routemq_tasks.transport", "fetch", None),
-        ("routemq_tasks.transport", "acknowledge", None),
-        ("routemq", "retry_later", None),
-        ("routemq.dead_letters", "bury", "letters"),
-    )
+    hashlib.sha1(script_text(name, after=after).encode()).hexdigest(): name
+    for name, after in (("fetch", None), ("acknowledge", None), ("retry_later", None), ("bury", "letters"))
 }
 
 

@@ -270,7 +270,7 @@ class EmbeddedBroker(MqttBroker):
     """The development broker, in a process of its own."""
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "routemq.dev.broker", "--port", str(self.port)]
+        return [sys.executable, "-m", "routemq_dev.broker", "--port", str(self.port)]
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 from kombu import Connection
-from routemq_tasks.transport.transport import Transport
+from routemq_transport.transport import Transport
 
 from tests.processes import RunningProcess, running, wait_until
 from tests.servers import REPOSITORY, Redis

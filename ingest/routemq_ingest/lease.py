@@ -5,8 +5,8 @@ import time
 
 import redis
 
+from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
-from routemq.scripts import script_text
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ class Lease:
 
     def __init__(self, client: "redis.Redis", keys: Keys, *, group: str, holder: str) -> None:
         self._key, self._holder = keys.lease(group), holder
-        self._hold = client.register_script(script_text(__package__, "hold_lease"))
-        self._release = client.register_script(script_text(__package__, "release_lease"))
+        self._hold = client.register_script(script_text("hold_lease", package=__package__))
+        self._release = client.register_script(script_text("release_lease", package=__package__))
         self._ends_at = 0.0
         self._ask_at = 0.0
         self.answered = False

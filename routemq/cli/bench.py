@@ -9,14 +9,14 @@ from contextlib import nullcontext
 import click
 from rich.console import Console
 from rich.live import Live
+from routemq_dev.bench.figures import Figures
+from routemq_dev.bench.measuring import Plan
+from routemq_dev.bench.publisher import FIRST_NUMBER, payload_of
+from routemq_dev.bench.screen import render
+from routemq_dev.bench.session import SIDES, Bench, StoppedError
+from routemq_dev.bench.side import NAIVE, ROUTEMQ, WorkerShape
 
 from routemq.cli.explain import explains_errors
-from routemq.dev.bench.figures import Figures
-from routemq.dev.bench.measuring import Plan
-from routemq.dev.bench.publisher import FIRST_NUMBER, payload_of
-from routemq.dev.bench.screen import render
-from routemq.dev.bench.session import SIDES, Bench, StoppedError
-from routemq.dev.bench.side import NAIVE, ROUTEMQ, WorkerShape
 
 
 @click.command(short_help="How fast it is on this machine, beside a naive bridge.")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from routemq_dev.runner import DevRunner, show_banner
+from routemq_dev.session import DevOptions
+from routemq_dev.state import state_folder
 
 from routemq.cli.explain import explains_errors
-from routemq.dev.runner import DevRunner, show_banner
-from routemq.dev.session import DevOptions
-from routemq.dev.state import state_folder
 from routemq.settings import load_settings
 
 _PORT = click.IntRange(1, 65535)

@@ -17,9 +17,9 @@ from routemq.connections import connect_redis
 from routemq.discovery import load_router
 from routemq.errors import ConfigurationError
 from routemq.logs import configure_logging
-from routemq.processes import Command, Supervisor
 from routemq.queues import Keys
 from routemq.settings import Settings, load_settings
+from routemq.supervision.processes import Command, Supervisor
 
 if TYPE_CHECKING:
     from routemq_ingest.health import HealthServer

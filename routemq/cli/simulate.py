@@ -7,10 +7,10 @@ import threading
 
 import click
 import orjson
+from routemq_dev.fleet import Fleet
+from routemq_dev.simulation import Progress, Simulation
 
 from routemq.cli.explain import explains_errors
-from routemq.dev.fleet import Fleet
-from routemq.dev.simulation import Progress, Simulation
 from routemq.settings import load_settings
 
 

@@ -8,8 +8,8 @@ import redis
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult, prepare
+from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
-from routemq.scripts import script_text
 
 BATCH = 500
 """Letters that one script changes; more would keep every other client waiting."""
@@ -28,8 +28,7 @@ class LetterChanges:
         self._client, self._keys, self._most = client, keys, most
         self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
         self._replay, self._discard, self._import = (
-            client.register_script(script_text(__package__, name, after="letters"))
-            for name in ("replay", "discard", "import")
+            client.register_script(script_text(name, after="letters")) for name in ("replay", "discard", "import")
         )
 
     def replay(

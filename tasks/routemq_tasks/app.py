@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery, signals
 from kombu.utils.objects import cached_property
+from routemq_transport import install
 
 from routemq.dead_letters import DeadLetters
 from routemq.discovery import load_router
@@ -18,7 +19,6 @@ from routemq_tasks.process import ProcessResources
 from routemq_tasks.promoter import RetryPromotion
 from routemq_tasks.quiet import quiet_per_message_logs
 from routemq_tasks.retention import RetentionKeeping
-from routemq_tasks.transport import install
 
 
 class RouteMQCelery(Celery):

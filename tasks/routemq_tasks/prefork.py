@@ -7,9 +7,9 @@ from typing import Any
 
 from celery.concurrency.asynpool import SCHED_STRATEGY_FAIR, AsynPool
 from celery.concurrency.prefork import TaskPool
+from routemq_transport.request import StartingRequest
 
 from routemq_tasks.pipes import QuickResultHandler, QuickWorker, framed
-from routemq_tasks.transport.request import StartingRequest
 
 
 class RouteAsynPool(AsynPool):

@@ -6,6 +6,7 @@ from typing import Any
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
+from routemq_transport.request import StartingRequest
 
 from routemq.dead_letters import DeadLetter
 from routemq.envelope import Envelope
@@ -13,7 +14,6 @@ from routemq.errors import EnvelopeError
 from routemq_tasks.consumer import PATIENCE_S
 from routemq_tasks.errors import OutcomeNotRecordedError, TimedOutError
 from routemq_tasks.outcomes import Later, Ledger, describe
-from routemq_tasks.transport.request import StartingRequest
 
 logger = logging.getLogger(__name__)
 

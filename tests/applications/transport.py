@@ -9,7 +9,7 @@ from pathlib import Path
 from celery import Celery
 from celery.worker.consumer import Consumer
 from routemq_tasks.consumer import RouteConsumer
-from routemq_tasks.transport import install
+from routemq_transport import install
 
 if os.environ.get("TRANSPORT", "ours") == "ours":
     install()

@@ -14,7 +14,14 @@ import pytest
 from tests.processes import clean_environment, running, wait_until
 from tests.servers import REPOSITORY, Mosquitto, Redis, Stack
 
-PACKAGES = {"routemq": "routemq", "routemq_ingest": "ingest/routemq_ingest", "routemq_tasks": "tasks/routemq_tasks"}
+PACKAGES = {
+    "routemq": "routemq",
+    "routemq_ingest": "ingest/routemq_ingest",
+    "routemq_transport": "tasks/routemq_transport",
+    "routemq_tasks": "tasks/routemq_tasks",
+    "routemq_flower": "tasks/routemq_flower",
+    "routemq_dev": "dev/routemq_dev",
+}
 
 TASKS = "BELONGS_TO = 'the user'\n"
 CONTROLLERS = """
@@ -34,7 +41,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(REPOSITORY / name, source)
-    for name in set(PACKAGES.values()):
+    for name in PACKAGES.values():
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],

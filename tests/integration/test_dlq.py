@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 import redis
 from click.testing import CliRunner, Result
-from routemq_tasks.transport.scripts import Scripts, TransportKeys
+from routemq_transport.scripts import Scripts, TransportKeys
 
 from routemq.cli import main
 from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from routemq_tasks.flower.operations import Action, Operations, Progress
+from routemq_flower.operations import Action, Operations, Progress
 
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, ReplayOptions
 from routemq.envelope import Envelope, TaskMessage

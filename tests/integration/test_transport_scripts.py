@@ -17,9 +17,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from routemq_tasks.transport.fetcher import Fetched, Fetcher, Turn
-from routemq_tasks.transport.items import Item
-from routemq_tasks.transport.scripts import LeaseTimes, Scripts, TransportKeys
+from routemq_transport.fetcher import Fetched, Fetcher, Turn
+from routemq_transport.items import Item
+from routemq_transport.scripts import LeaseTimes, Scripts, TransportKeys
 
 from routemq.counters import RouteTotals, read_totals
 from routemq.dead_letters import DeadLetter, DeadLetters

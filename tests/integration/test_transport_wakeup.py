@@ -7,7 +7,7 @@ from queue import Empty
 from typing import Any
 
 from kombu import Consumer, Queue
-from routemq_tasks.transport.intake import IDLE_S
+from routemq_transport.intake import IDLE_S
 
 from tests.processes import wait_until
 from tests.servers import Redis

@@ -9,12 +9,11 @@ from pathlib import Path
 import orjson
 import pytest
 from rich.console import Console
-
-from routemq.dev.bench.figures import Figures, Spread
-from routemq.dev.bench.publisher import FIRST_NUMBER, payload_of
-from routemq.dev.bench.recorder import RunReader, RunRecorder
-from routemq.dev.bench.screen import render
-from routemq.dev.bench.side import NAIVE, ROUTEMQ
+from routemq_dev.bench.figures import Figures, Spread
+from routemq_dev.bench.publisher import FIRST_NUMBER, payload_of
+from routemq_dev.bench.recorder import RunReader, RunRecorder
+from routemq_dev.bench.screen import render
+from routemq_dev.bench.side import NAIVE, ROUTEMQ
 
 
 @pytest.mark.parametrize("number", [FIRST_NUMBER, 9_999_999])

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
-
-from routemq.dev.broker import decoding
-from routemq.dev.broker.encoding import encode_publish
-from routemq.dev.broker.errors import NotLoopbackError, ProtocolError
-from routemq.dev.broker.packets import MQTT_5, MQTT_311, Message
-from routemq.dev.broker.server import Broker
-from routemq.dev.broker.session import Session
-from routemq.dev.broker.subscriptions import Subscription, SubscriptionTree, filter_matches
+from routemq_dev.broker import decoding
+from routemq_dev.broker.encoding import encode_publish
+from routemq_dev.broker.errors import NotLoopbackError, ProtocolError
+from routemq_dev.broker.packets import MQTT_5, MQTT_311, Message
+from routemq_dev.broker.server import Broker
+from routemq_dev.broker.session import Session
+from routemq_dev.broker.subscriptions import Subscription, SubscriptionTree, filter_matches
 
 versions = st.sampled_from([MQTT_311, MQTT_5])
 levels = st.sampled_from(["a", "b", "", "$SYS", "ü"])

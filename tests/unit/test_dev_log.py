@@ -4,8 +4,7 @@ import io
 
 import pytest
 from rich.console import Console
-
-from routemq.dev.log import LINES_PER_SECOND, DevLog
+from routemq_dev.log import LINES_PER_SECOND, DevLog
 
 
 class Page:
@@ -77,7 +76,7 @@ def test_warning_about_root_is_hidden_with_all_its_lines() -> None:
 
 def test_flood_of_one_process_is_counted_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("routemq.dev.log.time.monotonic", lambda: now)
+    monkeypatch.setattr("routemq_dev.log.time.monotonic", lambda: now)
     page = Page()
     for number in range(LINES_PER_SECOND + 40):
         page.log.line("loud", f"line {number}")

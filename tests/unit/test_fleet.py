@@ -2,7 +2,7 @@
 
 import json
 
-from routemq.dev.fleet import BROKEN_PAYLOADS, Fleet
+from routemq_dev.fleet import BROKEN_PAYLOADS, Fleet
 
 
 def test_every_topic_of_the_sample_application_gets_its_messages() -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import flower
 import pytest
-from routemq_tasks.flower.payload_view import MOST_SHOWN_CHARACTERS, hex_dump, indented, payload_view
-from routemq_tasks.flower.rates import RouteRates
-from routemq_tasks.flower.requests import json_object, letter_filter, whole_number
-from routemq_tasks.flower.route_api import awaits_answer, serving
-from routemq_tasks.flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
-from routemq_tasks.flower.threads import DaemonThreads
+from routemq_flower.payload_view import MOST_SHOWN_CHARACTERS, hex_dump, indented, payload_view
+from routemq_flower.rates import RouteRates
+from routemq_flower.requests import json_object, letter_filter, whole_number
+from routemq_flower.route_api import awaits_answer, serving
+from routemq_flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
+from routemq_flower.threads import DaemonThreads
 from tornado.template import Loader
 
 from routemq.counters import RouteTotals
@@ -21,7 +21,7 @@ from tests.processes import clean_environment
 from tests.servers import REPOSITORY
 
 FLOWER = Path(flower.__file__).parent
-OURS = REPOSITORY / "tasks" / "routemq_tasks" / "flower"
+OURS = REPOSITORY / "tasks" / "routemq_flower"
 
 
 def test_flowers_navigation_is_the_one_that_is_extended(caplog: pytest.LogCaptureFixture) -> None:
@@ -105,7 +105,7 @@ def test_address_is_loopback_unless_the_user_says_otherwise(
     conf.write_text('address = "192.0.2.2"\n')
     program = (
         "import sys\n"
-        "from routemq_tasks.flower import install\n"
+        "from routemq_flower import install\n"
         "from flower.command import apply_env_options, apply_options, options\n"
         "install(); install(); apply_env_options(); apply_options('flower', sys.argv[1:])\n"
         "from flower.urls import handlers\n"
@@ -253,7 +253,7 @@ def test_threads_give_results_and_errors_to_whoever_waits() -> None:
 def test_work_that_goes_on_does_not_keep_the_process_alive() -> None:
     program = (
         "import threading\n"
-        "from routemq_tasks.flower.threads import DaemonThreads\n"
+        "from routemq_flower.threads import DaemonThreads\n"
         "DaemonThreads(1, name='test').submit(threading.Event().wait)\n"
     )
     subprocess.run([sys.executable, "-c", program], env=clean_environment(), timeout=20, check=True)

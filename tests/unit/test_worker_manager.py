@@ -3,10 +3,10 @@
 import pytest
 from pydantic import SecretStr
 
-from routemq.processes import Command
 from routemq.routing import Router
 from routemq.settings import Settings
-from routemq.worker_manager import WorkerManager, environment_of, share_out, worker_queues
+from routemq.supervision.processes import Command
+from routemq.supervision.worker_manager import WorkerManager, environment_of, share_out, worker_queues
 
 
 class Recorder:

@@ -1,0 +1,161 @@
+"""The rounds of one side: under load, from a backlog, and at a moderate rate."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from routemq.supervision.processes import Supervisor
+from routemq_dev.bench.figures import Figures
+from routemq_dev.bench.publisher import FIRST_NUMBER, Publisher
+from routemq_dev.bench.recorder import RunReader
+from routemq_dev.bench.side import Side
+
+IN_PIPELINE = 5_000
+"""Published and not yet run: as many as keep every part busy, so that the publisher works until the end."""
+
+_WARM_UP = 500
+_NO_PROGRESS_S = 10.0
+_POLL_S = 0.003
+_ANY_NUMBER = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one side is put through.
+
+    Attributes:
+        seconds: How long each measurement of a round takes, roughly.
+        rate_per_s: At which the latency is measured, or half of what the side can do, if that is less.
+    """
+
+    rounds: int
+    seconds: float
+    rate_per_s: float
+
+
+class Measuring:
+    """One side that runs, and the publisher.
+
+    Args:
+        check: Called often; may raise.
+        tell: Told what is being done, with the figures so far.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        plan: Plan,
+        publisher: Publisher,
+        supervisor: Supervisor,
+        *,
+        check: Callable[[], None],
+        tell: Callable[[Figures, str], None],
+    ) -> None:
+        self.figures = Figures()
+        self._side, self._plan, self._publisher, self._supervisor = side, plan, publisher, supervisor
+        self._check, self._tell = check, tell
+        self._reader = RunReader(side.runs)
+        self._since = publisher.next_number
+        self._wanted = 0
+
+    def run(self) -> Figures:
+        """Measure every round, and count what was lost and what was run twice."""
+        try:
+            self._publish(_WARM_UP)
+            self._wait()
+            for number in range(1, self._plan.rounds + 1):
+                self._round(f"round {number} of {self._plan.rounds}")
+                self._account()
+            return self.figures
+        finally:
+            self._reader.close()
+
+    def _round(self, name: str) -> None:
+        figures, plan = self.figures, self._plan
+        self._tell(figures, f"{name}, under load")
+        figures.end_to_end.append(self._under_load())
+        self._tell(figures, f"{name}, a backlog")
+        figures.backlog.append(self._from_backlog(max(1, int(figures.end_to_end[-1] * plan.seconds))))
+        rate_per_s = max(1.0, min(plan.rate_per_s, figures.end_to_end[-1] / 2))
+        self._tell(figures, f"{name}, latency at {rate_per_s:,.0f} messages/s")
+        figures.latencies_ms.append(self._latencies_ms(rate_per_s))
+        figures.rates.append(rate_per_s)
+
+    def _under_load(self) -> float:
+        began, before, first = time.monotonic(), self._wanted, self._publisher.next_number
+
+        def room() -> int:
+            done = self._reader.count() - before
+            # A slow side must not work off for half a minute what was published in two seconds.
+            return min(IN_PIPELINE, _WARM_UP + done // 2) - (self._publisher.next_number - first) + done
+
+        spent_s = self._processor_s()
+        self._publish(_ANY_NUMBER, for_s=self._plan.seconds, room=room)
+        count = self._wait() - before
+        elapsed_s = time.monotonic() - began
+        self.figures.processor_us.append((self._processor_s() - spent_s) * 1e6 / max(1, count))
+        return count / elapsed_s
+
+    def _processor_s(self) -> float:
+        """Return the processor time that this side's processes have spent so far."""
+        names = {command.name for command in self._side.commands}
+        leaders = [psutil.Process(state.pid) for state in self._supervisor.states if state.name in names]
+        everyone = [process for leader in leaders for process in (leader, *leader.children(recursive=True))]
+        times = [process.cpu_times() for process in everyone]
+        return sum(each.user + each.system for each in times)
+
+    def _from_backlog(self, count: int) -> float:
+        ingest = next(state.pid for state in self._supervisor.states if state.name == self._side.ingest.name)
+        before = self._wanted
+        os.kill(ingest, signal.SIGSTOP)
+        try:
+            self._publish(count)
+        finally:
+            os.kill(ingest, signal.SIGCONT)
+        began = time.monotonic()
+        return (self._wait() - before) / (time.monotonic() - began)
+
+    def _latencies_ms(self, rate_per_s: float) -> list[float]:
+        numbers = self._publish(max(1, int(rate_per_s * self._plan.seconds)), rate_per_s=rate_per_s)
+        self._wait()
+        at = self._publisher.published_at
+        return sorted(
+            (run_at - at[number - FIRST_NUMBER]) * 1000 for number, run_at in self._reader.runs() if number in numbers
+        )
+
+    def _publish(
+        self,
+        count: int,
+        *,
+        for_s: float = float("inf"),
+        rate_per_s: float | None = None,
+        room: Callable[[], int] = lambda: IN_PIPELINE,
+    ) -> range:
+        numbers = self._publisher.publish(count, for_s=for_s, rate_per_s=rate_per_s, room=room, check=self._check)
+        self._wanted += len(numbers)
+        return numbers
+
+    def _wait(self) -> int:
+        """Wait until everything is run, or nothing more is; return how many runs there were."""
+        seen, progress_at = self._reader.count(), time.monotonic()
+        while seen < self._wanted and time.monotonic() - progress_at < _NO_PROGRESS_S:
+            self._check()
+            time.sleep(_POLL_S)
+            now = self._reader.count()
+            if now > seen:
+                seen, progress_at = now, time.monotonic()
+        # What is lost is not waited for again.
+        self._wanted = seen
+        return seen
+
+    def _account(self) -> None:
+        runs = Counter(number for number, _ in self._reader.runs())
+        published = range(self._since, self._publisher.next_number)
+        self.figures.published = len(published)
+        self.figures.lost = sum(1 for number in published if number not in runs)
+        self.figures.duplicates = runs.total() - len(runs)

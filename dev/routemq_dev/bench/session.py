@@ -1,0 +1,133 @@
+"""One run of `routemq bench`: its own servers, then one side after the other, and nothing is left behind."""
+
+import logging
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from routemq.errors import RouteMQError
+from routemq.supervision.processes import Command, Supervisor
+from routemq_dev.bench.figures import Figures
+from routemq_dev.bench.measuring import Measuring, Plan
+from routemq_dev.bench.publisher import Publisher
+from routemq_dev.bench.side import NAIVE, ROUTEMQ, Side, WorkerShape, naive_side, routemq_side
+from routemq_dev.ports import LOOPBACK, free_port
+from routemq_dev.servers import mqtt_broker, redis_server
+
+_START_S = 60.0
+
+Tell = Callable[[str, Figures, str], None]
+"""Called with the name of a side, its figures so far and what it does now."""
+
+
+class StoppedError(RouteMQError):
+    """The end was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped before the end")
+
+
+class ProcessEndedError(RouteMQError):
+    """A process of the bench does not serve, or not any more."""
+
+    def __init__(self, *, name: str, last_lines: tuple[str, ...]) -> None:
+        self.name, self.last_lines = name, last_lines
+        said = "\n  ".join(last_lines) or "(nothing)"
+        super().__init__(f"the bench's process {name!r} does not run; it said last:\n  {said}")
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """One run.
+
+    Attributes:
+        shape: The workers of both sides.
+        plan: What each side is put through.
+        peer: Whether the naive bridge is measured too.
+        stopping: Set it, and the run ends with `StoppedError`.
+        broker_is: What the MQTT broker is called, once it is chosen.
+        redis_is: The same of Redis.
+    """
+
+    shape: WorkerShape
+    plan: Plan
+    peer: bool
+    tell: Tell
+    stopping: threading.Event = field(default_factory=threading.Event)
+    broker_is: str = ""
+    redis_is: str = ""
+    _last_lines: dict[str, deque[str]] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Figures]:
+        """Measure; return the figures of each side.
+
+        Raises:
+            RouteMQError: A process does not serve, or the end was asked for.
+        """
+        # A process that ends is this run's own error, with its last words; its supervisor need not say it too.
+        logging.getLogger("routemq.supervision.processes").setLevel(logging.CRITICAL)
+        with tempfile.TemporaryDirectory(prefix="routemq-bench-") as name, Supervisor(self._line) as supervisor:
+            folder = Path(name)
+            mqtt_port = free_port()
+            self.broker_is, mqtt = mqtt_broker(folder, mqtt_port)
+            redis_port = free_port()
+            self.redis_is, store = redis_server(folder, redis_port)
+            self._start(supervisor, mqtt, store)
+            publisher = Publisher(LOOPBACK, mqtt_port)
+            try:
+                found: dict[str, Figures] = {}
+                for side in self._sides(folder, mqtt_port, redis_port):
+                    found[side.name] = self._measure(side, publisher, supervisor)
+                return found
+            finally:
+                publisher.close()
+
+    def _sides(self, folder: Path, mqtt_port: int, redis_port: int) -> list[Side]:
+        sides = [routemq_side(folder, self.shape, mqtt_port=mqtt_port, redis_port=redis_port)]
+        if self.peer:
+            sides.append(naive_side(folder, self.shape, mqtt_port=mqtt_port, redis_port=redis_port))
+        return sides
+
+    def _measure(self, side: Side, publisher: Publisher, supervisor: Supervisor) -> Figures:
+        self.tell(side.name, Figures(), "starting")
+        side.runs.mkdir()
+        self._start(supervisor, *side.commands)
+        measuring = Measuring(
+            side,
+            self.plan,
+            publisher,
+            supervisor,
+            check=lambda: self._check(supervisor),
+            tell=lambda figures, doing: self.tell(side.name, figures, doing),
+        )
+        figures = measuring.run()
+        self.tell(side.name, figures, "")
+        # Its session would go on collecting the other side's messages.
+        supervisor.stop(*(command.name for command in side.commands))
+        return figures
+
+    def _start(self, supervisor: Supervisor, *commands: Command) -> None:
+        supervisor.start(*commands)
+        late = supervisor.wait_ready(
+            [command.name for command in commands], timeout_s=_START_S, cancelled=self.stopping.is_set
+        )
+        if self.stopping.is_set():
+            raise StoppedError
+        for name in late:
+            raise ProcessEndedError(name=name, last_lines=tuple(self._last_lines.get(name, ())))
+
+    def _check(self, supervisor: Supervisor) -> None:
+        if self.stopping.is_set():
+            raise StoppedError
+        for state in supervisor.states:
+            if not state.alive:
+                raise ProcessEndedError(name=state.name, last_lines=tuple(self._last_lines.get(state.name, ())))
+
+    def _line(self, name: str, line: str) -> None:
+        self._last_lines.setdefault(name, deque(maxlen=8)).append(line)
+
+
+SIDES = (ROUTEMQ, NAIVE)

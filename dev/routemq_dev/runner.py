@@ -1,0 +1,169 @@
+"""`routemq dev` in the foreground: start, show, reload, stop."""
+
+import json
+import logging
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Self
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from routemq.routing import Route
+from routemq.supervision.processes import Supervisor
+from routemq_dev.log import DevLog, DevLogHandler
+from routemq_dev.reload import BrokenApplicationError, changes
+from routemq_dev.session import FLEET, DevOptions, DevSession, NotStartedError
+
+USUAL_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+_FLEET_REPORT_S = 15.0
+_SAMPLE_ROUTE, _SAMPLE_PAYLOAD = "sensors/{device_id}/data", '{"temperature": 21.5}'
+
+
+@dataclass(slots=True)
+class FleetReport:
+    """What the simulated fleet says of itself."""
+
+    published: int = 0
+    confirmed: int = 0
+    final: bool = False
+
+    def read(self, line: str) -> bool:
+        """Take a line of its output; False when the line is no report."""
+        if not line.startswith("{"):
+            return False
+        found = json.loads(line)
+        self.published, self.confirmed, self.final = found["published"], found["confirmed"], found["final"]
+        return True
+
+
+class DevRunner:
+    """One run of `routemq dev`.
+
+    Args:
+        console: The log and the banner are shown on it.
+        level: Of the log.
+
+    Attributes:
+        fleet: What the simulated fleet has published.
+        killed: Whether somebody was impatient, and everything was ended with SIGKILL.
+    """
+
+    def __init__(self, options: DevOptions, console: Console, *, level: str) -> None:
+        self.fleet = FleetReport()
+        self.log = DevLog(console, level=level)
+        self.killed = False
+        self._fleet_told = 0.0
+        self.supervisor = Supervisor(self._line)
+        self.session = DevSession(options, self.log, self.supervisor)
+
+    def __enter__(self) -> Self:
+        """Take over the signals and this process's log."""
+        handler = DevLogHandler(self.log)
+        logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Stop everything that still runs."""
+        self.session.stopping.set()
+        self.session.stop()
+        self.supervisor.close()
+
+    def follow_changes(self) -> None:
+        """Reload on every change of the project's code, until the end is asked for."""
+        stopping = self.session.stopping
+        try:
+            for changed in changes(self.session.options.project, stopping):
+                self._reload(changed)
+        except OSError as exc:
+            self.log.say(f"changes are not seen, restart by hand: {exc}", style="yellow")
+        stopping.wait()
+
+    def _reload(self, changed: tuple[str, ...]) -> None:
+        started = time.monotonic()
+        self.log.say(f"changed: {', '.join(changed[:5])}{' …' if len(changed) > 5 else ''}")
+        try:
+            self.session.reload()
+        except BrokenApplicationError as exc:
+            self.log.say(f"{exc}\nThe code from before goes on running.", style="red")
+        except NotStartedError as exc:
+            self.log.say(f"{exc}\nCorrect it and save.", style="red")
+        else:
+            if not self.session.stopping.is_set():
+                self.log.say(f"reloaded in {time.monotonic() - started:.1f} s")
+
+    def _line(self, name: str, line: str) -> None:
+        if name != FLEET or not self.fleet.read(line):
+            self.log.line(name, line)
+        elif self.fleet.final or time.monotonic() - self._fleet_told >= _FLEET_REPORT_S:
+            self._fleet_told = time.monotonic()
+            self.log.note(name, f"published {self.fleet.published}, confirmed {self.fleet.confirmed}")
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # In a thread: a handler may interrupt this very process in the middle of what it would wait for.
+        again = self.session.stopping.is_set() and number == signal.SIGINT
+        self.session.stopping.set()
+        threading.Thread(target=self._kill if again else self._announce_stop, daemon=True).start()
+
+    def _announce_stop(self) -> None:
+        self.log.say("stopping; Ctrl-C again kills at once")
+
+    def _kill(self) -> None:
+        self.killed = True
+        self.log.say("killing", style="red")
+        self.supervisor.kill()
+
+
+def show_banner(console: Console, session: DevSession, *, hint: str) -> None:
+    """Say what runs, where, and what to try."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    rows = {
+        "MQTT": session.broker_is,
+        "Redis": session.redis_is,
+        "Flower": session.flower_url or "",
+        "Queues": ", ".join(session.router.queues),
+    }
+    for name, text in rows.items():
+        if text:
+            table.add_row(name, Text(text))
+    console.print()
+    console.print(table)
+    console.print()
+    # Commands stand at the beginning of a line, to be copied whole.
+    commands = [example_line(session.router.routes, session.env.get("MQTT_PORT")), dead_letters_line(session.env)]
+    for command in filter(None, commands):
+        console.print(Text(command, "cyan"), soft_wrap=True)
+    console.print()
+    console.print(Text(f"{hint}\n", "dim"))
+
+
+def example_line(routes: tuple[Route, ...], port: str | None) -> str:
+    """Return a command that publishes to one of the routes; empty when there is none."""
+    by_name = {route.template.text: route for route in routes}
+    route = by_name.get(_SAMPLE_ROUTE) or next(iter(routes), None)
+    if route is None:
+        return ""
+    topic = route.template.text
+    for name, converter in route.template.parameters.items():
+        value = "1" if converter in ("int", "float") else f"{name[:1]}1"
+        topic = topic.replace("{" + name + "}", value).replace("{" + f"{name}:{converter}" + "}", value)
+    payload = _SAMPLE_PAYLOAD if topic == "sensors/d1/data" else '{"hello": "world"}'
+    where = f" -p {port}" if port not in (None, "1883") else ""
+    return f"mosquitto_pub{where} -q 1 -t {shlex.quote(topic)} -m {shlex.quote(payload)}"
+
+
+def dead_letters_line(env: Mapping[str, str]) -> str:
+    """Return a command that lists the dead letters from another terminal."""
+    url = env.get("REDIS_URL", USUAL_REDIS_URL)
+    return "routemq dlq list" if url == USUAL_REDIS_URL else f"REDIS_URL={shlex.quote(url)} routemq dlq list"

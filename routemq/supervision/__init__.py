@@ -1,0 +1,1 @@
+"""Supervision of real processes: what starts, watches and ends them."""

@@ -1,0 +1,5 @@
+"""The pages "Dead letters" and "Routes" inside Flower."""
+
+from routemq_flower.installation import install
+
+__all__ = ["install"]

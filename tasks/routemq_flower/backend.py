@@ -1,0 +1,58 @@
+"""What the pages read and change: the store, the routes, and the threads in which they wait for Redis."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from routemq.connections import connect_redis
+from routemq.dead_letters import DeadLetters
+from routemq.queues import Keys
+from routemq.routing import Router
+from routemq.settings import Settings
+from routemq_flower.operations import Operations
+from routemq_flower.rates import RouteRates
+from routemq_flower.threads import DaemonThreads
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_SETTING = "routemq_backend"
+_READING_THREADS = 4
+_SEARCHING_THREADS = 2
+"""A search for words looks at every letter, and must not keep the quick answers waiting."""
+
+
+class Backend:
+    """One for a Flower process. Nothing here may block Flower's event loop, so Redis is asked in threads.
+
+    Args:
+        settings: Read at the front door.
+        router: The application's routes.
+    """
+
+    def __init__(self, settings: Settings, router: Router) -> None:
+        self.settings, self.router = settings, router
+        self.keys = Keys(settings.key_prefix)
+        self.client = connect_redis(settings)
+        self.letters = DeadLetters.of(settings, self.client)
+        self.operations = Operations(self.letters)
+        self.rates = RouteRates()
+        self._reading = DaemonThreads(_READING_THREADS, name="routemq-reading")
+        self._searching = DaemonThreads(_SEARCHING_THREADS, name="routemq-searching")
+
+    @classmethod
+    def of(cls, application: Any) -> "Backend":
+        """Return the backend of a running Flower; only its event loop asks for it."""
+        found: Backend | None = application.settings.get(_SETTING)
+        if found is None:
+            found = application.settings[_SETTING] = cls(application.capp.settings, application.capp.router)
+        return found
+
+    async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call what answers quickly."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, partial(function, *args, **kwargs))
+
+    async def search(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call what may look at every letter."""
+        return await asyncio.get_running_loop().run_in_executor(self._searching, partial(function, *args, **kwargs))

@@ -1,0 +1,147 @@
+"""The JSON API of the dead letters, as far as it changes something; docs/flower.md describes it."""
+
+import base64
+import binascii
+from typing import Any, cast
+
+from tornado import web
+
+from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, ReplayOptions
+from routemq_flower.editing import check_payload
+from routemq_flower.letter_api import LetterHandler, ending_at, letter_not_found
+from routemq_flower.operations import Action, Progress
+from routemq_flower.requests import FILTER_NAMES, BadRequestError, letter_filter
+
+_MOST_CHOSEN = 10_000
+
+
+class LetterCheck(LetterHandler):
+    """POST: whether an edited payload fits the controller. Changes nothing."""
+
+    @web.authenticated
+    async def post(self, letter_id: str) -> None:
+        payload = _edited(self.body())
+        if payload is None:
+            raise BadRequestError(name="payload", value="", allowed="the text to check")
+        opened = await self.opened(letter_id)
+        if opened.task is None:
+            raise web.HTTPError(409, "this is no message that could be replayed: %s", opened.problem)
+        check = await self.backend.read(check_payload, self.backend.router, opened.task, payload)
+        await self.answer({"problem": check.problem, "unchecked": check.unchecked})
+
+
+class LetterChange(LetterHandler):
+    """POST: replay, perhaps with another payload, or discard one letter."""
+
+    @web.authenticated
+    async def post(self, letter_id: str, action: str) -> None:
+        self.require_change_allowed()
+        body = self.body()
+        if action == "discard":
+            done = await self.backend.read(self.backend.letters.discard, [letter_id], actor=self.actor)
+            if not done:
+                raise letter_not_found(letter_id)
+        else:
+            await self._replay(letter_id, _edited(body), force=body.get("force") is True)
+        await self.answer({"done": 1})
+
+    async def _replay(self, letter_id: str, payload: bytes | None, *, force: bool) -> None:
+        letters, edits = self.backend.letters, None
+        if payload is not None:
+            opened = await self.opened(letter_id)
+            if opened.task is not None and not force:
+                check = await self.backend.read(check_payload, self.backend.router, opened.task, payload)
+                if check.problem is not None:
+                    raise web.HTTPError(422, "%s", check.problem)
+            edits = {letter_id: payload}
+        result = await self.backend.read(letters.replay, [letter_id], actor=self.actor, edits=edits, force=force)
+        if result.gone:
+            raise letter_not_found(letter_id)
+        for refusal in result.refused.values():
+            insist = '; {"force": true} replays it all the same' if refusal.mend else ""
+            raise web.HTTPError(409, "%s%s", refusal.problem, insist)
+
+
+class BulkChange(LetterHandler):
+    """POST: replay or discard all letters of a filter, or those that were chosen; answers at once with its progress."""
+
+    @web.authenticated
+    async def post(self, action: str) -> None:
+        self.require_change_allowed()
+        body = self.body()
+        if body.get("resume"):
+            progress = await self._resumed(str(body["resume"]))
+        else:
+            progress = await self._started(cast("Action", action), body)
+        self.set_status(202)
+        await self.answer(progress.as_json())
+
+    async def _started(self, action: Action, body: dict[str, Any]) -> Progress:
+        wanted: LetterFilter | list[str]
+        if isinstance(body.get("ids"), list) and body["ids"]:
+            wanted = [str(letter_id) for letter_id in body["ids"]]
+            if len(wanted) > _MOST_CHOSEN:
+                raise BadRequestError(name="ids", value=f"({len(wanted)} ids)", allowed=f"at most {_MOST_CHOSEN}")
+        elif isinstance(body.get("filter"), dict):
+            if unknown := sorted(set(body["filter"]) - set(FILTER_NAMES)):
+                # A filter that is spelled wrongly must not become one that matches everything.
+                raise BadRequestError(
+                    name="filter", value=", ".join(unknown), allowed=f"any of {', '.join(FILTER_NAMES)}"
+                )
+            wanted = letter_filter(body["filter"])
+            now = await self.backend.read(self.backend.letters.reader.now)
+            wanted = ending_at(wanted, now if wanted.until is None else min(now, wanted.until))
+        else:
+            raise BadRequestError(name="body", value="", allowed='{"ids": […]} or {"filter": {…}}, {} for all letters')
+        options = ReplayOptions(force=body.get("force") is True)
+        return self.backend.operations.start(action, wanted, actor=self.actor, options=options)
+
+    async def _resumed(self, replay_id: str) -> Progress:
+        try:
+            replay = await self.backend.read(self.backend.letters.frozen.get, replay_id)
+        except FrozenReplayNotFoundError as exc:
+            raise web.HTTPError(404, "This replay is complete, or was begun more than a week ago.") from exc
+        return self.backend.operations.resume(replay)
+
+
+class OperationHandler(LetterHandler):
+    """What the handlers of bulk changes share."""
+
+    def progress(self, operation_id: str) -> Progress:
+        """Return the progress; 404 when there is no such change."""
+        found = self.backend.operations.get(operation_id)
+        if found is None:
+            raise web.HTTPError(404, "This Flower has not begun such a change since it was started.")
+        return found
+
+
+class OperationProgress(OperationHandler):
+    """GET: how far a bulk change is."""
+
+    @web.authenticated
+    async def get(self, operation_id: str) -> None:
+        await self.answer(self.progress(operation_id).as_json())
+
+
+class OperationStop(OperationHandler):
+    """POST: have a bulk change end after the step it is at."""
+
+    @web.authenticated
+    async def post(self, operation_id: str) -> None:
+        self.require_change_allowed()
+        progress = self.progress(operation_id)
+        progress.stop()
+        await self.answer(progress.as_json())
+
+
+def _edited(body: dict[str, Any]) -> bytes | None:
+    """Return the payload that was sent: `payload` as text, or `payload_base64`; None when there is none."""
+    if "payload_base64" in body:
+        try:
+            return base64.b64decode(str(body["payload_base64"]), validate=True)
+        except binascii.Error as exc:
+            raise BadRequestError(name="payload_base64", value="(hidden)", allowed="base64") from exc
+    text = body.get("payload")
+    if text is not None and not isinstance(text, str):
+        raise BadRequestError(name="payload", value="(hidden)", allowed="text; put JSON into a string")
+    return None if text is None else text.encode("utf-8", "surrogatepass")

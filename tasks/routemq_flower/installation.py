@@ -1,0 +1,57 @@
+"""Put our pages into Flower before it starts."""
+
+from pathlib import Path
+
+from flower.options import default_options
+from flower.urls import handlers, settings
+from tornado.web import url
+
+from routemq_flower.change_api import BulkChange, LetterChange, LetterCheck, OperationProgress, OperationStop
+from routemq_flower.letter_api import (
+    LetterAudit,
+    LetterCount,
+    LetterDetails,
+    LetterDownload,
+    LetterList,
+    LetterOverview,
+)
+from routemq_flower.pages import DeadLettersPage, LetterPage, OwnFiles, RoutesPage
+from routemq_flower.route_api import RouteList
+from routemq_flower.templates import OverlaidTemplates
+
+_OWN_FOLDER = Path(__file__).parent
+
+
+def install() -> None:
+    """Add the pages, the JSON API and the entries in the navigation.
+
+    All of Flower's own options keep their meaning: this runs before it reads `FLOWER_…`, its configuration file and its
+    command line, and displaces none of them. Doing it twice changes nothing.
+    """
+    if "template_loader" in settings:
+        return
+    # Before the last handler, which answers everything with "not found". With `url`, because Flower forgets the
+    # arguments of a plain tuple's handler under --url_prefix.
+    handlers[-1:-1] = [
+        url(r"/dead-letters", DeadLettersPage, name="dead-letters"),
+        url(r"/dead-letters/([^/]+)", LetterPage, name="dead-letter"),
+        url(r"/routes", RoutesPage, name="routes"),
+        url(r"/routemq/static/(.*)", OwnFiles, {"path": str(_OWN_FOLDER / "static")}, name="routemq-static"),
+        url(r"/api/dead-letters", LetterList),
+        url(r"/api/dead-letters/overview", LetterOverview),
+        url(r"/api/dead-letters/count", LetterCount),
+        url(r"/api/dead-letters/audit", LetterAudit),
+        url(r"/api/dead-letters/(replay|discard)", BulkChange),
+        url(r"/api/dead-letters/operations/([0-9a-f]+)", OperationProgress),
+        url(r"/api/dead-letters/operations/([0-9a-f]+)/stop", OperationStop),
+        url(r"/api/dead-letters/letter/([^/]+)", LetterDetails),
+        url(r"/api/dead-letters/letter/([^/]+)/(payload|message)", LetterDownload),
+        url(r"/api/dead-letters/letter/([^/]+)/check", LetterCheck),
+        url(r"/api/dead-letters/letter/([^/]+)/(replay|discard)", LetterChange),
+        url(r"/api/routes", RouteList),
+    ]
+    settings["template_loader"] = OverlaidTemplates(
+        own=_OWN_FOLDER / "templates", flowers=Path(settings["template_path"])
+    )
+    # Flower's own default is every interface. This is the weakest word: any option, variable or file overrides it.
+    default_options.address = "127.0.0.1"

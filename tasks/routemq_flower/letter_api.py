@@ -1,0 +1,189 @@
+"""The JSON API of the dead letters, as far as it only looks; docs/flower.md describes it."""
+
+from dataclasses import replace
+from typing import Any
+
+from tornado import web
+
+from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.opened import OpenedLetter
+from routemq.dead_letters.retention import Overdue
+from routemq.errors import DeadLetterNotFoundError
+from routemq_flower import letter_json
+from routemq_flower.access import ApiHandler
+from routemq_flower.requests import (
+    FILTER_NAMES,
+    BadRequestError,
+    json_object,
+    letter_filter,
+    moment,
+    whole_number,
+)
+
+_MOST_LISTED = 500
+_SCAN_LIMIT = 20_000
+"""Letters that one page looks at when words are searched for; the answer says where to go on."""
+
+_BARS = 60
+
+
+class LetterHandler(ApiHandler):
+    """What the handlers of letters share."""
+
+    def wanted(self) -> LetterFilter:
+        """Return the filter of the query."""
+        return letter_filter({name: self.get_argument(name, escape=False) for name in FILTER_NAMES})
+
+    async def opened(self, letter_id: str) -> OpenedLetter:
+        """Return a letter; 404 when it is not there."""
+        try:
+            return await self.backend.read(self.backend.letters.get, letter_id)
+        except DeadLetterNotFoundError as exc:
+            raise letter_not_found(letter_id) from exc
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object that was sent."""
+        return json_object(self.request.body)
+
+
+class LetterList(LetterHandler):
+    """GET: one page of letters, the newest first."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        wanted = self.wanted()
+        limit = whole_number("limit", self.get_argument("limit", escape=False), default=50, most=_MOST_LISTED)
+        after = self.get_argument("after", escape=False) or None
+        run = self.backend.read if wanted.is_indexed else self.backend.search
+        try:
+            page = await run(self.backend.letters.page, wanted, limit=limit, after=after, scan_limit=_SCAN_LIMIT)
+        except DeadLetterNotFoundError as exc:
+            raise BadRequestError(name="after", value=after, allowed="the `next` of another page") from exc
+        await self.answer(
+            {
+                "letters": [letter_json.listed(letter) for letter in page.letters],
+                "next": page.next,
+                "scanned": page.scanned,
+                "is_indexed": wanted.is_indexed,
+            }
+        )
+
+
+class LetterOverview(LetterHandler):
+    """GET: counts by route, reason and error; deaths over time; replays that were broken off."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        # Words, topics and queues have no index; the bars leave them out rather than read every letter each time.
+        wanted = self.wanted()
+        indexed = wanted.indexed_part
+        since = self.get_argument("from", escape=False)
+        bars_from = moment("from", since) if since else None
+        await self.answer(await self.backend.read(self._overview, indexed, bars_from, wanted == indexed))
+
+    def _overview(self, wanted: LetterFilter, bars_from: float | None, is_exact: bool) -> dict[str, Any]:
+        letters = self.backend.letters
+        running = self.backend.operations.running()
+        frozen_here = {progress.frozen_id for progress in running}
+        buckets = letters.histogram(wanted, since=bars_from if wanted.since is None else None, buckets=_BARS)
+        now = letters.reader.now()
+        overdue = Overdue.of(self.backend.settings, letters)
+        return {
+            **letter_json.overview(letters.stats()),
+            "now": now,
+            "last_10_minutes": letters.count(LetterFilter(since=now - 600)),
+            "bars": {
+                "from": buckets[0].start_at,
+                "until": buckets[-1].end_at,
+                "counts": [bucket.count for bucket in buckets],
+                "is_exact": is_exact,
+            },
+            "overdue": overdue and {"count": overdue.count, "days": overdue.days, "mend": overdue.mend},
+            "matching": letters.count(wanted) if is_exact else None,
+            "running": [progress.as_json() for progress in running],
+            "unfinished": [
+                {
+                    "id": replay.id,
+                    "actor": replay.operation.actor,
+                    "detail": replay.operation.detail,
+                    "started_at": replay.started_at,
+                    "total": replay.total,
+                    "remaining": replay.remaining,
+                }
+                for replay in letters.frozen.all()
+                if replay.id not in frozen_here
+            ],
+        }
+
+
+class LetterCount(LetterHandler):
+    """GET: how many letters match, in parts where letters must be read, and the moment up to which that is counted."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        wanted = self.wanted()
+        after = self.get_argument("after", escape=False) or None
+        now = await self.backend.read(self.backend.letters.reader.now)
+        until = now if wanted.until is None else min(now, wanted.until)
+        wanted = ending_at(wanted, until)
+        run = self.backend.read if wanted.is_indexed else self.backend.search
+        try:
+            tally = await run(self.backend.letters.tally, wanted, after=after, scan_limit=_SCAN_LIMIT)
+        except DeadLetterNotFoundError as exc:
+            raise BadRequestError(name="after", value=after, allowed="the `next` of the part before") from exc
+        of = await self.backend.read(self.backend.letters.count, wanted.indexed_part)
+        await self.answer(
+            {"count": tally.count, "scanned": tally.scanned, "of": of, "next": tally.next, "until": until}
+        )
+
+
+class LetterDetails(LetterHandler):
+    """GET: one letter with its payload, traceback and attempts."""
+
+    @web.authenticated
+    async def get(self, letter_id: str) -> None:
+        opened = await self.opened(letter_id)
+        route = self.backend.router.get(opened.letter.route)
+        await self.answer({**letter_json.detailed(opened), "controller": None if route is None else route.controller})
+
+
+class LetterDownload(LetterHandler):
+    """GET: the payload, or the whole message as it lay on its queue, byte for byte and never as a page."""
+
+    @web.authenticated
+    async def get(self, letter_id: str, part: str) -> None:
+        opened = await self.opened(letter_id)
+        name = "".join(mark if mark.isascii() and (mark.isalnum() or mark in "-.") else "_" for mark in letter_id)
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Disposition", f'attachment; filename="{name[:100]}.{part}"')
+        self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
+        await self.finish(opened.payload if part == "payload" else opened.raw)
+
+
+class LetterAudit(LetterHandler):
+    """GET: the latest changes: who, when, what, how many."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        limit = whole_number("limit", self.get_argument("limit", escape=False), default=20, most=_MOST_LISTED)
+        entries = await self.backend.read(self.backend.letters.audit, limit=limit)
+        await self.answer(
+            {
+                "changes": [
+                    {name: getattr(entry, name) for name in ("at", "who", "action", "count", "detail", "operation")}
+                    for entry in entries
+                ]
+            }
+        )
+
+
+def ending_at(wanted: LetterFilter, until: float) -> LetterFilter:
+    """Return the filter without what dies from then on."""
+    return replace(wanted, until=until)
+
+
+def letter_not_found(letter_id: str) -> web.HTTPError:
+    """Return the answer for a letter that is not there."""
+    return web.HTTPError(
+        404, "There is no dead letter %s: it was replayed or discarded, or the id is mistyped.", letter_id
+    )

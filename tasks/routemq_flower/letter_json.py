@@ -1,0 +1,105 @@
+"""Dead letters as the JSON API gives them."""
+
+from typing import Any
+
+from routemq.dead_letters import DeadLetter
+from routemq.dead_letters.opened import OpenedLetter
+from routemq.dead_letters.replaying import MOST_GENERATIONS
+from routemq.dead_letters.statistics import LetterGroup, LetterStats
+from routemq.envelope import TaskMessage
+from routemq_flower.payload_view import payload_view
+
+_MOST_LISTED_CHARACTERS = 300
+
+
+def listed(letter: DeadLetter) -> dict[str, Any]:
+    """Return a letter as a row of the table."""
+    return {
+        "id": letter.id,
+        "route": letter.route,
+        "queue": letter.queue,
+        "topic": _cut(letter.topic),
+        "reason": letter.reason,
+        "exception": letter.exception,
+        "message": _cut(letter.message),
+        "fingerprint": letter.fingerprint,
+        "attempts": letter.attempts,
+        "generation": letter.generation,
+        "died_at": letter.died_at,
+        "payload_bytes": letter.payload_bytes,
+    }
+
+
+def detailed(opened: OpenedLetter) -> dict[str, Any]:
+    """Return all there is to say of a letter, with what can be shown of its payload."""
+    letter = opened.letter
+    return {
+        **listed(letter),
+        "topic": letter.topic,
+        "message": letter.message,
+        "task_id": letter.task_id,
+        "first_at": letter.first_at,
+        "worker": letter.worker,
+        "redacted": list(letter.redacted),
+        "traceback": letter.traceback,
+        "history": [
+            {"at": attempt.at, "error": attempt.error, "worker": attempt.worker} for attempt in opened.attempts
+        ],
+        "problem": opened.problem,
+        "needs_force": _needs_force(opened),
+        "payload": payload_view(opened.payload),
+        "mqtt": None if opened.task is None else _mqtt(opened.task),
+    }
+
+
+def overview(stats: LetterStats) -> dict[str, Any]:
+    """Return the numbers at the top of the page."""
+    return {
+        "total": stats.total,
+        "routes": [_group(group) for group in stats.routes],
+        "reasons": [_group(group) for group in stats.reasons],
+        "errors": [
+            {
+                **_group(error),
+                "route": error.route,
+                "exception": error.example.exception,
+                "message": _cut(error.example.message),
+                "reason": error.example.reason,
+            }
+            for error in stats.errors
+        ],
+        "error_count": stats.error_count,
+        "full_routes": stats.full_routes,
+    }
+
+
+def _cut(text: str | None) -> str | None:
+    if text is None or len(text) <= _MOST_LISTED_CHARACTERS:
+        return text
+    return f"{text[:_MOST_LISTED_CHARACTERS]}…"
+
+
+def _group(group: LetterGroup) -> dict[str, Any]:
+    return {"name": group.name, "count": group.count, "oldest_at": group.oldest_at, "newest_at": group.newest_at}
+
+
+def _needs_force(opened: OpenedLetter) -> str | None:
+    """Return why this letter is replayed only by someone who insists."""
+    if opened.task is not None and opened.task.generation >= MOST_GENERATIONS:
+        return f"It died again after {opened.task.generation} replays."
+    if opened.letter.redacted:
+        names = ", ".join(opened.letter.redacted)
+        return f"The values of {names} were not kept: edit the payload before you replay it."
+    return None
+
+
+def _mqtt(task: TaskMessage) -> dict[str, Any]:
+    envelope = task.envelope
+    return {
+        "qos": envelope.qos,
+        "retain": envelope.retain,
+        "received_at": envelope.received_at,
+        "content_type": envelope.content_type,
+        "response_topic": envelope.response_topic,
+        "user_properties": [list(pair) for pair in envelope.user_properties],
+    }

@@ -1,0 +1,189 @@
+"""Changes of many letters at once: they run in the background, and say how far they are."""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+from routemq.dead_letters import DeadLetters
+from routemq.dead_letters.audit import Operation
+from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.frozen import FrozenReplay
+from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
+from routemq_flower.threads import DaemonThreads
+
+logger = logging.getLogger(__name__)
+
+Action = Literal["replay", "discard"]
+
+_STEP = 500
+_REMEMBERED = 100
+_REFUSALS_SHOWN = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a change is.
+
+    Attributes:
+        frozen_id: Name of the frozen set of a replay, by which any process can continue it.
+        total: Letters that it is about; None until they are frozen or counted.
+        done: Letters that were replayed or discarded.
+        gone: Letters that someone else replayed or discarded first.
+        refused: Letters that stay where they are; `refusals` says why, for the first few.
+        needs_force: How many of these would have been replayed for someone who insists.
+        looked_at: Letters that were looked at so far to find those that it is about.
+        state: `stopped` and `failed` leave the rest where it was; a replay can be continued.
+    """
+
+    id: str
+    action: Action
+    frozen_id: str | None = None
+    total: int | None = None
+    done: int = 0
+    gone: int = 0
+    refused: int = 0
+    needs_force: int = 0
+    refusals: list[str] = field(default_factory=list)
+    looked_at: int = 0
+    state: Literal["running", "done", "stopped", "failed"] = "running"
+    error: str | None = None
+    _is_unwanted: bool = False
+
+    def add(self, result: ReplayResult) -> None:
+        """Count one step of a replay."""
+        self.done += len(result.replayed)
+        self.gone += len(result.gone)
+        self.refused += len(result.refused)
+        self.needs_force += sum(exc.mend is not None for exc in result.refused.values())
+        room = _REFUSALS_SHOWN - len(self.refusals)
+        self.refusals += [exc.problem for exc in islice(result.refused.values(), max(0, room))]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the answer of the API."""
+        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+
+    def stop(self) -> None:
+        """Have it end after the step it is at."""
+        self._is_unwanted = True
+
+    def go_on(self) -> None:
+        """Be asked between steps.
+
+        Raises:
+            StoppedError: Somebody has stopped it.
+        """
+        if self._is_unwanted:
+            raise StoppedError
+
+
+class StoppedError(Exception):
+    """A person has stopped a change."""
+
+
+class Operations:
+    """Runs the changes, one after the other, so that two never compete for Redis; remembers the latest."""
+
+    def __init__(self, letters: DeadLetters) -> None:
+        self._letters = letters
+        self._known: OrderedDict[str, Progress] = OrderedDict()
+        self._lock = threading.Lock()
+        self._executor = DaemonThreads(1, name="routemq-changes")
+
+    def get(self, operation_id: str) -> Progress | None:
+        """Return the progress of a change that this Flower began or continued."""
+        return self._known.get(operation_id)
+
+    def start(
+        self, action: Action, wanted: LetterFilter | list[str], *, actor: str, options: ReplayOptions
+    ) -> Progress:
+        """Begin a change and return at once.
+
+        Args:
+            wanted: A filter with an end (`until`), so that what dies from now on is not caught; or ids.
+        """
+        shown = str(wanted) if isinstance(wanted, LetterFilter) else f"{len(wanted)} chosen by hand"
+        operation = Operation(actor=actor, detail=shown)
+        progress = self._remember(Progress(id=operation.id, action=action))
+        if action == "replay":
+            self._run(progress, lambda: self._freeze(progress, wanted, operation, options))
+        else:
+            self._run(progress, lambda: self._discard(progress, wanted, operation))
+        return progress
+
+    def resume(self, replay: FrozenReplay) -> Progress:
+        """Continue a replay that was broken off."""
+        running = self.get(replay.id)
+        if running is not None and running.state == "running":
+            return running
+        progress = self._remember(Progress(id=replay.id, action="replay"))
+        self._run(progress, lambda: self._replay(progress, replay))
+        return progress
+
+    def running(self) -> list[Progress]:
+        """Return what this Flower is at."""
+        return [progress for progress in list(self._known.values()) if progress.state == "running"]
+
+    def _remember(self, progress: Progress) -> Progress:
+        with self._lock:
+            self._known[progress.id] = progress
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return progress
+
+    def _run(self, progress: Progress, work: Any) -> None:
+        def guarded() -> None:
+            try:
+                work()
+                progress.state = "done"
+            except StoppedError:
+                progress.state = "stopped"
+            # Whatever stopped it, the page that waits for it must hear of it.
+            except Exception as exc:
+                logger.exception("dead letters: %s stopped", progress.action, extra={"operation": progress.id})
+                progress.error, progress.state = f"{type(exc).__name__}: {exc}", "failed"
+
+        self._executor.submit(guarded)
+
+    def _freeze(
+        self, progress: Progress, wanted: LetterFilter | list[str], operation: Operation, options: ReplayOptions
+    ) -> None:
+        chosen: LetterFilter | Iterable[str] = wanted
+        if isinstance(wanted, LetterFilter) and not wanted.is_indexed:
+            chosen = self._looked_through(progress, wanted)
+        progress.go_on()
+        frozen = self._letters.freeze(chosen, actor=operation.actor, options=options, detail=operation.detail)
+        self._replay(progress, frozen)
+
+    def _replay(self, progress: Progress, replay: FrozenReplay) -> None:
+        progress.frozen_id, progress.total = replay.id, replay.total
+        progress.done, progress.gone, progress.refused = replay.replayed, replay.gone, replay.refused
+        progress.go_on()
+        while (result := self._letters.replay_step(replay, limit=_STEP)) is not None:
+            progress.add(result)
+            progress.go_on()
+
+    def _discard(self, progress: Progress, wanted: LetterFilter | list[str], operation: Operation) -> None:
+        if isinstance(wanted, LetterFilter):
+            # A search would take as long as the change itself.
+            progress.total = self._letters.count(wanted) if wanted.is_indexed else None
+            ids: Iterable[str] = self._looked_through(progress, wanted)
+        else:
+            progress.total, ids = len(wanted), wanted
+        rest = iter(ids)
+        while some := list(islice(rest, _STEP)):
+            done = self._letters.discard(some, actor=operation.actor, operation=operation)
+            progress.done += len(done)
+            progress.gone += len(some) - len(done)
+            progress.go_on()
+
+    def _looked_through(self, progress: Progress, wanted: LetterFilter) -> Iterator[str]:
+        for _, letter in self._letters.reader.walk(wanted, oldest_first=True):
+            progress.looked_at += 1
+            if not progress.looked_at % _STEP:
+                progress.go_on()
+            if letter is not None:
+                yield letter.id

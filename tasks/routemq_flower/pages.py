@@ -1,0 +1,71 @@
+"""The HTML pages: shells that their scripts fill, so that nothing of a message is ever part of a page's markup."""
+
+from typing import Any
+
+from tornado import web
+
+from routemq.dead_letters import REASONS
+from routemq_flower.access import RouteMQHandler
+
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+"""Content-Security-Policy: no script and no style but those of files from here."""
+
+
+class OwnFiles(web.StaticFileHandler):
+    """Our scripts and styles."""
+
+    def set_extra_headers(self, path: str) -> None:
+        """Let browsers ask whether a file has changed, so that an upgrade needs no emptied cache."""
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+class Page(RouteMQHandler):
+    """What our pages share."""
+
+    def show(self, template: str, **values: Any) -> None:
+        """Render a page under a policy that lets no payload become a script."""
+        self.set_header("Content-Security-Policy", _POLICY)
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Referrer-Policy", "same-origin")
+        options = self.application.options
+        self.render(
+            template,
+            may_change=self.may_change,
+            read_only=options.read_only,
+            own_file=lambda name: self.reverse_url("routemq-static", name),
+            **values,
+        )
+
+
+class DeadLettersPage(Page):
+    """Overview, table and bulk actions."""
+
+    @web.authenticated
+    def get(self) -> None:
+        routes = self.backend.router.routes
+        self.show(
+            "dead_letters.html",
+            reasons=REASONS,
+            routes=[route.name for route in routes],
+            queues=sorted(self.backend.router.queues),
+        )
+
+
+class LetterPage(Page):
+    """One dead letter."""
+
+    @web.authenticated
+    def get(self, letter_id: str) -> None:
+        self.show("dead_letter.html", letter_id=letter_id)
+
+
+class RoutesPage(Page):
+    """Every route with its queue, its rates and its workers."""
+
+    @web.authenticated
+    def get(self) -> None:
+        self.show("routes.html")

@@ -1,5 +1,0 @@
-"""The pages "Dead letters" and "Routes" inside Flower."""
-
-from routemq_tasks.flower.installation import install
-
-__all__ = ["install"]

@@ -1,0 +1,320 @@
+"""kombu's Redis channel, which takes many messages in one step and delivers them one by one."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import redis
+from kombu.transport import redis as stock
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
+from kombu.utils.scheduling import round_robin_cycle
+
+from routemq.dead_letters import DeadLetters
+from routemq.queues import Keys
+from routemq_transport.burial import Burial
+from routemq_transport.due import due_time
+from routemq_transport.fetcher import Fetcher, Turn
+from routemq_transport.intake import Intake
+from routemq_transport.items import (
+    MOST_DELIVERIES,
+    DeliveredTooOftenError,
+    Item,
+    read_item,
+)
+from routemq_transport.lease import Lease
+from routemq_transport.message import Message
+from routemq_transport.qos import QoS, running_tags
+from routemq_transport.scripts import LeaseTimes, Scripts, TransportKeys
+from routemq_transport.wakeup import WakeUp
+
+logger = logging.getLogger(__name__)
+
+STRIKES_TO_RUN_ALONE = 2
+STRIKES_TO_DIE = 3
+
+
+class FetchingChannel(stock.Channel):
+    """What our channels add to kombu's.
+
+    Attributes:
+        visibility_timeout: How long a message stays with a worker that does not renew its lease, in seconds.
+        stock_visibility_timeout: The same for a worker with Celery's own transport that shares the queues.
+        longest_redelivery_delay: A message that comes back again and again waits at most this long, in seconds.
+    """
+
+    QoS = QoS
+    Message = Message
+
+    dead_letters_of: "Callable[[redis.Redis], DeadLetters] | None" = None
+
+    visibility_timeout = 120
+    stock_visibility_timeout = 3600
+    longest_redelivery_delay = 60
+    # Kombu waits for ever on a connection that is half open.
+    socket_timeout = 10.0
+    socket_connect_timeout = 5.0
+    socket_keepalive = True
+
+    from_transport_options = (
+        *stock.Channel.from_transport_options,
+        "stock_visibility_timeout",
+        "longest_redelivery_delay",
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
+        self._lease: Lease | None = None
+        self._consumed: list[str] = []
+        self._publishing_client: Any = None
+        super().__init__(*args, **options)
+        self.handlers = {"BRPOP": self._read_fetch, "WAKE": self._read_wakeup, "LISTEN": self._receive}
+
+    @cached_property
+    def keys(self) -> TransportKeys:
+        """The Redis keys, complete."""
+        prefix = self.global_keyprefix
+        return TransportKeys(
+            prefix=prefix,
+            unacked=prefix + self.unacked_key,
+            unacked_index=prefix + self.unacked_index_key,
+            separator=self.sep,
+        )
+
+    @cached_property
+    def intake(self) -> Intake:
+        """What moves messages to this channel's consumers."""
+        return Intake(self, Fetcher(self.keys))
+
+    @property
+    def active_queues(self) -> list[str]:
+        """The queues that are consumed, without those of remote control; asked for in every turn of the event loop."""
+        return self._consumed
+
+    def _update_queue_cycle(self) -> None:
+        fanout = self.active_fanout_queues
+        self._consumed = [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanout]
+        super()._update_queue_cycle()
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether this channel ever held a message."""
+        return self._lease is not None
+
+    @property
+    def lease(self) -> Lease:
+        """The lease of what this channel holds; made on first use."""
+        if self._lease is None:
+            client = redis.Redis(connection_pool=self._get_pool())
+            scripts = Scripts(client, self.keys, most_delay_s=float(self.longest_redelivery_delay))
+            self._lease = Lease(
+                client,
+                scripts,
+                LeaseTimes(own_s=float(self.visibility_timeout), others_s=float(self.stock_visibility_timeout)),
+                running=running_tags,
+                restore_other=lambda tag: self._restore_other(client, scripts, tag),
+            )
+            make = self.dead_letters_of
+            letters = DeadLetters(client, Keys(self.global_keyprefix)) if make is None else make(client)
+            self._burial = Burial(letters, worker=f"{os.getpid()}@{socket.gethostname()}")
+        return self._lease
+
+    # What the intake asks of its channel.
+
+    def connected_client(self) -> Any:
+        """The client whose connection the event loop watches."""
+        return self.client
+
+    def next_turn(self) -> Turn:
+        """From what to fetch next."""
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        return Turn(
+            queues=tuple(queues),
+            priorities=tuple(self.priority_steps),
+            fair=isinstance(self._queue_cycle, round_robin_cycle),
+        )
+
+    def served(self, queue: str) -> None:
+        """This queue had its turn."""
+        self._queue_cycle.rotate(queue)
+
+    def turn_in(self, delay_s: float) -> None:
+        """turn the intake again after this many seconds at the latest."""
+        if self.connection is not None:
+            self.connection.cycle.turn_in(delay_s)
+
+    def poll_wakeup(self, wakeup: WakeUp) -> None:
+        """Let the event loop watch the wake-up connection."""
+        self.connection.cycle.register_wakeup(self, wakeup)
+
+    def mark_polled(self, connection: Any) -> None:
+        """Tell kombu on which connection a reply is awaited."""
+        self._in_poll = connection
+
+    def deliver(self, item: Item) -> None:
+        """Hand one message to its consumer, or bury what no consumer can take."""
+        lease = self.lease
+        receiver = self._receivers.get(item.queue)
+        if receiver is None:
+            # The consumer was cancelled meanwhile.
+            lease.put_back([item.tag], "unread")
+            return
+        callback, no_ack = receiver
+        try:
+            payload, deliveries, strikes = read_item(item)
+            message = self.Message(payload, channel=self)
+        # Whatever the bytes make of kombu's codecs is the message's failure.
+        except Exception as exc:  # noqa: BLE001
+            self._burial.bury_malformed(item, exc, lease)
+            return
+        if strikes >= STRIKES_TO_DIE or deliveries >= MOST_DELIVERIES:
+            error = DeliveredTooOftenError(deliveries=deliveries, strikes=strikes)
+            self._burial.bury_poison(item, error, lease)
+            return
+        if no_ack:
+            lease.done(item.tag)
+        else:
+            self.qos.append(message, item.tag)
+            if strikes >= STRIKES_TO_RUN_ALONE:
+                self.qos.alone = item.tag
+            if deliveries:
+                # Before the next one, the loop acknowledges what is done.
+                self.intake.end_slice()
+        callback(message)
+
+    # What kombu asks of a channel.
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callable[[Any], Any], *args: Any, **options: Any
+    ) -> Any:
+        consumer = super().basic_consume(queue, no_ack, callback, *args, **options)
+        self._receivers[queue] = callback, no_ack
+        if not no_ack and queue not in self.active_fanout_queues:
+            self.lease.start()
+        return consumer
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        queue = self._tag_to_queue.get(consumer_tag)
+        cancelled = super()._basic_cancel(consumer_tag)
+        self._receivers.pop(queue, None)
+        if queue is not None and not self._receivers:
+            # A warm shutdown may take long: what it will not run goes back before it waits.
+            self.intake.put_back_undelivered()
+        return cancelled
+
+    def basic_get(self, queue: str, no_ack: bool = False, **options: Any) -> Any:
+        """Take one message at once."""
+        lease = self.lease
+        while True:
+            item = self.intake.take_one(queue)
+            if item is None:
+                return None
+            taken: list[Any] = []
+            kept = self._receivers.get(queue)
+            self._receivers[queue] = taken.append, no_ack
+            try:
+                self.deliver(item)
+            finally:
+                if kept is None:
+                    del self._receivers[queue]
+                else:
+                    self._receivers[queue] = kept
+            if taken:
+                if no_ack:
+                    lease.flush()
+                return taken[0]
+
+    def _put(self, queue: str, message: Any, **options: Any) -> None:
+        """Queue a message, or let it wait in Redis when it has a time."""
+        due = due_time(message)
+        if due is None:
+            super()._put(queue, message, **options)
+            return
+        name = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+        key, entry = f"routemq:delayed:{name}", {dumps(message): due}
+        batch = options.get("_publish_batch")
+        if batch is not None:
+            batch.add("zadd", key, entry)
+            return
+        with self.conn_or_acquire() as client:
+            client.zadd(key, entry)
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Give a client of the channel's pool; kombu makes one for each command, which costs more than the command."""
+        if client is None:
+            if self._publishing_client is None:
+                self._publishing_client = self._create_client()
+            client = self._publishing_client
+        yield client
+
+    def _disconnect_pools(self) -> None:
+        # After a fork, too: the client's pool is the parent's.
+        self._publishing_client = None
+        super()._disconnect_pools()
+
+    def _purge(self, queue: str) -> int:
+        """Remove what waits, also for its time."""
+        purged: int = super()._purge(queue)
+        with self.conn_or_acquire() as client, client.pipeline() as pipe:
+            for priority in self.priority_steps:
+                key = f"routemq:delayed:{self._q_for_pri(queue, priority)}"
+                pipe.zremrangebyrank(self.keys.prefix + key, 0, -1)
+            delayed: list[int] = pipe.execute()
+        return purged + sum(delayed)
+
+    def _read_fetch(self, **_options: Any) -> bool:
+        return self.intake.read()
+
+    def _read_wakeup(self) -> bool:
+        return self.intake.woken()
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Kombu's poller never gets here: the intake decides when to fetch."""
+
+    def close(self) -> None:
+        """Give back what was fetched and not delivered, then close as kombu does."""
+        if not self.closed:
+            self.intake.put_back_undelivered()
+            self.intake.close()
+        super().close()
+
+    def _restore_other(self, client: "redis.Redis", scripts: Scripts, tag: str) -> None:
+        record = client.hget(self.keys.unacked, tag)
+        if not isinstance(record, bytes):
+            return
+        try:
+            message, exchange, routing_key = loads(bytes_to_str(record))
+            priority = self._get_message_priority(message, reverse=False)
+            lists = [
+                self.keys.prefix + self._q_for_pri(queue, priority) for queue in self._routed(exchange, routing_key)
+            ]
+            message["headers"]["redelivered"] = True
+            message["properties"]["delivery_info"]["redelivered"] = True
+        # The record is another program's; one that cannot be read must not end the lease's thread.
+        except Exception:
+            logger.exception("cannot restore what another worker held under the tag %r", tag)
+            return
+        scripts.requeue(tag, record, lists, dumps(message))
+
+    def _routed(self, exchange: str, routing_key: str) -> Sequence[str]:
+        queues: Sequence[str] = self._lookup(exchange, routing_key)
+        return queues
+
+
+class Channel(FetchingChannel):
+    """Of one Redis."""
+
+
+class SentinelChannel(FetchingChannel, stock.SentinelChannel):
+    """Of the master that Redis Sentinel names."""
+
+    from_transport_options = (
+        *stock.SentinelChannel.from_transport_options,
+        "stock_visibility_timeout",
+        "longest_redelivery_delay",
+    )

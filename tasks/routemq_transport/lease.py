@@ -1,0 +1,289 @@
+"""What a worker holds: acknowledged in batches, renewed in time, given back when it will not be run here."""
+
+import contextlib
+import gc
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing.util import Finalize
+from typing import Any
+
+import redis
+
+from routemq_transport.acknowledgements import Acknowledgements
+from routemq_transport.items import Item
+from routemq_transport.scripts import LeaseTimes, PutBack, Scripts
+from routemq_transport.starts import Starts
+
+logger = logging.getLogger(__name__)
+
+_TURN_S = 0.1
+"""How often the thread looks around; what it does is seldom more than a look."""
+
+_ACK_BACKSTOP_S = 0.05
+_ORPHANS_S = 2.0
+_MARK_RUNNING_S = 1.0
+_AWAY_PAUSE_S = 1.0
+
+
+class Lease:
+    """The delivery tags of one channel and its own connection to Redis.
+
+    The worker's main loop acknowledges and flushes; a thread renews, so that a task that keeps the main loop busy (in
+    the solo pool every task does) keeps its lease. After its connection was lost, a channel lets go of its lease, which
+    lives on until every message that a task still runs is acknowledged, and gives back those that nobody runs.
+
+    Args:
+        client: Of a pool of its own: it is used from this thread and from the main loop.
+        times: See `LeaseTimes`.
+        running: Returns the delivery tags of messages that are running.
+        restore_other: Routes a message that a worker of Celery's own transport lost; by its tag.
+    """
+
+    def __init__(
+        self,
+        client: "redis.Redis",
+        scripts: Scripts,
+        times: LeaseTimes,
+        *,
+        running: Callable[[], Iterable[str]],
+        restore_other: Callable[[str], None],
+    ) -> None:
+        self._client, self._scripts, self._times = client, scripts, times
+        self._running, self._restore_other = running, restore_other
+        self._lock = threading.Lock()
+        self._held: dict[str, None] = {}
+        self._done = Acknowledgements()
+        self._to_put_back: list[tuple[PutBack, list[str]]] = []
+        self._suspects: set[str] = set()
+        self._starts = Starts(client.connection_pool, scripts.keys.started, self._held)
+        self._orphans: dict[str, weakref.ref[Any]] | None = None
+        self._ending = False
+        self._ended = threading.Event()
+        self._away = False
+        self._thread: threading.Thread | None = None
+        self._at_exit = Finalize(self, self._give_everything_back, exitpriority=2)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def acks_due_in_s(self) -> float | None:
+        """Seconds until waiting acknowledgements should go out; None when there are none."""
+        return self._done.due_in_s
+
+    def hold(self, items: Iterable[Item], *, marked: bool = False) -> None:
+        """These messages are in this worker's hands from now on.
+
+        Args:
+            marked: Their fetch has marked them as started, but for those that came back.
+        """
+        fresh = []
+        for item in items:
+            self._held[item.tag] = None
+            if item.came_back:
+                self._suspects.add(item.tag)
+            else:
+                fresh.append(item.tag)
+        if marked:
+            self._starts.marked_by_fetch(fresh)
+        self.start()
+
+    def will_start_soon(self, count: int) -> bool:
+        """Return whether so many more messages will start soon; then their fetch should mark them."""
+        return self._starts.are_near(count)
+
+    def start(self) -> None:
+        """Look after leases: those of this worker, and those that others have lost."""
+        if self._thread is None:
+            self._connect_starts()
+            self._thread = threading.Thread(target=self._run, name="routemq-lease", daemon=True)
+            self._thread.start()
+
+    def done(self, tag: str, *, route: str | None = None) -> None:
+        """A message is acknowledged; Redis hears of it with the next batch.
+
+        Args:
+            route: Count it as done for this route, if it is still held when Redis hears of it.
+        """
+        self._held.pop(tag, None)
+        self._suspects.discard(tag)
+        if self._done.add(tag, route):
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the waiting acknowledgements; while Redis is away they wait on."""
+        done = self._done.take()
+        if not done:
+            return
+        try:
+            self._scripts.acknowledge(done)
+        except redis.RedisError as exc:
+            self._log_away(exc)
+            self._done.keep(done, pause_s=_AWAY_PAUSE_S)
+        else:
+            self._starts.forget(*done.values())
+            self._away = False
+
+    def put_back(self, tags: Iterable[str], how: PutBack) -> None:
+        """Give messages back, now if Redis is there, else as soon as it is."""
+        chosen = list(tags)
+        if not chosen:
+            return
+        with self._lock:
+            for tag in chosen:
+                self._held.pop(tag, None)
+            self._to_put_back.append((how, chosen))
+        self._starts.forget(chosen)
+        self._suspects.difference_update(chosen)
+        self._put_back_waiting()
+
+    def starting(self, tag: str) -> None:
+        """The task of a message starts: the loss of this worker is a strike for it from now on."""
+        if tag not in self._suspects:
+            self._starts.mark(tag)
+            return
+        # It may have ended the worker that had it: be sure that Redis knows before it does it again.
+        self._suspects.discard(tag)
+        # Else what is done would share the blame.
+        self.flush()
+        try:
+            self.mark_running([tag])
+        except redis.RedisError as exc:
+            self._log_away(exc)
+
+    def mark_running(self, tags: Iterable[str]) -> None:
+        """Be sure that Redis knows what runs."""
+        new = self._starts.unmarked(tags)
+        if new:
+            self._scripts.renew(new, running=True)
+            self._starts.marked_by_hand(new)
+
+    def let_go(self, messages: Mapping[str, Any]) -> None:
+        """The channel is gone while tasks run on: keep the lease of what they run.
+
+        Args:
+            messages: Held messages that a task may have, by delivery tag; what nobody refers to any more is given back.
+        """
+        self._orphans = {tag: weakref.ref(message) for tag, message in messages.items()}
+        self.put_back([tag for tag in list(self._held) if tag not in self._orphans], "unread")
+        if not self._held:
+            self.end()
+
+    def end(self) -> None:
+        """Send what waits and stop; with Redis away, as soon as it is back."""
+        self.flush()
+        self._put_back_waiting()
+        self._ending = True
+        if not self._is_waiting:
+            self._at_exit.cancel()
+            self._starts.close()
+            self._ended.set()
+
+    @property
+    def _is_waiting(self) -> bool:
+        return bool(self._done or self._to_put_back)
+
+    def _give_everything_back(self) -> None:
+        with contextlib.suppress(redis.RedisError):
+            running = set(self._running())
+            self.flush()
+            held = list(self._held)
+            self.put_back([tag for tag in held if tag not in running], "unread")
+            self.put_back([tag for tag in held if tag in running], "returned")
+        self._ended.set()
+
+    def _run(self) -> None:
+        renewed = swept = marked = looked = time.monotonic()
+        renew_every_s = self._times.own_s / 3
+        # A lease that ran out is noticed within a tenth of its length.
+        sweep_every_s = min(10.0, max(0.5, self._times.own_s / 10))
+        pause_s = _TURN_S
+        while not self._ended.wait(pause_s):
+            pause_s = _TURN_S
+            now = time.monotonic()
+            try:
+                self._starts.take_back()
+                if self._to_put_back:
+                    self._put_back_waiting()
+                if self._done and self._done.age_s > _ACK_BACKSTOP_S:
+                    self.flush()
+                if now - renewed >= renew_every_s and self._held:
+                    renewed = now
+                    self._renew()
+                if now - marked >= _MARK_RUNNING_S:
+                    marked = now
+                    self._connect_starts()
+                    self.mark_running(self._running())
+                if now - swept >= sweep_every_s:
+                    swept = now
+                    self._restore_lost()
+                if self._orphans is not None and now - looked >= _ORPHANS_S:
+                    looked = now
+                    self._look_after_orphans()
+                if self._ending and not self._is_waiting:
+                    self.end()
+            except redis.RedisError as exc:
+                pause_s = _AWAY_PAUSE_S
+                self._log_away(exc)
+            # This thread must outlive whatever goes wrong: without it every message in hand is run twice.
+            except Exception:
+                logger.exception("lease could not be looked after, trying again")
+        self._starts.close()
+        self._client.connection_pool.disconnect()
+
+    def _connect_starts(self) -> None:
+        # Without it, what runs is marked once a second.
+        with contextlib.suppress(redis.RedisError, OSError):
+            self._starts.connect()
+
+    def _renew(self) -> None:
+        lost = self._scripts.renew(list(self._held), running=False)
+        self._away = False
+        # What was acknowledged meanwhile is gone rightly.
+        lost = [tag for tag in lost if self._held.pop(tag, self) is None]
+        if lost:
+            logger.warning(
+                "lease of %d messages was lost, they are run elsewhere too; this worker was stopped or without Redis "
+                "for more than %g s",
+                len(lost),
+                self._times.own_s,
+            )
+
+    def _restore_lost(self) -> None:
+        count, others = self._scripts.restore_lost(self._times)
+        self._away = False
+        if count:
+            logger.warning("restored %d messages of a worker that is gone", count)
+        for tag in others:
+            self._restore_other(tag)
+
+    def _look_after_orphans(self) -> None:
+        orphans = self._orphans or {}
+        if any(orphans[tag]() is not None for tag in list(self._held) if tag in orphans):
+            # A message that its request has dropped may be part of a cycle.
+            gc.collect()
+        self.put_back([tag for tag in list(self._held) if tag not in orphans or orphans[tag]() is None], "unread")
+        if not self._held:
+            self.end()
+
+    def _put_back_waiting(self) -> None:
+        with self._lock:
+            waiting, self._to_put_back = self._to_put_back, []
+        while waiting:
+            how, tags = waiting[0]
+            try:
+                self._scripts.put_back(tags, how)
+            except redis.RedisError as exc:
+                self._log_away(exc)
+                with self._lock:
+                    self._to_put_back = waiting + self._to_put_back
+                return
+            waiting.pop(0)
+
+    def _log_away(self, exc: redis.RedisError) -> None:
+        if not self._away:
+            self._away = True
+            logger.warning("Redis is away, %d messages are kept: %s", len(self._held), exc)

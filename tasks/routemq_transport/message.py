@@ -1,0 +1,27 @@
+"""A delivered message whose JSON body is decoded once, and quickly."""
+
+from typing import Any
+
+from kombu.exceptions import DecodeError
+from kombu.transport import virtual
+
+from routemq_transport.items import loads_exactly
+
+_JSON = "application/json"
+
+
+class Message(virtual.Message):
+    """kombu's message with a quicker way to a JSON body."""
+
+    def _decode(self) -> Any:
+        if (
+            self.content_type != _JSON
+            or not isinstance(self.body, bytes)
+            or (self.content_encoding or "utf-8").lower() != "utf-8"
+            or (self.accept is not None and _JSON not in self.accept)
+        ):
+            return super()._decode()
+        try:
+            return loads_exactly(self.body)
+        except (ValueError, RecursionError) as exc:
+            raise DecodeError(f"{type(exc).__name__}: {exc}") from exc

@@ -1,0 +1,144 @@
+"""How many messages this worker may hold, and what becomes of those it holds."""
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from celery.worker import state
+from kombu.transport import redis as stock
+
+from routemq_transport.acknowledgements import ACK_DELAY_S
+
+if TYPE_CHECKING:
+    from routemq_transport.lease import Lease
+
+CADENCE_S = 0.010
+"""A worker whose window was filled waits this long at most for half of it to be free: fetches stay large."""
+
+
+class QoS(stock.QoS):
+    """Prefetch accounting of one channel; its lease is where tags live.
+
+    Attributes:
+        waiting: Messages that were fetched and are not delivered yet.
+        filled_at: When a fetch last filled the window, in seconds of the monotonic clock.
+        alone: Tag of a message that killed two workers, and runs with nothing beside it.
+    """
+
+    def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
+        super().__init__(channel, prefetch_count)
+        self._delivered: OrderedDict[str, Any]
+        self.waiting = 0
+        self.alone: str | None = None
+        self.filled_at = 0.0
+        self._let_go: dict[str, str] = {}
+
+    @property
+    def lease(self) -> "Lease":
+        lease: Lease = self.channel.lease
+        return lease
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages this worker holds."""
+        return len(self._delivered) + self.waiting
+
+    def can_consume(self) -> bool:
+        """Return whether to fetch now."""
+        if self.alone is not None:
+            return False
+        window, in_hand = self.prefetch_count, self.in_hand
+        if not window:
+            return True
+        if in_hand >= window:
+            return False
+        # Credit trickles back one message at a time; fetching at once would make every fetch one message.
+        return in_hand <= window // 2 or time.monotonic() - self.filled_at >= CADENCE_S
+
+    def can_consume_max_estimate(self) -> int | None:
+        """Return how many messages to fetch at most, None for any number."""
+        window = self.prefetch_count
+        return max(window - self.in_hand, 0) if window else None
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """A message was delivered; the fetch has recorded it already."""
+        self._delivered[delivery_tag] = message
+
+    def ack(self, delivery_tag: str) -> None:
+        """A message is done, or its outcome is recorded elsewhere; then this finds nothing, and counts nothing."""
+        message = self._delivered.pop(delivery_tag, None)
+        # Its task may have outlived the connection.
+        route = self._let_go.pop(delivery_tag, None) if message is None else _route_of(message)
+        self._drop(delivery_tag, route)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Drop a message that nobody ran, or put it at the back of its queue, later each time."""
+        self._delivered.pop(delivery_tag, None)
+        if not requeue:
+            self._drop(delivery_tag, None)
+            return
+        if delivery_tag == self.alone:
+            self.alone = None
+        self.lease.put_back([delivery_tag], "returned")
+        self.channel.turn_in(ACK_DELAY_S)
+
+    def _drop(self, delivery_tag: str, route: str | None) -> None:
+        self.lease.done(delivery_tag, route=route)
+        if delivery_tag == self.alone:
+            self.alone = None
+            # The next message may end this worker: this one must not be held with it.
+            self.lease.flush()
+        self.channel.turn_in(ACK_DELAY_S)
+
+    def restore_visible(self, *args: Any, **options: Any) -> None:
+        """The lease's thread does it, also while the main loop is busy."""
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put back all that was delivered and is not acknowledged."""
+        held = list(self._delivered)
+        self._delivered.clear()
+        self.alone = None
+        started = running_tags()
+        lease = self.lease
+        lease.put_back([tag for tag in held if tag not in started], "unread")
+        lease.put_back([tag for tag in held if tag in started], "returned")
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """The channel closes: give back what will not be run, keep the lease of what still runs."""
+        self._on_collect.cancel()
+        if not self.channel.has_lease:
+            return
+        stopping = state.should_stop is not None or state.should_terminate is not None
+        busy = set() if stopping else {*state.active_requests, *state.reserved_requests}
+        if busy:
+            # The connection was lost, and the pool goes on.
+            messages = dict(self._delivered)
+            routes = ((tag, _route_of(message)) for tag, message in messages.items())
+            self._let_go.update((tag, route) for tag, route in routes if route is not None)
+            # Emptied, not replaced: kombu keeps a method of this very dict, and with it the messages alive.
+            self._delivered.clear()
+            self.lease.let_go(messages)
+        else:
+            self.restore_unacked()
+            self.lease.end()
+
+
+def _route_of(message: Any) -> str | None:
+    """Return the route of a message that is RouteMQ's own; another application's tasks are nobody's to count."""
+    headers = message.headers
+    route = headers.get("task") if headers.get("routemq") else None
+    return route if isinstance(route, str) else None
+
+
+def running_tags() -> set[str]:
+    """Return the delivery tags of what this worker's pool has accepted."""
+    requests: list[Any] = []
+    for _ in range(10):
+        try:
+            requests = list(state.active_requests)
+            break
+        except RuntimeError:
+            # Another thread changed the set meanwhile.
+            continue
+    tags = (getattr(request.message, "delivery_tag", None) for request in requests)
+    return {tag for tag in tags if tag is not None}

@@ -1,0 +1,26 @@
+"""A message between Celery's consumer and its pool."""
+
+from typing import Any
+
+from celery.worker.request import Request
+
+from routemq_transport.message import Message
+
+
+class StartingRequest(Request):
+    """Celery's request, which tells the lease that its task starts.
+
+    Pools without processes of their own accept a task just before they run it. RouteMQ's prefork pool says it when it
+    hands the task to a child; Celery's own when a child has told that it has begun.
+    """
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """The pool runs the task now."""
+        self.say_start()
+        super().on_accepted(pid, time_accepted)
+
+    def say_start(self) -> None:
+        """Let the loss of this worker be a strike for the message from now on."""
+        message: Any = self.message
+        if isinstance(message, Message):
+            message.channel.lease.starting(message.delivery_tag)

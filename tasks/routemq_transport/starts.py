@@ -1,0 +1,145 @@
+"""Which messages have started, told to Redis before their tasks run, without waiting for an answer."""
+
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import redis
+
+from routemq.lifecycle.scripts import script_text
+
+logger = logging.getLogger(__name__)
+
+SOON_S = 0.05
+"""What is likely to start within this time is marked by the fetch that takes it, all at once."""
+
+NOT_STARTED_S = 0.1
+"""What was marked so and has not started after this time waits behind a longer task: its mark is taken back."""
+
+_PACE_S = 0.02
+_SEND_TIMEOUT_S = 1.0
+
+
+class Starts:
+    """The marks of started messages, which make the loss of this worker a strike for them.
+
+    Tasks that take their time are marked one by one, when they start, over a connection that asks for no replies: a
+    task waits for one system call, and the kernel sends what it was given even if the task kills this process at once.
+    For short tasks that would cost too much: their marks come with the fetch.
+
+    Args:
+        pool: Its connections are of the kind to use.
+        key: See `TransportKeys.started`.
+        held: The delivery tags that this worker holds.
+    """
+
+    def __init__(self, pool: Any, key: str, held: Collection[str]) -> None:
+        self._pool, self._key, self._held = pool, key, held
+        self._script = script_text("start")
+        self._connection: Any = None
+        self._lock = threading.Lock()
+        self._marked: set[str] = set()
+        self._to_start: dict[str, float] = {}
+        self._count, self._counted_at, self._per_s = 0, 0.0, 0.0
+
+    def connect(self) -> None:
+        """Connect, unless that is done and Redis has not hung up.
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
+        with self._lock:
+            # No reply is due: what can be read is the end. Unseen, the first word after a long silence would be lost.
+            if self._connection is not None and not _has_ended(self._connection):
+                return
+            self._disconnect()
+            options = self._pool.connection_kwargs | {"socket_timeout": _SEND_TIMEOUT_S}
+            connection = self._pool.connection_class(**options)
+        # Without the lock: a task that starts meanwhile must not wait for a server that is away.
+        connection.connect()
+        connection.send_command("CLIENT", "REPLY", "OFF", check_health=False)
+        self._connection = connection
+
+    def close(self) -> None:
+        """Disconnect."""
+        with self._lock:
+            self._disconnect()
+
+    def are_near(self, count: int) -> bool:
+        """Return whether so many messages will start soon, at the pace of late."""
+        now = time.monotonic()
+        took_s = now - self._counted_at
+        if took_s >= _PACE_S:
+            self._per_s = self._count / took_s
+            self._count, self._counted_at = 0, now
+        return count <= self._per_s * SOON_S
+
+    def marked_by_fetch(self, tags: Collection[str]) -> None:
+        """The fetch that took these messages has marked them."""
+        self._marked.update(tags)
+        self._to_start.update(dict.fromkeys(tags, time.monotonic() + NOT_STARTED_S))
+
+    def mark(self, tag: str) -> None:
+        """The task of this message starts now."""
+        if self._to_start.pop(tag, None) is not None:
+            self._count += 1
+            return
+        if tag in self._marked or tag not in self._held:
+            return
+        self._count += 1
+        with self._lock:
+            if self._send("started", [tag]):
+                self._marked.add(tag)
+
+    def marked_by_hand(self, tags: Iterable[str]) -> None:
+        """Redis knows that these have started."""
+        self._marked.update(tags)
+
+    def unmarked(self, tags: Iterable[str]) -> list[str]:
+        """Return those of these held messages that have no mark."""
+        return [tag for tag in tags if tag in self._held and tag not in self._marked]
+
+    def forget(self, *tags: Iterable[str]) -> None:
+        """These messages are not held any more; who took them away took their marks too."""
+        self._marked.difference_update(*tags)
+
+    def take_back(self) -> None:
+        """Take back the marks of what has not started after all; called now and then."""
+        now, to_start = time.monotonic(), self._to_start
+        late = [tag for tag, at in list(to_start.items()) if at < now]
+        if not late:
+            return
+        with self._lock:
+            # In this order: a task that starts at this moment either finds its tag, or none of its marks, and waits.
+            self._marked.difference_update(late)
+            started = {tag for tag in late if to_start.pop(tag, None) is None}
+            self._marked.update(tag for tag in started if tag in self._held)
+            late = [tag for tag in late if tag not in started]
+            if late:
+                self._send("not started", late)
+
+    def _send(self, what: str, tags: list[str]) -> bool:
+        if self._connection is None:
+            return False
+        try:
+            # The script's text, not its hash: an error that a SCRIPT FLUSH makes would not be heard of.
+            self._connection.send_command("EVAL", self._script, 1, self._key, what, *tags, check_health=False)
+        except (redis.RedisError, OSError) as exc:
+            logger.debug("start of %d messages not told: %s", len(tags), exc)
+            self._disconnect()
+            return False
+        return True
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+
+def _has_ended(connection: Any) -> bool:
+    try:
+        return bool(connection.can_read(timeout=0))
+    except (redis.RedisError, OSError):
+        return True
