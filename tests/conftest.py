@@ -7,7 +7,19 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.servers import BROKERS, STORES, EmbeddedBroker, Mosquitto, MqttBroker, Redis, Server, Stack, TlsFiles, Valkey
+from tests.servers import (
+    BROKERS,
+    STORES,
+    EmbeddedBroker,
+    Mosquitto,
+    MqttBroker,
+    Redis,
+    Rumqttd,
+    Server,
+    Stack,
+    TlsFiles,
+    Valkey,
+)
 
 S = TypeVar("S", bound=Server)
 
@@ -30,6 +42,12 @@ def mosquitto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosqu
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     """The development broker, shared by all tests: never stop it, and keep to your own topics."""
     yield from _serving(EmbeddedBroker(directory=tmp_path_factory.mktemp("broker")))
+
+
+@pytest.fixture
+def rumqttd(tmp_path: Path) -> Iterator[Rumqttd]:
+    """A broker that is neither ours nor Mosquitto, of the test's own."""
+    yield from _serving(Rumqttd(directory=tmp_path / "rumqttd"))
 
 
 @pytest.fixture(scope="session")

@@ -273,6 +273,42 @@ class EmbeddedBroker(MqttBroker):
         return [sys.executable, "-m", "routemq_dev.broker", "--port", str(self.port)]
 
 
+class Rumqttd(MqttBroker):
+    """The broker rumqttd, as the package iotcore brings it along: MQTT 5 alone, and share groups of another kind.
+
+    It gives an absent member of a share group nothing, has 100 messages in flight, whatever a client allows, and
+    speaks one version of MQTT on each port.
+    """
+
+    def _command(self) -> list[str]:
+        path = self.directory / "rumqttd.toml"
+        path.write_text(_RUMQTTD_TOML.format(host=self.host, port=self.port))
+        return [sys.executable, "-m", "iotcore", "--config", str(path)]
+
+
+_RUMQTTD_TOML = """\
+id = 0
+
+[router]
+id = 0
+max_connections = 1000
+max_outgoing_packet_count = 200
+max_segment_size = 104857600
+max_segment_count = 10
+
+[v5.1]
+name = "tests"
+listen = "{host}:{port}"
+next_connection_delay_ms = 1
+
+[v5.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 20480000
+max_inflight_count = 65535
+dynamic_filters = true
+"""
+
+
 @dataclass(kw_only=True)
 class Redis(Server):
     """redis-server, by default without any persistence.

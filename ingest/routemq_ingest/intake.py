@@ -90,8 +90,11 @@ class Intake:
                 self._batch.add(route=subscription.route_name, queue=subscription.queue, item=item)
 
     def _find(self, publish: Publish, topic: str) -> Sequence[Subscription]:
-        """A broker may send one copy for several subscriptions, with all their identifiers (MQTT 5, 3.3.4)."""
-        if not self.by_number:
+        """A broker may send one copy for several subscriptions, with all their identifiers (MQTT 5, 3.3.4).
+
+        Some forget the identifiers of what has waited in a session, rumqttd for one: then the topic tells.
+        """
+        if not (self.by_number and publish.identifiers):
             return self._subscriptions.for_topic(topic)
         known = self._by_identifier
         return [known[identifier] for identifier in publish.identifiers if identifier in known]

@@ -49,11 +49,8 @@ class Subscriptions:
         self.all = tuple(self.by_identifier.values())
 
     def for_topic(self, topic: str) -> tuple[Subscription, ...]:
-        """Return the subscription that a topic belongs to; for brokers without subscription identifiers."""
-        for subscription in self.all:
-            if subscription.route.template.match(topic) is not None:
-                return (subscription,)
-        return ()
+        """Return the subscriptions that a topic belongs to; for brokers without subscription identifiers."""
+        return tuple(found for found in self.all if found.route.template.match(topic) is not None)
 
     def refuse_overlaps(self, *, because: str) -> None:
         """Without identifiers it cannot be told for which of two overlapping routes a copy was delivered.

@@ -31,3 +31,11 @@ def test_a_shared_and_a_plain_subscription_differ() -> None:
     assert identifiers("a").keys() == {"$share/g/a"}
     assert identifiers("a", shared=False).keys() == {"a"}
     assert set(identifiers("a").values()).isdisjoint(identifiers("a", shared=False).values())
+
+
+def test_without_an_identifier_a_message_is_for_every_route_of_its_topic() -> None:
+    router = Router()
+    for topic in ("a/{x}", "a/#", "b"):
+        router.on(topic, "nowhere:Controller.method", shared=True)
+    made = Subscriptions(router.routes, group="g", show_payloads=False)
+    assert [each.filter for each in made.for_topic("a/1")] == ["$share/g/a/+", "$share/g/a/#"]
