@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from routemq.text import printable
+
 NAME_WIDTH = 14
 _RECORD_LASTS_S = 0.2
 LINES_PER_SECOND = 15
@@ -160,7 +162,7 @@ class DevLog:
         # As text, never as markup: what a message or an error holds is not ours to interpret.
         when = Text(at or time.strftime("%H:%M:%S"), "dim")
         who = Text(f"{label:<{NAME_WIDTH}}", source.colour)
-        what = Text(text, source.style if style is None else style)
+        what = Text(printable(text, lines=True), source.style if style is None else style)
         if self._console.is_terminal:
             row = Table.grid(padding=(0, 1))
             row.add_column(no_wrap=True)

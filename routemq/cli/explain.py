@@ -8,6 +8,7 @@ import click
 import redis
 
 from routemq.errors import ConfigurationError, RouteMQError
+from routemq.text import error_text, printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,14 +22,20 @@ def explains_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except ConfigurationError as exc:
-            raise click.UsageError(str(exc)) from exc
+            raise click.UsageError(_told(exc)) from exc
         except RouteMQError as exc:
-            raise click.ClickException(str(exc)) from exc
+            raise click.ClickException(_told(exc)) from exc
         except redis.AuthenticationError as exc:
-            raise click.ClickException(f"Redis refuses the user or password in REDIS_URL: {exc}") from exc
+            raise click.ClickException(f"Redis refuses the user or password in REDIS_URL: {_told(exc)}") from exc
         except redis.ConnectionError as exc:
-            raise click.ClickException(f"Redis cannot be reached; check REDIS_URL and that it runs: {exc}") from exc
+            raise click.ClickException(
+                f"Redis cannot be reached; check REDIS_URL and that it runs: {_told(exc)}"
+            ) from exc
         except redis.TimeoutError as exc:
-            raise click.ClickException(f"Redis does not answer; check REDIS_URL and its load: {exc}") from exc
+            raise click.ClickException(f"Redis does not answer; check REDIS_URL and its load: {_told(exc)}") from exc
 
     return explained
+
+
+def _told(error: Exception) -> str:
+    return printable(error_text(error), lines=True)

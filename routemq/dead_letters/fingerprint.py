@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from types import TracebackType
 
+from routemq.text import error_name, error_text
+
 _MESSAGE_LENGTH = 2_000
 _TRACEBACK_LENGTH = 8_000
 _MOST_FRAMES = 20
@@ -35,7 +37,7 @@ class ErrorDescription:
     @classmethod
     def of(cls, error: BaseException) -> "ErrorDescription":
         """Describe an exception, whatever its own methods do."""
-        name, message = _class_name(error), shortened(_text(error), _MESSAGE_LENGTH)
+        name, message = error_name(error), shortened(error_text(error), _MESSAGE_LENGTH)
         frames = traceback.extract_tb(error.__traceback__, limit=-_RAISING_FRAMES)
         where = [f"{PurePath(frame.filename).name}:{frame.name}" for frame in frames]
         # A word with a digit is a number, an id, an address or a time.
@@ -58,18 +60,6 @@ def shortened(text: str, length: int) -> str:
     return f"{text[:half]} … {text[-half:]}"
 
 
-def _class_name(error: BaseException) -> str:
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as exc:  # noqa: BLE001  the text is the user's code
-        return f"(its text cannot be made: {type(exc).__name__})"
-
-
 def _traceback_text(error: BaseException) -> str:
     # Without the outermost exception's message, so that letters of one mistake share one text in Redis.
     parts = [_frames_text(error.__traceback__)]
@@ -81,7 +71,9 @@ def _traceback_text(error: BaseException) -> str:
             break
         seen.add(id(following))
         current = following
-        parts.append(f"{_class_name(current)}: {shortened(_text(current), 500)}\n{_frames_text(current.__traceback__)}")
+        parts.append(
+            f"{error_name(current)}: {shortened(error_text(current), 500)}\n{_frames_text(current.__traceback__)}"
+        )
     return "\nCaused by ".join(parts).strip("\n")
 
 

@@ -9,6 +9,7 @@ import orjson
 
 from routemq.dead_letters.fingerprint import ErrorDescription, shortened
 from routemq.envelope import TaskMessage
+from routemq.text import printable
 
 Reason = Literal["invalid", "failed", "timeout", "poison", "malformed", "unroutable", "too_large", "rejected"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
@@ -121,8 +122,8 @@ class DeadLetter:
 
     @property
     def error(self) -> str:
-        """Class and text of the last error, in one line."""
-        return " ".join(f"{self.exception}: {self.message}".split()) if self.message else self.exception
+        """Class and text of the last error, in one printable line."""
+        return printable(" ".join(f"{self.exception}: {self.message}".split()) if self.message else self.exception)
 
     def description(self) -> bytes:
         """Return what is kept in Redis: JSON without what has no value, and without what is kept beside it."""

@@ -17,8 +17,8 @@ from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.promoter import RetryPromotion
-from routemq_tasks.quiet import quiet_per_message_logs
 from routemq_tasks.retention import RetentionKeeping
+from routemq_tasks.worker_log import quiet_per_message_logs
 
 
 class RouteMQCelery(Celery):
@@ -30,6 +30,7 @@ class RouteMQCelery(Celery):
     """
 
     events_cls = "routemq_tasks.events:RouteEvents"
+    log_cls = "routemq_tasks.worker_log:WorkerLogging"
 
     def __init__(self, settings: Settings, router: Router) -> None:
         super().__init__("routemq", set_as_current=False)

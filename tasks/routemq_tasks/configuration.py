@@ -5,6 +5,7 @@ from typing import Any
 
 from kombu.entity import Exchange, Queue
 
+from routemq.logs import LOG_FORMAT
 from routemq.queues import FALLBACK_QUEUE
 from routemq.settings import Settings
 
@@ -14,7 +15,6 @@ PREFETCH_MULTIPLIER = 32
 # Only our transport renews its lease on what a worker holds; with Celery's own, a longer task would be run twice.
 _VISIBILITY_TIMEOUT_S = {"routemq": 120, "stock": 3600}
 
-_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _TASK_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(task_name)s[%(task_id)s] %(message)s"
 
 
@@ -53,7 +53,7 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
         "worker_consumer": "routemq_tasks.consumer:RouteConsumer",
         # Events are sent by workers that were started with -E; then also by whoever sends a task.
         "task_send_sent_event": True,
-        "worker_log_format": _LOG_FORMAT,
+        "worker_log_format": LOG_FORMAT,
         "worker_task_log_format": _TASK_LOG_FORMAT,
         # What a controller prints is its own; Celery would cut it into log lines, a comma at a time.
         "worker_redirect_stdouts": False,

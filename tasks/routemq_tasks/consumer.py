@@ -13,9 +13,9 @@ from routemq.connections import check_redis, connect_redis
 from routemq.dead_letters import DeadLetter
 from routemq.envelope import Envelope, TaskMessage
 from routemq.errors import ConfigurationError, EnvelopeError
+from routemq.text import error_line
 from routemq_tasks.admission import admit, no_such_task
 from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
-from routemq_tasks.outcomes import describe
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class RouteConsumer(Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Bury what Kombu could not unpack."""
-        self.bury(message, EnvelopeError(problem=f"it cannot be unpacked: {describe(exc)}", data=b""))
+        self.bury(message, EnvelopeError(problem=f"it cannot be unpacked: {error_line(exc)}", data=b""))
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Bury what names no task."""

@@ -1,10 +1,12 @@
-"""Celery's events, which survive a loss of the connection, and do not grow without end while Redis is away."""
+"""Celery's events: kept, within limits, while Redis is away; without characters that act on who reads them."""
 
 from collections import deque
 from typing import Any
 
 from celery.app.events import Events
 from celery.events import EventDispatcher
+
+from routemq.text import printable
 
 MOST_BATCHES_KEPT = 100
 
@@ -22,8 +24,20 @@ class BatchingDispatcher(EventDispatcher):
         super().__init__(*args, **options)
         self._outbound_buffer: deque[tuple[Any, str]] = deque(maxlen=MOST_BATCHES_KEPT)
 
+    def send(self, kind: str, /, *args: Any, **fields: Any) -> Any:
+        """Send an event; what came with a message is in it as printable text."""
+        return super().send(kind, *args, **_printable(fields))
+
+    def publish(self, kind: str, fields: dict[str, Any], /, *args: Any, **options: Any) -> Any:
+        """Likewise, by a producer of the caller's."""
+        return super().publish(kind, _printable(fields), *args, **options)
+
     def extend_buffer(self, other: EventDispatcher) -> None:
         """Take over what the dispatcher of a lost connection has not sent; Celery forgets the batch that it fills."""
         super().extend_buffer(other)
         for group, events in other._group_buffer.items():  # noqa: SLF001
             self._group_buffer[group].extend(events)
+
+
+def _printable(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: printable(value, lines=True) if isinstance(value, str) else value for name, value in fields.items()}

@@ -17,9 +17,10 @@ from routemq.errors import EnvelopeError
 from routemq.message import Message
 from routemq.middleware import Chain, Context
 from routemq.routing import Route
+from routemq.text import error_line
 from routemq_tasks.client import MessageClient
 from routemq_tasks.errors import ControllerFailedError, OutcomeNotRecordedError, UnroutableError
-from routemq_tasks.outcomes import Later, describe
+from routemq_tasks.outcomes import Later
 from routemq_tasks.process import ProcessResources
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class RouteTask(Task):
             logger.error("message %s (%s): %s; it stays on its queue", request.id, self.name, exc)
             raise CeleryReject(str(exc), requeue=True) from exc
         text = process.ledger.describe(error, envelope)
-        is_hidden = text != describe(error)
+        is_hidden = text != error_line(error)
         shown = ControllerFailedError(text) if is_hidden else _for_celery(error)
         # Celery's report holds the text of the cause too.
         cause = None if is_hidden else error
@@ -179,4 +180,4 @@ def _for_celery(error: BaseException) -> Exception:
     """Return the exception, or a stand-in for one that Celery or its pool would act on."""
     if isinstance(error, Exception) and not isinstance(error, (MemoryError, TaskPredicate)):
         return error
-    return ControllerFailedError(describe(error))
+    return ControllerFailedError(error_line(error))

@@ -16,6 +16,7 @@ from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.errors import InvalidMessageError
 from routemq.queues import Keys
 from routemq.retry import Reject, Retry, RetryPolicy
+from routemq.text import error_line
 from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
 
 logger = logging.getLogger(__name__)
@@ -24,8 +25,6 @@ T = TypeVar("T")
 
 POISON_STRIKES = 3
 """A message that has killed this many processes is dead."""
-
-_ERROR_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +60,6 @@ def judge(error: BaseException, message: TaskMessage, policy: RetryPolicy) -> La
     return Later(delay_s)
 
 
-def describe(error: BaseException, *, hide: Callable[[str], str] = str) -> str:
-    """Return `ClassName: message` in one line, shortened; whatever the exception's own text does.
-
-    Args:
-        hide: Takes out of the text what must not be shown.
-    """
-    try:
-        text = str(error)
-    except Exception as exc:  # noqa: BLE001  the text is the user's code
-        text = f"(its text cannot be made: {type(exc).__name__})"
-    text = " ".join(hide(text).split())
-    described = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return described if len(described) <= _ERROR_LENGTH else described[: _ERROR_LENGTH - 1] + "…"
-
-
 class Ledger:
     """Moves a message out of a worker's hands and records where it went, in one atomic step each.
 
@@ -106,8 +90,8 @@ class Ledger:
         """Return the error of a message's run as logs and monitors may show it."""
         redaction = self._redaction
         if redaction is None:
-            return describe(error)
-        return describe(error, hide=lambda text: redaction.of_text(envelope.payload, text))
+            return error_line(error)
+        return error_line(error, hide=lambda text: redaction.of_text(envelope.payload, text))
 
     def record(
         self,
@@ -182,8 +166,8 @@ class Ledger:
                 return step()
             except redis.RedisError as exc:
                 if time.monotonic() + pause_s > deadline:
-                    raise OutcomeNotRecordedError(problem=describe(exc)) from exc
-                logger.warning("outcome not recorded yet, trying again: %s", describe(exc))
+                    raise OutcomeNotRecordedError(problem=error_line(exc)) from exc
+                logger.warning("outcome not recorded yet, trying again: %s", error_line(exc))
             time.sleep(pause_s)
             pause_s = min(2.0, pause_s * 2)
 

@@ -12,7 +12,7 @@ from routemq.connections import connect_redis
 from routemq.delayed import DelayedRetries
 from routemq.queues import Keys
 from routemq.settings import Settings
-from routemq_tasks.outcomes import describe
+from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class RetryPromoter(threading.Thread):
                 next_due_s = self._delayed.promote(self._queues())
             except redis.RedisError as exc:
                 if not away:
-                    logger.warning("due retries wait, Redis is away: %s", describe(exc))
+                    logger.warning("due retries wait, Redis is away: %s", error_line(exc))
                 away, pause_s = True, _MOST_PAUSE_S
                 continue
             away = False

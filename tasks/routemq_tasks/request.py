@@ -11,9 +11,10 @@ from routemq_transport.request import StartingRequest
 from routemq.dead_letters import DeadLetter
 from routemq.envelope import Envelope
 from routemq.errors import EnvelopeError
+from routemq.text import error_line
 from routemq_tasks.consumer import PATIENCE_S
 from routemq_tasks.errors import OutcomeNotRecordedError, TimedOutError
-from routemq_tasks.outcomes import Later, Ledger, describe
+from routemq_tasks.outcomes import Later, Ledger
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class RouteRequest(StartingRequest):
         if state.should_terminate:
             # A cold shutdown took the process away. The message stays unacknowledged, and is given back.
             return
-        self._record(error if isinstance(error, Exception) else WorkerLostError(describe(error)))
+        self._record(error if isinstance(error, Exception) else WorkerLostError(error_line(error)))
 
     def acknowledge(self) -> None:
         """Let go of the message, by another connection when its own is gone."""
@@ -84,7 +85,7 @@ class RouteRequest(StartingRequest):
             return
         self.acknowledge()
         kind = "task-retried" if later else "task-failed"
-        self.send_event(kind, exception=describe(error), traceback="")
+        self.send_event(kind, exception=error_line(error), traceback="")
 
     def _record_by(self, ledger: Ledger, error: Exception) -> bool:
         task, tag = self._task, self.message.delivery_tag

@@ -12,7 +12,7 @@ from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.dead_letters.retention import ArchiveError, Retention
 from routemq.settings import Settings
-from routemq_tasks.outcomes import describe
+from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class RetentionKeeper(threading.Thread):
                     self._sweep_at = time.monotonic() + self._sweep_s
                     self._retention.sweep()
             except redis.RedisError as exc:
-                logger.debug("dead letters not looked after, redis is away: %s", describe(exc))
+                logger.debug("dead letters not looked after, redis is away: %s", error_line(exc))
             except ArchiveError as exc:
                 logger.error("dead letters are not archived, they stay in redis: %s", exc)
 

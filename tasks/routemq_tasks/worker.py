@@ -16,7 +16,7 @@ from routemq.errors import RouteMQError
 from routemq.queues import expand_queues
 from routemq_tasks.concurrency import choose_concurrency
 from routemq_tasks.prefork import RouteTaskPool
-from routemq_tasks.quiet import quiet_per_message_logs
+from routemq_tasks.worker_log import quiet_per_message_logs
 
 if TYPE_CHECKING:
     from routemq_tasks.app import RouteMQCelery

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from routemq import Client, Context, Message, Middleware, Reject, Retry, RetryPo
 
 # A test imports this module too, for its routes alone.
 _PREFIX = os.environ.get("ROUTEMQ_KEY_PREFIX", "")
+logger = logging.getLogger("app")
 _redis = redis.Redis.from_url(os.environ.get("REDIS_URL", "redis://unused"), socket_timeout=5)
 _loop_state: dict[str, int] = {}
 
@@ -67,6 +69,9 @@ def act(kind: str, message: Message) -> None:
     note("act", kind=kind, id=message.id, attempt=message.attempt)
     if kind == "echo":
         raise RuntimeError(f"cannot take {message.json()}")
+    if kind == "say":
+        logger.warning("got %s", message.text())
+        raise RuntimeError(message.text())
     ACTS[kind]()
 
 

@@ -88,3 +88,22 @@ def test_a_redacted_value_is_in_no_log_and_no_event(bench: Bench, pool: str) -> 
     assert SECRET not in orjson.dumps(events).decode()
     assert SECRET.encode() not in letter.raw
     assert SECRET not in orjson.dumps(letter.description).decode()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_what_acts_on_a_terminal_is_written_out_in_every_log_and_event(bench: Bench, pool: str) -> None:
+    acting = "\x1b[2J\x9b0m\u202e\n2026-01-01 00:00:00,000 ERROR   routemq: forged"
+    with _listening(bench) as events, bench.worker("-Q", "work", "-P", pool, "-E") as worker:
+        wait_until(lambda: [event for event in events if event["type"] == "worker-online"], message="it is heard")
+        sent = bench.put("act/say", acting, id=acting + pool, retries=2)
+        bench.wait_for_letters(1)
+        wait_until(lambda: [event for event in events if event["type"] == "task-failed"], message="it has failed")
+        assert worker.terminate() == 0
+        output = worker.output()
+    told = "".join(text for event in events for text in event.values() if isinstance(text, str))
+    assert "got \\x1b[2J" in output
+    assert "RuntimeError: \\x1b[2J" in output
+    for text in (told, output):
+        assert sent.id not in text
+        assert not {"\x1b", "\x9b", "\u202e"} & set(text)
+    assert not [line for line in output.splitlines() if line.startswith("2026-01-01")]

@@ -1,7 +1,7 @@
 import pytest
 from celery.exceptions import WorkerLostError
 from routemq_tasks.errors import TimedOutError, UnroutableError
-from routemq_tasks.outcomes import Dead, Later, describe, judge
+from routemq_tasks.outcomes import Dead, Later, judge
 
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.errors import InvalidMessageError
@@ -55,16 +55,3 @@ def test_strikes_are_counted_apart_from_failures() -> None:
     assert judge(lost, _message("ValueError: x", "ValueError: x"), POLICY) == Later(1.0)
     assert judge(lost, _message("WorkerLostError: gone"), POLICY) == Later(2.0)
     assert judge(lost, _message("WorkerLostError: a", "ValueError: x", "WorkerLostError: b"), POLICY) == Dead("poison")
-
-
-def test_an_error_is_described_in_one_short_line() -> None:
-    class MuteError(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
-
-    assert describe(ValueError("one\n  two")) == "ValueError: one two"
-    assert describe(KeyboardInterrupt()) == "KeyboardInterrupt"
-    assert describe(MuteError()) == "MuteError: (its text cannot be made: RuntimeError)"
-    assert len(describe(ValueError("x" * 10_000))) == 500
-    assert "took longer than 1.5 s" in describe(TimedOutError(1.5))
-    assert "killed" in describe(TimedOutError(1.5, killed=True))

@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from routemq.cli.dlq.options import as_options, filter_options, wanted
-from routemq.cli.dlq.rendering import age, moment, payload_text, safe, size
+from routemq.cli.dlq.rendering import age, moment, payload_text, size
 from routemq.cli.dlq.searching import newest
 from routemq.cli.dlq.session import open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, OpenedLetter, Page
+from routemq.text import printable
 
 _WIDE = 130
 
@@ -121,8 +122,8 @@ def _wide_table(page: Page, now: float) -> Table:
     table.add_column("topic", no_wrap=True, overflow="ellipsis", ratio=2)
     table.add_column("error", no_wrap=True, overflow="ellipsis", ratio=3)
     for letter in page.letters:
-        topic, error = Text(safe(letter.topic or letter.route)), Text(safe(letter.error))
-        table.add_row(age(now - letter.died_at), Text(safe(letter.id)), _reason(letter), topic, error)
+        topic, error = Text(printable(letter.topic or letter.route)), Text(printable(letter.error))
+        table.add_row(age(now - letter.died_at), Text(printable(letter.id)), _reason(letter), topic, error)
     return table
 
 
@@ -132,9 +133,9 @@ def _narrow_table(page: Page, now: float) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for letter in page.letters:
-        told = Text(safe(letter.topic or letter.route), style="bold")
-        told.append("\n" + safe(letter.error), style="not bold")
-        told.append("\n" + safe(letter.id), style="not bold dim")
+        told = Text(printable(letter.topic or letter.route), style="bold")
+        told.append("\n" + printable(letter.error), style="not bold")
+        told.append("\n" + printable(letter.id), style="not bold dim")
         table.add_row(age(now - letter.died_at), _reason(letter), told)
     return table
 
@@ -152,22 +153,22 @@ def _print_letter(opened: OpenedLetter, now: float) -> None:
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("id", Text(safe(letter.id)))
-    facts.add_row("topic", Text("not readable" if letter.topic is None else safe(letter.topic), style="bold"))
-    facts.add_row("route", Text(safe(f"{letter.route}  (queue {letter.queue})")))
+    facts.add_row("id", Text(printable(letter.id)))
+    facts.add_row("topic", Text("not readable" if letter.topic is None else printable(letter.topic), style="bold"))
+    facts.add_row("route", Text(printable(f"{letter.route}  (queue {letter.queue})")))
     facts.add_row(
-        "died", Text(f"{moment(letter.died_at)}, {age(now - letter.died_at)} ago, on {safe(letter.worker or '?')}")
+        "died", Text(f"{moment(letter.died_at)}, {age(now - letter.died_at)} ago, on {printable(letter.worker or '?')}")
     )
     if task is not None and task.envelope.received_at:
         facts.add_row("received", moment(task.envelope.received_at))
     facts.add_row("reason", _reason(letter))
-    facts.add_row("error", Text(safe(letter.error), style="red"))
+    facts.add_row("error", Text(printable(letter.error), style="red"))
     facts.add_row("fingerprint", letter.fingerprint)
     if letter.redacted:
-        facts.add_row("not kept", Text(safe(", ".join(letter.redacted))))
+        facts.add_row("not kept", Text(printable(", ".join(letter.redacted))))
     console.print(facts)
     if opened.problem:
-        console.print(Text(f"\nIts bytes are no message: {safe(opened.problem)}", style="yellow"))
+        console.print(Text(f"\nIts bytes are no message: {printable(opened.problem)}", style="yellow"))
     kind, shown = payload_text(opened.payload)
     what = "message" if task is None else "payload"
     _heading(console, f"{what}: {size(len(opened.payload))}, {kind}" if shown else f"{what}: empty")
@@ -176,8 +177,8 @@ def _print_letter(opened: OpenedLetter, now: float) -> None:
     _print_past(console, opened)
     if letter.traceback:
         _heading(console, "traceback, the innermost frame last")
-        console.print(Text(safe(f"{letter.exception}: {letter.message}", lines=True), style="red"), soft_wrap=True)
-        console.print(Text(safe(letter.traceback.rstrip("\n"), lines=True)), soft_wrap=True)
+        console.print(Text(printable(f"{letter.exception}: {letter.message}", lines=True), style="red"), soft_wrap=True)
+        console.print(Text(printable(letter.traceback.rstrip("\n"), lines=True)), soft_wrap=True)
 
 
 def _print_past(console: Console, opened: OpenedLetter) -> None:
@@ -186,11 +187,13 @@ def _print_past(console: Console, opened: OpenedLetter) -> None:
     missing = f", the last {kept}" if letter.attempts > kept else ""
     _heading(console, f"{letter.attempts} failed {'run' if letter.attempts == 1 else 'runs'}{missing}")
     for number, attempt in enumerate(opened.attempts, letter.attempts - kept + 1):
-        console.print(Text(f"{number}. {moment(attempt.at)}  {safe(attempt.error)}  ({safe(attempt.worker or '?')})"))
+        console.print(
+            Text(f"{number}. {moment(attempt.at)}  {printable(attempt.error)}  ({printable(attempt.worker or '?')})")
+        )
     if letter.generation:
         _heading(console, f"replayed {letter.generation} {'time' if letter.generation == 1 else 'times'} before")
         for replay in task.replays if task else ():
-            console.print(Text(f"{moment(replay.at)}  by {safe(replay.by)}, after {safe(replay.error)}"))
+            console.print(Text(f"{moment(replay.at)}  by {printable(replay.by)}, after {printable(replay.error)}"))
 
 
 def _heading(console: Console, text: str) -> None:

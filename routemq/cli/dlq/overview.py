@@ -14,13 +14,14 @@ from rich.text import Text
 
 from routemq.cli.dlq.listing import as_object
 from routemq.cli.dlq.options import MomentType, filter_options, wanted
-from routemq.cli.dlq.rendering import age, bar_chart, moment, safe
+from routemq.cli.dlq.rendering import age, bar_chart, moment
 from routemq.cli.dlq.session import INTERRUPTED, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
 from routemq.dead_letters.order import Position
 from routemq.dead_letters.retention import Overdue
 from routemq.settings import load_settings
+from routemq.text import printable
 
 _POLL_S = 0.5
 _MOST_AT_ONCE = 1000
@@ -49,7 +50,7 @@ def stats(since: Any, top: int, as_json: bool) -> None:
     console = Console(highlight=False)
     for route, queue in found.full_routes.items():
         console.print(
-            Text(f"FULL: {safe(route)} has as many dead letters as it may; its queue {safe(queue)} is not consumed.",
+            Text(printable(f"FULL: {route} has as many dead letters as it may; its queue {queue} is not consumed."),
                  style="bold red")
         )  # fmt: skip
     if overdue is not None:
@@ -109,7 +110,7 @@ def audit(limit: int, as_json: bool) -> None:
     table.add_column("letters", justify="right", no_wrap=True)
     table.add_column("of", overflow="fold")
     for entry in entries:
-        who, detail = Text(safe(entry.who)), Text(safe(entry.detail))
+        who, detail = Text(printable(entry.who)), Text(printable(entry.detail))
         table.add_row(moment(entry.at), who, entry.action, f"{entry.count:,}", detail)
     Console(highlight=False).print(table)
 
@@ -134,16 +135,16 @@ def _print_lines(console: Console, letters: Iterable[DeadLetter], *, as_json: bo
             continue
         line = Text(moment(letter.died_at), style="dim")
         line.append(f"  {letter.reason}", style="red")
-        line.append(f"  {safe(letter.topic or letter.route)}", style="bold")
-        line.append(f"  {safe(letter.error)}", style="default")
-        line.append(f"  {safe(letter.id)}", style="dim")
+        line.append(f"  {printable(letter.topic or letter.route)}", style="bold")
+        line.append(f"  {printable(letter.error)}", style="default")
+        line.append(f"  {printable(letter.id)}", style="dim")
         console.print(line)
 
 
 def _groups(title: str, groups: Iterable[LetterGroup], now: float) -> Table:
     table = _table(title)
     for group in groups:
-        name = Text(safe(group.name))
+        name = Text(printable(group.name))
         table.add_row(f"{group.count:,}", age(now - group.oldest_at), age(now - group.newest_at), name)
     return table
 
@@ -155,8 +156,8 @@ def _errors(found: LetterStats, now: float) -> Table:
     )
     for error in found.errors:
         told = Text(f"{error.name}  ", style="dim")
-        told.append(safe(error.example.error), style="red")
-        told.append(f"\n{safe(error.route)}", style="dim")
+        told.append(printable(error.example.error), style="red")
+        told.append(f"\n{printable(error.route)}", style="dim")
         table.add_row(f"{error.count:,}", age(now - error.oldest_at), age(now - error.newest_at), told)
     return table
 

@@ -1,12 +1,12 @@
-"""Letters for the eye: ages, safe text, payloads, bars."""
+"""Letters for the eye: ages, payloads, bars."""
 
 import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
 from routemq.dead_letters import Bucket
+from routemq.text import printable
 
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _DUMP_BYTES = 1024
@@ -36,17 +36,6 @@ def size(count: int | None) -> str:
     return f"{count / 1024:.1f} KiB" if count < 1024 * 1024 else f"{count / 1024 / 1024:.1f} MiB"
 
 
-def safe(text: str, *, lines: bool = False) -> str:
-    """Return the text with everything that would act on a terminal written out; it comes from strangers."""
-    return "".join(
-        char if (lines and char in "\n\t") or unicodedata.category(char)[0] != "C" else _escape(char) for char in text
-    )
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode()
-
-
 def payload_text(payload: bytes, *, limit_bytes: int | None = 65_536) -> tuple[str, str]:
     """Return what a payload is (`JSON`, `text`, `binary`, `empty`), and how to show it."""
     if not payload:
@@ -58,9 +47,9 @@ def payload_text(payload: bytes, *, limit_bytes: int | None = 65_536) -> tuple[s
     except UnicodeDecodeError:
         return "binary", hex_dump(payload)
     if not cut and is_json(text):
-        return "JSON", safe(pretty_json(text), lines=True)
+        return "JSON", printable(pretty_json(text), lines=True)
     more = f"\n… {cut:,} more bytes; --payload writes all of them" if cut else ""
-    return "text", safe(shown.decode("utf-8", "ignore"), lines=True) + more
+    return "text", printable(shown.decode("utf-8", "ignore"), lines=True) + more
 
 
 def is_json(text: str) -> bool:

@@ -10,7 +10,7 @@ import click
 
 from routemq.cli.dlq.edit import edited_payload
 from routemq.cli.dlq.options import Rate, as_options, filter_options, wanted
-from routemq.cli.dlq.rendering import age, moment, safe
+from routemq.cli.dlq.rendering import age, moment
 from routemq.cli.dlq.run_replay import Pace, run_replay
 from routemq.cli.dlq.searching import Found, matching, search
 from routemq.cli.dlq.session import actor, nothing_matches, open_store, say
@@ -19,6 +19,7 @@ from routemq.dead_letters import DeadLetters, FrozenReplay, LetterFilter, Replay
 from routemq.discovery import load_router
 from routemq.errors import DeadLetterNotFoundError, UnknownQueueError
 from routemq.settings import load_settings
+from routemq.text import printable
 
 SHOWN = 5
 """Letters of a preview."""
@@ -160,8 +161,8 @@ def preview(store: DeadLetters, found: Found, what: str) -> None:
     now = store.reader.now()
     click.echo(f"{found.count:,} {'letter' if found.count == 1 else 'letters'} would be {what}, the oldest first:")
     for letter in found.first:
-        topic = safe(letter.topic or letter.route)
-        click.echo(f"  {age(now - letter.died_at):>6}  {letter.reason:<10}  {topic}  {safe(letter.error)[:60]}")
+        topic = printable(letter.topic or letter.route)
+        click.echo(f"  {age(now - letter.died_at):>6}  {letter.reason:<10}  {topic}  {printable(letter.error)[:60]}")
     if found.count > len(found.first):
         click.echo(f"  … and {found.count - len(found.first):,} more")
 
@@ -172,8 +173,8 @@ def _list_replays(store: DeadLetters) -> None:
         say("No replay is unfinished.")
     for found in replays:
         click.echo(
-            f"{found.id}  {moment(found.started_at)}  {safe(found.operation.actor)}  "
-            f"{found.total - found.remaining:,} of {found.total:,} done  {safe(found.operation.detail)}"
+            f"{found.id}  {moment(found.started_at)}  {printable(found.operation.actor)}  "
+            f"{found.total - found.remaining:,} of {found.total:,} done  {printable(found.operation.detail)}"
         )
 
 

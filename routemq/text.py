@@ -1,0 +1,55 @@
+"""Text that came with a message, or from a user's exception, made harmless before anybody reads it."""
+
+import unicodedata
+from collections.abc import Callable
+
+_LINE_LENGTH = 500
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Return the text with every character written out (`\x1b`, `\u202e`) that would act rather than be read.
+
+    These are the control characters, which move a terminal's cursor or forge a line of a log; the marks that turn the
+    direction of what follows; line separators; and halves of a surrogate pair, which no file and no server takes.
+
+    Args:
+        lines: Leave line feeds and tabs as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if _is_read(char) or (lines and char in "\n\t") else _written_out(char) for char in text)
+
+
+def error_name(error: BaseException) -> str:
+    """Return the exception's class, with its module when that is not `builtins`."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def error_text(error: BaseException) -> str:
+    """Return an exception's own text as it is, whatever its methods do."""
+    try:
+        # A subclass of `str` may come back, and with it more of the user's methods.
+        return str.__str__(str(error))
+    except Exception as exc:  # noqa: BLE001  the text is the user's code
+        return f"(its text cannot be made: {type(exc).__name__})"
+
+
+def error_line(error: BaseException, *, hide: Callable[[str], str] = str) -> str:
+    """Return `ClassName: text` in one printable line, shortened.
+
+    Args:
+        hide: Takes out of the text what must not be shown.
+    """
+    text = printable(" ".join(hide(error_text(error)).split()))
+    line = printable(type(error).__name__) + (f": {text}" if text else "")
+    return line if len(line) <= _LINE_LENGTH else line[: _LINE_LENGTH - 1] + "…"
+
+
+def _is_read(char: str) -> bool:
+    # Of spaces, Python calls only the plain one printable.
+    return char.isprintable() or unicodedata.category(char) == "Zs"
+
+
+def _written_out(char: str) -> str:
+    return char.encode("unicode_escape").decode()

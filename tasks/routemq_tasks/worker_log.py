@@ -1,0 +1,38 @@
+"""What Celery's log holds: no line on each message, and nothing that acts on a terminal."""
+
+import logging
+from typing import Any
+
+from celery.app.log import Logging, TaskFormatter
+from celery.utils.log import ColorFormatter
+
+from routemq.logs import PrintableFormatter
+
+_PER_MESSAGE = ("celery.app.trace", "celery.worker.strategy")
+
+
+class PrintableColorFormatter(PrintableFormatter, ColorFormatter):
+    """Celery's, whose colours come after the text was made printable."""
+
+
+class PrintableTaskFormatter(PrintableFormatter, TaskFormatter):
+    """Celery's for what controllers log by its task logger."""
+
+
+class WorkerLogging(Logging):
+    """Celery's set-up of logs with our formatters."""
+
+    def setup_handlers(self, *args: Any, formatter: Any = ColorFormatter, **options: Any) -> Any:
+        """Give a logger its handler."""
+        printable = PrintableTaskFormatter if formatter is TaskFormatter else PrintableColorFormatter
+        return super().setup_handlers(*args, formatter=printable, **options)
+
+
+def quiet_per_message_logs(level: int) -> None:
+    """Silence Celery's lines on each message, unless the worker logs at DEBUG.
+
+    They are two for each message, at thousands of messages a second; a failure has its one line from us.
+    """
+    if level > logging.DEBUG:
+        for name in _PER_MESSAGE:
+            logging.getLogger(name).setLevel(max(level, logging.WARNING))
