@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import ipaddress
 import logging
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,12 +12,19 @@ from flower.views import BaseHandler
 
 from routemq.errors import RouteMQError
 from routemq_flower.backend import Backend
+from routemq_flower.reach import asks_for_loopback, comes_from_here, listens_on_loopback_alone
 
 logger = logging.getLogger(__name__)
 
-_NOT_PROTECTED = (
-    "Flower has no password, so this works only in its own pages, and changes only at localhost. "
-    "Start it with --basic_auth=user:password, or set FLOWER_UNAUTHENTICATED_API=true to open the API to everyone."
+_MEND = (
+    "Start it with --basic_auth=user:password, or set FLOWER_UNAUTHENTICATED_API=true to open the API to everyone "
+    "who reaches it."
+)
+NOT_LOCAL = f"Flower has no password, so it answers here only to localhost and loopback addresses. {_MEND}"
+_NOT_OWN_PAGE = f"Flower has no password, so this works only in its own pages. {_MEND}"
+_NOT_CHANGED_FROM_AFAR = (
+    "Flower has no password, so letters are changed only in a browser on its own machine, without a proxy, and while "
+    f"it listens on a loopback address alone. {_MEND}"
 )
 
 
@@ -31,17 +37,27 @@ class RouteMQHandler(BaseHandler):
         return Backend.of(self.application)
 
     @property
-    def is_protected(self) -> bool:
-        """Whether Flower asks who is there."""
+    def is_unguarded(self) -> bool:
+        """Whether Flower asks nobody for a name, and nobody has said that this is meant."""
         options = self.application.options
-        return bool(options.basic_auth or options.auth)
+        return not (options.basic_auth or options.auth or self.unauthenticated_api)
+
+    @property
+    def may_look(self) -> bool:
+        """Whether this visitor may see letters: not a foreign site whose name was made to lead to this machine."""
+        is_open = not self.is_unguarded or not listens_on_loopback_alone(self.application.io_loop)
+        return is_open or asks_for_loopback(self.request)
 
     @property
     def may_change(self) -> bool:
         """Whether buttons are of any use to this visitor."""
         if self.application.options.read_only:
             return False
-        return self.is_protected or self.unauthenticated_api or self._is_local()
+        return not self.is_unguarded or (
+            listens_on_loopback_alone(self.application.io_loop)
+            and comes_from_here(self.request)
+            and asks_for_loopback(self.request)
+        )
 
     @property
     def actor(self) -> str:
@@ -59,17 +75,6 @@ class RouteMQHandler(BaseHandler):
                 return "unknown"
         return "anonymous"
 
-    def _is_local(self) -> bool:
-        # The name in the browser's address bar, not the address of the connection: a page of a foreign site whose name
-        # is made to lead to 127.0.0.1 has its own name there.
-        host = urlsplit(f"//{self.request.host}").hostname or ""
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
-
 
 class ApiHandler(RouteMQHandler):
     """JSON in, JSON out; errors too: `{"error": "…"}`."""
@@ -81,10 +86,12 @@ class ApiHandler(RouteMQHandler):
             tornado.web.HTTPError: 401, as Flower's own API answers when it has no password and was not opened.
         """
         self.set_header("Cache-Control", "no-store")
-        if self.is_protected or self.unauthenticated_api:
-            return
-        if not self._is_own_page() or (self._is_change and not self._is_local()):
-            raise tornado.web.HTTPError(401, _NOT_PROTECTED)
+        if not self.may_look:
+            raise tornado.web.HTTPError(401, NOT_LOCAL)
+        if self.is_unguarded and not self._is_own_page():
+            raise tornado.web.HTTPError(401, _NOT_OWN_PAGE)
+        if self._is_change and not self.may_change and not self.application.options.read_only:
+            raise tornado.web.HTTPError(401, _NOT_CHANGED_FROM_AFAR)
 
     @property
     def _is_change(self) -> bool:
@@ -94,11 +101,12 @@ class ApiHandler(RouteMQHandler):
         """Whether the request carries the token that only a page of this Flower can read."""
         site = self.request.headers.get("Sec-Fetch-Site", "same-origin")
         origin = self.request.headers.get("Origin")
-        if site != "same-origin" or (origin and urlsplit(origin).netloc != self.request.host):
-            return False
         try:
+            if site != "same-origin" or (origin and urlsplit(origin).netloc != self.request.host):
+                return False
             tornado.web.RequestHandler.check_xsrf_cookie(self)
-        except tornado.web.HTTPError:
+        # An origin that is no address, or a token that is not the one of the cookie.
+        except (ValueError, tornado.web.HTTPError):
             return False
         return True
 

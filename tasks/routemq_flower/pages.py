@@ -5,7 +5,7 @@ from typing import Any
 from tornado import web
 
 from routemq.dead_letters import REASONS
-from routemq_flower.access import RouteMQHandler
+from routemq_flower.access import NOT_LOCAL, RouteMQHandler
 
 _POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -25,6 +25,11 @@ class OwnFiles(web.StaticFileHandler):
 
 class Page(RouteMQHandler):
     """What our pages share."""
+
+    def prepare(self) -> None:
+        """Keep the names of routes, too, from a foreign site whose name was made to lead to this machine."""
+        if not self.may_look:
+            raise web.HTTPError(403, NOT_LOCAL)
 
     def show(self, template: str, **values: Any) -> None:
         """Render a page under a policy that lets no payload become a script."""

@@ -1,117 +1,20 @@
 """The pages inside Flower, in a real browser, with a real worker."""
 
-import contextlib
 import json
-import time
-import urllib.error
-import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation
-from routemq.envelope import Envelope, TaskMessage
-from routemq.queues import Keys
+from routemq.dead_letters import DeadLetters, LetterFilter
 from tests.browser import Visit, chromium
-from tests.processes import RunningProcess, running, wait_until
-from tests.servers import HOST, REPOSITORY, Redis, free_port
+from tests.flower import LASTING, READINGS, WAITING, Place, request, serving, settings
+from tests.processes import running, wait_until
+from tests.servers import REPOSITORY, Redis
 
-READINGS, WAITING, LASTING = "readings/{device_id}", "waiting/{device_id}", "lasting/{device_id}"
 SCRIPT = "<script>alert(1)</script>"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Dead letters of one key prefix, and a Flower that shows them."""
-
-    store: Redis
-    key_prefix: str
-    url: str
-    process: RunningProcess
-
-    @property
-    def keys(self) -> Keys:
-        return Keys(self.key_prefix)
-
-    def bury(
-        self,
-        topic: str,
-        payload: bytes = b"{}",
-        *,
-        route: str = WAITING,
-        error: Exception | None = None,
-        generation: int = 0,
-    ) -> str:
-        envelope = Envelope(topic=topic, payload=payload)
-        task = TaskMessage(route=route, queue=route.partition("/")[0], envelope=envelope, generation=generation)
-        cause = error or LookupError("no such device")
-        letter = DeadLetter.of(task, reason="failed", error=cause, worker="celery@somewhere")
-        with self.store.client() as client:
-            DeadLetters(client, self.keys).bury_direct([(letter, task.encode())])
-        return letter.id
-
-    def bury_long_ago(self, topic: str, *, age_s: float) -> None:
-        task = TaskMessage(route=WAITING, queue="waiting", envelope=Envelope(topic=topic, payload=b"{}"))
-        letter = DeadLetter.of(task, reason="failed", error=LookupError("no such device"), worker="w")
-        archived = ArchivedLetter(replace(letter, died_at=time.time() - age_s), task.encode())
-        with self.store.client() as client:
-            store = DeadLetters(client, self.keys)
-            store.import_batch([archived], Operation(actor="test"), file_digest="old", lines_before=0)
-
-    def bury_malformed(self, data: bytes) -> str:
-        letter = DeadLetter.malformed(
-            route=WAITING, queue="waiting", message_id=None, error=ValueError("no message"), worker="w"
-        )
-        with self.store.client() as client:
-            DeadLetters(client, self.keys).bury_direct([(letter, data)])
-        return letter.id
-
-    def queued(self, queue: str) -> list[str]:
-        """Return the topics on a queue, those that run first first."""
-        with self.store.client() as client:
-            items = client.lrange(self.keys.queue(queue), 0, -1)
-        return [TaskMessage.decode(item).envelope.topic for item in reversed(items)]
-
-    def put(self, topic: str, payload: bytes) -> None:
-        with self.store.client() as client:
-            task = TaskMessage(route=READINGS, queue="readings", envelope=Envelope(topic=topic, payload=payload))
-            client.lpush(self.keys.queue("readings"), task.encode())
-
-    def kept(self) -> list[str]:
-        with self.store.client() as client:
-            return [note.decode() for note in client.lrange(f"{self.key_prefix}kept", 0, -1)]
-
-    def audit(self) -> list[tuple[str, str, int]]:
-        with self.store.client() as client:
-            return [(entry.who, entry.action, entry.count) for entry in DeadLetters(client, self.keys).audit()]
-
-
-@contextlib.contextmanager
-def serving(
-    store: Redis, *options: str, env: dict[str, str] | None = None, key_prefix: str | None = None, prefix: str = ""
-) -> Iterator[Place]:
-    """Run `celery -A routemq flower` until the block ends."""
-    key_prefix = key_prefix or f"k{uuid.uuid4().hex[:10]}:"
-    port = free_port()
-    environment = settings(store, key_prefix) | {"FLOWER_PORT": str(port), **(env or {})}
-    with running(["celery", "-A", "routemq", "flower", *options], cwd=REPOSITORY, env=environment) as process:
-        process.wait_for_output("Visit me at")
-        yield Place(store=store, key_prefix=key_prefix, url=f"http://{HOST}:{port}{prefix}", process=process)
-
-
-def settings(store: Redis, key_prefix: str) -> dict[str, str]:
-    return {
-        "REDIS_URL": store.url,
-        "ROUTEMQ_KEY_PREFIX": key_prefix,
-        "ROUTEMQ_ROUTERS": "tests.applications.flower",
-        "PYTHONPATH": str(REPOSITORY),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -144,19 +47,6 @@ def place(redis_server: Redis) -> Iterator[Place]:
 
 def row_of(page: Page, topic: str) -> Any:
     return page.locator("#letters tbody tr").filter(has=page.get_by_role("link", name=topic, exact=True))
-
-
-def request(
-    url: str, *, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, Any]]:
-    data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(url, data=data, method=method, headers=headers or {})
-    try:
-        with urllib.request.urlopen(asked, timeout=10) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as exc:
-        with exc:
-            return exc.code, json.loads(exc.read() or b"{}")
 
 
 def test_a_letter_appears_is_mended_and_runs(place: Place, visit: Callable[..., Visit]) -> None:
@@ -369,40 +259,6 @@ def test_read_only_visitors_look_and_touch_nothing(
         page.click("nav >> text=Dead letters")
         expect(page.locator("[data-key=overdue]")).to_contain_text("1 letter is older than DLQ_RETENTION_DAYS=1")
         expect(page.locator("[data-key=overdue] code")).to_have_text("routemq dlq purge --older-than 1d")
-
-
-def test_without_a_password_only_its_own_pages_change_anything(place: Place) -> None:
-    listening = [
-        found.laddr.ip for found in psutil.Process(place.process.pid).net_connections() if found.status == "LISTEN"
-    ]
-    assert listening == ["127.0.0.1"]
-
-    letter = place.bury("waiting/guarded")
-    discard = f"{place.url}/api/dead-letters/letter/{letter}/discard"
-    with urllib.request.urlopen(f"{place.url}/dead-letters", timeout=10) as answer:
-        cookie = answer.headers["Set-Cookie"].partition(";")[0]
-    own_page = {"Cookie": cookie, "X-XSRFToken": cookie.partition("=")[2], "Sec-Fetch-Site": "same-origin"}
-    no_token = own_page | {"X-XSRFToken": ""}
-    foreign_site = own_page | {"Sec-Fetch-Site": "cross-site"}
-    foreign_page = own_page | {"Origin": "http://evil.example"}
-    foreign_name = own_page | {"Host": "evil.example:5555"}
-    for headers in ({}, no_token, foreign_site, foreign_page, foreign_name):
-        assert request(discard, method="POST", body={}, headers=headers)[0] == 401
-    assert request(f"{place.url}/api/dead-letters")[0] == 401
-    assert request(f"{place.url}/api/dead-letters", headers=own_page)[0] == 200
-
-    # The server checks an edit too, and every refusal is one line.
-    reading = place.bury("readings/guarded", b"[]", route=READINGS)
-    replay = f"{place.url}/api/dead-letters/letter/{reading}/replay"
-    status, answer = request(replay, method="POST", body={"payload": '{"temperature": "100%d"}'}, headers=own_page)
-    assert (status, answer["error"].partition(":")[0]) == (422, "payload")
-    refused: list[Any] = [{"filter": {"rute": "x"}}, {"filter": {"since": "100%d"}}, {"ids": []}, {}, []]
-    for body in refused:
-        status, answer = request(f"{place.url}/api/dead-letters/discard", method="POST", body=body, headers=own_page)
-        assert (status, "cannot be used" in answer["error"]) == (400, True)
-    assert request(replay.replace("/replay", "/discard"), method="POST", body={}, headers=own_page)[0] == 200
-    assert request(discard, method="POST", body={}, headers=own_page) == (200, {"done": 1})
-    assert request(discard, method="POST", body={}, headers=own_page)[0] == 404
 
 
 def test_the_page_says_that_redis_is_away_and_recovers(
