@@ -98,6 +98,10 @@ class Settings(BaseSettings):
         description="Serve `/health` and Prometheus' `/metrics` here, each further ingest process on the next port.",
     )
 
+    shutdown_grace_s: float = Field(
+        default=30.0, ge=1, le=3600, description="Seconds that `routemq up` gives its processes to stop in peace."
+    )
+
     worker_count: int | None = Field(
         default=None, ge=1, le=1024, description="Concurrency of a Celery worker, instead of the sum over its routes."
     )

@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from routemq.routing import Route
+from routemq.supervision.loading import BrokenApplicationError
 from routemq.supervision.processes import Supervisor
-from routemq_dev.log import DevLog, DevLogHandler
-from routemq_dev.reload import BrokenApplicationError, changes
+from routemq.supervision.terminal_log import TerminalLog, TerminalLogHandler
+from routemq_dev.reload import changes
 from routemq_dev.session import FLEET, DevOptions, DevSession, NotStartedError
 
 USUAL_REDIS_URL = "redis://127.0.0.1:6379/0"
@@ -58,7 +59,7 @@ class DevRunner:
 
     def __init__(self, options: DevOptions, console: Console, *, level: str) -> None:
         self.fleet = FleetReport()
-        self.log = DevLog(console, level=level)
+        self.log = TerminalLog(console, level=level)
         self.killed = False
         self._fleet_told = 0.0
         self.supervisor = Supervisor(self._line)
@@ -66,7 +67,7 @@ class DevRunner:
 
     def __enter__(self) -> Self:
         """Take over the signals and this process's log."""
-        handler = DevLogHandler(self.log)
+        handler = TerminalLogHandler(self.log)
         logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)

@@ -1,25 +1,24 @@
 """Everything that `routemq dev` runs, from its start to its stop."""
 
 import os
-import signal
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from routemq.errors import RouteMQError
 from routemq.routing import Router
 from routemq.settings import Settings, load_settings
+from routemq.supervision.commands import flower_command
+from routemq.supervision.loading import read_routes
 from routemq.supervision.processes import Command, Supervisor
+from routemq.supervision.terminal_log import TerminalLog
 from routemq.supervision.worker_manager import WorkerManager
-from routemq_dev.log import DevLog
 from routemq_dev.ports import LOOPBACK, choose_port
 from routemq_dev.reach import check_configured_broker, check_configured_redis
-from routemq_dev.reload import read_routes
 from routemq_dev.servers import MQTT_SERVER, REDIS_SERVER, mqtt_broker, redis_server
 
-INGEST, FLOWER, FLEET = "ingest", "flower", "fleet"
+FLOWER, FLEET = "flower", "fleet"
 
 _SERVERS_START_S = 30.0
 _WORK_STARTS_S = 90.0
@@ -66,7 +65,7 @@ class DevSession:
     """
 
     options: DevOptions
-    log: DevLog
+    log: TerminalLog
     supervisor: Supervisor
     env: dict[str, str] = field(default_factory=dict)
     router: Router = field(default_factory=Router)
@@ -90,7 +89,6 @@ class DevSession:
         self._wait([command.name for command in servers], timeout_s=_SERVERS_START_S)
         if self.options.flower:
             self.supervisor.start(self._flower())
-        self.supervisor.start(self._ingest(settings))
         self._start_workers()
         names = [state.name for state in self.supervisor.states]
         self._wait(names, timeout_s=_WORK_STARTS_S)
@@ -106,13 +104,10 @@ class DevSession:
         """
         self.router = read_routes(self.options.project, {**os.environ, **self.env})
         self.log.quiet = True
-        names = [INGEST, *(worker.name for worker in self._workers.workers)] if self._workers else [INGEST]
-        self.supervisor.stop(*names)
         if self._workers is not None:
-            self._workers.stop()
+            self._workers.stop_workers()
         if self.stopping.is_set():
             return
-        self.supervisor.start(self._ingest(load_settings()))
         self._start_workers()
         self._wait([state.name for state in self.supervisor.states if state.name != FLEET], timeout_s=_WORK_STARTS_S)
         self.log.quiet = False
@@ -125,9 +120,9 @@ class DevSession:
         """Stop what brings and runs messages, in peace: first what brings them."""
         self.log.quiet = True
         self.supervisor.stop(FLEET)
-        self.supervisor.stop(INGEST)
-        workers = () if self._workers is None else self._workers.workers
-        self.supervisor.stop(FLOWER, *(worker.name for worker in workers))
+        if self._workers is not None:
+            self._workers.stop_workers()
+        self.supervisor.stop(FLOWER)
 
     def stop(self) -> None:
         """Stop everything, in peace, the servers last."""
@@ -165,40 +160,14 @@ class DevSession:
     def _flower(self) -> Command:
         port = choose_port(5555, asked=self.options.flower_port, what="Flower", option="--flower-port")
         self.flower_url = f"http://{LOOPBACK}:{port}"
-        argv = (sys.executable, "-m", "celery", "-A", "routemq", "flower", f"--address={LOOPBACK}",
-                f"--port={port}", "--persistent=True", f"--db={self.options.state / 'flower'}")  # fmt: skip
-        return self._command(FLOWER, argv, ready="Visit me at", patience_s=5.0)
-
-    def _ingest(self, settings: Settings) -> Command:
-        env: Mapping[str, str] = {}
-        if settings.log_level not in ("DEBUG", "INFO"):
-            env = {"ROUTEMQ_LOG_LEVEL": "INFO"}  # the line that says that it serves
-        argv = (sys.executable, "-m", "routemq.cli", "ingest")
-        return self._command(INGEST, argv, ready="ingest is ready", env=env)
+        options = (f"--address={LOOPBACK}", f"--port={port}", "--persistent=True")
+        return flower_command(
+            *options, f"--db={self.options.state / 'flower'}", env=self.env, cwd=self.options.project, name=FLOWER
+        )
 
     def _fleet(self, rate: float) -> Command:
         argv = (sys.executable, "-m", "routemq.cli", "simulate", "--rate", str(rate), "--json")
-        return self._command(FLEET, argv, restart=False)
-
-    def _command(
-        self,
-        name: str,
-        argv: tuple[str, ...],
-        *,
-        ready: str | None = None,
-        patience_s: float = 20.0,
-        env: Mapping[str, str] | None = None,
-        restart: bool = True,
-    ) -> Command:
-        return Command(
-            name=name,
-            argv=argv,
-            env={**self.env, **(env or {})},
-            cwd=self.options.project,
-            ready=ready,
-            stop_signals=((signal.SIGTERM, patience_s),),
-            restart=restart,
-        )
+        return Command(name=FLEET, argv=argv, env=self.env, cwd=self.options.project, restart=False)
 
     def _start_workers(self) -> None:
         self._workers = WorkerManager(

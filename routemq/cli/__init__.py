@@ -11,6 +11,7 @@ _COMMANDS = {
     "ingest": "routemq.cli.ingest:ingest",
     "routes": "routemq.cli.routes:routes",
     "simulate": "routemq.cli.simulate:simulate",
+    "up": "routemq.cli.up:up",
 }
 
 

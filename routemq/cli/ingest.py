@@ -19,7 +19,9 @@ from routemq.errors import ConfigurationError
 from routemq.logs import configure_logging
 from routemq.queues import Keys
 from routemq.settings import Settings, load_settings
-from routemq.supervision.processes import Command, Supervisor
+from routemq.supervision.commands import ingest_command
+from routemq.supervision.merged_log import MergedLog
+from routemq.supervision.processes import Supervisor
 
 if TYPE_CHECKING:
     from routemq_ingest.health import HealthServer
@@ -99,8 +101,8 @@ def _run_many(settings: Settings, count: int) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    commands = [_command(index, settings) for index in range(count)]
-    with Supervisor(on_line=_show) as supervisor:
+    commands = [ingest_command(index, settings) for index in range(count)]
+    with Supervisor(on_line=MergedLog(sys.stderr).line) as supervisor:
         supervisor.start(*commands)
         names = [command.name for command in commands]
         late = supervisor.wait_ready(names, timeout_s=_READY_TIMEOUT_S, cancelled=stopping.is_set)
@@ -109,18 +111,3 @@ def _run_many(settings: Settings, count: int) -> None:
         while not stopping.wait(1.0):
             pass
         supervisor.stop(*names)
-
-
-def _command(index: int, settings: Settings) -> Command:
-    # A drain takes as long as the MQTT broker has messages for the process.
-    patience_s = 75.0 if settings.ingest_drain_on_exit else 20.0
-    return Command(
-        name=f"ingest {index}",
-        argv=(sys.executable, "-m", "routemq.cli", "ingest", "--index", str(index)),
-        ready=READY,
-        stop_signals=((signal.SIGTERM, patience_s),),
-    )
-
-
-def _show(name: str, line: str) -> None:
-    print(f"{name}: {line}", file=sys.stderr, flush=True)

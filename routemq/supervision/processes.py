@@ -27,6 +27,8 @@ _STEADY_S = 30.0
 """A process that ran so long has started well: its earlier deaths are forgotten."""
 _LOUD_AFTER_DEATHS = 3
 _LONGEST_DELAY_S = 30.0
+_MOST_DEATHS, _MOST_DEATHS_WITHIN_S = 5, 60.0
+"""A process that dies so often in this time has a cause that no further start takes away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,23 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A process that died so often in a short time that starting it again helps nobody.
+
+    Attributes:
+        deaths: How often, within `within_s` seconds.
+        exit_code: Of the latest death, negative for a signal.
+        last_lines: What it wrote last.
+    """
+
+    name: str
+    deaths: int
+    within_s: float
+    exit_code: int | None
+    last_lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessState:
     """How one process is, at one moment.
 
@@ -61,6 +80,7 @@ class ProcessState:
         ready: Whether it lives and has said that it serves.
         restarts: How often it died and was started again.
         exit_code: Of the latest death, negative for a signal; None when it has not died.
+        started_at: When, on the monotonic clock.
     """
 
     name: str
@@ -69,6 +89,7 @@ class ProcessState:
     ready: bool
     restarts: int
     exit_code: int | None
+    started_at: float
 
 
 class _Child:
@@ -79,6 +100,7 @@ class _Child:
         self.wanted = True
         self.restarts = 0
         self.deaths_in_a_row = 0
+        self.died_at: deque[float] = deque(maxlen=_MOST_DEATHS)
         self.start_at: float | None = None  # time of the planned restart, while it is dead
         self.exit_code: int | None = None
         self._buried = False
@@ -158,9 +180,19 @@ class Supervisor:
     """Keeps processes running until they are stopped. Safe to use from several threads.
 
     Each process is the leader of a session of its own. When this process dies, even by SIGKILL, they end as well.
+
+    Args:
+        on_line: Takes what the processes write.
+        gives_up: Whether a process that dies five times in a minute stays dead, and is told of in `given_up`; if not,
+            it is started again for ever, less and less often.
+
+    Attributes:
+        given_up: The first process that stays dead so.
     """
 
-    def __init__(self, on_line: OnLine = log_line) -> None:
+    def __init__(self, on_line: OnLine = log_line, *, gives_up: bool = False) -> None:
+        self.given_up: GivenUp | None = None
+        self._gives_up = gives_up
         self._on_line = on_line
         self._children: dict[str, _Child] = {}
         self._lock = threading.RLock()
@@ -188,6 +220,7 @@ class Supervisor:
                     ready=child.is_ready and child.alive,
                     restarts=child.restarts,
                     exit_code=child.exit_code,
+                    started_at=child.started_at,
                 )
                 for name, child in self._children.items()
             )
@@ -232,18 +265,21 @@ class Supervisor:
         self.stop(*names)
         self.start(*commands)
 
-    def stop(self, *names: str) -> None:
+    def stop(self, *names: str, within_s: float | None = None) -> None:
         """Stop these processes at the same time, and wait until they and all that they started are gone.
 
-        A name that is not there is passed over.
+        Args:
+            names: One that is not there is passed over.
+            within_s: Gives the first of their stop signals less time, so that all is over by then.
         """
         with self._lock:
             children = [self._children[name] for name in names if name in self._children]
             for child in children:
                 child.wanted = False
         stages = max((len(child.command.stop_signals) for child in children), default=0)
+        deadline = None if within_s is None else time.monotonic() + within_s
         for stage in range(stages):
-            self._stop_stage(children, stage)
+            self._stop_stage(children, stage, deadline)
         for child in children:
             if child.alive:
                 logger.warning("process does not stop, killed name=%s pid=%d", child.command.name, child.popen.pid)
@@ -275,12 +311,16 @@ class Supervisor:
         self._guardian = self._monitor = None
 
     @staticmethod
-    def _stop_stage(children: Iterable[_Child], stage: int) -> None:
+    def _stop_stage(children: Iterable[_Child], stage: int, deadline: float | None) -> None:
         now = time.monotonic()
         deadlines: list[tuple[_Child, float]] = []
         for child in children:
             if stage < len(child.command.stop_signals):
                 number, patience_s = child.command.stop_signals[stage]
+                if deadline is not None:
+                    # The signals to come keep their time.
+                    later_s = sum(seconds for _, seconds in child.command.stop_signals[stage + 1 :])
+                    patience_s = max(0.0, min(patience_s, deadline - now - later_s))
                 child.signal(number)
                 deadlines.append((child, now + patience_s))
         while any(child.alive and time.monotonic() < deadline for child, deadline in deadlines):
@@ -328,6 +368,18 @@ class Supervisor:
         if not child.command.restart:
             child.wanted = False
             logger.error("process ended name=%s exit=%s", name, child.exit_code)
+            return
+        now = time.monotonic()
+        child.died_at.append(now)
+        if self._gives_up and len(child.died_at) == _MOST_DEATHS and now - child.died_at[0] <= _MOST_DEATHS_WITHIN_S:
+            child.wanted = False
+            self.given_up = self.given_up or GivenUp(
+                name=name,
+                deaths=_MOST_DEATHS,
+                within_s=now - child.died_at[0],
+                exit_code=child.exit_code,
+                last_lines=tuple(child.last_lines),
+            )
             return
         delay_s = min(_LONGEST_DELAY_S, 0.5 * 2 ** (child.deaths_in_a_row - 1))
         child.start_at = time.monotonic() + delay_s

@@ -1,12 +1,19 @@
 """Which workers there are, and with how many hands. That they run is shown by the tests of `routemq dev`."""
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import SecretStr
+from routemq_ingest.worker import READY
 
+import routemq
+from routemq.errors import UnknownQueueError
 from routemq.routing import Router
 from routemq.settings import Settings
+from routemq.supervision.commands import INGEST_READY, environment_of
 from routemq.supervision.processes import Command
-from routemq.supervision.worker_manager import WorkerManager, environment_of, share_out, worker_queues
+from routemq.supervision.worker_manager import UnknownWorkerError, WorkerManager, share_out, worker_queues
 
 
 class Recorder:
@@ -15,12 +22,14 @@ class Recorder:
     def __init__(self) -> None:
         self.commands: list[Command] = []
         self.states = ()
+        self.stopped: list[tuple[str, ...]] = []
 
     def start(self, *commands: Command) -> None:
         self.commands += commands
 
-    def stop(self, *_names: str) -> None:
-        self.commands.clear()
+    def stop(self, *names: str, within_s: float | None = None) -> None:
+        self.commands = [command for command in self.commands if command.name not in names]
+        self.stopped.append(names)
 
 
 def application() -> Router:
@@ -32,7 +41,7 @@ def application() -> Router:
 
 
 def manager(recorder: Recorder, **options: object) -> WorkerManager:
-    return WorkerManager(application(), supervisor=recorder, **options)  # type: ignore[arg-type]
+    return WorkerManager(application(), supervisor=recorder, **{"ingest_workers": 0, **options})  # type: ignore[arg-type]
 
 
 def queue_of(command: Command) -> str:
@@ -62,9 +71,9 @@ def test_workers_cannot_be_started_twice() -> None:
     recorder = Recorder()
     workers = manager(recorder)
     workers.start_workers()
-    with pytest.raises(RuntimeError, match="restart"):
+    with pytest.raises(RuntimeError, match="restart_worker"):
         workers.start_workers()
-    workers.stop()
+    workers.stop_workers()
     workers.start_workers()
     assert len(recorder.commands) == 2
 
@@ -115,3 +124,43 @@ def test_hands_are_shared_out_by_weight_and_nobody_goes_without(hands: int, expe
 def test_no_hands_cannot_be_shared_out() -> None:
     with pytest.raises(ValueError, match="num_workers=0"):
         share_out(0, {"a": 1})
+
+
+def test_ingest_starts_after_the_workers_and_stops_before_them() -> None:
+    recorder = Recorder()
+    workers = manager(recorder, ingest_workers=2)
+    workers.start_workers()
+    assert [command.name for command in recorder.commands] == [
+        "worker alerts",
+        "worker sensors",
+        "ingest 0",
+        "ingest 1",
+    ]
+    assert [worker.name for worker in workers.workers] == [command.name for command in recorder.commands]
+    workers.stop_workers()
+    assert recorder.stopped == [("ingest 0", "ingest 1"), ("worker alerts", "worker sensors")]
+    assert workers.workers == ()
+
+
+def test_single_workers_are_started_by_queue_and_known_by_name() -> None:
+    recorder = Recorder()
+    workers = manager(recorder)
+    assert workers.start_single_worker("sensors.data", 2).name == "worker sensors.data"
+    assert recorder.commands[0].argv[-2:] == ("--concurrency", "2")
+    with pytest.raises(RuntimeError, match="restart_worker"):
+        workers.start_single_worker("sensors.data")
+    with pytest.raises(UnknownQueueError):
+        workers.start_single_worker("elsewhere")
+    with pytest.raises(UnknownWorkerError, match=r"worker sensors\.data"):
+        workers.restart_worker("alerts")
+
+
+def test_ingest_says_ready_in_the_words_that_the_supervisor_waits_for() -> None:
+    assert INGEST_READY == READY
+
+
+def test_the_public_name_is_there_without_being_loaded_for_every_process() -> None:
+    assert routemq.WorkerManager is WorkerManager
+    script = "import sys, routemq; print('psutil' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

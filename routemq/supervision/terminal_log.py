@@ -1,4 +1,4 @@
-"""The one log of `routemq dev`: a line of any process, with its name before it, and no more than a person can read."""
+"""The logs of several processes on one terminal: a short time, the process's name, and what it says, folded."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ from routemq.text import printable
 NAME_WIDTH = 14
 _RECORD_LASTS_S = 0.2
 LINES_PER_SECOND = 15
-"""Of one process; what is more is counted, not shown."""
+"""Of one process, for a reader who looks on; what is more is counted, not shown."""
 
 _COLOURS = (
     "cyan",
@@ -75,20 +75,29 @@ class _Source:
     hidden: int = field(default=0)
 
 
-class DevLog:
+class TerminalLog:
     """Shows lines from several threads, each as one piece.
 
     Args:
         console: Shown on it. On a terminal a long line is folded under its own beginning; elsewhere it stays one line.
         level: Records below it are not shown.
+        own_name: Stands before what this process says.
+        lines_per_second: Most lines of one process; None shows all.
 
     Attributes:
         recent: The latest lines, shown or not, each with the name of its process.
         quiet: While it is True, only warnings and worse are shown.
     """
 
-    def __init__(self, console: Console, *, level: str = "INFO") -> None:
-        self._console = console
+    def __init__(
+        self,
+        console: Console,
+        *,
+        level: str = "INFO",
+        own_name: str = "dev",
+        lines_per_second: int | None = LINES_PER_SECOND,
+    ) -> None:
+        self._console, self._own_name, self._lines_per_second = console, own_name, lines_per_second
         self.quiet = False
         self.recent: deque[tuple[str, str]] = deque(maxlen=60)
         self._level = logging.getLevelNamesMapping()[level]
@@ -119,10 +128,10 @@ class DevLog:
                 self._print(self._source(name), name, None, text)
 
     def say(self, text: str, *, style: str = "bold") -> None:
-        """Show a line of `routemq dev` itself."""
+        """Show a line of this process itself."""
         with self._lock:
             for part in text.splitlines() or [""]:
-                self._print(self._source("dev"), "dev", None, part, style=style)
+                self._print(self._source(self._own_name), self._own_name, None, part, style=style)
 
     def _source(self, name: str) -> _Source:
         if name not in self._sources:
@@ -150,7 +159,7 @@ class DevLog:
                 self._print(source, name, None, f"… and {source.hidden} more lines", style="dim")
             source.window, source.in_window, source.hidden = now, 0, 0
         source.in_window += 1
-        if source.in_window > LINES_PER_SECOND:
+        if self._lines_per_second is not None and source.in_window > self._lines_per_second:
             source.hidden += 1
             return False
         return True
@@ -174,10 +183,10 @@ class DevLog:
             self._console.print(Text(" ").join((when, who, what)), soft_wrap=True)
 
 
-class DevLogHandler(logging.Handler):
+class TerminalLogHandler(logging.Handler):
     """Shows this process's own log records, such as the supervisor's, among the others."""
 
-    def __init__(self, log: DevLog) -> None:
+    def __init__(self, log: TerminalLog) -> None:
         super().__init__()
         self._log = log
         self.setFormatter(logging.Formatter("%(message)s"))

@@ -4,7 +4,8 @@ import io
 
 import pytest
 from rich.console import Console
-from routemq_dev.log import LINES_PER_SECOND, DevLog
+
+from routemq.supervision.terminal_log import LINES_PER_SECOND, TerminalLog
 
 
 class Page:
@@ -12,7 +13,7 @@ class Page:
 
     def __init__(self, level: str = "INFO") -> None:
         self._text = io.StringIO()
-        self.log = DevLog(Console(file=self._text, width=80), level=level)
+        self.log = TerminalLog(Console(file=self._text, width=80), level=level)
 
     @property
     def lines(self) -> list[str]:
@@ -76,7 +77,7 @@ def test_warning_about_root_is_hidden_with_all_its_lines() -> None:
 
 def test_flood_of_one_process_is_counted_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("routemq_dev.log.time.monotonic", lambda: now)
+    monkeypatch.setattr("routemq.supervision.terminal_log.time.monotonic", lambda: now)
     page = Page()
     for number in range(LINES_PER_SECOND + 40):
         page.log.line("loud", f"line {number}")

@@ -1,0 +1,53 @@
+"""The application's routes, read without importing the application."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from routemq.errors import RouteMQError
+from routemq.routing import Router
+
+_LOAD_TIMEOUT_S = 60.0
+
+
+class BrokenApplicationError(RouteMQError):
+    """The application's routes cannot be loaded as its files are now.
+
+    Attributes:
+        words: What the attempt wrote.
+    """
+
+    def __init__(self, *, words: str) -> None:
+        self.words = words
+        super().__init__(words)
+
+
+def read_routes(project: Path, env: Mapping[str, str]) -> Router:
+    """Load the routes in a process of its own, so that every attempt sees the files as they are now.
+
+    The routes returned hold their controllers by name alone: nothing of the application is imported here.
+
+    Raises:
+        BrokenApplicationError: They cannot be loaded, or one of their controllers cannot.
+    """
+    argv = [sys.executable, "-m", "routemq.cli", "routes", "--json", "--check"]
+    try:
+        run = subprocess.run(
+            argv, cwd=project, env=dict(env), capture_output=True, text=True, check=False, timeout=_LOAD_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise BrokenApplicationError(words=f"loading the routes takes longer than {_LOAD_TIMEOUT_S:g} s") from exc
+    if run.returncode != 0:
+        # The front door of this process puts its own "Error: " before it.
+        words = run.stderr.strip().removeprefix("Error: ")
+        raise BrokenApplicationError(words=words or f"loading the routes ended with {run.returncode}")
+    router = Router()
+    for row in json.loads(run.stdout):
+        router.declare(
+            row["source"], row["template"], row["controller"],
+            {"name": row["name"], "qos": row["qos"], "shared": row["shared"], "worker_count": row["worker_count"],
+             "queue": row["queue"]},
+        )  # fmt: skip
+    return router

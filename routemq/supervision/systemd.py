@@ -1,0 +1,45 @@
+"""What systemd is told by a service of `Type=notify`; see sd_notify(3) and systemd.service(5)."""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+
+class ServiceNotification:
+    """Tells systemd how this process is; says nothing where no systemd asked for it.
+
+    Args:
+        environ: `NOTIFY_SOCKET` and `WATCHDOG_USEC`, as systemd sets them.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        # An address that begins with @ is in the abstract namespace.
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        watchdog_us = environ.get("WATCHDOG_USEC", "")
+        # Half of what it allows, as sd_watchdog_enabled(3) has it.
+        self._watchdog_every_s = int(watchdog_us) / 2_000_000 if watchdog_us.isdecimal() else None
+        self._watched_at = time.monotonic()
+
+    def ready(self, status: str) -> None:
+        """Say that the service serves."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def stopping(self) -> None:
+        """Say that the service stops."""
+        self._send("STOPPING=1")
+
+    def alive(self) -> None:
+        """Keep the watchdog quiet; to be called at least once a second."""
+        if self._watchdog_every_s is not None and time.monotonic() - self._watched_at >= self._watchdog_every_s:
+            self._watched_at = time.monotonic()
+            self._send("WATCHDOG=1")
+
+    def _send(self, state: str) -> None:
+        if not self._address:
+            return
+        # A systemd that does not listen is no reason to stop.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), self._address)
