@@ -2,7 +2,7 @@
 
 from routemq.dead_letters.archive import ArchivedLetter, BrokenLineError
 from routemq.dead_letters.audit import AuditEntry, Operation
-from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.filters import LetterFilter, LetterFilterError
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplayNotFoundError
 from routemq.dead_letters.letter import REASONS, DeadLetter, Reason
 from routemq.dead_letters.opened import OpenedLetter
@@ -24,6 +24,7 @@ __all__ = [
     "FrozenReplay",
     "FrozenReplayNotFoundError",
     "LetterFilter",
+    "LetterFilterError",
     "LetterGroup",
     "LetterStats",
     "OpenedLetter",

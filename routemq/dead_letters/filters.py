@@ -1,16 +1,24 @@
 """Which dead letters: the filter of every command and page."""
 
 import base64
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
 from typing import Any
 
 import orjson
 
-from routemq.dead_letters.letter import DeadLetter, Reason
+from routemq.dead_letters.letter import REASONS, DeadLetter, Reason
+from routemq.dead_letters.times import TimeError, moment, read_moment
 from routemq.envelope import TaskMessage
+from routemq.errors import RouteMQError
 from routemq.topics import TopicTemplate
+
+CRITERIA = ("route", "queue", "reason", "error", "topic", "device", "since", "until", "contains")
+"""What a filter may ask for, by the names of its attributes."""
+
+_TIMES = ("since", "until")
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 
@@ -31,9 +39,20 @@ def _surely_lacks(item: bytes, words: bytes) -> bool:
     return is_plain and words not in body.lower()
 
 
+class LetterFilterError(RouteMQError):
+    """A criterion of a filter has a value that no letter could have, or that nobody can have meant."""
+
+    def __init__(self, *, name: str, value: object, allowed: str) -> None:
+        self.name, self.value, self.allowed = name, value, allowed
+        shown = value if isinstance(value, str) and value.strip() else repr(value)
+        super().__init__(f"{name}={shown[:100]}{'…' if len(shown) > 100 else ''} cannot be used: {allowed}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterFilter:
-    """What letters have in common; None stands for anything.
+    """What letters have in common; None stands for anything, and a value that is empty for nothing: it is refused.
+
+    An unset variable in a command, or an empty field in a request, would otherwise stand for every letter there is.
 
     Attributes:
         route: Name of the route; indexed, as are reason, fingerprint, since and until.
@@ -47,6 +66,7 @@ class LetterFilter:
         contains: Words of the payload in either case.
 
     Raises:
+        LetterFilterError: A value is empty or of another type.
         TopicTemplateError: `topic` is no topic filter.
     """
 
@@ -62,7 +82,41 @@ class LetterFilter:
     _template: TopicTemplate | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_template", TopicTemplate(self.topic) if self.topic else None)
+        for name, value in self.criteria().items():
+            if name not in _TIMES:
+                if not isinstance(value, str) or not value.strip():
+                    raise LetterFilterError(name=name, value=value, allowed="a text that is not empty")
+            elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise LetterFilterError(name=name, value=value, allowed="Unix seconds")
+        if self.reason is not None and self.reason not in REASONS:
+            raise LetterFilterError(name="reason", value=self.reason, allowed=f"one of {', '.join(REASONS)}")
+        object.__setattr__(self, "_template", None if self.topic is None else TopicTemplate(self.topic))
+
+    @classmethod
+    def of(cls, wanted: Mapping[str, object], *, now: float) -> "LetterFilter":
+        """Read what a person or a program asks for; what is not among it stands for anything.
+
+        Args:
+            wanted: By the names of the attributes; times as `read_moment` reads them, also as numbers.
+            now: Unix seconds.
+
+        Raises:
+            LetterFilterError: A name is unknown, or a value is null, empty or of another type.
+            TopicTemplateError: `topic` is no topic filter.
+        """
+        values: dict[str, Any] = dict(wanted)
+        for name, value in values.items():
+            if name not in CRITERIA:
+                # A criterion that is spelled wrongly must not become a filter without it.
+                raise LetterFilterError(name="filter", value=name, allowed=f"any of {', '.join(CRITERIA)}")
+            if value is None:
+                raise LetterFilterError(name=name, value=value, allowed="a value; leave it out for any")
+            if name in _TIMES and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+                try:
+                    values[name] = read_moment(str(value), now=now)
+                except TimeError as exc:
+                    raise LetterFilterError(name=name, value=value, allowed=exc.allowed) from exc
+        return cls(**values)
 
     @property
     def fingerprint(self) -> str | None:
@@ -137,7 +191,7 @@ class LetterFilter:
 
     def __str__(self) -> str:
         shown = self.criteria()
-        for name in ("since", "until"):
+        for name in _TIMES:
             if name in shown:
-                shown[name] = datetime.fromtimestamp(shown[name]).astimezone().isoformat(" ", "seconds")
+                shown[name] = moment(shown[name])
         return " ".join(f"{name}={value}" for name, value in shown.items()) or "all"

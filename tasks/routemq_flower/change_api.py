@@ -1,7 +1,6 @@
 """The JSON API of the dead letters, as far as it changes something; docs/flower.md describes it."""
 
 import base64
-import binascii
 from typing import Any, cast
 
 from tornado import web
@@ -10,7 +9,7 @@ from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, Replay
 from routemq_flower.editing import check_payload
 from routemq_flower.letter_api import LetterHandler, ending_at, letter_not_found
 from routemq_flower.operations import Action, Progress
-from routemq_flower.requests import FILTER_NAMES, BadRequestError, letter_filter
+from routemq_flower.requests import BadRequestError, letter_filter
 
 _MOST_CHOSEN = 10_000
 
@@ -42,7 +41,7 @@ class LetterChange(LetterHandler):
             if not done:
                 raise letter_not_found(letter_id)
         else:
-            await self._replay(letter_id, _edited(body), force=body.get("force") is True)
+            await self._replay(letter_id, _edited(body), force=_is_forced(body))
         await self.answer({"done": 1})
 
     async def _replay(self, letter_id: str, payload: bytes | None, *, force: bool) -> None:
@@ -69,32 +68,34 @@ class BulkChange(LetterHandler):
     async def post(self, action: str) -> None:
         self.require_change_allowed()
         body = self.body()
-        if body.get("resume"):
+        options = ReplayOptions(force=_is_forced(body))
+        # One of the three and nothing else: a member that is misspelled, or empty, must not leave one that means more.
+        if set(body) - {"force"} == {"resume"}:
             progress = await self._resumed(str(body["resume"]))
         else:
-            progress = await self._started(cast("Action", action), body)
+            wanted = await self._wanted(body)
+            progress = self.backend.operations.start(cast("Action", action), wanted, actor=self.actor, options=options)
         self.set_status(202)
         await self.answer(progress.as_json())
 
-    async def _started(self, action: Action, body: dict[str, Any]) -> Progress:
-        wanted: LetterFilter | list[str]
-        if isinstance(body.get("ids"), list) and body["ids"]:
-            wanted = [str(letter_id) for letter_id in body["ids"]]
-            if len(wanted) > _MOST_CHOSEN:
-                raise BadRequestError(name="ids", value=f"({len(wanted)} ids)", allowed=f"at most {_MOST_CHOSEN}")
-        elif isinstance(body.get("filter"), dict):
-            if unknown := sorted(set(body["filter"]) - set(FILTER_NAMES)):
-                # A filter that is spelled wrongly must not become one that matches everything.
-                raise BadRequestError(
-                    name="filter", value=", ".join(unknown), allowed=f"any of {', '.join(FILTER_NAMES)}"
-                )
+    async def _wanted(self, body: dict[str, Any]) -> LetterFilter | list[str]:
+        members = set(body) - {"force"}
+        if members == {"ids"}:
+            ids = body["ids"]
+            if not (isinstance(ids, list) and ids and all(isinstance(name, str) and name for name in ids)):
+                raise BadRequestError(name="ids", value=ids, allowed="a list of ids, with one at least")
+            if len(ids) > _MOST_CHOSEN:
+                raise BadRequestError(name="ids", value=f"({len(ids)} ids)", allowed=f"at most {_MOST_CHOSEN}")
+            return ids
+        if members == {"filter"} and isinstance(body["filter"], dict):
             wanted = letter_filter(body["filter"])
             now = await self.backend.read(self.backend.letters.reader.now)
-            wanted = ending_at(wanted, now if wanted.until is None else min(now, wanted.until))
-        else:
-            raise BadRequestError(name="body", value="", allowed='{"ids": […]} or {"filter": {…}}, {} for all letters')
-        options = ReplayOptions(force=body.get("force") is True)
-        return self.backend.operations.start(action, wanted, actor=self.actor, options=options)
+            return ending_at(wanted, now if wanted.until is None else min(now, wanted.until))
+        raise BadRequestError(
+            name="body",
+            value=", ".join(sorted(body)),
+            allowed='{"ids": […]} or {"filter": {…}}, {} for all letters; and "force"',
+        )
 
     async def _resumed(self, replay_id: str) -> Progress:
         try:
@@ -136,12 +137,25 @@ class OperationStop(OperationHandler):
 
 def _edited(body: dict[str, Any]) -> bytes | None:
     """Return the payload that was sent: `payload` as text, or `payload_base64`; None when there is none."""
-    if "payload_base64" in body:
+    members = sorted(set(body) - {"force"})
+    if not members:
+        return None
+    if members == ["payload_base64"]:
         try:
             return base64.b64decode(str(body["payload_base64"]), validate=True)
-        except binascii.Error as exc:
+        except ValueError as exc:
             raise BadRequestError(name="payload_base64", value="(hidden)", allowed="base64") from exc
-    text = body.get("payload")
-    if text is not None and not isinstance(text, str):
+    # An edit that is misspelled, or null, must not become a replay of what there was.
+    if members != ["payload"]:
+        allowed = '"payload" or "payload_base64", and "force"'
+        raise BadRequestError(name="body", value=", ".join(members), allowed=allowed)
+    if not isinstance(body["payload"], str):
         raise BadRequestError(name="payload", value="(hidden)", allowed="text; put JSON into a string")
-    return None if text is None else text.encode("utf-8", "surrogatepass")
+    return body["payload"].encode("utf-8", "surrogatepass")
+
+
+def _is_forced(body: dict[str, Any]) -> bool:
+    force = body.get("force", False)
+    if not isinstance(force, bool):
+        raise BadRequestError(name="force", value=force, allowed="true or false")
+    return force

@@ -5,18 +5,16 @@ from typing import Any
 
 from tornado import web
 
-from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.filters import CRITERIA, LetterFilter
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.retention import Overdue
 from routemq.errors import DeadLetterNotFoundError
 from routemq_flower import letter_json
 from routemq_flower.access import ApiHandler
 from routemq_flower.requests import (
-    FILTER_NAMES,
     BadRequestError,
     json_object,
     letter_filter,
-    moment,
     whole_number,
 )
 
@@ -32,7 +30,8 @@ class LetterHandler(ApiHandler):
 
     def wanted(self) -> LetterFilter:
         """Return the filter of the query."""
-        return letter_filter({name: self.get_argument(name, escape=False) for name in FILTER_NAMES})
+        given = {name: self.get_argument(name, strip=False, escape=False) for name in CRITERIA}
+        return letter_filter({name: value for name, value in given.items() if value is not None})
 
     async def opened(self, letter_id: str) -> OpenedLetter:
         """Return a letter; 404 when it is not there."""
@@ -78,7 +77,7 @@ class LetterOverview(LetterHandler):
         wanted = self.wanted()
         indexed = wanted.indexed_part
         since = self.get_argument("from", escape=False)
-        bars_from = moment("from", since) if since else None
+        bars_from = None if since is None else letter_filter({"since": since}).since
         await self.answer(await self.backend.read(self._overview, indexed, bars_from, wanted == indexed))
 
     def _overview(self, wanted: LetterFilter, bars_from: float | None, is_exact: bool) -> dict[str, Any]:

@@ -1,21 +1,13 @@
 """What a request asks for: filters and numbers, each refused with a word that says what is allowed."""
 
-import re
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from routemq.dead_letters import REASONS
-from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters import LetterFilter
 from routemq.errors import RouteMQError
-
-FILTER_NAMES = ("route", "queue", "reason", "error", "topic", "device", "since", "until", "contains")
-
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class BadRequestError(RouteMQError):
@@ -28,50 +20,13 @@ class BadRequestError(RouteMQError):
 
 
 def letter_filter(values: Mapping[str, object]) -> LetterFilter:
-    """Read a filter; what is missing or empty stands for anything.
+    """Read a filter.
 
     Raises:
-        BadRequestError: A value cannot be used.
+        LetterFilterError: A name is unknown, or a value cannot be used.
         TopicTemplateError: `topic` is no topic filter.
     """
-    texts = {name: str(values[name]).strip() for name in FILTER_NAMES if values.get(name) not in (None, "")}
-    reason = texts.get("reason")
-    if reason is not None and reason not in REASONS:
-        raise BadRequestError(name="reason", value=reason, allowed=f"one of {', '.join(REASONS)}")
-    return LetterFilter(
-        route=texts.get("route"),
-        queue=texts.get("queue"),
-        reason=reason,
-        error=texts.get("error"),
-        topic=texts.get("topic"),
-        device=texts.get("device"),
-        since=moment("since", texts["since"]) if "since" in texts else None,
-        until=moment("until", texts["until"]) if "until" in texts else None,
-        contains=texts.get("contains"),
-    )
-
-
-def moment(name: str, text: str) -> float:
-    """Return Unix seconds for an age (`15m`, `2h`, `14d`), a date in ISO 8601 (UTC without an offset), or Unix seconds.
-
-    Raises:
-        BadRequestError: It is none of these.
-    """
-    if age := _AGE.fullmatch(text):
-        return time.time() - float(age[1]) * _UNIT_S[age[2]]
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            at = datetime.fromisoformat(text)
-        except ValueError as exc:
-            raise BadRequestError(
-                name=name, value=text, allowed="an age such as 15m, 2h or 14d, a date in ISO 8601, or Unix seconds"
-            ) from exc
-        seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    if not 0 <= seconds < 1e11:
-        raise BadRequestError(name=name, value=text, allowed="Unix seconds of this era")
-    return seconds
+    return LetterFilter.of(values, now=time.time())
 
 
 def whole_number(name: str, text: str | None, *, default: int, most: int) -> int:

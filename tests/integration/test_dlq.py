@@ -476,7 +476,7 @@ def test_discard_and_purge_ask_before_they_destroy(redis_desk: Desk) -> None:
     assert "removed 4 letters" in desk.run("purge", "--older-than", "1h").stdout
     assert [letter.id for letter in desk.store.letters()] == ["m000077:0"]
     assert desk.run("purge", "--older-than", "1h", exit_code=3).stderr.startswith("No dead letter matches")
-    assert "no duration" in desk.run("purge", "--older-than", "soon", exit_code=2).stderr
+    assert "write 90s" in desk.run("purge", "--older-than", "soon", exit_code=2).stderr
 
 
 def test_stats_count_and_draw(desk: Desk) -> None:
@@ -577,6 +577,19 @@ def test_retention_archives_before_it_removes(desk: Desk) -> None:
     (path,) = archive.iterdir()
     desk.run("import", str(path))
     assert desk.store.count() == 50
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "tail", "export f.jsonl", "discard --yes", "replay --yes", "purge --older-than=1s"]
+)
+def test_an_option_whose_variable_is_unset_stops_a_command(redis_desk: Desk, command: str) -> None:
+    redis_desk.bury(a_message(1), a_message(2))
+    for option in ("route", "queue", "reason", "error", "topic", "device", "since", "until", "contains"):
+        for value in ("", "  "):
+            done = redis_desk.run(*command.split(), f"--{option}", value, exit_code=2)
+            assert f"--{option}" in done.output
+    assert redis_desk.store.count() == 2
+    assert not list(redis_desk.folder.glob("*.jsonl"))
 
 
 def test_full_route_is_named_until_there_is_room(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

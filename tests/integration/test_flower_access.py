@@ -99,10 +99,16 @@ def test_without_a_password_only_its_own_pages_change_anything(place: Place) -> 
     replay = f"{place.url}/api/dead-letters/letter/{reading}/replay"
     status, answer = request(replay, method="POST", body={"payload": '{"temperature": "100%d"}'}, headers=own_page)
     assert (status, answer["error"].partition(":")[0]) == (422, "payload")
-    refused: list[Any] = [{"filter": {"rute": "x"}}, {"filter": {"since": "100%d"}}, {"ids": []}, {}, []]
+    filters: list[Any] = [{"rute": "x"}, {"since": "100%d"}, {"error": ""}, {"error": None}, {"topic": " "}, []]
+    refused: list[Any] = [{"filter": wanted} for wanted in filters]
+    refused += [{"filter": {}, "ids": []}, {"filter": {}, "resume": ""}, {"filter": {}, "filters": {"route": "x"}}]
+    refused += [{"filter": {}, "force": "no"}, {"ids": []}, {"ids": [""]}, {}, []]
     for body in refused:
         status, answer = request(f"{place.url}/api/dead-letters/discard", method="POST", body=body, headers=own_page)
         assert (status, "cannot be used" in answer["error"]) == (400, True)
+    for edit in ({"payload": None}, {"paylaod": "[1]"}):
+        assert request(replay, method="POST", body=edit, headers=own_page)[0] == 400
+    assert request(f"{place.url}/api/dead-letters?error=", headers=own_page)[0] == 400
     assert request(replay.replace("/replay", "/discard"), method="POST", body={}, headers=own_page)[0] == 200
     assert request(discard, method="POST", body={}, headers=own_page) == (200, {"done": 1})
     assert request(discard, method="POST", body={}, headers=own_page)[0] == 404

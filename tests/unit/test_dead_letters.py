@@ -2,10 +2,13 @@
 
 import base64
 import json
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
-from routemq.dead_letters import DeadLetter, LetterFilter
+from routemq.dead_letters import DeadLetter, LetterFilter, LetterFilterError
+from routemq.dead_letters.filters import CRITERIA
 from routemq.dead_letters.fingerprint import ErrorDescription
 from routemq.envelope import Envelope, TaskMessage
 
@@ -107,3 +110,22 @@ def test_letter_without_an_id_gets_one() -> None:
     )
     assert one.id != two.id
     assert one.generation == 0
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize(
+    "value", ["", " ", "\t\n", "\u00a0\u3000", None, [], ["x"], {}, True, False, b"x", float("nan")]
+)
+def test_a_filter_of_nothing_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(LetterFilterError, match=name):
+        LetterFilter.of({name: value}, now=1_790_000_000.0)
+    if value is not None:
+        with pytest.raises(LetterFilterError, match=name):
+            LetterFilter(**{name: value})
+
+
+def test_a_filter_knows_its_criteria() -> None:
+    assert set(CRITERIA) == {item.name for item in fields(LetterFilter) if item.init}
+    assert LetterFilter.of({}, now=0.0) == LetterFilter()
+    with pytest.raises(LetterFilterError, match="rute"):
+        LetterFilter.of({"rute": "x"}, now=0.0)

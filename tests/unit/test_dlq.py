@@ -1,6 +1,7 @@
 """What an operator types and sees."""
 
 import json
+import time
 from typing import Any
 
 import click
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routemq.cli.dlq.options import Duration, Moment, MomentType, Rate, as_options
+from routemq.cli.dlq.options import Duration, Rate, as_options
 from routemq.cli.dlq.rendering import age, bar_chart, hex_dump, payload_text, pretty_json, size
 from routemq.dead_letters import Bucket, LetterFilter
 from routemq.dead_letters.redaction import Redaction
+from routemq.dead_letters.times import TimeError, read_moment
 from routemq.errors import ConfigurationError, TopicTemplateError
 from routemq.settings import Settings
 
@@ -65,9 +67,26 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 def test_moments() -> None:
-    assert MomentType().convert("2h", None, None).at(10_000.0) == 2800.0
-    assert MomentType().convert("1790000000.5", None, None) == Moment(1790000000.5, is_ago=False)
-    assert MomentType().convert("2026-09-30T14:00:00+00:00", None, None).at(0.0) == 1790776800.0
+    assert read_moment("2h", now=1_790_010_000.0) == 1_790_002_800.0
+    assert read_moment("1790000000.5", now=0.0) == 1790000000.5
+    assert read_moment("2026-09-30T14:00:00+02:00", now=0.0) == 1790769600.0
+
+
+def test_a_time_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert read_moment("2026-09-30T14:00", now=0.0) == read_moment("2026-09-30T14:00Z", now=0.0) == 1790776800.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+# A year, or a date without its dashes, would be a second of 1970, since when everything has died.
+@pytest.mark.parametrize("text", ["", " ", "soon", "-5", "nan", "inf", "1e300", "2026", "20260930", "1790000000000"])
+def test_what_is_no_moment_is_said(text: str) -> None:
+    with pytest.raises(TimeError, match="write 2h"):
+        read_moment(text, now=1_790_000_000.0)
 
 
 @pytest.mark.parametrize(("text", "rate"), [("200/s", 200), ("200", 200), ("30/min", 0.5), ("3600/h", 1)])
@@ -75,7 +94,7 @@ def test_rates(text: str, rate: float) -> None:
     assert Rate().convert(text, None, None) == rate
 
 
-@pytest.mark.parametrize("kind", [Duration(), MomentType(), Rate()])
+@pytest.mark.parametrize("kind", [Duration(), Rate()])
 @pytest.mark.parametrize("text", ["", "soon", "-", "0x"])
 def test_what_cannot_be_read_is_said(kind: click.ParamType[Any], text: str) -> None:
     with pytest.raises(click.BadParameter, match="write"):

@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from routemq.cli.dlq.options import as_options, filter_options, wanted
-from routemq.cli.dlq.rendering import age, moment, payload_text, size
+from routemq.cli.dlq.rendering import age, payload_text, size
 from routemq.cli.dlq.searching import newest
 from routemq.cli.dlq.session import open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, OpenedLetter, Page
+from routemq.dead_letters.times import moment
 from routemq.text import printable
 
 _WIDE = 130
@@ -157,7 +158,8 @@ def _print_letter(opened: OpenedLetter, now: float) -> None:
     facts.add_row("topic", Text("not readable" if letter.topic is None else printable(letter.topic), style="bold"))
     facts.add_row("route", Text(printable(f"{letter.route}  (queue {letter.queue})")))
     facts.add_row(
-        "died", Text(f"{moment(letter.died_at)}, {age(now - letter.died_at)} ago, on {printable(letter.worker or '?')}")
+        "died",
+        Text(f"{moment(letter.died_at)}, {age(now - letter.died_at)} ago, on {printable(letter.worker or '?')}"),
     )
     if task is not None and task.envelope.received_at:
         facts.add_row("received", moment(task.envelope.received_at))

@@ -2,21 +2,19 @@
 
 import re
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from routemq.dead_letters import REASONS, LetterFilter
+from routemq.dead_letters import REASONS, LetterFilter, LetterFilterError
+from routemq.dead_letters.times import TimeError, read_duration
 from routemq.errors import TopicTemplateError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|min|m|h))?")
+_RATE_UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 class Duration(click.ParamType[float]):
@@ -25,44 +23,10 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = _DURATION.fullmatch(str(value).strip().lower())
-        if found is None:
-            self.fail(f"{value!r} is no duration: write 90s, 15m, 2h, 14d or 2w", param, ctx)
-        return float(found[1]) * _UNITS_S[found[2]]
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A time that was typed: Unix seconds, or seconds before now."""
-
-    value: float
-    is_ago: bool
-
-    def at(self, now: float) -> float:
-        """Return Unix seconds."""
-        return now - self.value if self.is_ago else self.value
-
-
-class MomentType(click.ParamType[Moment]):
-    """A duration ago, an ISO date or time in local time, or Unix seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
-        if isinstance(value, Moment):
-            return value
-        text = str(value).strip()
-        found = _DURATION.fullmatch(text.lower())
-        if found is not None:
-            return Moment(float(found[1]) * _UNITS_S[found[2]], is_ago=True)
         try:
-            return Moment(float(text), is_ago=False)
-        except ValueError:
-            pass
-        try:
-            return Moment(datetime.fromisoformat(text).astimezone().timestamp(), is_ago=False)
-        except ValueError:
-            self.fail(f"{value!r} is no time: write 2h (ago), 2026-09-30, 2026-09-30T14:00 or Unix seconds", param, ctx)
+            return read_duration(str(value))
+        except TimeError as exc:
+            self.fail(str(exc), param, ctx)
 
 
 class Rate(click.ParamType[float]):
@@ -74,7 +38,7 @@ class Rate(click.ParamType[float]):
         found = _RATE.fullmatch(str(value).strip().lower())
         if found is None or float(found[1]) <= 0:
             self.fail(f"{value!r} is no rate: write 200/s, 30/min or 1000/h", param, ctx)
-        return float(found[1]) / _UNITS_S[found[2] or "s"]
+        return float(found[1]) / _RATE_UNITS_S[found[2] or "s"]
 
 
 _FILTERS = (
@@ -84,8 +48,8 @@ _FILTERS = (
     click.option("--error", help="Fingerprint, as `dlq stats` shows it, or words of the error."),
     click.option("--topic", help="MQTT topic filter, such as sensors/+/data."),
     click.option("--device", help="A level of the topic, such as d17."),
-    click.option("--since", type=MomentType(), help="Died after: 2h (ago), 2026-09-30T14:00, Unix seconds."),
-    click.option("--until", type=MomentType(), help="Died before; written likewise."),
+    click.option("--since", help="Died after: 2h (ago), 2026-09-30T14:00 (in UTC), Unix seconds."),
+    click.option("--until", help="Died before; written likewise."),
     click.option("--contains", metavar="WORDS", help="Words of the payload, in either case."),
 )
 
@@ -97,18 +61,16 @@ def filter_options(command: F) -> F:
     return command
 
 
-def wanted(options: dict[str, Any], *, now: float) -> LetterFilter:
+def wanted(options: Mapping[str, Any], *, now: float) -> LetterFilter:
     """Return the filter of a command's options.
 
     Raises:
-        click.BadParameter: The topic is no topic filter.
+        click.BadParameter: A value is empty, or cannot be read.
     """
-    values = dict(options)
-    for name in ("since", "until"):
-        if values[name] is not None:
-            values[name] = values[name].at(now)
     try:
-        return LetterFilter(**values)
+        return LetterFilter.of({name: value for name, value in options.items() if value is not None}, now=now)
+    except LetterFilterError as exc:
+        raise click.BadParameter(str(exc), param_hint=f"--{exc.name}") from exc
     except TopicTemplateError as exc:
         raise click.BadParameter(str(exc), param_hint="--topic") from exc
 

@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from routemq.cli.dlq.listing import as_object
-from routemq.cli.dlq.options import MomentType, filter_options, wanted
-from routemq.cli.dlq.rendering import age, bar_chart, moment
+from routemq.cli.dlq.options import filter_options, wanted
+from routemq.cli.dlq.rendering import age, bar_chart
 from routemq.cli.dlq.session import INTERRUPTED, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
 from routemq.dead_letters.order import Position
 from routemq.dead_letters.retention import Overdue
+from routemq.dead_letters.times import moment
 from routemq.settings import load_settings
 from routemq.text import printable
 
@@ -28,17 +29,17 @@ _MOST_AT_ONCE = 1000
 
 
 @click.command(short_help="Count dead letters by route, reason and error.")
-@click.option("--since", type=MomentType(), help="Where the chart begins; by default the oldest letter.")
+@click.option("--since", help="Where the chart begins; by default the oldest letter.")
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Errors to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @explains_errors
-def stats(since: Any, top: int, as_json: bool) -> None:
+def stats(since: str | None, top: int, as_json: bool) -> None:
     """Count dead letters by route, reason and error, with a chart over time."""
     store = open_store()
     found = store.stats(most_errors=top)
     now = store.reader.now()
     overdue = Overdue.of(load_settings(), store)
-    since_at = None if since is None else since.at(now)
+    since_at = None if since is None else wanted({"since": since}, now=now).since
     if as_json:
         over_time = [asdict(bucket) for bucket in store.histogram(since=since_at, until=now)]
         more = {"over_time": over_time, "overdue": None if overdue is None else asdict(overdue)}

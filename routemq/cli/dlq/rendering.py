@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from routemq.dead_letters import Bucket
 from routemq.text import printable
@@ -20,11 +20,6 @@ def age(seconds: float) -> str:
         if seconds >= least:
             return f"{int(seconds / unit)} {name}"
     return f"{max(0, int(seconds))} s"
-
-
-def moment(at: float) -> str:
-    """Return a time of day with its date, in local time."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def size(count: int | None) -> str:
@@ -102,7 +97,7 @@ def bar_chart(buckets: Sequence[Bucket], *, height: int = 4) -> list[str]:
         lines.append(f"{label:>{scale}} │{bars}")
     start, end = buckets[0].start_at, buckets[-1].end_at
     pattern = "%m-%d %H:%M" if end - start > 86_400 else "%H:%M:%S"
-    left, right = (datetime.fromtimestamp(at).astimezone().strftime(pattern) for at in (start, end))
+    left, right = (datetime.fromtimestamp(at, UTC).strftime(pattern) for at in (start, end))
     lines.append(" " * scale + " └" + "─" * len(buckets))
-    lines.append(" " * (scale + 2) + left + right.rjust(max(1, len(buckets) - len(left))))
+    lines.append(" " * (scale + 2) + left + f"{right}Z".rjust(max(1, len(buckets) - len(left))))
     return lines

@@ -10,12 +10,13 @@ import click
 
 from routemq.cli.dlq.edit import edited_payload
 from routemq.cli.dlq.options import Rate, as_options, filter_options, wanted
-from routemq.cli.dlq.rendering import age, moment
+from routemq.cli.dlq.rendering import age
 from routemq.cli.dlq.run_replay import Pace, run_replay
 from routemq.cli.dlq.searching import Found, matching, search
 from routemq.cli.dlq.session import actor, nothing_matches, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
+from routemq.dead_letters.times import moment
 from routemq.discovery import load_router
 from routemq.errors import DeadLetterNotFoundError, UnknownQueueError
 from routemq.settings import load_settings

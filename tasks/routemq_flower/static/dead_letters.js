@@ -270,7 +270,7 @@ function sayError(error) {
 
 form.addEventListener("submit", (event) => {
     event.preventDefault();
-    setFilter(Object.fromEntries(new FormData(form)));
+    setFilter(Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()])));
 });
 for (const field of form.querySelectorAll("select")) {
     field.addEventListener("change", () => form.requestSubmit());
