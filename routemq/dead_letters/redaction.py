@@ -12,6 +12,7 @@ from routemq.dead_letters.letter import DeadLetter, text_digest
 from routemq.envelope import TaskMessage
 from routemq.errors import ConfigurationError, EnvelopeError
 from routemq.settings import Settings
+from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,10 @@ class Redaction:
             payload, names, values = self._of_payload(message.envelope.topic, message.envelope.payload)
         # Whatever the hook does, the message must be buried; and what may hold a secret must not be kept.
         except Exception as exc:  # noqa: BLE001
-            logger.error("dead letter %s is kept without its payload, redaction failed: %r", letter.id, exc)
+            logger.error(
+                "dead letter %s is kept without its payload, redaction failed: %s",
+                letter.id, error_line(exc),
+            )  # fmt: skip
             payload, names, values = REDACTED.encode(), {"payload"}, set()
         if payload == message.envelope.payload:
             return letter, item
@@ -106,7 +110,7 @@ class Redaction:
         if document is not None:
             redacted = self._of_value(document, names, values)
             payload = orjson.dumps(redacted) if names else payload
-        return (self.hook(topic, payload) if self.hook else payload), names, values
+        return payload if self.hook is None else _hooked(self.hook, topic, payload), names, values
 
     def _of_value(self, value: Any, names: set[str], values: set[str]) -> Any:
         if isinstance(value, list):
@@ -122,6 +126,14 @@ class Redaction:
             else:
                 kept[name] = self._of_value(item, names, values)
         return kept
+
+
+def _hooked(hook: RedactionHook, topic: str, payload: bytes) -> bytes:
+    # A user's function returns what it likes; what is no bytes would fail where nobody expects it.
+    kept: object = hook(topic, payload)
+    if not isinstance(kept, bytes):
+        raise TypeError(f"DLQ_REDACT_HOOK returned {type(kept).__name__}, not bytes")
+    return bytes(kept)
 
 
 def _without(text: str, values: set[str]) -> str:
