@@ -4,7 +4,7 @@ import contextlib
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -108,11 +108,19 @@ class FakeBroker:
         connack: The whole CONNACK.
         received: First byte and body of every packet.
         identifiers: Topic filter → subscription identifier.
+        answer: What a PUBLISH is answered, given its topic, its QoS and its packet identifier; None hangs up.
     """
 
-    def __init__(self, *, codes: Mapping[str, int] | None = None, connack: bytes = b"\x20\x03\0\0\0") -> None:
+    def __init__(
+        self,
+        *,
+        codes: Mapping[str, int] | None = None,
+        connack: bytes = b"\x20\x03\0\0\0",
+        answer: Callable[[str, int, bytes], bytes | None] = lambda _topic, _qos, mid: packet(0x40, mid) if mid else b"",
+    ) -> None:
         self.codes = dict(codes or {})
         self.connack = connack
+        self.answer = answer
         self.received: list[tuple[int, bytes]] = []
         self.identifiers: dict[str, int] = {}
         self.connections: list[socket.socket] = []
@@ -145,6 +153,12 @@ class FakeBroker:
     def pubacks(self) -> list[int]:
         """Packet identifiers that were acknowledged, in order."""
         return [int.from_bytes(body[:2], "big") for first, body in list(self.received) if first == 0x40]
+
+    @property
+    def topics(self) -> list[str]:
+        """Topics that were published to, in order."""
+        published = [body for first, body in list(self.received) if first & 0xF0 == 0x30]
+        return [body[2 : 2 + int.from_bytes(body[:2], "big")].decode() for body in published]
 
     @property
     def connected(self) -> int:
@@ -189,6 +203,15 @@ class FakeBroker:
                     self.shared_connection = connection
                 code = next((code for part, code in self.codes.items() if part in topic_filter), 1)
                 connection.sendall(packet(0x90, body[:2] + b"\0" + bytes([code])))
+            elif first & 0xF0 == 0x30:
+                end, qos = 2 + int.from_bytes(body[:2], "big"), first >> 1 & 3
+                answer = self.answer(body[2:end].decode(), qos, body[end : end + 2] if qos else b"")
+                if answer is None:
+                    return
+                connection.sendall(answer)
+                if answer[:1] == b"\xe0":
+                    _close_gently(connection)
+                    return
             elif first == 0xC0:
                 connection.sendall(b"\xd0\0")
 
@@ -257,6 +280,13 @@ def read_packet(connection: socket.socket) -> tuple[int, bytes] | None:
     while len(body) < size:
         body += connection.recv(size - len(body))
     return first[0], body
+
+
+def _close_gently(connection: socket.socket) -> None:
+    """Close so that what was sent arrives: with something left unread, the other side would get a reset instead."""
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(65_536):
+        pass
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

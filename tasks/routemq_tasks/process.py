@@ -7,10 +7,10 @@ from routemq.dead_letters import DeadLetters
 from routemq.dead_letters.redaction import Redaction
 from routemq.queues import Keys
 from routemq.settings import Settings
-from routemq_tasks.client import Publisher
 from routemq_tasks.counting import DoneCounter
 from routemq_tasks.event_loop import EventLoop
 from routemq_tasks.outcomes import Ledger
+from routemq_tasks.publisher import Publisher
 from routemq_tasks.soft_limit import SoftTimeLimit
 
 

@@ -131,6 +131,11 @@ def answer(device: str, payload: Any, client: Client) -> None:
     note("answered", device=device)
 
 
+def tell(payload: dict[str, Any], client: Client, message: Message) -> None:
+    note("tell", attempt=message.attempt)
+    client.publish(payload["topic"], "x", qos=payload["qos"])
+
+
 class Sync(Middleware):
     def handle(self, context: Context, next_handler: Callable[[Context], Any]) -> Any:
         context.state["seen"] = ["sync"]
@@ -162,3 +167,4 @@ router.on("slow/limited", sleep, queue="slow", timeout_s=0.5, retry=once, name="
 router.on("slow/async", sleep_async, queue="slow", timeout_s=0.5, retry=once)
 router.on("slow/deaf", deaf, queue="deaf", timeout_s=0.5, retry=once)
 router.on("answer/{device}", answer, queue="answer")
+router.on("tell", tell, queue="answer", retry=quickly)

@@ -1,5 +1,6 @@
 import pytest
-from routemq_tasks.client import MessageClient, Publisher
+from routemq_tasks.client import MessageClient
+from routemq_tasks.publisher import Publisher
 
 from routemq.errors import PublishError
 from routemq.settings import load_settings

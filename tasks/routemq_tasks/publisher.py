@@ -1,0 +1,264 @@
+"""Publishes for all runs of a process, over one MQTT connection, and says of each what became of it."""
+
+import contextlib
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from paho.mqtt.enums import MQTTErrorCode
+
+from routemq.errors import PublishError
+from routemq.mqtt import ProtocolChoice
+from routemq.settings import Settings
+from routemq_tasks.outgoing import CONNECT_TIMEOUT_S, Answer, OutgoingConnection
+
+logger = logging.getLogger(__name__)
+
+_MOST_WAITING = 10_000
+_TURN_S = 1.0
+_FIRST_DELAY_S, _LONGEST_DELAY_S, _LONGEST_REFUSED_DELAY_S = 0.1, 1.0, 5.0
+_STEADY_S = 5.0
+_REMIND_S = 30.0
+_GOODBYE_S = 2.0
+_LONE_LOSSES = 2
+"""A publish that was alone in flight when the broker hung up without a word, so many times, has failed."""
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    """One publish.
+
+    Attributes:
+        settled: Whether it is known what became of it.
+        problem: Why it failed, None when it did not.
+        wanted: False when its run has ended without it, so that it is not sent any more.
+        lone_losses: How many connections ended while it was the only one in flight.
+        suspect: A connection ended while it was in flight, so it goes alone until it is confirmed.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    settled: threading.Event = field(default_factory=threading.Event)
+    problem: str | None = None
+    wanted: bool = True
+    lone_losses: int = 0
+    suspect: bool = False
+
+    def settle(self, problem: str | None) -> None:
+        """It is confirmed, or has failed."""
+        self.problem = problem
+        self.settled.set()
+
+
+class Publisher:
+    """The process's MQTT connection, opened on first use in a thread of its own; it reconnects by itself.
+
+    Runs, in whatever thread, put publications into `_waiting`, under the lock; what was sent belongs to the thread of
+    the connection. What was in flight when a connection ended is sent again on the next one, one at a time: a publish
+    that the broker answers by hanging up is so found out, and fails alone.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._waiting: deque[Publication] = deque()
+        self._thread: threading.Thread | None = None
+        self._wake: socket.socket | None = None
+        self._closing = threading.Event()
+        self._problem: str | None = None
+        self._told_at = 0.0
+        self._suspects: deque[Publication] = deque()
+        self._sent: dict[int, Publication] = {}
+        self._failures = 0
+        self._refused = False
+
+    def publish(self, publication: Publication) -> None:
+        """Send as soon as there is a connection that takes it.
+
+        Raises:
+            PublishError: Too many wait already.
+        """
+        with self._lock:
+            if len(self._waiting) >= _MOST_WAITING:
+                self._waiting = deque(waiting for waiting in self._waiting if waiting.wanted)
+            if len(self._waiting) >= _MOST_WAITING:
+                raise PublishError(topic=publication.topic, problem=f"{_MOST_WAITING} publishes wait; {self._state}")
+            self._waiting.append(publication)
+            wake = self._wake or self._open()
+            with contextlib.suppress(BlockingIOError):
+                wake.send(b"\0")
+
+    def wait(self, publication: Publication, *, deadline: float) -> None:
+        """Wait for the broker's word, at QoS 0 until it is written to the connection.
+
+        Args:
+            deadline: On the monotonic clock.
+
+        Raises:
+            PublishError: The broker refused it, or did not confirm it in time.
+        """
+        if not publication.settled.wait(max(0.0, deadline - time.monotonic())):
+            raise PublishError(topic=publication.topic, problem=f"not confirmed in time; {self._state}")
+        if publication.problem is not None:
+            raise PublishError(topic=publication.topic, problem=publication.problem)
+
+    def withdraw(self, publications: Iterable[Publication]) -> None:
+        """Do not send, or not again, what is not confirmed."""
+        for publication in publications:
+            publication.wanted = False
+
+    def close(self) -> None:
+        """Disconnect; a later publish opens a new connection."""
+        with self._lock:
+            thread, wake, self._thread, self._wake = self._thread, self._wake, None, None
+        if thread is not None and wake is not None:
+            self._closing.set()
+            wake.close()
+            thread.join(CONNECT_TIMEOUT_S + _GOODBYE_S)
+
+    @property
+    def _address(self) -> str:
+        return f"{self._settings.mqtt_broker}:{self._settings.mqtt_port}"
+
+    @property
+    def _state(self) -> str:
+        problem = self._problem
+        return f"connected to {self._address}" if problem is None else f"no connection to {self._address}: {problem}"
+
+    def _open(self) -> socket.socket:
+        wake, woken = socket.socketpair()
+        wake.setblocking(False)
+        self._wake, self._closing, self._problem = wake, threading.Event(), "connecting"
+        self._thread = threading.Thread(
+            target=self._run, args=(self._closing, woken), name="routemq-publisher", daemon=True
+        )
+        self._thread.start()
+        return wake
+
+    def _run(self, closing: threading.Event, woken: socket.socket) -> None:
+        client_id = f"{self._settings.client_id_base}-worker-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        choice = ProtocolChoice(self._settings.mqtt_protocol)
+        with woken:
+            while not closing.is_set():
+                at_once = self._hold_a_connection(client_id, choice, closing, woken)
+                closing.wait(0.0 if at_once else self._delay_s())
+
+    def _hold_a_connection(
+        self, client_id: str, choice: ProtocolChoice, closing: threading.Event, woken: socket.socket
+    ) -> bool:
+        """Connect, and publish until the connection ends; return whether to connect again at once."""
+        settings, connection, at_once = self._settings, None, False
+        try:
+            connection = OutgoingConnection(
+                settings, client_id=client_id, protocol=choice.version, on_confirmed=self._confirmed
+            )
+            connection.connect(settings.mqtt_broker, settings.mqtt_port, settings.mqtt_keepalive_s)
+            at_once = self._serve(connection, choice, closing, woken)
+            problem = connection.problem
+        # Nothing that happens here may end the thread: no run of the process could publish again.
+        except Exception as exc:
+            problem = f"{type(exc).__name__}: {exc}"
+            logger.debug("no connection to the MQTT broker", exc_info=True)
+        if connection is not None:
+            connection.abandon(problem)
+            self._lost(connection)
+        if not at_once and not closing.is_set():
+            self._tell(problem)
+            self._refused = connection is not None and connection.answer is Answer.REFUSED
+        return at_once
+
+    def _serve(
+        self, connection: OutgoingConnection, choice: ProtocolChoice, closing: threading.Event, woken: socket.socket
+    ) -> bool:
+        deadline, accepted_at = time.monotonic() + CONNECT_TIMEOUT_S, None
+        while connection.socket() is not None and not closing.is_set():
+            if connection.answer is Answer.ACCEPTED:
+                if accepted_at is None:
+                    accepted_at = time.monotonic()
+                    if not choice.accepted():
+                        connection.say_goodbye(timeout_s=_GOODBYE_S)
+                        return True
+                    self._problem = None
+                self._send(connection)
+            elif time.monotonic() > deadline:
+                connection.abandon(f"no CONNACK within {CONNECT_TIMEOUT_S:.0f} s")
+            if connection.socket() is not None:
+                connection.turn(woken, timeout_s=_TURN_S)
+        connection.say_goodbye(timeout_s=_GOODBYE_S)
+        if accepted_at is not None and time.monotonic() - accepted_at > _STEADY_S:
+            self._failures = 0
+        match connection.answer:
+            case Answer.NONE:
+                return choice.unanswered()
+            case Answer.WRONG_VERSION:
+                return choice.refused()
+            case Answer.ACCEPTED:
+                choice.ended()
+        return False
+
+    def _send(self, connection: OutgoingConnection) -> None:
+        sent = self._sent
+        while connection.socket() is not None and len(sent) < connection.window:
+            if sent and (self._suspects or next(iter(sent.values())).suspect):
+                return
+            if self._suspects:
+                publication = self._suspects.popleft()
+            else:
+                with self._lock:
+                    if not self._waiting:
+                        return
+                    publication = self._waiting.popleft()
+            if not publication.wanted:
+                continue
+            topic, payload, qos, retain = publication.topic, publication.payload, publication.qos, publication.retain
+            refusal = connection.refusal_of(topic, payload, qos=qos, retain=retain)
+            if refusal is not None:
+                publication.settle(refusal)
+                continue
+            info = connection.publish(topic, payload, qos, retain=retain)
+            if qos == 0 and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and info.is_published():
+                publication.settle(None)
+            elif info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+                publication.settle("an earlier publish with its packet identifier is not confirmed yet")
+            else:
+                sent[info.mid] = publication
+
+    def _confirmed(self, mid: int, problem: str | None) -> None:
+        publication = self._sent.pop(mid, None)
+        if publication is not None:
+            self._failures = 0
+            publication.settle(None if problem is None else f"the MQTT broker refused it: {problem}")
+
+    def _lost(self, connection: OutgoingConnection) -> None:
+        """Find out whom to send again, and who ended the connection."""
+        left = [publication for publication in self._sent.values() if publication.wanted]
+        self._sent.clear()
+        if len(left) == 1 and left[0].suspect and connection.blames_a_publish is not False:
+            left[0].lone_losses += 1
+            if connection.blames_a_publish or left[0].lone_losses >= _LONE_LOSSES:
+                left.pop().settle(f"the MQTT broker ends the connection over it: {connection.problem}")
+        for publication in left:
+            publication.suspect = True
+        self._suspects.extendleft(reversed(left))
+
+    def _tell(self, problem: str) -> None:
+        now = time.monotonic()
+        if problem != self._problem or now >= self._told_at + _REMIND_S:
+            self._told_at = now
+            logger.warning("no connection to the MQTT broker %s, trying again: %s", self._address, problem)
+        self._problem = problem
+
+    def _delay_s(self) -> float:
+        longest_s = _LONGEST_REFUSED_DELAY_S if self._refused else _LONGEST_DELAY_S
+        delay_s: float = min(longest_s, _FIRST_DELAY_S * 2 ** min(self._failures, 10))
+        self._failures += 1
+        return delay_s * random.uniform(0.75, 1.25)  # noqa: S311  only spreads the load of a fleet
