@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from routemq.discovery import load_router
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
 from routemq.routing import Router
-from tests.processes import RunningProcess, running, wait_until
+from tests.processes import RunningProcess, clean_environment, running, wait_until
 from tests.servers import REPOSITORY, Redis
 
 APPLICATION = "tests.applications.execution"
@@ -55,6 +56,14 @@ class Bench:
             if ready:
                 process.wait_for_output("ready.")
             yield process
+
+    def celery(self, *arguments: str, options: Sequence[str] = (), **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `celery -A routemq [options] <arguments>` to its end."""
+        return subprocess.run(
+            ["celery", "-A", "routemq", *options, *arguments],
+            cwd=REPOSITORY, env=clean_environment(self.environment() | env),
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
 
     def environment(self) -> dict[str, str]:
         return {

@@ -3,16 +3,20 @@
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
+import click
 from celery import Celery, signals
 from kombu.utils.objects import cached_property
 from routemq_transport import install
 
 from routemq.dead_letters import DeadLetters
 from routemq.discovery import load_router
+from routemq.errors import RouteMQError
 from routemq.routing import Router
 from routemq.settings import Settings
+from routemq_tasks.broker import BrokerSettings, Loader, check_settings
 from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.process import ProcessResources
@@ -31,27 +35,37 @@ class RouteMQCelery(Celery):
 
     events_cls = "routemq_tasks.events:RouteEvents"
     log_cls = "routemq_tasks.worker_log:WorkerLogging"
+    conf: Any
 
     def __init__(self, settings: Settings, router: Router) -> None:
-        super().__init__("routemq", set_as_current=False)
+        changes = celery_configuration(settings, router.queues)
+        super().__init__("routemq", loader=Loader, changes=changes, set_as_current=False)
+        self.on_after_configure.connect(self._keep_broker, weak=False)
         self.settings, self.router = settings, router
         self._process: ProcessResources | None = None
-        self._process_lock = threading.Lock()
-        _choose_transport(self)
+        self._process_lock, self._pid = threading.Lock(), os.getpid()
         self.steps["worker"].add(RetentionKeeping)
-        self.conf.update(celery_configuration(settings, router.queues))
+        _choose_transport(self)
         self.finalize()
         for route in router.routes:
             self.register_task(RouteTask(route))
         # The pool sends these in its children, and in the worker's own process when it has none.
         signals.worker_process_init.connect(self._forget_process, weak=False)
         signals.worker_process_shutdown.connect(self._close_process, weak=False)
-        signals.worker_shutdown.connect(self._close_process, weak=False)
+        signals.worker_shutdown.connect(self._worker_ended, weak=False)
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802  Celery's name
         """The worker program of this app."""
         return self.subclass_with_self("routemq_tasks.worker:RouteWorker")
+
+    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
+        """Take settings that follow a command, unless they would move the broker."""
+        try:
+            check_settings(argv, self.conf.broker_url)
+        except RouteMQError as exc:
+            raise click.UsageError(str(exc)) from exc
+        super().config_from_cmdline(argv, namespace)
 
     @property
     def process(self) -> ProcessResources:
@@ -68,10 +82,20 @@ class RouteMQCelery(Celery):
         # A pool child that was spawned, not forked, gets the app anew.
         return _app_again, (self.settings,)
 
+    def _keep_broker(self, **_signal: Any) -> None:
+        self.conf = BrokerSettings.of(self.conf)
+
     def _forget_process(self, **_signal: Any) -> None:
+        if self._pid == os.getpid():
+            # A pool without children says it too, of another app's worker perhaps.
+            return
         # The lock may have been held by another thread when this child was forked.
-        self._process_lock = threading.Lock()
+        self._process_lock, self._pid = threading.Lock(), os.getpid()
         self._process = None
+
+    def _worker_ended(self, sender: Any, **_signal: Any) -> None:
+        if sender.app is self:
+            self._close_process()
 
     def _close_process(self, **_signal: Any) -> None:
         process, self._process = self._process, None
@@ -82,7 +106,7 @@ class RouteMQCelery(Celery):
 def _choose_transport(app: RouteMQCelery) -> None:
     """Carry the messages over the transport of `ROUTEMQ_TRANSPORT`."""
     if app.settings.transport == "routemq":
-        install(lambda client: DeadLetters.of(app.settings, client))
+        install(app, lambda client: DeadLetters.of(app.settings, client))
     else:
         # Celery's own transport knows nothing of the delayed sets.
         app.steps["worker"].add(RetryPromotion)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
+from celery import Task
 from celery.exceptions import CPendingDeprecationWarning, WorkerShutdown
 from celery.worker.consumer import Consumer
+from routemq_transport.request import StartingRequest
 
 from routemq.connections import check_redis, connect_redis
 from routemq.dead_letters import DeadLetter
@@ -52,6 +54,13 @@ class RouteConsumer(Consumer):
                 self.bury(message, exc)
 
         return on_task_received
+
+    def update_strategies(self) -> None:
+        """Let every task tell the lease that it starts, whatever class it was made of."""
+        for task in self.app.tasks.values():
+            if task.Request == Task.Request:
+                task.Request = StartingRequest
+        super().update_strategies()
 
     def connect(self) -> Any:
         """Connect, and refuse a Redis that is too old; it may not have been there when the worker was started."""

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 STRIKES_TO_RUN_ALONE = 2
 STRIKES_TO_DIE = 3
 
+_OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "dead_letters_of")
+
 
 class FetchingChannel(stock.Channel):
     """What our channels add to kombu's.
@@ -45,6 +47,7 @@ class FetchingChannel(stock.Channel):
         visibility_timeout: How long a message stays with a worker that does not renew its lease, in seconds.
         stock_visibility_timeout: The same for a worker with Celery's own transport that shares the queues.
         longest_redelivery_delay: A message that comes back again and again waits at most this long, in seconds.
+        dead_letters_of: Makes the store of what no consumer can take, from a client.
     """
 
     QoS = QoS
@@ -60,11 +63,7 @@ class FetchingChannel(stock.Channel):
     socket_connect_timeout = 5.0
     socket_keepalive = True
 
-    from_transport_options = (
-        *stock.Channel.from_transport_options,
-        "stock_visibility_timeout",
-        "longest_redelivery_delay",
-    )
+    from_transport_options = (*stock.Channel.from_transport_options, *_OPTIONS)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
@@ -310,11 +309,14 @@ class Channel(FetchingChannel):
     """Of one Redis."""
 
 
+class SecureChannel(FetchingChannel):
+    """Of one Redis, over TLS: with the options of the URL or of `broker_use_ssl`, without any as redis-py has it."""
+
+    # Kombu looks for the scheme `rediss` only where it is the transport's name.
+    connection_class = redis.SSLConnection
+
+
 class SentinelChannel(FetchingChannel, stock.SentinelChannel):
     """Of the master that Redis Sentinel names."""
 
-    from_transport_options = (
-        *stock.SentinelChannel.from_transport_options,
-        "stock_visibility_timeout",
-        "longest_redelivery_delay",
-    )
+    from_transport_options = (*stock.SentinelChannel.from_transport_options, *_OPTIONS)

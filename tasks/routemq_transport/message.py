@@ -7,7 +7,7 @@ from kombu.transport import virtual
 
 from routemq_transport.items import loads_exactly
 
-_JSON = "application/json"
+JSON = "application/json"
 
 
 class Message(virtual.Message):
@@ -15,10 +15,10 @@ class Message(virtual.Message):
 
     def _decode(self) -> Any:
         if (
-            self.content_type != _JSON
+            self.content_type != JSON
             or not isinstance(self.body, bytes)
             or (self.content_encoding or "utf-8").lower() != "utf-8"
-            or (self.accept is not None and _JSON not in self.accept)
+            or (self.accept is not None and JSON not in self.accept)
         ):
             return super()._decode()
         try:

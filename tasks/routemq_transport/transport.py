@@ -1,15 +1,15 @@
-"""The transports that `install` puts in the place of kombu's."""
+"""The transports that `install` gives to an app."""
 
 from typing import Any
 
 from kombu.transport import redis as stock
 
-from routemq_transport.channel import Channel, SentinelChannel
+from routemq_transport.channel import Channel, SecureChannel, SentinelChannel
 from routemq_transport.poller import CHECK_EVERY_S, Poller
 
 
 class Transport(stock.Transport):
-    """`redis://` and `rediss://`."""
+    """`redis://`."""
 
     Channel = Channel
 
@@ -26,6 +26,12 @@ class Transport(stock.Transport):
             CHECK_EVERY_S, self.cycle.maybe_check_brpop_health
         )
         self.cycle.attach(loop)
+
+
+class SecureTransport(Transport):
+    """`rediss://`."""
+
+    Channel = SecureChannel
 
 
 class SentinelTransport(Transport):

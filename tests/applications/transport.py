@@ -11,9 +11,6 @@ from celery.worker.consumer import Consumer
 from routemq_tasks.consumer import RouteConsumer
 from routemq_transport import install
 
-if os.environ.get("TRANSPORT", "ours") == "ours":
-    install()
-
 
 class PlainConsumer(RouteConsumer):
     """RouteMQ's consumer, for an application without its settings."""
@@ -35,6 +32,8 @@ app.conf.update(
     worker_redirect_stdouts=False,
     worker_consumer=os.environ.get("CONSUMER", "celery.worker.consumer:Consumer"),
 )
+if os.environ.get("TRANSPORT", "ours") == "ours":
+    install(app)
 
 
 def _write(event: str, what: object) -> None:

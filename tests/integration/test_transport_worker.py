@@ -241,7 +241,7 @@ print(app.control.purge())
         assert stats[name]["pool"]["max-concurrency"] == 2
         assert stats[name]["prefetch_count"] == 8
         assert active[name][0]["name"] == "wait"
-        assert "transport:redis" in report
+        assert "transport:routemq_transport.transport:Transport" in report
         bench.release()
         bench.wait_for(["running"])
     bench.put("one", "two")

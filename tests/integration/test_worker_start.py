@@ -1,13 +1,12 @@
 """`celery -A routemq worker …`: which queues, how many hands, and one clear line when it cannot start."""
 
 import json
-import subprocess
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.processes import clean_environment, running, wait_until
+from tests.processes import running, wait_until
 from tests.servers import REPOSITORY, Redis, free_port
 from tests.workers import Bench
 
@@ -15,14 +14,6 @@ from tests.workers import Bench
 @pytest.fixture
 def bench(redis_server: Redis, key_prefix: str) -> Bench:
     return Bench(store=redis_server, key_prefix=key_prefix)
-
-
-def _celery(bench: Bench, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["celery", "-A", "routemq", *arguments],
-        cwd=REPOSITORY, env=clean_environment(bench.environment() | env),
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -78,7 +69,7 @@ def test_without_a_queue_a_worker_serves_all(bench: Bench) -> None:
 def test_a_worker_that_cannot_start_says_so_in_one_line(
     bench: Bench, arguments: list[str], env: dict[str, str], line: str
 ) -> None:
-    ended = _celery(bench, "worker", *arguments, **env)
+    ended = bench.celery("worker", *arguments, **env)
 
     assert ended.returncode not in (0, -15)
     assert line in ended.stderr
@@ -92,7 +83,7 @@ def test_a_controller_that_is_not_there_stops_the_worker_of_its_queue_alone(benc
         "router.on('a', 'no.such:controller', queue='a')\nrouter.on('b', 'builtins:print', queue='b')\n"
     )
     env = {"ROUTEMQ_ROUTERS": "absent_app", "PYTHONPATH": str(tmp_path)}
-    ended = _celery(bench, "worker", "-Q", "a", **env)
+    ended = bench.celery("worker", "-Q", "a", **env)
 
     assert ended.returncode == 1
     assert ended.stderr.startswith("Error: ")
@@ -124,8 +115,8 @@ def test_flower_and_inspect_name_messages_by_their_route(bench: Bench) -> None:
             message="Flower knows how each ended",
         )
         tasks = api("tasks")
-        registered = _celery(bench, "inspect", "registered")
-        report = _celery(bench, "report")
+        registered = bench.celery("inspect", "registered")
+        report = bench.celery("report")
 
     assert (tasks[good.id]["name"], tasks[good.id]["args"]) == ("lines/{line:int}/state", "('lines/7/state', 21 bytes)")
     assert (tasks[bad.id]["name"], tasks[bad.id]["args"]) == ("act/{kind}", "('act/value', 12 bytes)")

@@ -1,5 +1,6 @@
 """The two sides that are compared: which processes each consists of."""
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +110,8 @@ def _workers(shape: WorkerShape, ingest: Command, *, app: str, queue: str, ready
 def _environment(runs: Path, *, mqtt_port: int, redis_url: str) -> dict[str, str]:
     # An empty variable counts as not set: nothing of the user's settings reaches the bench.
     nothing = {variable_of(name): "" for name in Settings.model_fields}
+    # Celery puts these before what the naive bridge says itself.
+    nothing |= dict.fromkeys((name for name in os.environ if name.startswith("CELERY_")), "")
     return {
         **nothing,
         "MQTT_BROKER": LOOPBACK,
