@@ -29,12 +29,10 @@ class MessageClient:
         Raises:
             PublishError: The topic, the payload or the QoS cannot be published.
         """
-        problem = _topic_problem(topic)
-        if problem is None and qos not in (0, 1, 2):
-            problem = f"qos={qos!r}; it is 0, 1 or 2"
+        problem = _topic_problem(topic) or _qos_problem(qos)
         if problem is not None:
             raise PublishError(topic=topic, problem=problem)
-        publication = Publication(topic, _encoded(topic, payload), qos, retain)
+        publication = Publication(topic, _encoded(topic, payload), int(qos), bool(retain))
         self.publisher.publish(publication)
         self._publications.append(publication)
 
@@ -68,6 +66,10 @@ def _topic_problem(topic: str) -> str | None:
     except UnicodeEncodeError:
         return "it is not valid UTF-8"
     return f"longer than {MAX_TOPIC_BYTES} bytes" if size_bytes > MAX_TOPIC_BYTES else None
+
+
+def _qos_problem(qos: object) -> str | None:
+    return None if isinstance(qos, int) and qos in (0, 1, 2) else f"qos={qos!r}; it is 0, 1 or 2"
 
 
 def _encoded(topic: str, payload: object) -> bytes:

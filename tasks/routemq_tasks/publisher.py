@@ -224,7 +224,12 @@ class Publisher:
             if refusal is not None:
                 publication.settle(refusal)
                 continue
-            info = connection.publish(topic, payload, qos, retain=retain)
+            try:
+                info = connection.publish(topic, payload, qos, retain=retain)
+            # What paho cannot publish is this run's failure; the others go on with the connection.
+            except Exception as exc:  # noqa: BLE001
+                publication.settle(f"it cannot be published: {type(exc).__name__}: {exc}")
+                continue
             if qos == 0 and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS and info.is_published():
                 publication.settle(None)
             elif info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 from routemq_tasks.client import MessageClient
-from routemq_tasks.publisher import Publisher
+from routemq_tasks.publisher import Publication, Publisher
 
 from routemq.errors import PublishError
 from routemq.settings import Settings
@@ -188,6 +188,15 @@ def test_no_more_are_in_flight_than_the_broker_takes() -> None:
         with pytest.raises(PublishError, match="not confirmed in time; connected to"):
             publisher.wait(client._publications[2], deadline=time.monotonic() + 0.5)
         assert broker.topics == ["0", "1"]
+
+
+def test_what_cannot_be_sent_at_all_is_the_failure_of_its_run_alone(mosquitto_server: MqttBroker) -> None:
+    with publishing(mosquitto_server) as publisher:
+        publication = Publication("t", b"x", 1, retain="yes")  # type: ignore[arg-type]
+        publisher.publish(publication)
+        assert publish(publisher, "t") == ""
+        with pytest.raises(PublishError, match="it cannot be published: TypeError"):
+            publisher.wait(publication, deadline=time.monotonic())
 
 
 def test_a_broker_of_3_1_1_is_published_to(mosquitto_server: MqttBroker, topic_prefix: str) -> None:

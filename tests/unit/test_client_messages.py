@@ -16,6 +16,7 @@ from routemq.settings import load_settings
         ("x" * 70_000, b"", 0, "longer than"),
         ("\ud800", b"", 0, "not valid UTF-8"),
         ("a", b"", 3, "qos=3"),
+        ("a", b"", 1.0, r"qos=1\.0"),
         ("a", 7, 0, "not int"),
         ("a", {"b": object()}, 0, "cannot be encoded"),
     ],
