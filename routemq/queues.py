@@ -92,6 +92,11 @@ class Keys:
         return f"{self.prefix}routemq:subscriptions:{client_id}"
 
     @property
+    def processes(self) -> str:
+        """Hash: `<kind>:<name>` of an ingest process or a worker → its latest report, as JSON."""
+        return f"{self.prefix}routemq:processes"
+
+    @property
     def counted_routes(self) -> str:
         """Set of the routes that have counters."""
         return f"{self.prefix}routemq:counted-routes"

@@ -6,13 +6,16 @@ import select
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from typing import cast
 
+import psutil
 import redis
 
 from routemq.connections import check_redis, connect_redis
 from routemq.dead_letters import DeadLetters
+from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
@@ -57,6 +60,7 @@ class IngestWorker:
         self._keys = Keys(settings.key_prefix)
         self._client = connect_redis(settings)
         self._lease_client = connect_redis(settings, timeout_s=1.0)
+        self._presence = Presence(connect_redis(settings, timeout_s=2.0), self._keys, self._present)
         self._publisher = Publisher(self._client, self._keys, DeadLetters.of(settings, self._client))
         self._flow = Flow(max_queue_length=settings.ingest_max_queue_length)
         self._batch = Batch()
@@ -112,6 +116,7 @@ class IngestWorker:
         if self._shared is None and self._exclusive is None:
             logger.warning("the application has no routes, there is nothing to subscribe to")
         self._reported_at = time.monotonic()
+        self._presence.start()
         try:
             while not self._stopping.is_set():
                 self._turn()
@@ -119,6 +124,7 @@ class IngestWorker:
                 self._drain()
             self._finish()
         finally:
+            self._presence.stop()
             self._client.close()
             self._lease_client.close()
 
@@ -294,6 +300,23 @@ class IngestWorker:
             received, time_s, received / time_s, received / max(1, batches), now.received, now.late_acks, now.paused_s,
             f" PAUSED: {self._flow.pause}" if self._flow.pause else "",
         )  # fmt: skip
+
+    def _present(self) -> ProcessReport:
+        # Called by the presence's thread, which only reads.
+        health = self.health
+        if not health.alive:
+            problem: str | None = "its loop stands still"
+        else:
+            problem = health.pause or (None if health.ready else "not everything is subscribed")
+        return ProcessReport(
+            kind="ingest",
+            name=self.client_id,
+            version=version("routemq-celery"),
+            group=self._settings.mqtt_group_name,
+            problem=problem,
+            memory_bytes=psutil.Process().memory_info().rss,
+            details=asdict(health.statistics) | {"holds": health.holds},
+        )
 
     def _session(self, router: Router, *, client_id: str, shared: bool) -> Session | None:
         routes = [route for route in router.routes if route.shared == shared]

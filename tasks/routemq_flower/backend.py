@@ -7,11 +7,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
+from routemq.metrics.rates import RouteRates
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_flower.operations import Operations
-from routemq_flower.rates import RouteRates
 from routemq_flower.threads import DaemonThreads
 
 P = ParamSpec("P")

@@ -11,9 +11,9 @@ from tornado import web
 from routemq.counters import RouteTotals, read_totals
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
+from routemq.metrics.rates import Rates
 from routemq.routing import Route
 from routemq_flower.access import ApiHandler
-from routemq_flower.rates import Rates
 
 _INSPECTED_EVERY_S = 10.0
 _STILL = Rates(incoming=0.0, outgoing=0.0)

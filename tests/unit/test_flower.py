@@ -8,7 +8,6 @@ from pathlib import Path
 import flower
 import pytest
 from routemq_flower.payload_view import MOST_SHOWN_CHARACTERS, hex_dump, indented, payload_view
-from routemq_flower.rates import RouteRates
 from routemq_flower.requests import json_object, letter_filter, whole_number
 from routemq_flower.route_api import awaits_answer, serving
 from routemq_flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
@@ -17,6 +16,7 @@ from tornado.template import Loader
 
 from routemq.counters import RouteTotals
 from routemq.errors import RouteMQError
+from routemq.metrics.rates import RouteRates
 from tests.processes import clean_environment
 from tests.servers import REPOSITORY
 

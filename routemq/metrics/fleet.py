@@ -1,0 +1,213 @@
+"""What Redis knows of the whole fleet at one moment: routes, queues, dead letters, processes, memory."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+import redis
+
+from routemq.counters import RouteTotals, read_totals
+from routemq.envelope import TaskMessage
+from routemq.errors import EnvelopeError
+from routemq.metrics.presence import Processes, read_processes
+from routemq.queues import Keys
+
+PRIORITY_SEPARATOR = "\x06\x16"
+PRIORITY_STEPS = (3, 6, 9)
+"""Kombu's: a Celery client that sets priorities uses lists of its own for these, `<queue>\\x06\\x163`."""
+
+
+_MOST_HELD = 20_000
+"""More records than these are not read to tell their queues: they hold the messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueReading:
+    """What waits on a queue, and who serves it.
+
+    Attributes:
+        waiting: Messages that no worker has taken.
+        delayed: Messages whose time has not come, such as retries.
+        held: Messages in the hands of workers.
+        oldest_at: When the message that is next was received, Unix seconds; None of an empty queue, or of a message
+            that another Celery client sent.
+        workers: Names of the live workers that consume it.
+        concurrency: How many messages they run at once; of a worker with several queues, for all of them.
+    """
+
+    waiting: int = 0
+    delayed: int = 0
+    held: int = 0
+    oldest_at: float | None = None
+    workers: tuple[str, ...] = ()
+    concurrency: int = 0
+
+    @property
+    def queued(self) -> int:
+        """Messages that are not done: waiting, delayed and held."""
+        return self.waiting + self.delayed + self.held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadReading:
+    """A route's dead letters.
+
+    Attributes:
+        oldest_at: First time of death, Unix seconds; None when there are none.
+    """
+
+    count: int = 0
+    oldest_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReading:
+    """Redis itself.
+
+    Attributes:
+        max_memory_bytes: None when it has no limit.
+        policy: What it does when its memory is full; None when this user may not ask.
+    """
+
+    version: str = ""
+    memory_bytes: int = 0
+    max_memory_bytes: int | None = None
+    policy: str | None = None
+
+    @property
+    def memory_share(self) -> float | None:
+        """How much of its limit is used, from 0 to 1; None without a limit."""
+        return None if not self.max_memory_bytes else self.memory_bytes / self.max_memory_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetReading:
+    """Everything at one moment.
+
+    Attributes:
+        at: Unix seconds by Redis' clock.
+        totals: Route → what was counted since the counters began; also of routes that are no more.
+        lease_holder: The ingest process that holds the non-shared routes.
+    """
+
+    at: float
+    totals: Mapping[str, RouteTotals]
+    queues: Mapping[str, QueueReading]
+    dead: Mapping[str, DeadReading]
+    full_routes: frozenset[str]
+    processes: Processes
+    server: ServerReading
+    lease_holder: str | None
+
+
+def read_fleet(
+    client: "redis.Redis", keys: Keys, *, queues: Iterable[str], routes: Iterable[str], group: str
+) -> FleetReading:
+    """Read it all, in a few round trips.
+
+    Raises:
+        redis.RedisError: Redis cannot be read.
+    """
+    names, wanted = list(queues), list(routes)
+    # Before the totals: a message that moves on meanwhile is then seen twice, never missed.
+    waiting = _read_queues(client, keys, names)
+    totals = read_totals(client, keys)
+    processes = read_processes(client, keys)
+    pipe = client.pipeline(transaction=False)
+    for route in wanted:
+        pipe.zcard(keys.dead_by_time(route))
+        pipe.zrange(keys.dead_by_time(route), 0, 0, withscores=True)
+    pipe.hkeys(keys.dead_full_routes)
+    pipe.get(keys.lease(group))
+    pipe.info()
+    *dead, full, holder, info = pipe.execute(raise_on_error=False)
+    return FleetReading(
+        at=processes.at,
+        totals=totals,
+        queues={name: _served(name, reading, processes) for name, reading in waiting.items()},
+        dead={
+            route: DeadReading(count=count, oldest_at=oldest[0][1] if oldest else None)
+            for route, count, oldest in zip(wanted, _good(dead[::2], 0), _good(dead[1::2], []), strict=True)
+        },
+        full_routes=frozenset(route.decode() for route in full) if isinstance(full, list) else frozenset(),
+        processes=processes,
+        server=_server(info),
+        lease_holder=holder.decode(errors="replace") if isinstance(holder, bytes) else None,
+    )
+
+
+def lists_of(keys: Keys, queue: str) -> list[str]:
+    """Return the Redis lists of a queue: its own, and those of other priorities."""
+    return [keys.queue(queue), *(keys.queue(f"{queue}{PRIORITY_SEPARATOR}{step}") for step in PRIORITY_STEPS)]
+
+
+def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> dict[str, QueueReading]:
+    pipe = client.pipeline(transaction=False)
+    for name in names:
+        for key in lists_of(keys, name):
+            pipe.llen(key)
+            pipe.zcard(keys.delayed(key.removeprefix(keys.prefix)))
+        pipe.lindex(keys.queue(name), -1)
+    pipe.hlen(keys.unacked)
+    # A key of a wrong type under one of our names must not hide the others.
+    *answers, held = pipe.execute(raise_on_error=False)
+    counts = _held_by_queue(client, keys) if isinstance(held, int) and 0 < held <= _MOST_HELD else {}
+    size = 2 * (1 + len(PRIORITY_STEPS)) + 1
+    readings = {}
+    for index, name in enumerate(names):
+        *lengths, oldest = answers[index * size : (index + 1) * size]
+        lengths = _good(lengths, 0)
+        readings[name] = QueueReading(
+            waiting=sum(lengths[::2]),
+            delayed=sum(lengths[1::2]),
+            held=counts.get(name, 0),
+            oldest_at=_received_at(oldest) if isinstance(oldest, bytes) else None,
+        )
+    return readings
+
+
+def _held_by_queue(client: "redis.Redis", keys: Keys) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for record in cast("list[bytes]", client.hvals(keys.unacked)):
+        # `[message, exchange, routing key]`; only the end is looked at, a message may be large.
+        try:
+            queue = orjson.loads(b"[" + record[record.rindex(b',"') + 1 :])[0]
+        except (ValueError, IndexError):
+            continue
+        counts[queue] = counts.get(queue, 0) + 1
+    return counts
+
+
+def _served(name: str, reading: QueueReading, processes: Processes) -> QueueReading:
+    workers = processes.serving(name)
+    return QueueReading(
+        waiting=reading.waiting,
+        delayed=reading.delayed,
+        held=reading.held,
+        oldest_at=reading.oldest_at,
+        workers=tuple(worker.name for worker in workers),
+        concurrency=sum(worker.hands for worker in workers),
+    )
+
+
+def _received_at(item: bytes) -> float | None:
+    try:
+        return TaskMessage.decode(item).envelope.received_at or None
+    except EnvelopeError:
+        return None
+
+
+def _server(info: Any) -> ServerReading:
+    if not isinstance(info, dict):
+        return ServerReading()
+    return ServerReading(
+        version=str(info.get("valkey_version") or info.get("redis_version") or ""),
+        memory_bytes=int(info.get("used_memory", 0)),
+        max_memory_bytes=int(info.get("maxmemory", 0)) or None,
+        policy=cast("str | None", info.get("maxmemory_policy")),
+    )
+
+
+def _good(answers: list[Any], otherwise: Any) -> list[Any]:
+    return [otherwise if isinstance(answer, Exception) else answer for answer in answers]

@@ -1,0 +1,104 @@
+"""A worker's word on itself, in Redis, for those who watch the fleet."""
+
+import time
+from importlib.metadata import version
+from typing import Any
+
+import psutil
+from celery import bootsteps
+from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.worker import state
+
+from routemq.connections import connect_redis
+from routemq.metrics.presence import Presence, ProcessReport
+from routemq.queues import Keys
+
+_MEMORY_EVERY_S = 10.0
+"""To add up the memory of a pool takes milliseconds of the kernel's time for each child."""
+
+
+class WorkerPresence:
+    """Makes the reports of one worker; called in a thread of its own, and only reads.
+
+    Args:
+        worker: Celery's, with its pool and its consumer.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._memory_bytes, self._memory_at = 0, float("-inf")
+
+    def report(self) -> ProcessReport:
+        """Return how the worker is now."""
+        worker, settings = self._worker, self._worker.app.settings
+        pids = _children(worker.pool)
+        return ProcessReport(
+            kind="worker",
+            name=worker.hostname,
+            version=version("routemq-celery"),
+            group=settings.mqtt_group_name,
+            queues=tuple(sorted(worker.app.amqp.queues.consume_from)),
+            concurrency=worker.concurrency,
+            hands=len(pids) if isinstance(worker.pool, PreforkPool) else worker.pool.num_processes or 1,
+            running=len(state.active_requests),
+            held=len(state.reserved_requests),
+            problem=_problem(worker),
+            memory_bytes=self._memory(pids),
+            pids=pids,
+            details={"pool": type(worker.pool).__module__.rpartition(".")[2]},
+        )
+
+    def _memory(self, pids: tuple[int, ...]) -> int:
+        if time.monotonic() - self._memory_at >= _MEMORY_EVERY_S:
+            self._memory_at = time.monotonic()
+            self._memory_bytes = sum(map(_memory_bytes, (None, *pids)))
+        return self._memory_bytes
+
+
+def _children(pool: Any) -> tuple[int, ...]:
+    if not isinstance(pool, PreforkPool) or pool._pool is None:  # noqa: SLF001  billiard's pool, which Celery wraps
+        return ()
+    return tuple(child.pid for child in list(pool._pool._pool) if child.pid and child.exitcode is None)  # noqa: SLF001
+
+
+def _problem(worker: Any) -> str | None:
+    connection = getattr(worker.consumer, "connection", None)
+    if connection is None or not connection.connected:
+        return "not connected to redis"
+    if isinstance(worker.pool, PreforkPool) and not _children(worker.pool):
+        return "no child of the pool is alive"
+    return None
+
+
+def _memory_bytes(pid: int | None) -> int:
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            full = process.memory_full_info()
+    except psutil.Error:
+        return 0
+    # What children share with their parent counts once, where the system can tell.
+    return int(getattr(full, "pss", full.rss))
+
+
+class PresenceKeeping(bootsteps.StartStopStep):
+    """Reports the worker from its main process; after the pool, so that no child is forked with its thread."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._presence: Presence | None = None
+
+    def start(self, parent: Any) -> None:
+        settings = parent.app.settings
+        self._presence = Presence(
+            connect_redis(settings, timeout_s=2.0), Keys(settings.key_prefix), WorkerPresence(parent).report
+        )
+        self._presence.start()
+
+    def stop(self, parent: Any) -> None:
+        if self._presence is not None:
+            self._presence.stop()
+
+    terminate = stop
