@@ -23,6 +23,7 @@ from routemq_tasks.presence import PresenceKeeping
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.promoter import RetryPromotion
 from routemq_tasks.retention import RetentionKeeping
+from routemq_tasks.start import before_detach
 from routemq_tasks.worker_log import quiet_per_message_logs
 
 
@@ -47,6 +48,7 @@ class RouteMQCelery(Celery):
         self._process_lock, self._pid = threading.Lock(), os.getpid()
         self.steps["worker"].add(RetentionKeeping)
         self.steps["worker"].add(PresenceKeeping)
+        self.user_options["worker"].add(before_detach())
         _choose_transport(self)
         self.finalize()
         for route in router.routes:

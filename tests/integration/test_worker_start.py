@@ -61,10 +61,15 @@ def test_without_a_queue_a_worker_serves_all(bench: Bench) -> None:
     [
         (["-Q", "works"], {}, "Error: no route uses the queue 'works'; the queues there are: answer, deaf, slow, "),
         (["-X", "work,slow,deaf,answer"], {}, "Error: -X leaves this worker no queue"),
+        (
+            ["-D", "-Q", "works"],
+            {},
+            "Error: no route uses the queue 'works'; the queues there are: answer, deaf, slow, ",
+        ),
         ([], {"ROUTEMQ_ROUTERS": "no_such_app"}, "Error: routers no_such_app: there is no module 'no_such_app'"),
         ([], {"WORKER_COUNT": "many"}, "Error: WORKER_COUNT='many' cannot be used"),
     ],
-    ids=["queue", "no queue", "routers", "setting"],
+    ids=["queue", "no queue", "detached", "routers", "setting"],
 )
 def test_a_worker_that_cannot_start_says_so_in_one_line(
     bench: Bench, arguments: list[str], env: dict[str, str], line: str
