@@ -9,40 +9,64 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from routemq.errors import ConfigurationError
+from routemq.refusals import LeavingConnection, LeavingSSLConnection
 from routemq.settings import Settings
 
 OLDEST_REDIS = (7, 0)
 """Scripts use what Redis 7.0 brought; Valkey reports 7.2 or newer."""
 
+_MODES = {"cluster": "a Redis Cluster, which is not supported", "sentinel": "a Redis Sentinel"}
+
 
 def connect_redis(settings: Settings, *, timeout_s: float = 5.0) -> "redis.Redis":
-    """Return a Redis client; it connects at its first command.
+    """Return a Redis client; it connects at its first command, and anew when the server refuses or does not answer.
 
     Nothing is sent twice unseen: a command that failed is the caller's to repeat.
     """
+    url = settings.redis_url.get_secret_value()
+    # No PING before a command after a pause: a user may not be allowed it, a full disk refuses it, and a connection
+    # that is half open is found by the command as soon.
     return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
+        url,
+        connection_class=LeavingSSLConnection if url.startswith("rediss:") else LeavingConnection,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         socket_keepalive=True,
-        health_check_interval=30,
         retry_on_timeout=False,
         retry=Retry(NoBackoff(), 0),
     )
 
 
 def check_redis(client: "redis.Redis") -> None:
-    """Refuse a server that is too old, with a clear word.
+    """Refuse a server that never can be used; see whether it takes writes now.
 
     Raises:
-        ConfigurationError: The server is older than Redis 7.0.
-        redis.RedisError: The server cannot be reached.
+        ConfigurationError: It is older than Redis 7.0, or no single server: a Redis Cluster, or a Sentinel.
+        redis.RedisError: It cannot be reached, or refuses to write. This may pass: wait, and try again.
     """
-    version = str(client.info("server")["redis_version"])
+    version, mode = _version_and_mode(client)
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
         raise ConfigurationError(
             variable="REDIS_URL", value=f"(Redis {version})", allowed="Redis 7.0 or newer, or Valkey"
         )
+    if mode in _MODES:
+        raise ConfigurationError(
+            variable="REDIS_URL", value=f"({_MODES[mode]})", allowed="a single primary, with any number of replicas"
+        )
+    # Looked at as every script of ours is, by a replica, a full disk and the permissions of this user too.
+    client.eval("#!lua flags=allow-oom\nreturn 1", 0)
+
+
+def _version_and_mode(client: "redis.Redis") -> tuple[str, str]:
+    try:
+        told = client.info("server")
+        return str(told["redis_version"]), str(told.get("redis_mode", ""))
+    except redis.exceptions.NoPermissionError:
+        # Every user may say HELLO, and is answered nearly the same.
+        hello = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+        pairs = hello.items() if isinstance(hello, dict) else zip(hello[::2], hello[1::2], strict=True)
+        told = {key.decode(): value for key, value in pairs}
+        return told["version"].decode(), told["mode"].decode()
 
 
 def mqtt_client(

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from paho.mqtt.client import Client, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -22,15 +22,18 @@ KINDS = {"succeed": 860, "fail_once": 60, "fail_always": 30, "reject": 30, "expe
 class Load:
     """Devices that publish numbers with QoS 1 at a constant rate.
 
+    Args:
+        kinds: How many of how many are of each kind.
+
     Attributes:
         kinds: Every number that was published, and its kind.
         acknowledged: The numbers that the MQTT broker has acknowledged.
     """
 
-    def __init__(self, port: int, *, rate: float, chance: random.Random) -> None:
+    def __init__(self, port: int, *, rate: float, chance: random.Random, kinds: Mapping[str, int] = KINDS) -> None:
         self.kinds: dict[int, str] = {}
         self.acknowledged: set[int] = set()
-        self._port, self._rate, self._chance = port, rate, chance
+        self._port, self._rate, self._chance, self._kinds = port, rate, chance, kinds
         self._sent: dict[int, MQTTMessageInfo] = {}
         self._stopping = threading.Event()
         self._client = Client(
@@ -57,7 +60,7 @@ class Load:
             self._client.loop_stop()
 
     def _publish(self) -> None:
-        began, kinds, weights = time.monotonic(), list(KINDS), list(KINDS.values())
+        began, kinds, weights = time.monotonic(), list(self._kinds), list(self._kinds.values())
         while not self._stopping.wait(0.02):
             while len(self.kinds) < (time.monotonic() - began) * self._rate:
                 number, kind = len(self.kinds), self._chance.choices(kinds, weights)[0]

@@ -24,6 +24,10 @@ class Gate:
         self._listener: socket.socket | None = None
         self._passing: list[socket.socket] = []
 
+    def lead_to(self, store: Redis) -> None:
+        """Let new connections reach another Redis; those there are stay where they are."""
+        self._target = (store.host, store.port)
+
     def open(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()

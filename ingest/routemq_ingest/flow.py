@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import redis
 
+from routemq.refusals import explain
+
 logger = logging.getLogger(__name__)
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.1, 2.0
@@ -35,7 +37,7 @@ class Flow:
 
     def failed(self, error: redis.RedisError) -> None:
         """Redis did not take it."""
-        self._stop(_explain(error))
+        self._stop(explain(error))
 
     def delivered(self, lengths: Mapping[str, int]) -> None:
         """Redis took it and said how long the queues are now; goes on if none is too long."""
@@ -69,15 +71,3 @@ class Flow:
         self.pause = why
         self.retry_at = now + self._delay_s
         self._delay_s = min(_LONGEST_DELAY_S, self._delay_s * 2)
-
-
-def _explain(error: redis.RedisError) -> str:
-    if isinstance(error, redis.exceptions.OutOfMemoryError):
-        return "redis is full (maxmemory); workers make room as they go on, or give it more memory"
-    if isinstance(error, (redis.AuthenticationError, redis.exceptions.NoPermissionError)):
-        return f"redis refuses the user or password in REDIS_URL: {error}"
-    if isinstance(error, redis.exceptions.BusyLoadingError):
-        return "redis is loading its data after a start"
-    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
-        return f"redis is away: {error}"
-    return f"redis refuses: {error}"

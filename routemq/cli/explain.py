@@ -8,6 +8,7 @@ import click
 import redis
 
 from routemq.errors import ConfigurationError, RouteMQError
+from routemq.refusals import code_of, explain
 from routemq.text import error_text, printable
 
 P = ParamSpec("P")
@@ -25,14 +26,11 @@ def explains_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise click.UsageError(_told(exc)) from exc
         except RouteMQError as exc:
             raise click.ClickException(_told(exc)) from exc
-        except redis.AuthenticationError as exc:
-            raise click.ClickException(f"Redis refuses the user or password in REDIS_URL: {_told(exc)}") from exc
-        except redis.ConnectionError as exc:
-            raise click.ClickException(
-                f"Redis cannot be reached; check REDIS_URL and that it runs: {_told(exc)}"
-            ) from exc
-        except redis.TimeoutError as exc:
-            raise click.ClickException(f"Redis does not answer; check REDIS_URL and its load: {_told(exc)}") from exc
+        except redis.RedisError as exc:
+            told = explain(exc)
+            if not code_of(exc):
+                told = f"Redis cannot be reached; check REDIS_URL and that it runs: {told}"
+            raise click.ClickException(told) from exc
 
     return explained
 

@@ -11,6 +11,7 @@ import tornado.web
 from flower.views import BaseHandler
 
 from routemq.errors import RouteMQError
+from routemq.refusals import explain
 from routemq_flower.backend import Backend
 from routemq_flower.reach import asks_for_loopback, comes_from_here, listens_on_loopback_alone
 
@@ -127,7 +128,7 @@ class ApiHandler(RouteMQHandler):
         if isinstance(error, tornado.web.HTTPError) and error.log_message:
             message = error.get_message()
         elif isinstance(error, redis.RedisError):
-            status_code, message = 503, f"Redis cannot be reached: {error}"
+            status_code, message = 503, f"Redis cannot be reached: {explain(error)}"
         elif isinstance(error, RouteMQError):
             status_code, message = 400, str(error)
         self.set_status(status_code)

@@ -28,6 +28,8 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
         "broker_transport_options": _transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # Whatever Redis answers, a worker waits and tries again.
+        "broker_channel_error_retry": True,
         # JSON only; a message of any other content type is dead on arrival.
         "accept_content": ["json"],
         "task_serializer": "json",

@@ -1,6 +1,7 @@
 """The worker's consumer: what cannot be run is dead, with its reason, and the worker goes on."""
 
 import logging
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +10,16 @@ import redis
 from celery import Task
 from celery.exceptions import CPendingDeprecationWarning, WorkerShutdown
 from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+from kombu.exceptions import OperationalError
 from routemq_transport.request import StartingRequest
 
 from routemq.connections import check_redis, connect_redis
 from routemq.dead_letters import DeadLetter
 from routemq.envelope import Envelope, TaskMessage
 from routemq.errors import ConfigurationError, EnvelopeError
+from routemq.pauses import Pauses
+from routemq.refusals import explain
 from routemq.text import error_line
 from routemq_tasks.admission import admit, no_such_task
 from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
@@ -28,6 +33,9 @@ EVENTS_EVERY_S = 0.1
 EVENTS_PER_BATCH = 500
 """Celery sends the few events of each turn of its loop at once, and spends most of its time on these round trips."""
 
+_WORKED_S = 10.0
+"""A connection that lasted so long was none that Redis refuses to use."""
+
 _NAME_LENGTH = 200
 
 
@@ -36,6 +44,11 @@ class RouteConsumer(Consumer):
 
     Celery's own ways with what it cannot run, to log all of it and drop it, or to end the worker, are closed.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._failures = Pauses()
+        self._connected_at, self._soon_lost = 0.0, False
+        super().__init__(*args, **options)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what is called with each message."""
@@ -63,20 +76,50 @@ class RouteConsumer(Consumer):
         super().update_strategies()
 
     def connect(self) -> Any:
-        """Connect, and refuse a Redis that is too old; it may not have been there when the worker was started."""
-        connection = super().connect()
+        """Connect when Redis takes writes; until then wait and say why, and refuse one that never can be used."""
+        self._wait_for_redis()
+        self._connected_at = time.monotonic()
+        return super().connect()
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect; an answer of Redis that kombu takes for final is waited out, as all others."""
+        try:
+            return super().ensure_connected(conn)
+        except OperationalError as exc:
+            raise redis.ConnectionError(str(exc)) from exc
+
+    def _wait_for_redis(self) -> None:
         client = connect_redis(self.app.settings)
         try:
-            check_redis(client)
-        except ConfigurationError as exc:
-            logger.critical("%s", exc)
-            raise WorkerShutdown(1) from exc
-        except redis.RedisError as exc:
-            # Gone again, which Celery notices too; or this user may not ask.
-            logger.debug("version of redis not checked: %s", exc)
+            if self._soon_lost:
+                # What was refused then may be something that is not looked at here.
+                self._rest()
+            while True:
+                maybe_shutdown()
+                try:
+                    check_redis(client)
+                except ConfigurationError as exc:
+                    logger.critical("%s", exc)
+                    raise WorkerShutdown(1) from exc
+                except (redis.RedisError, OSError) as exc:
+                    self._say(exc)
+                    self._rest()
+                else:
+                    return
         finally:
             client.close()
-        return connection
+
+    def _say(self, error: Exception) -> None:
+        why = explain(error)
+        if self._failures.speak(why):
+            logger.error("Cannot connect to %s, trying again: %s", self.conninfo.as_uri(), why)
+
+    def _rest(self) -> None:
+        until = time.monotonic() + self._failures.next_s()
+        while (left_s := until - time.monotonic()) > 0:
+            # A stop signal ends the wait.
+            maybe_shutdown()
+            time.sleep(min(left_s, 0.2))
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Send events in batches, now and then."""
@@ -99,8 +142,16 @@ class RouteConsumer(Consumer):
         self._flush_events()
         super().shutdown()
 
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Say why there is no connection."""
+        self._soon_lost = True
+        self._say(exc)
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of a connection that is lost."""
+        self._soon_lost = time.monotonic() - self._connected_at < _WORKED_S
+        if not self._soon_lost:
+            self._failures.over()
         if self.app.settings.transport == "stock":
             # Kombu would give back what it holds by way of that very connection, and end the worker with an
             # AttributeError. The messages come back by their visibility timeout.

@@ -3,9 +3,10 @@
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial
 from typing import Any
 
 import redis
@@ -16,7 +17,9 @@ from kombu.utils.scheduling import round_robin_cycle
 
 from routemq.dead_letters import DeadLetters
 from routemq.queues import Keys
+from routemq.refusals import LeavingConnection, LeavingSSLConnection
 from routemq_transport.burial import Burial
+from routemq_transport.client import Client, PrefixedClient
 from routemq_transport.due import due_time
 from routemq_transport.fetcher import Fetcher, Turn
 from routemq_transport.intake import Intake
@@ -38,6 +41,10 @@ STRIKES_TO_RUN_ALONE = 2
 STRIKES_TO_DIE = 3
 
 _OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "dead_letters_of")
+
+_LISTENING_ASKED_S = 25.0
+"""How long the connection for remote control and events may be silent before it is asked for a sign of life."""
+_LISTENING_LATE_S = 10.0
 
 
 class FetchingChannel(stock.Channel):
@@ -62,6 +69,8 @@ class FetchingChannel(stock.Channel):
     socket_timeout = 10.0
     socket_connect_timeout = 5.0
     socket_keepalive = True
+    # No PING: see `Client`.
+    health_check_interval = 0
 
     from_transport_options = (*stock.Channel.from_transport_options, *_OPTIONS)
 
@@ -70,8 +79,14 @@ class FetchingChannel(stock.Channel):
         self._lease: Lease | None = None
         self._consumed: list[str] = []
         self._publishing_client: Any = None
+        self._heard_at = 0.0
+        self._asked_at: float | None = None
         super().__init__(*args, **options)
         self.handlers = {"BRPOP": self._read_fetch, "WAKE": self._read_wakeup, "LISTEN": self._receive}
+
+    def _get_client(self) -> Any:
+        prefix = self.global_keyprefix
+        return partial(PrefixedClient, global_keyprefix=prefix) if prefix else Client
 
     @cached_property
     def keys(self) -> TransportKeys:
@@ -256,6 +271,23 @@ class FetchingChannel(stock.Channel):
         self._publishing_client = None
         super()._disconnect_pools()
 
+    def _size(self, queue: str) -> int:
+        """Count without MULTI, in which a full Redis refuses even to read; what is no list counts as empty."""
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for priority in self.priority_steps:
+                pipe.llen(self._q_for_pri(queue, priority))
+            return sum(size for size in pipe.execute(raise_on_error=False) if isinstance(size, int))
+
+    def _queue_bind(self, *args: Any) -> None:
+        # A full Redis takes no binding. What goes by PUB/SUB needs none, and answers to remote control, which need one,
+        # it would not take either.
+        with suppress(redis.exceptions.OutOfMemoryError):
+            super()._queue_bind(*args)
+
+    def _refresh_bindings(self, queues: Sequence[str]) -> None:
+        with suppress(redis.exceptions.OutOfMemoryError):
+            super()._refresh_bindings(queues)
+
     def _purge(self, queue: str) -> int:
         """Remove what waits, also for its time."""
         purged: int = super()._purge(queue)
@@ -271,6 +303,28 @@ class FetchingChannel(stock.Channel):
 
     def _read_wakeup(self) -> bool:
         return self.intake.woken()
+
+    def _receive(self) -> bool:
+        self._heard_at, self._asked_at = time.monotonic(), None
+        heard: bool = super()._receive()
+        return heard
+
+    def check_listening(self) -> None:
+        """Connect anew for remote control and events if that connection gives no sign of life.
+
+        It is asked by subscribing again: a PING may be refused.
+        """
+        connection, now = self._in_listen, time.monotonic()
+        if not connection:
+            self._heard_at, self._asked_at = now, None
+        elif self._asked_at is not None:
+            if now - self._asked_at > _LISTENING_LATE_S:
+                logger.warning("remote control is connected anew, its connection to Redis does not answer")
+                self._asked_at = None
+                connection.disconnect()
+        elif now - self._heard_at > _LISTENING_ASKED_S:
+            self._asked_at = now
+            self._subscribe()
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Kombu's poller never gets here: the intake decides when to fetch."""
@@ -308,12 +362,15 @@ class FetchingChannel(stock.Channel):
 class Channel(FetchingChannel):
     """Of one Redis."""
 
+    connection_class = LeavingConnection
+    connection_class_ssl = LeavingSSLConnection
+
 
 class SecureChannel(FetchingChannel):
     """Of one Redis, over TLS: with the options of the URL or of `broker_use_ssl`, without any as redis-py has it."""
 
     # Kombu looks for the scheme `rediss` only where it is the transport's name.
-    connection_class = redis.SSLConnection
+    connection_class = connection_class_ssl = LeavingSSLConnection
 
 
 class SentinelChannel(FetchingChannel, stock.SentinelChannel):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from routemq.pauses import Pauses
+from routemq.refusals import explain
 from routemq_transport.fetcher import MOST_PER_FETCH, Fetcher, Turn
 from routemq_transport.items import Item
 from routemq_transport.wakeup import WakeUp
@@ -28,7 +30,6 @@ IDLE_UNTOLD_S = 0.05
 REPLY_TIMEOUT_S = 10.0
 """A fetch does not wait for messages: a reply that takes longer is not coming."""
 
-_AFTER_REFUSAL_S = 1.0
 _AT_ONCE_S = 0.0001
 """For a timer. Kombu's hub sleeps for a second when ten timers in a row are due at once, so not zero."""
 
@@ -46,6 +47,7 @@ class Intake:
         self._found_all = True
         self._changed = False
         self._emptying_hands = False
+        self._refusals = Pauses()
         self._delivering = self._slice_ended = False
         self.delivered = 0
 
@@ -80,19 +82,18 @@ class Intake:
         except redis.exceptions.NoScriptError:
             self._ended_fetch()
             return False
-        except redis.exceptions.ReadOnlyError as exc:
-            # The server has become a replica: another one is the master by now.
-            connection.disconnect()
-            raise redis.ConnectionError(str(exc)) from exc
         except redis.ResponseError as exc:
             self._ended_fetch()
-            self._not_before = time.monotonic() + _AFTER_REFUSAL_S
-            logger.error("Redis refuses to hand out messages, trying again: %s", exc)
+            self._not_before = time.monotonic() + self._refusals.next_s()
+            why = explain(exc)
+            if self._refusals.speak(why):
+                logger.error("no messages are handed out, trying again: %s", why)
             return False
         except channel.connection_errors:
             connection.disconnect()
             raise
         self._ended_fetch()
+        self._refusals.over()
         if fetched.items:
             channel.lease.hold(fetched.items, marked=fetched.marked)
             self._arrived.extend(fetched.items)
@@ -225,8 +226,9 @@ class Intake:
         if not self._wakeup.works:
             return False
         self._wakeup.connect()
-        self._channel.poll_wakeup(self._wakeup)
-        return True
+        if self._wakeup.works:
+            self._channel.poll_wakeup(self._wakeup)
+        return self._wakeup.works
 
     def _deliver(self) -> None:
         if self._delivering:

@@ -156,6 +156,8 @@ class Poller(stock.MultiChannelPoller):
         for channel in list(self._channels):
             if channel.active_queues and "client" in vars(channel):
                 channel.intake.check()
+            if channel.active_fanout_queues:
+                channel.check_listening()
 
     def close(self) -> None:
         """Forget all sockets."""

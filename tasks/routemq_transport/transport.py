@@ -20,8 +20,10 @@ class Transport(stock.Transport):
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Let Celery's hub be the loop."""
         super().register_with_event_loop(connection, loop)
-        # Kombu looks for dead connections every 25 s, by a reply that is overdue; our replies are due at once.
+        # Kombu looks for dead connections every 25 s, by a reply that is overdue, and by PING; our replies are due at
+        # once, and PING may be refused.
         self.cycle._brpop_health_tref.cancel()  # noqa: SLF001  kombu's own place for it
+        self.cycle._subclient_health_tref.cancel()  # noqa: SLF001  the same
         self.cycle._brpop_health_tref = loop.call_repeatedly(  # noqa: SLF001
             CHECK_EVERY_S, self.cycle.maybe_check_brpop_health
         )

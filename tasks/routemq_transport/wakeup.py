@@ -9,7 +9,7 @@ import redis
 logger = logging.getLogger(__name__)
 
 _CHANNEL = "__redis__:invalidate"
-_PING_EVERY_S = 10.0
+_ASK_EVERY_S = 10.0
 
 
 class WakeUp:
@@ -30,22 +30,25 @@ class WakeUp:
         self.works = True
         self._client_id = 0
         self._armed_socket: Any = None
-        self._pinged_at: float | None = None
+        self._asked_at: float | None = None
         self._heard_at = 0.0
 
     def connect(self) -> None:
-        """Connect and listen, unless it does already.
+        """Connect and listen, unless it does already, or this Redis does not let it.
 
         Raises:
-            redis.RedisError: The connection failed.
+            redis.ConnectionError: The connection failed.
         """
         if self.connection._sock is not None and self._client_id:  # noqa: SLF001  redis-py has no public name for it
             return
         self.connection.disconnect()
         self.connection.connect()
-        self._client_id = int(self._ask("CLIENT", "ID"))
-        self._ask("SUBSCRIBE", _CHANNEL)
-        self._armed_socket, self._pinged_at, self._heard_at = None, None, time.monotonic()
+        try:
+            self._client_id = int(self._ask("CLIENT", "ID"))
+            self._ask("SUBSCRIBE", _CHANNEL)
+        except redis.ResponseError as exc:
+            self._give_up(exc)
+        self._armed_socket, self._asked_at, self._heard_at = None, None, time.monotonic()
 
     def track(self, connection: Any) -> None:
         """Let Redis track what this connection reads after `CLIENT CACHING YES`, once per pair of connections."""
@@ -55,8 +58,7 @@ class WakeUp:
             self._ask("CLIENT", "TRACKING", "OFF", of=connection)
             self._ask("CLIENT", "TRACKING", "ON", "REDIRECT", str(self._client_id), "OPTIN", "NOLOOP", of=connection)
         except redis.ResponseError as exc:
-            self.works = False
-            logger.warning("this Redis does not tell of new messages, looking for them 20 times a second: %s", exc)
+            self._give_up(exc)
         self._armed_socket = connection._sock  # noqa: SLF001
 
     def read(self) -> bool:
@@ -64,29 +66,33 @@ class WakeUp:
         changed = False
         while self.connection.can_read(timeout=0):
             kind, *_ = self.connection.read_response()
-            self._heard_at, self._pinged_at = time.monotonic(), None
+            self._heard_at, self._asked_at = time.monotonic(), None
             changed = changed or kind == b"message"
         return changed
 
     def check(self) -> None:
-        """Ask for a sign of life now and then.
+        """Ask for a sign of life now and then, by subscribing again: a PING may be refused.
 
         Raises:
             redis.ConnectionError: There was none; the connection is half open.
         """
         now = time.monotonic()
-        if self._pinged_at is not None:
-            if now - self._pinged_at > _PING_EVERY_S:
+        if self._asked_at is not None:
+            if now - self._asked_at > _ASK_EVERY_S:
                 self.disconnect()
                 raise redis.ConnectionError("no answer on the wake-up connection")
-        elif now - self._heard_at > _PING_EVERY_S:
-            self._pinged_at = now
-            self.connection.send_command("PING", check_health=False)
+        elif now - self._heard_at > _ASK_EVERY_S:
+            self._asked_at = now
+            self.connection.send_command("SUBSCRIBE", _CHANNEL, check_health=False)
 
     def disconnect(self) -> None:
         """Close the connection; `connect` opens another."""
         self._client_id = 0
         self.connection.disconnect()
+
+    def _give_up(self, error: redis.ResponseError) -> None:
+        self.works = False
+        logger.warning("this Redis does not tell of new messages, looking for them 20 times a second: %s", error)
 
     def _ask(self, *command: str, of: Any = None) -> Any:
         connection = of or self.connection

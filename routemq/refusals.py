@@ -1,0 +1,99 @@
+"""What Redis answers instead of doing what it is asked, in words; and connections that then look elsewhere."""
+
+import re
+from typing import Any
+
+import redis
+
+LEAVE = frozenset({"READONLY", "MASTERDOWN", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "BUSY", "UNKILLABLE"})
+"""Error codes of a server that takes no writes now; after a failover, one that is the primary no more."""
+
+_CLUSTER = frozenset({"MOVED", "ASK", "CROSSSLOT", "TRYAGAIN", "CLUSTERDOWN"})
+
+_WORDS = {
+    "READONLY": "redis is a replica and takes no writes; REDIS_URL has to lead to the primary",
+    "MASTERDOWN": "redis is a replica that has lost its primary; REDIS_URL has to lead to the primary",
+    "LOADING": "redis is loading its data after a start",
+    "MISCONF": "redis cannot write to its disk and takes nothing meanwhile; make room there, its log says more",
+    "NOREPLICAS": "redis has fewer replicas than min-replicas-to-write asks for, and takes nothing meanwhile",
+    "BUSY": "redis is busy with a script; SCRIPT KILL ends it",
+    "UNKILLABLE": "redis is busy with a script",
+    "OOM": "redis is full (maxmemory); workers make room as they go on, or give it more memory",
+    "WRONGPASS": "redis refuses the user or password in REDIS_URL",
+    "NOAUTH": "redis asks for a password, and REDIS_URL has none",
+    "NOPERM": "redis does not allow this to the user in REDIS_URL; ACL SETUSER gives the permission",
+    "DENIED": "redis is in protected mode: it has no password and answers only to its own host",
+}
+
+_IN_PIPELINE = "of pipeline caused error: "
+_ABORTED = re.compile(r"because of: ([A-Z]+) ")
+_CERTIFICATE = re.compile(r"certificate verify failed: (.*?)\.? *\(_ssl")
+
+
+class RefusedError(redis.ConnectionError):
+    """The server takes no commands now. The connection is closed: the next one goes where the address leads by then."""
+
+
+class LeavingConnection(redis.Connection):
+    """A connection that does not outlive its server's office.
+
+    A primary that was demoted keeps its connections and refuses every write; the one in its place is found by
+    connecting again. So do all users of Redis here, also kombu, by the same means as after a hang-up.
+    """
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)
+        except redis.RedisError as exc:
+            code = code_of(exc)
+            if code not in LEAVE:
+                raise
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise RefusedError(f"{code} {said(exc)}") from exc
+
+
+class LeavingSSLConnection(LeavingConnection, redis.SSLConnection):
+    """The same over TLS."""
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code that Redis' answer begins with, such as `READONLY`; empty when there was no answer."""
+    text = said(error)
+    aborted = _ABORTED.search(text)
+    if aborted is not None:
+        return aborted[1]
+    first = text.partition(" ")[0]
+    if first.isalpha() and first.isupper():
+        return first
+    return getattr(error, "status_code", None) or ""
+
+
+def said(error: BaseException) -> str:
+    """Return the server's words; what redis-py puts before them names the command, and with it payloads."""
+    return str(error).rpartition(_IN_PIPELINE)[2]
+
+
+def explain(error: BaseException) -> str:
+    """Return in one line what is the matter with Redis, and what to do about it."""
+    code, text = code_of(error), " ".join(said(error).split())
+    if code in _CLUSTER:
+        return f"redis is a Redis Cluster, which is not supported; REDIS_URL has to lead to a single primary ({code})"
+    if isinstance(error, redis.AuthenticationError) and code not in _WORDS:
+        code = "WRONGPASS"
+    if code in _WORDS:
+        return f"{_WORDS[code]} ({text})" if code == "NOPERM" else f"{_WORDS[code]} ({code})"
+    if "SSL:" in text:
+        return _explain_tls(text)
+    if isinstance(error, redis.TimeoutError):
+        return f"redis does not answer: {text}"
+    is_away = isinstance(error, (redis.ConnectionError, OSError))
+    return f"redis is away: {text}" if is_away else f"redis refuses: {text}"
+
+
+def _explain_tls(text: str) -> str:
+    untrusted = _CERTIFICATE.search(text)
+    if untrusted is not None:
+        return f"the certificate of redis is not trusted: {untrusted[1]}"
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
+        return "redis does not speak TLS at this address; without TLS, REDIS_URL begins with redis://"
+    return f"no TLS connection to redis: {text}"
