@@ -220,13 +220,18 @@ class OldBroker:
     """A broker in front of another, which refuses MQTT 5 as old brokers do, and passes all else on.
 
     Attributes:
-        refusal: What a CONNECT of MQTT 5 is answered with, before the connection is closed.
+        refusal: What a CONNECT of MQTT 5 is answered with, before the connection is closed; None takes it.
+        silent: Do not even close it.
+        deserted: Hang up on every CONNECT, as a load balancer does that has no broker behind it.
         refused: How often it refused.
+        versions: Of the CONNECTs that it passed on.
     """
 
-    def __init__(self, port: int, *, refusal: bytes) -> None:
-        self.refusal, self.refused = refusal, 0
+    def __init__(self, port: int, *, refusal: bytes | None, silent: bool = False) -> None:
+        self.refusal, self.silent, self.deserted, self.refused = refusal, silent, False, 0
+        self.versions: list[int] = []
         self._behind = port
+        self._clients: list[socket.socket] = []
         old = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -248,14 +253,25 @@ class OldBroker:
         self._server.shutdown()
         self._server.server_close()
 
+    def hang_up(self) -> None:
+        """Close every connection that was passed on."""
+        for client in self._clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
     def _serve(self, client: socket.socket) -> None:
         first = read_packet(client)
         if first is None:
             return
-        if first[1][6] == 5:
+        version = first[1][6]
+        if self.deserted or (version == 5 and self.refusal is not None):
             self.refused += 1
-            client.sendall(self.refusal)
+            client.sendall(b"" if self.deserted or self.refusal is None else self.refusal)
+            while self.silent and client.recv(65_536):
+                pass
             return
+        self.versions.append(version)
+        self._clients.append(client)
         with socket.create_connection((HOST, self._behind)) as broker:
             broker.sendall(packet(*first))
             back = threading.Thread(target=_pump, args=(broker, client), daemon=True)

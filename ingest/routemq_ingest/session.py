@@ -16,6 +16,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from routemq.connections import prepare_mqtt
+from routemq.errors import RouteError
+from routemq.mqtt import ProtocolChoice
 from routemq.settings import Settings
 from routemq_ingest.connection import BrokerConnection, properties
 from routemq_ingest.intake import Intake
@@ -25,12 +27,13 @@ from routemq_ingest.subscriptions import Subscription, Subscriptions
 logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
+_RETRY_S = 1.0
+"""A broker that is away is tried so often, however long it takes: some lose messages until we SUBSCRIBE again."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 15.0
+"""Who is refused, or loses the connection again and again, is a burden to a broker that is there."""
 _STEADY_S = 30.0
 _QUICK_LOSSES = 3
 _ASK_AGAIN_S = 60.0
-_HANG_UPS = 3
-"""A broker that hangs up on MQTT 5 so often, without a word, is tried with 3.1.1, and the other way round."""
 
 
 class State(enum.Enum):
@@ -73,17 +76,17 @@ class Session:
         self._refused: list[Subscription] = []
         self._leaving: set[int] = set()
         self._retry_at = self._connected_at = self._deadline = self._ask_again_at = 0.0
-        self._attempts = self._hung_up = 0
-        self._switching = False
+        self._setbacks = 0
+        self._answered = self._switching = self._was_ready = False
         self._ended_by = ""
-        self._older = settings.mqtt_protocol == "3.1.1"
-        if self._older:
+        self._choice = ProtocolChoice(settings.mqtt_protocol)
+        if self._choice.older:
             subscriptions.refuse_overlaps(because="MQTT_PROTOCOL is 3.1.1")
 
     @property
     def protocol(self) -> str:
         """Name of the protocol's version that is spoken or tried."""
-        return "MQTT 3.1.1" if self._older else "MQTT 5"
+        return self._choice.name
 
     @property
     def unsubscribed(self) -> bool:
@@ -144,10 +147,10 @@ class Session:
     def _connect(self, now: float) -> None:
         settings = self._settings
         self._ended_by = ""
-        version = MQTTProtocolVersion.MQTTv311 if self._older else MQTTProtocolVersion.MQTTv5
-        connection = BrokerConnection(client_id=self.client_id, protocol=version)
+        self._answered = False
+        connection = BrokerConnection(client_id=self.client_id, protocol=self._choice.version)
         asked = None
-        if not self._older:
+        if connection.is_mqtt5:
             asked = properties(
                 PacketTypes.CONNECT,
                 SessionExpiryInterval=settings.mqtt_session_expiry_s,
@@ -166,7 +169,7 @@ class Session:
                 settings.mqtt_port,
                 keepalive=settings.mqtt_keepalive_s,
                 # Paho's default for MQTT 5 wipes the session at the first connect of each process.
-                clean_start=MQTT_CLEAN_START_FIRST_ONLY if self._older else False,
+                clean_start=False if connection.is_mqtt5 else MQTT_CLEAN_START_FIRST_ONLY,
                 properties=asked,
             )
         except OSError as exc:
@@ -178,54 +181,60 @@ class Session:
 
     def _lost(self, now: float) -> None:
         settings, was_connected = self._settings, self.state in (State.SUBSCRIBING, State.READY)
-        hung_up = self.state is State.CONNECTING and not self._ended_by
+        unanswered = self.connection is not None and not self._answered
         self.connection, self.state = None, State.AWAY
         self.granted.clear()
         self._asked.clear()
         self._refused.clear()
         self._leaving.clear()
+        if was_connected:
+            self._choice.ended()
+            if now - self._connected_at > _STEADY_S:
+                self._setbacks = 0
         if self._switching:
             self._switching = False
             return
-        if was_connected and now - self._connected_at > _STEADY_S:
-            self._attempts = 0
-        delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._attempts, 10))
+        delay_s = _RETRY_S
+        if self._answered:
+            delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._setbacks, 10))
+            self._setbacks += 1
         delay_s *= random.uniform(0.75, 1.25)  # noqa: S311  only spreads the load of a fleet
-        self._attempts += 1
         self._retry_at = now + delay_s
+        why = self._ended_by or ("the broker hangs up without an answer" if unanswered else "connection closed")
+        if unanswered and settings.mqtt_protocol == "auto" and self.subscriptions.overlap:
+            why += "; two routes overlap, so MQTT 3.1.1 is not tried"
         logger.error(
             "mqtt connection %s broker=%s:%d client_id=%s: %s; next try in %.1f s",
             "lost" if was_connected else "failed", settings.mqtt_broker, settings.mqtt_port, self.client_id,
-            "the broker hangs up without an answer" if hung_up else self._ended_by or "connection closed", delay_s,
+            why, delay_s,
         )  # fmt: skip
-        if hung_up and settings.mqtt_protocol == "auto":
-            self._hung_up += 1
-            if self._hung_up >= _HANG_UPS:
-                self._hung_up = 0
-                if self._older:
-                    self._older = False
-                else:
-                    self._try_older("it hangs up on MQTT 5, as old brokers do")
-                self._switching = False
-
-    def _try_older(self, why: str) -> None:
-        self._older = self._switching = True
-        logger.warning("mqtt broker: %s; trying MQTT 3.1.1", why)
+        # Not with routes that overlap: one CONNECT of 3.1.1, and Mosquitto keeps one copy where both want theirs.
+        if unanswered and not self.subscriptions.overlap and self._choice.unanswered():
+            logger.warning("mqtt broker: no answer to CONNECT again and again; trying %s", self.protocol)
 
     def _on_connect(
         self, connection: Any, _: Any, flags: ConnectFlags, reason: ReasonCode, connack: Properties | None
     ) -> None:
+        self._answered = True
         if reason.is_failure:
-            if not self._older and reason.value == 0x84 and self._settings.mqtt_protocol == "auto":
-                self._try_older("it does not speak MQTT 5")
-                return
             self._ended_by = f"the broker refuses: {reason}{connect_mend(reason, self._settings)}"
+            if reason.value == 0x84 and self._settings.mqtt_protocol == "auto":
+                if self._refuse_overlaps(because="the mqtt broker does not speak MQTT 5"):
+                    return
+                self._switching = self._choice.refused()
+                logger.warning("mqtt broker: it does not speak MQTT 5; trying %s", self.protocol)
             return
-        self._hung_up = 0
+        if not self._choice.accepted():
+            logger.info("mqtt broker: it answers MQTT 3.1.1; trying once more whether it answers %s", self.protocol)
+            self._switching = True
+            connection.abandon()
+            return
         self._connected_at = time.monotonic()
-        self._intake.by_number = not self._older and getattr(connack, "SubscriptionIdentifierAvailable", 1) == 1
-        if not self._intake.by_number:
-            self.subscriptions.refuse_overlaps(because=f"the mqtt broker is spoken to by {self.protocol}")
+        by_number = connection.is_mqtt5 and getattr(connack, "SubscriptionIdentifierAvailable", 1) == 1
+        if not by_number and self._refuse_overlaps(because=f"the mqtt broker is spoken to by {self.protocol}"):
+            connection.abandon()
+            return
+        self._intake.by_number = by_number
         logger.info(
             "mqtt connected broker=%s:%d client_id=%s protocol=%s session=%s",
             self._settings.mqtt_broker, self._settings.mqtt_port, self.client_id, self.protocol,
@@ -239,6 +248,22 @@ class Session:
             logger.info("leaving what no route subscribes to any more filters=%s", ", ".join(sorted(stale)))
             self._unsubscribe(connection, sorted(stale))
 
+    def _refuse_overlaps(self, *, because: str) -> bool:
+        """Return whether routes overlap, so that this connection is of no use.
+
+        Raises:
+            RouteError: They do, and were never served: a mistake of the configuration. A broker that could tell them
+                apart before may do so again, and keeps our messages so long.
+        """
+        try:
+            self.subscriptions.refuse_overlaps(because=because)
+        except RouteError as exc:
+            if not self._was_ready:
+                raise
+            self._ended_by = str(exc)
+            return True
+        return False
+
     def _on_disconnect(
         self, _connection: Any, _: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
@@ -249,7 +274,7 @@ class Session:
         elif self.state is not State.CONNECTING:
             # Paho's word for a connection that just ended.
             self._ended_by = "the connection broke" if reason.value == 0x80 else f"{reason}"
-            if self._attempts >= _QUICK_LOSSES and time.monotonic() - self._connected_at < _STEADY_S:
+            if self._setbacks >= _QUICK_LOSSES and time.monotonic() - self._connected_at < _STEADY_S:
                 self._ended_by += f" again; if it goes on, see whether another process connects as {self.client_id!r}"
 
     def _subscribe(self, connection: BrokerConnection, subscriptions: Collection[Subscription]) -> None:
@@ -293,7 +318,7 @@ class Session:
                 subscription.filter, code.value, route.name, route.queue, extra=context,
             )  # fmt: skip
         if not self._asked:
-            self.state = State.READY
+            self.state, self._was_ready = State.READY, True
 
     def _unsubscribe(self, connection: BrokerConnection, filters: list[str]) -> None:
         for topic_filter in filters:

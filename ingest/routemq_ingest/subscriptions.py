@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 
 from routemq.encoding import MessageEncoder
 from routemq.errors import RouteError
@@ -52,13 +53,19 @@ class Subscriptions:
         """Return the subscriptions that a topic belongs to; for brokers without subscription identifiers."""
         return tuple(found for found in self.all if found.route.template.match(topic) is not None)
 
+    @cached_property
+    def overlap(self) -> tuple[Route, Route] | None:
+        """Two routes that want a copy of the same message each, if there are any."""
+        return next(iter(overlapping([subscription.route for subscription in self.all])), None)
+
     def refuse_overlaps(self, *, because: str) -> None:
         """Without identifiers it cannot be told for which of two overlapping routes a copy was delivered.
 
         Raises:
             RouteError: Two routes overlap.
         """
-        for route, other in overlapping([subscription.route for subscription in self.all]):
+        if self.overlap is not None:
+            route, other = self.overlap
             raise RouteError(
                 source=other.source,
                 route=other.name,

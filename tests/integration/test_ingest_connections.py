@@ -119,6 +119,59 @@ def test_a_broker_that_hangs_up_on_mqtt_5_is_spoken_to_by_3_1_1(
             assert wait_for_payloads(redis_server, key_prefix, "data", 1) == [b"shared"]
 
 
+def test_a_broker_that_keeps_silent_to_mqtt_5_is_spoken_to_by_3_1_1(
+    mosquitto_server: MqttBroker, redis_server: Redis, router: Router, key_prefix: str, topic_prefix: str,
+    group_name: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("routemq_ingest.session._CONNECT_TIMEOUT_S", 0.5)
+    with OldBroker(mosquitto_server.port, refusal=b"", silent=True) as old:
+        settings = settings_for(stack_of(old, redis_server), key_prefix=key_prefix, group=group_name)
+        with ingesting(settings, router):
+            mosquitto_server.publish(f"{topic_prefix}/d1/data", "shared")
+            assert wait_for_payloads(redis_server, key_prefix, "data", 1) == [b"shared"]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["after it worked", "from the start"])
+def test_a_load_balancer_without_a_broker_is_no_reason_to_leave_mqtt_5(
+    mosquitto_server: MqttBroker, redis_server: Redis, router: Router, key_prefix: str, group_name: str, before: bool
+) -> None:
+    with OldBroker(mosquitto_server.port, refusal=None) as balancer:
+        settings = settings_for(stack_of(balancer, redis_server), key_prefix=key_prefix, group=group_name)
+        balancer.deserted = not before
+        with ingesting(settings, router, ready=before) as worker:
+            balancer.deserted = True
+            balancer.hang_up()
+            # So often that both sessions of a process that had no answer yet try MQTT 3.1.1 by now.
+            wait_until(lambda: balancer.refused >= 8, timeout_s=20, message="it hung up again and again")
+            assert not worker.ready
+            balancer.deserted = False
+            balancer.versions.clear()
+            wait_until(lambda: worker.ready, timeout_s=20, message="ingest is ready")
+            assert balancer.versions.count(5) == 2, "each of the two sessions ended on MQTT 5"
+            assert not before or set(balancer.versions) == {5}
+
+
+def test_overlapping_routes_wait_for_the_broker_that_can_tell_them_apart(
+    mosquitto_server: MqttBroker, redis_server: Redis, key_prefix: str, topic_prefix: str, group_name: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    router = Router()
+    router.on(f"{topic_prefix}/+/state", CONTROLLER, shared=True, queue="wide", name="wide")
+    router.on(f"{topic_prefix}/door/state", CONTROLLER, shared=True, queue="narrow", name="narrow")
+    with OldBroker(mosquitto_server.port, refusal=None) as broker:
+        settings = settings_for(stack_of(broker, redis_server), key_prefix=key_prefix, group=group_name)
+        with ingesting(settings, router) as worker:
+            broker.refusal = b"\x20\x03\0\x84\0"
+            broker.hang_up()
+            wait_until(lambda: "overlaps with the route 'wide'" in caplog.text, message="it says why it waits")
+            assert not worker.ready
+            mosquitto_server.publish(f"{topic_prefix}/door/state", "meanwhile")
+            broker.refusal = None
+            wait_until(lambda: worker.ready, timeout_s=20, message="ingest is ready again")
+            assert wait_for_payloads(redis_server, key_prefix, "narrow", 1) == [b"meanwhile"]
+            assert wait_for_payloads(redis_server, key_prefix, "wide", 1) == [b"meanwhile"]
+
+
 def test_overlapping_routes_are_refused_on_3_1_1(
     stack: Stack, key_prefix: str, topic_prefix: str, group_name: str
 ) -> None:
