@@ -76,6 +76,13 @@ class LetterReader:
             return [self.keys.dead_by_reason(route, wanted.reason) for route in routes]
         return [self.keys.dead_by_time(route) for route in routes]
 
+    def gone(self, letter_ids: list[str]) -> list[str]:
+        """Return those of some letters that are not there."""
+        pipe = self.client.pipeline(transaction=False)
+        for letter_id in letter_ids:
+            pipe.hexists(self.keys.dead_entries, letter_id)
+        return [letter_id for letter_id, is_there in zip(letter_ids, pipe.execute(), strict=True) if not is_there]
+
     def positions(
         self, wanted: LetterFilter, *, after: Position | None = None, oldest_first: bool = False, chunk: int = _CHUNK
     ) -> Iterator[Position]:

@@ -9,9 +9,7 @@ from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, Replay
 from routemq_flower.editing import check_payload
 from routemq_flower.letter_api import LetterHandler, ending_at, letter_not_found
 from routemq_flower.operations import Action, Progress
-from routemq_flower.requests import BadRequestError, letter_filter
-
-_MOST_CHOSEN = 10_000
+from routemq_flower.requests import BadRequestError, chosen_ids, letter_filter
 
 
 class LetterCheck(LetterHandler):
@@ -81,12 +79,7 @@ class BulkChange(LetterHandler):
     async def _wanted(self, body: dict[str, Any]) -> LetterFilter | list[str]:
         members = set(body) - {"force"}
         if members == {"ids"}:
-            ids = body["ids"]
-            if not (isinstance(ids, list) and ids and all(isinstance(name, str) and name for name in ids)):
-                raise BadRequestError(name="ids", value=ids, allowed="a list of ids, with one at least")
-            if len(ids) > _MOST_CHOSEN:
-                raise BadRequestError(name="ids", value=f"({len(ids)} ids)", allowed=f"at most {_MOST_CHOSEN}")
-            return ids
+            return chosen_ids(body["ids"])
         if members == {"filter"} and isinstance(body["filter"], dict):
             wanted = letter_filter(body["filter"])
             now = await self.backend.read(self.backend.letters.reader.now)
@@ -103,6 +96,15 @@ class BulkChange(LetterHandler):
         except FrozenReplayNotFoundError as exc:
             raise web.HTTPError(404, "This replay is complete, or was begun more than a week ago.") from exc
         return self.backend.operations.resume(replay)
+
+
+class LettersGone(LetterHandler):
+    """POST: which of some letters are not there any more. Changes nothing."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        ids = chosen_ids(self.body().get("ids"))
+        await self.answer({"gone": await self.backend.read(self.backend.letters.reader.gone, ids)})
 
 
 class OperationHandler(LetterHandler):

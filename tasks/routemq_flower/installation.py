@@ -6,7 +6,14 @@ from flower.options import default_options
 from flower.urls import handlers, settings
 from tornado.web import url
 
-from routemq_flower.change_api import BulkChange, LetterChange, LetterCheck, OperationProgress, OperationStop
+from routemq_flower.change_api import (
+    BulkChange,
+    LetterChange,
+    LetterCheck,
+    LettersGone,
+    OperationProgress,
+    OperationStop,
+)
 from routemq_flower.letter_api import (
     LetterAudit,
     LetterCount,
@@ -42,6 +49,7 @@ def install() -> None:
         url(r"/api/dead-letters/count", LetterCount),
         url(r"/api/dead-letters/audit", LetterAudit),
         url(r"/api/dead-letters/(replay|discard)", BulkChange),
+        url(r"/api/dead-letters/gone", LettersGone),
         url(r"/api/dead-letters/operations/([0-9a-f]+)", OperationProgress),
         url(r"/api/dead-letters/operations/([0-9a-f]+)/stop", OperationStop),
         url(r"/api/dead-letters/letter/([^/]+)", LetterDetails),

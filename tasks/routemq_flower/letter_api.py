@@ -132,7 +132,14 @@ class LetterCount(LetterHandler):
             raise BadRequestError(name="after", value=after, allowed="the `next` of the part before") from exc
         of = await self.backend.read(self.backend.letters.count, wanted.indexed_part)
         await self.answer(
-            {"count": tally.count, "scanned": tally.scanned, "of": of, "next": tally.next, "until": until}
+            {
+                "count": tally.count,
+                "scanned": tally.scanned,
+                "of": of,
+                "next": tally.next,
+                "since": wanted.since,
+                "until": until,
+            }
         )
 
 

@@ -9,6 +9,8 @@ import orjson
 from routemq.dead_letters import LetterFilter
 from routemq.errors import RouteMQError
 
+_MOST_CHOSEN = 10_000
+
 
 class BadRequestError(RouteMQError):
     """A request has a value that cannot be used."""
@@ -27,6 +29,19 @@ def letter_filter(values: Mapping[str, object]) -> LetterFilter:
         TopicTemplateError: `topic` is no topic filter.
     """
     return LetterFilter.of(values, now=time.time())
+
+
+def chosen_ids(values: object) -> list[str]:
+    """Read a list of letter ids, each of them once.
+
+    Raises:
+        BadRequestError: It is no such list, or too long or empty.
+    """
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
+        raise BadRequestError(name="ids", value=values, allowed="a list of ids, with one at least")
+    if len(values) > _MOST_CHOSEN:
+        raise BadRequestError(name="ids", value=f"({len(values)} ids)", allowed=f"at most {_MOST_CHOSEN}")
+    return list(dict.fromkeys(values))
 
 
 def whole_number(name: str, text: str | None, *, default: int, most: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import flower
 import pytest
 from routemq_flower.payload_view import MOST_SHOWN_CHARACTERS, hex_dump, indented, payload_view
-from routemq_flower.requests import json_object, letter_filter, whole_number
+from routemq_flower.requests import chosen_ids, json_object, letter_filter, whole_number
 from routemq_flower.route_api import awaits_answer, serving
 from routemq_flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
 from routemq_flower.threads import DaemonThreads
@@ -191,6 +191,16 @@ def test_filter_is_read_from_what_a_person_types() -> None:
 def test_a_filter_that_cannot_be_is_refused_in_words(values: dict[str, object]) -> None:
     with pytest.raises(RouteMQError, match=str(next(iter(values.values()))).replace("#", "\\#")):
         letter_filter(values)
+
+
+@pytest.mark.parametrize("values", [None, [], "a:0", [1], [""], ["a:0", None], {"a:0": 1}, ["a"] * 10_001], ids=repr)
+def test_what_is_no_list_of_ids_is_refused(values: object) -> None:
+    with pytest.raises(RouteMQError, match="ids="):
+        chosen_ids(values)
+
+
+def test_each_id_counts_once() -> None:
+    assert chosen_ids(["b:0", "a:0", "b:0"]) == ["b:0", "a:0"]
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"{", b"\xff", b'"text"'])
