@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, Operation
+from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
 from tests.processes import RunningProcess, running
 from tests.servers import HOST, REPOSITORY, Redis, free_port
 
-READINGS, WAITING, LASTING = "readings/{device_id}", "waiting/{device_id}", "lasting/{device_id}"
+READINGS, WAITING, LASTING, CROWDED = (
+    f"{name}/{{device_id}}" for name in ("readings", "waiting", "lasting", "crowded")
+)
 """The routes of tests/applications/flower.py."""
 
 
@@ -65,6 +67,16 @@ class Place:
         with self.store.client() as client:
             DeadLetters(client, self.keys).bury_direct([(letter, data)])
         return letter.id
+
+    def discard(self, *letters: str) -> None:
+        """Take letters away, as another person would."""
+        with self.store.client() as client:
+            DeadLetters(client, self.keys).discard(letters, actor="someone else")
+
+    def letters(self, route: str) -> int:
+        """Return how many letters a route has."""
+        with self.store.client() as client:
+            return DeadLetters(client, self.keys).count(LetterFilter(route=route))
 
     def queued(self, queue: str) -> list[str]:
         """Return the topics on a queue, those that run first first."""

@@ -1,6 +1,9 @@
 """The pages inside Flower, in a real browser, with a real worker."""
 
+import contextlib
 import json
+import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from routemq.dead_letters import DeadLetters, LetterFilter
 from tests.browser import Visit, chromium
-from tests.flower import LASTING, READINGS, WAITING, Place, request, serving, settings
+from tests.flower import CROWDED, LASTING, READINGS, WAITING, Place, request, serving, settings
 from tests.processes import running, wait_until
 from tests.servers import REPOSITORY, Redis
 
@@ -216,6 +219,103 @@ def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..
     page.fill("[name=topic]", "lasting/#/d5")
     page.press("[name=topic]", "Enter")
     expect(page.locator("#live-text")).to_contain_text("lasting/#/d5")
+
+
+@contextlib.contextmanager
+def traffic(place: Place) -> Iterator[None]:
+    """Bury letters until the block ends."""
+    ended = threading.Event()
+
+    def bury() -> None:
+        number = 0
+        while not ended.wait(0.1):
+            number += 1
+            place.bury(f"crowded/new{number}", route=CROWDED)
+
+    thread = threading.Thread(target=bury)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_what_is_chosen_stays_chosen_under_traffic(place: Place, visit: Callable[..., Visit]) -> None:
+    ids = {f"d{number}": place.bury(f"crowded/d{number}", route=CROWDED) for number in range(55)}
+    page = visit().page
+    sent: list[Any] = []
+    page.on("request", lambda asked: sent.append(asked.post_data_json) if asked.url.endswith("/discard") else None)
+    words, chosen = page.locator("#chosen-words"), page.locator("#chosen-buttons")
+    for_all = page.get_by_role("button", name=re.compile(r"^(Replay|Discard) all"))
+    page.goto(f"{place.url}/dead-letters?route=crowded%2F%7Bdevice_id%7D")
+    expect(for_all).to_have_count(2)
+    for topic in ("crowded/d54", "crowded/d53"):
+        row_of(page, topic).get_by_role("checkbox").check()
+    page.click("#next-page")
+    row_of(page, "crowded/d3").get_by_role("checkbox").check()
+    expect(words).to_have_text("3 chosen · 2 not on this page")
+
+    with traffic(place):
+        # New letters push them off the first page; another filter, and a reload, show others.
+        page.click("#first-page")
+        expect(row_of(page, "crowded/d53")).to_have_count(0)
+        expect(words).to_have_text("3 chosen · 3 not on this page")
+        assert page.locator("#letters input:checked").count() == 0
+        page.fill("[name=topic]", "crowded/d54")
+        page.press("[name=topic]", "Enter")
+        expect(row_of(page, "crowded/d54").get_by_role("checkbox")).to_be_checked()
+        page.fill("[name=topic]", "crowded/none")
+        page.press("[name=topic]", "Enter")
+        expect(page.locator("#nothing")).to_have_text("No dead letter matches.")
+        page.reload()
+        expect(chosen).to_have_text("Replay 3Discard 3")
+        expect(for_all).to_have_count(0)
+
+        # One of them goes, another while the question stands: what is asked about is what is sent.
+        page.click("#clear-filter")
+        place.discard(ids["d53"])
+        expect(words).to_contain_text("1 is gone")
+        expect(chosen).to_have_text("Replay 2Discard 2")
+        page.get_by_role("button", name="Discard 2", exact=True).click()
+        expect(page.locator("#confirmation-title")).to_have_text("Discard 2 dead letters?")
+        expect(page.locator("#confirmation-scope")).to_have_text("Those that you chose: crowded/d54 · crowded/d3")
+        expect(page.locator("#confirmation-go")).to_have_text("Discard 2")
+        place.discard(ids["d3"])
+        page.click("#confirmation-go")
+        expect(page.locator("#notices")).to_contain_text("Discarded 1. 1 had gone: someone else was first.")
+        assert sent == [{"ids": [ids["d54"], ids["d3"]], "force": False}]
+        # The one that had gone before is still said to be chosen, until the person has seen it.
+        expect(words).to_contain_text("1 chosen · 1 is gone")
+        expect(chosen.get_by_role("button", name="Discard 0")).to_be_disabled()
+        expect(for_all).to_have_count(0)
+        page.click("#choose-none")
+        expect(for_all).to_have_count(2)
+
+    # What a change leaves where it is stays chosen.
+    place.bury("crowded/stubborn", route=CROWDED, generation=3)
+    row_of(page, "crowded/stubborn").get_by_role("checkbox").check()
+    chosen.get_by_role("button", name="Replay 1").click()
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("1 stays here")
+    expect(words).to_have_text("1 chosen")
+    chosen.get_by_role("button", name="Replay 1").click()
+    page.check("#confirmation-force")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("Replayed 1.")
+    expect(words).to_be_hidden()
+    assert place.queued("crowded") == ["crowded/stubborn"]
+
+    # The one for all asks about, and sends, the moments that it counted between.
+    page.goto(f"{place.url}/dead-letters?route=crowded%2F%7Bdevice_id%7D&since=1h")
+    before = place.letters(CROWDED)
+    page.get_by_role("button", name=f"Discard all {before}", exact=True).click()
+    expect(page.locator("#confirmation-title")).to_have_text(f"Discard {before} dead letters?")
+    place.bury("crowded/late", route=CROWDED)
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text(f"Discarded {before}.")
+    assert place.letters(CROWDED) == 1
+    assert float(sent[-1]["filter"]["until"]) - float(sent[-1]["filter"]["since"]) == pytest.approx(3600, abs=1)
 
 
 def test_read_only_visitors_look_and_touch_nothing(

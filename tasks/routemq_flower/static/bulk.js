@@ -21,16 +21,17 @@ function inWords(filter) {
 
 /** Count in parts, as the server reads letters where no index knows which match; null when the person has stopped it. */
 async function countAll(filter) {
-    const found = {count: 0, until: null};
+    const found = {count: 0, since: null, until: null};
     let looked = 0;
     let isStopped = false;
     let answer = {next: ""};
     const words = make("span", {});
     const bar = make("progress", {});
     while (answer.next !== null && !isStopped) {
-        const query = new URLSearchParams({...filter, ...(answer.next ? {after: answer.next, until: String(found.until)} : {})});
+        const query = new URLSearchParams({...filter, ...(answer.next ? {after: answer.next, ...times(found)} : {})});
         answer = await api(`/api/dead-letters/count?${query}`);
         found.count += answer.count;
+        found.since = found.since ?? answer.since;
         found.until = found.until ?? answer.until;
         looked += answer.scanned;
         if (answer.next !== null) {
@@ -57,40 +58,57 @@ function stopButton(onclick) {
     return button;
 }
 
-/** Ask about the chosen letters, or else all of a filter, then do it and follow it to its end. */
-export async function changeMany(action, {ids, filter, whenCounted, whenDone}) {
-    const verb = VERBS[action];
-    let wanted;
-    let count;
-    if (ids.length) {
-        wanted = {ids};
-        count = ids.length;
-    } else {
-        byId("matching").textContent = "Counting…";
-        const counted = await countAll(filter);
-        whenCounted();
-        if (!counted) {
-            return;
-        }
-        count = counted.count;
-        wanted = {filter: {...filter, until: String(counted.until)}};
-        if (!count) {
-            notice("bulk", "info", "No dead letter matches any more.");
-            return;
-        }
+/** The moments that were counted: an age such as 2h means another one later on. */
+function times({since, until}) {
+    return {...(since === null ? {} : {since: String(since)}), until: String(until)};
+}
+
+/** Ask about the chosen letters, then change these and follow it to its end. */
+export async function changeChosen(action, {chosen, whenBegun, whenDone}) {
+    const ids = chosen.ids;
+    const agreed = await confirmed(action, ids.length, chosen.inWords(ids));
+    if (!agreed) {
+        return;
     }
-    const agreed = await confirmChange({
+    const begun = await api(`/api/dead-letters/${action}`, {ids, force: agreed.force});
+    const takeBack = chosen.handOver(ids);
+    whenBegun();
+    const end = await follow(begun, whenDone);
+    if (end.refused || end.state !== "done") {
+        await takeBack();
+    }
+}
+
+/** Count all letters of a filter, ask, then change them and follow it to its end. */
+export async function changeAll(action, {filter, whenCounted, whenDone}) {
+    byId("matching").textContent = "Counting…";
+    const counted = await countAll(filter);
+    whenCounted();
+    if (!counted) {
+        return;
+    }
+    if (!counted.count) {
+        notice("bulk", "info", "No dead letter matches any more.");
+        return;
+    }
+    const agreed = await confirmed(action, counted.count, inWords(filter));
+    if (agreed) {
+        const wanted = {filter: {...filter, ...times(counted)}};
+        await follow(await api(`/api/dead-letters/${action}`, {...wanted, force: agreed.force}), whenDone);
+    }
+}
+
+function confirmed(action, count, scope) {
+    const verb = VERBS[action];
+    return confirmChange({
         title: `${verb.will} ${plural(count, "dead letter")}?`,
         text: count === 1 ? TEXTS[action].replace("They go back to their queues, the oldest first, and run", "It goes back to its queue and runs")
             .replace("They are", "It is") : TEXTS[action],
-        scope: ids.length ? "Those that you chose on this page." : inWords(filter),
+        scope,
         go: `${verb.will} ${number(count)}`,
         isDangerous: action === "discard",
         forceText: action === "replay" ? FORCE : "",
     });
-    if (agreed) {
-        await follow(await api(`/api/dead-letters/${action}`, {...wanted, force: agreed.force}), whenDone);
-    }
 }
 
 export async function resume(id, whenDone) {
@@ -120,6 +138,7 @@ async function follow(begun, whenDone) {
     }
     showEnd(key, progress);
     whenDone();
+    return progress;
 }
 
 /** Say how far a change is that is under way. */

@@ -5,7 +5,8 @@ import {
     serverNow, setServerTime, shortName, updateAges, withdraw,
 } from "./common.js";
 import {drawBars} from "./bars.js";
-import {changeMany, describe, resume} from "./bulk.js";
+import {changeAll, changeChosen, describe, resume} from "./bulk.js";
+import {Chosen} from "./chosen.js";
 
 const FILTERS = ["route", "queue", "reason", "error", "topic", "device", "since", "until", "contains"];
 const SPANS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400};
@@ -24,7 +25,7 @@ const state = {
     after: [],
     next: null,
     span: "",
-    chosen: new Set(),
+    chosen: new Chosen(),
     rows: new Map(),
     isIndexed: true,
     matching: null,
@@ -62,7 +63,6 @@ function setFilter(changes) {
 function restart() {
     readFilter();
     state.after = [];
-    state.chosen.clear();
     state.rows.clear();
     state.hasLoaded = false;
     state.turn += 1;
@@ -93,7 +93,9 @@ async function load() {
     const isFirstPage = state.after.length === 0;
     const isDue = state.isIndexed || Date.now() - state.listedAt > SEARCH_AGAIN_MS;
     const wantsList = !state.hasLoaded || (isFirstPage && isDue);
-    const [overview, list] = await Promise.all([api(overviewPath()), wantsList ? api(listPath()) : null]);
+    const [overview, list] = await Promise.all([
+        api(overviewPath()), wantsList ? api(listPath()) : null, mayChange ? state.chosen.look() : null,
+    ]);
     if (turn !== state.turn) {
         return;
     }
@@ -188,16 +190,8 @@ function showList(list) {
         }
         rows.set(letter.id, row);
     }
-    const isSame = rows.size === state.rows.size && [...rows.keys()].every((id, index) => body.rows[index]?.dataset.id === id);
     state.rows = rows;
-    if (!isSame) {
-        body.replaceChildren(...rows.values());
-    }
-    for (const id of [...state.chosen]) {
-        if (!rows.has(id)) {
-            state.chosen.delete(id);
-        }
-    }
+    showRows([...rows.values()]);
     const isFiltered = Object.keys(state.filter).length > 0;
     byId("nothing").classList.toggle("d-none", rows.size > 0);
     byId("nothing").textContent = list.next ? `None of the ${number(list.scanned)} newest letters matches; look further with “Older”.`
@@ -209,18 +203,25 @@ function showList(list) {
     byId("show-new").classList.add("d-none");
 }
 
+/** Put rows where they belong without moving those that are there, so that keyboard and pointer keep theirs. */
+function showRows(rows) {
+    const wanted = new Set(rows);
+    [...body.rows].filter((row) => !wanted.has(row)).forEach((row) => row.remove());
+    rows.forEach((row, index) => body.rows[index] === row || body.insertBefore(row, body.rows[index] || null));
+}
+
 function letterRow(letter) {
     const link = address(`/dead-letters/${encodeURIComponent(letter.id)}`);
     const box = mayChange ? make("td", {class: "choose-column"}, make("input", {
         type: "checkbox",
         class: "form-check-input",
-        "aria-label": "Choose",
+        "aria-label": `Choose ${letter.topic || letter.id}`,
         onchange: (event) => {
-            state.chosen[event.target.checked ? "add" : "delete"](letter.id);
+            state.chosen.choose([letter], event.target.checked);
             showBulk();
         },
     })) : null;
-    return make("tr", {"data-id": letter.id},
+    return make("tr", {"data-id": letter.id, "data-topic": letter.topic || ""},
         box,
         make("td", {class: "died-cell"}, ageElement(letter.died_at), make("small", {class: "muted"}, moment(letter.died_at))),
         make("td", {class: "topic-cell"}, make("a", {href: link}, letter.topic === null ? "(no topic)" : letter.topic || "(empty)"),
@@ -232,32 +233,72 @@ function letterRow(letter) {
         make("td", {class: "number-column"}, bytes(letter.payload_bytes)));
 }
 
-function showBulk() {
-    const chosen = state.chosen.size;
+function matchingWords() {
     const isFiltered = Object.keys(state.filter).length > 0;
-    const known = state.matching;
     const shown = state.rows.size;
-    let words = isFiltered ? "These match" : "All dead letters";
-    if (chosen) {
-        words = `${number(chosen)} chosen`;
-    } else if (known !== null) {
-        words = isFiltered ? `${number(known)} ${known === 1 ? "matches" : "match"}` : plural(known, "dead letter");
-    } else if (!state.next && !state.after.length) {
-        words = `${number(shown)} ${shown === 1 ? "matches" : "match"}`;
-    } else {
-        words = "Newest matches first";
+    if (state.matching !== null) {
+        return isFiltered ? `${number(state.matching)} ${state.matching === 1 ? "matches" : "match"}` : plural(state.matching, "dead letter");
     }
-    byId("matching").textContent = words;
+    if (!state.next && !state.after.length) {
+        return `${number(shown)} ${shown === 1 ? "matches" : "match"}`;
+    }
+    return "Newest matches first";
+}
+
+function showBulk() {
+    byId("matching").textContent = matchingWords();
     if (!mayChange) {
         return;
     }
-    const what = chosen ? number(chosen) : known !== null ? `all ${number(known)}` : "all matching";
-    byId("bulk-replay").textContent = `Replay ${what}`;
-    byId("bulk-discard").textContent = `Discard ${what}`;
-    const isNothing = !chosen && (known === 0 || (!shown && !state.next));
-    byId("bulk-replay").disabled = byId("bulk-discard").disabled = isNothing;
-    const boxes = [...body.querySelectorAll("input[type=checkbox]")];
-    byId("choose-all").checked = boxes.length > 0 && boxes.every((box) => box.checked);
+    const chosen = state.chosen;
+    const isNothing = !chosen.size && (state.matching === 0 || (!state.rows.size && !state.next));
+    if (chosen.size) {
+        showButtons("chosen", number(chosen.ids.length), !chosen.ids.length);
+    } else {
+        showButtons("all", state.matching !== null ? `all ${number(state.matching)}` : "all matching", isNothing);
+    }
+    const words = [`${number(chosen.size)} chosen`];
+    const elsewhere = chosen.ids.filter((id) => !state.rows.has(id)).length;
+    if (elsewhere) {
+        words.push(`${number(elsewhere)} not on this page`);
+    }
+    if (chosen.gone.size) {
+        words.push(`${number(chosen.gone.size)} ${chosen.gone.size === 1 ? "is" : "are"} gone, replayed or discarded meanwhile`);
+    }
+    byId("chosen-words").textContent = words.join(" · ");
+    byId("chosen-words").classList.toggle("doubtful", chosen.gone.size > 0);
+    for (const [id, row] of state.rows) {
+        row.querySelector("input[type=checkbox]").checked = chosen.has(id);
+        row.classList.toggle("is-gone", chosen.gone.has(id));
+    }
+    const here = [...state.rows.keys()].filter((id) => chosen.has(id)).length;
+    byId("choose-all").checked = here > 0 && here === state.rows.size;
+    byId("choose-all").indeterminate = here > 0 && here < state.rows.size;
+}
+
+const CHANGES = {
+    chosen: (action) => changeChosen(action, {chosen: state.chosen, whenBegun: showBulk, whenDone: refresh}),
+    all: (action) => changeAll(action, {filter: {...state.filter}, whenCounted: showBulk, whenDone: refresh}),
+};
+
+/** Show the buttons for the chosen letters or for all. Each pair is made for its scope and has its own place: none ever turns into the other. */
+function showButtons(scope, label, isNothing) {
+    byId("bulk-bar").classList.toggle("has-chosen", scope === "chosen");
+    const place = byId(`${scope}-buttons`);
+    if (!place.children.length) {
+        byId("chosen-buttons").replaceChildren();
+        byId("all-buttons").replaceChildren();
+        place.replaceChildren(...["replay", "discard"].map((action) => make("button", {
+            type: "button",
+            id: `bulk-${action}`,
+            class: `btn btn-sm ${action === "replay" ? "btn-primary" : "btn-outline-danger"}`,
+            onclick: () => CHANGES[scope](action).then(showBulk, sayError),
+        })));
+    }
+    const [replay, discard] = place.children;
+    replay.textContent = `Replay ${label}`;
+    discard.textContent = `Discard ${label}`;
+    replay.disabled = discard.disabled = isNothing;
 }
 
 function sayError(error) {
@@ -285,7 +326,6 @@ addEventListener("popstate", restart);
 function turnTo(after) {
     state.after = after;
     state.hasLoaded = false;
-    state.chosen.clear();
     state.rows.clear();
     state.turn += 1;
     refresh();
@@ -304,17 +344,14 @@ for (const button of document.querySelectorAll("[data-span]")) {
 
 if (mayChange) {
     byId("choose-all").addEventListener("change", (event) => {
-        for (const [id, row] of state.rows) {
-            row.querySelector("input[type=checkbox]").checked = event.target.checked;
-            state.chosen[event.target.checked ? "add" : "delete"](id);
-        }
+        const letters = [...state.rows].map(([id, row]) => ({id, topic: row.dataset.topic}));
+        state.chosen.choose(letters, event.target.checked);
         showBulk();
     });
-    for (const action of ["replay", "discard"]) {
-        byId(`bulk-${action}`).addEventListener("click", () => {
-            changeMany(action, {ids: [...state.chosen], filter: {...state.filter}, whenCounted: showBulk, whenDone: refresh}).then(showBulk, sayError);
-        });
-    }
+    byId("choose-none").addEventListener("click", () => {
+        state.chosen.clear();
+        showBulk();
+    });
 }
 
 readFilter();
