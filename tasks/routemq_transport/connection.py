@@ -1,6 +1,6 @@
 """How a Celery app comes to our transports, and to no other app's."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import kombu
 from celery.app import amqp
@@ -22,6 +22,12 @@ class Connection(kombu.Connection):
         **kombu.Connection.resolve_aliases,
         **{path: scheme for scheme, path in TRANSPORTS.items()},
     }
+
+    def info(self) -> dict[str, Any]:
+        """Return what a worker's answer to `inspect stats` says of it: no option that JSON has no word for."""
+        found: dict[str, Any] = super().info()
+        options = found["transport_options"]
+        return found | {"transport_options": {name: value for name, value in options.items() if not callable(value)}}
 
 
 class AMQP(amqp.AMQP):
