@@ -8,6 +8,7 @@ COPY routemq routemq
 COPY ingest ingest
 COPY tasks tasks
 COPY dev dev
+COPY ops ops
 RUN pip install --no-cache-dir --prefix /install .
 
 FROM python:3.13-slim

@@ -7,6 +7,7 @@ from routemq.cli.lazy import LazyGroup
 _COMMANDS = {
     "bench": "routemq.cli.bench:bench",
     "dev": "routemq.cli.dev:dev",
+    "doctor": "routemq.cli.doctor:doctor",
     "dlq": "routemq.cli.dlq:dlq",
     "ingest": "routemq.cli.ingest:ingest",
     "routes": "routemq.cli.routes:routes",

@@ -21,6 +21,7 @@ PACKAGES = {
     "routemq_tasks": "tasks/routemq_tasks",
     "routemq_flower": "tasks/routemq_flower",
     "routemq_dev": "dev/routemq_dev",
+    "routemq_ops": "ops/routemq_ops",
 }
 
 TASKS = "BELONGS_TO = 'the user'\n"

@@ -14,6 +14,7 @@ FOLDERS = {
     "routemq_tasks": "tasks/routemq_tasks",
     "routemq_flower": "tasks/routemq_flower",
     "routemq_dev": "dev/routemq_dev",
+    "routemq_ops": "ops/routemq_ops",
 }
 LAW = {
     "routemq": set[str](),
@@ -22,10 +23,11 @@ LAW = {
     "routemq_tasks": {"routemq", "routemq_transport"},
     "routemq_flower": {"routemq"},
     "routemq_dev": {"routemq"},
+    "routemq_ops": {"routemq"},
 }
 """What each package may import of ours."""
 
-NEVER = {"app", "ingest", "tasks", "dev", "tests", "benchmarks"}
+NEVER = {"app", "ingest", "tasks", "dev", "ops", "tests", "benchmarks"}
 
 
 def modules(package: str) -> list[Path]:
@@ -73,7 +75,7 @@ def test_a_package_imports_only_what_the_law_allows(package: str) -> None:
 
 
 def test_no_package_is_called_like_a_module_of_the_users() -> None:
-    assert [name for name in ("ingest", "tasks", "dev") if (REPOSITORY / name / "__init__.py").exists()] == []
+    assert [name for name in ("ingest", "tasks", "dev", "ops") if (REPOSITORY / name / "__init__.py").exists()] == []
 
 
 @pytest.mark.parametrize(

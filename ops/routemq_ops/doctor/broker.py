@@ -1,0 +1,198 @@
+"""Checks of the MQTT broker: by asking it, and by trying it."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from routemq.routing import Route
+from routemq.settings import Settings
+from routemq.topics import share_filter
+from routemq_ops.doctor.finding import Finding, failed, passed, warned
+from routemq_ops.doctor.probe import Probe, ProbeError
+
+_FIVE, _OLD = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+_SPLIT = 20
+_BACKLOG = 1_200
+"""Mosquitto drops what comes after the thousandth message for a client that is away, unless it is told otherwise."""
+
+_DROPPED = "$SYS/broker/publish/messages/dropped"
+_REFUSED = 0x80
+_SETTINGS = "MQTT_BROKER, MQTT_PORT, MQTT_USERNAME and MQTT_PASSWORD"
+
+
+def check_broker(settings: Settings, routes: Sequence[Route], *, live: bool) -> Iterator[Finding]:
+    """Look at the broker; `live` probes publish to topics of the doctor's own, under `routemq/doctor/`."""
+    address = f"{settings.mqtt_broker}:{settings.mqtt_port}"
+    version, problem = _version(settings)
+    if version is None:
+        yield failed("mqtt connection", f"{address}: {problem}", f"see {_SETTINGS}, and the broker's own log")
+        return
+    if version == _FIVE:
+        yield passed("mqtt connection", f"{address} speaks MQTT 5")
+    else:
+        yield warned(
+            "mqtt connection", f"{address} speaks MQTT 3.1.1 and not 5 ({problem})",
+            "a broker with MQTT 5 tells reasons, numbers subscriptions, and bounds what is unacknowledged",
+        )  # fmt: skip
+    yield from _guarded("mqtt limits", lambda: _limits(settings, routes, version))
+    yield from _guarded("mqtt subscriptions", lambda: _grants(settings, routes, version))
+    if any(route.shared for route in routes):
+        yield from _guarded("mqtt shared subscriptions", lambda: _split(settings, version, live=live))
+    if live:
+        yield from _guarded("mqtt backlog", lambda: _backlog(settings, version))
+    yield from _guarded("mqtt dropped messages", lambda: _dropped(settings, version))
+
+
+def _guarded(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from find()
+    except ProbeError as exc:
+        yield failed(check, str(exc), "see the broker's log; a user of its own may need rights for routemq/doctor/#")
+
+
+def _version(settings: Settings) -> tuple[MQTTProtocolVersion | None, str]:
+    wanted = {"5": (_FIVE,), "3.1.1": (_OLD,)}.get(settings.mqtt_protocol, (_FIVE, _OLD))
+    problem = ""
+    for version in wanted:
+        try:
+            with Probe(settings, version=version):
+                return version, problem
+        except ProbeError as exc:
+            problem = problem or str(exc)
+    return None, problem
+
+
+def _limits(settings: Settings, routes: Sequence[Route], version: MQTTProtocolVersion) -> Iterator[Finding]:
+    with Probe(settings, version=version, expiry_s=settings.mqtt_session_expiry_s) as probe:
+        connack = probe.connack
+    # Ends the session that was asked for.
+    with Probe(settings, version=version, client_id=probe.client_id):
+        pass
+    found = []
+    most_qos = getattr(connack, "MaximumQoS", 2)
+    wanted_qos = max((route.qos for route in routes), default=0)
+    if most_qos < wanted_qos:
+        found.append(f"QoS {most_qos} at most, routes ask for {wanted_qos}")
+    expiry_s = getattr(connack, "SessionExpiryInterval", settings.mqtt_session_expiry_s)
+    if expiry_s < settings.mqtt_session_expiry_s:
+        found.append(f"sessions are kept {expiry_s} s, MQTT_SESSION_EXPIRY_S={settings.mqtt_session_expiry_s}")
+    packet = getattr(connack, "MaximumPacketSize", None)
+    if packet is not None and packet < settings.ingest_max_payload_bytes:
+        found.append(f"packets of {packet} bytes at most, INGEST_MAX_PAYLOAD_BYTES={settings.ingest_max_payload_bytes}")
+    if not getattr(connack, "SharedSubscriptionAvailable", 1) and any(route.shared for route in routes):
+        found.append("no shared subscriptions")
+    if found:
+        yield warned("mqtt limits", "; ".join(found), "raise the broker's limits, or lower what is asked for")
+    else:
+        yield passed("mqtt limits", "the broker's CONNACK allows what is asked for")
+
+
+def _grants(settings: Settings, routes: Sequence[Route], version: MQTTProtocolVersion) -> Iterator[Finding]:
+    if not routes:
+        yield warned("mqtt subscriptions", "the application has no routes", "see ROUTEMQ_ROUTERS")
+        return
+    refused, lowered = [], []
+    # Under a share name of its own, so that the doctor takes no message away from the fleet.
+    group = f"doctor-{uuid.uuid4().hex[:8]}"
+    with Probe(settings, version=version) as probe:
+        for route in routes:
+            code = probe.subscribe(share_filter(group, route.template.filter), route.qos)
+            if code >= _REFUSED:
+                refused.append(route.template.filter)
+            elif code < route.qos:
+                lowered.append(f"{route.template.filter} (QoS {code} instead of {route.qos})")
+    if refused:
+        yield failed(
+            "mqtt subscriptions", f"refused: {', '.join(refused)}",
+            "allow this user to read these topics in the broker's ACL",
+        )  # fmt: skip
+    if lowered:
+        yield warned("mqtt subscriptions", f"lowered: {', '.join(lowered)}", "allow the QoS in the broker, or set qos=")
+    if not refused and not lowered:
+        yield passed("mqtt subscriptions", f"{len(routes)} filters are granted with their QoS")
+
+
+def _split(settings: Settings, version: MQTTProtocolVersion, *, live: bool) -> Iterator[Finding]:
+    check = "mqtt shared subscriptions"
+    topic = f"routemq/doctor/{uuid.uuid4().hex[:8]}"
+    group = f"doctor-{uuid.uuid4().hex[:8]}"
+    if not live:
+        yield warned(check, "not tried", "run the doctor without --no-probe")
+        return
+    with ExitStack() as stack:
+        members = [stack.enter_context(Probe(settings, version=version)) for _ in range(2)]
+        sender = stack.enter_context(Probe(settings, version=version))
+        for member in members:
+            code = member.subscribe(share_filter(group, topic), 1)
+            if code >= _REFUSED:
+                yield failed(check, f"$share is refused (code {code})", "use a broker with shared subscriptions")
+                return
+        sender.publish(topic, [b"%d" % number for number in range(_SPLIT)])
+        members[0].wait_until_quiet(quiet_s=0.5, timeout_s=5)
+        members[1].wait_until_quiet(quiet_s=0.5, timeout_s=5)
+        counts = [len(member.received) for member in members]
+    mend = "use a broker with shared subscriptions (MQTT 5, 4.8.2), or routes with shared=False"
+    if sum(counts) == 0:
+        yield failed(check, "$share/… is taken for an ordinary topic: nothing arrives", mend)
+    elif sum(counts) > _SPLIT:
+        yield failed(check, f"each of two members gets every message: {counts[0]} and {counts[1]} of {_SPLIT}", mend)
+    elif sum(counts) < _SPLIT:
+        yield failed(
+            check,
+            f"only {sum(counts)} of {_SPLIT} arrived",
+            "see the broker's ACL for routemq/doctor/#, and its limits",
+        )
+    elif min(counts) == 0:
+        yield warned(
+            check, f"one of two members gets everything: {counts[0]} and {counts[1]}", "see its share strategy"
+        )
+    else:
+        yield passed(check, f"{_SPLIT} messages were split over two members: {counts[0]} and {counts[1]}")
+
+
+def _backlog(settings: Settings, version: MQTTProtocolVersion) -> Iterator[Finding]:
+    check = "mqtt backlog"
+    topic = f"routemq/doctor/{uuid.uuid4().hex[:8]}"
+    with Probe(settings, version=version, expiry_s=60) as absent:
+        absent.subscribe(topic, 1)
+        client_id = absent.client_id
+    try:
+        with Probe(settings, version=version) as sender:
+            sender.publish(topic, [b"%d" % number for number in range(_BACKLOG)])
+        with Probe(settings, version=version, client_id=client_id, expiry_s=60) as back:
+            if not back.session_present:
+                yield failed(
+                    check, "the broker does not keep a session over its connection", "allow persistent sessions"
+                )
+                return
+            back.wait_for(_BACKLOG)
+            count = back.wait_until_quiet(quiet_s=0.5, timeout_s=5)
+    finally:
+        with Probe(settings, version=version, client_id=client_id):
+            pass
+    if count < _BACKLOG:
+        yield failed(
+            check, f"of {_BACKLOG} messages for a client that was away {count} were kept, the rest dropped in silence",
+            "raise the broker's limit (Mosquitto: max_queued_messages 1000000, see deploy/mosquitto.conf)",
+        )  # fmt: skip
+    else:
+        yield passed(check, f"{count} messages were kept for a client that was away")
+
+
+def _dropped(settings: Settings, version: MQTTProtocolVersion) -> Iterator[Finding]:
+    check = "mqtt dropped messages"
+    with Probe(settings, version=version) as probe:
+        if probe.subscribe(_DROPPED, 0) >= _REFUSED or not probe.wait_for(1, timeout_s=1.0):
+            yield passed(check, "this broker does not tell ($SYS)")
+            return
+        (_, payload), *_ = probe.received
+    count = payload.decode("ascii", "replace")
+    if count.strip() in ("", "0"):
+        yield passed(check, "$SYS says none")
+    else:
+        yield warned(
+            check, f"$SYS says {count} since the broker's start",
+            "raise its limits (max_queued_messages, max_inflight_messages), or find the client that is away",
+        )  # fmt: skip

@@ -1,0 +1,43 @@
+"""All checks, in the order in which a person would make them."""
+
+from collections.abc import Iterator
+
+import redis
+
+from routemq.connections import connect_redis
+from routemq.errors import RouteMQError
+from routemq.metrics.fleet import read_fleet
+from routemq.queues import Keys
+from routemq.routing import Router
+from routemq.settings import Settings
+from routemq.text import error_line
+from routemq_ops.doctor.broker import check_broker
+from routemq_ops.doctor.finding import Finding, failed
+from routemq_ops.doctor.fleet import check_fleet
+from routemq_ops.doctor.store import check_store
+
+_REDIS_TIMEOUT_S = 3.0
+
+
+def examine(settings: Settings, router: Router, *, live: bool = True) -> Iterator[Finding]:
+    """Check everything; each finding comes as it is found.
+
+    Args:
+        live: Also try the broker with messages of the doctor's own.
+    """
+    try:
+        yield from check_broker(settings, router.routes, live=live)
+    # A check that breaks is a finding, and the others go on.
+    except (RouteMQError, OSError, ValueError) as exc:
+        yield failed("mqtt connection", error_line(exc), "see MQTT_BROKER and the MQTT_TLS_… settings")
+    keys = Keys(settings.key_prefix)
+    try:
+        with connect_redis(settings, timeout_s=_REDIS_TIMEOUT_S) as client:
+            yield from check_store(client, keys, router.routes)
+            fleet = read_fleet(
+                client, keys, queues=router.queues, routes=[route.name for route in router.routes],
+                group=settings.mqtt_group_name,
+            )  # fmt: skip
+            yield from check_fleet(fleet, router.routes, router.queues, settings)
+    except redis.RedisError as exc:
+        yield failed("redis connection", error_line(exc), "see REDIS_URL, and Redis' own log")
