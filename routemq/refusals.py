@@ -49,7 +49,8 @@ class LeavingConnection(redis.Connection):
             if code not in LEAVE:
                 raise
             self.disconnect()  # type: ignore[no-untyped-call]
-            raise RefusedError(f"{code} {said(exc)}") from exc
+            text = said(exc)
+            raise RefusedError(text if text.startswith(code) else f"{code} {text}") from exc
 
 
 class LeavingSSLConnection(LeavingConnection, redis.SSLConnection):

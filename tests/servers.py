@@ -330,6 +330,26 @@ class Redis(Server):
         user = f":{self.password}@" if self.password else ""
         return f"redis://{user}{self.host}:{self.port}/0"
 
+    def break_disk(self) -> None:
+        """Let a snapshot fail, as a full disk does; nothing can be written from then on."""
+        (self.directory / "dump.rdb").mkdir()
+        with self.client() as client:
+            client.config_set("save", "3600 1")
+            client.bgsave()
+            wait_until(
+                lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", message="the snapshot has failed"
+            )
+
+    def mend_disk(self) -> None:
+        """Let a snapshot succeed again."""
+        (self.directory / "dump.rdb").rmdir()
+        with self.client() as client:
+            client.bgsave()
+            wait_until(
+                lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok", message="the snapshot is there"
+            )
+            client.config_set("save", "")
+
     def client(self) -> redis.Redis:
         """Return a new client that gives bytes."""
         return redis.Redis.from_url(self.url, socket_timeout=10)

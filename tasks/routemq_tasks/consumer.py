@@ -102,17 +102,17 @@ class RouteConsumer(Consumer):
                     logger.critical("%s", exc)
                     raise WorkerShutdown(1) from exc
                 except (redis.RedisError, OSError) as exc:
-                    self._say(exc)
+                    self._say("Cannot connect to", exc)
                     self._rest()
                 else:
                     return
         finally:
             client.close()
 
-    def _say(self, error: Exception) -> None:
+    def _say(self, what: str, error: Exception) -> None:
         why = explain(error)
-        if self._failures.speak(why):
-            logger.error("Cannot connect to %s, trying again: %s", self.conninfo.as_uri(), why)
+        if self._failures.speak(f"{what} {why}"):
+            logger.error("%s %s, trying again: %s", what, self.conninfo.as_uri(), why)
 
     def _rest(self) -> None:
         until = time.monotonic() + self._failures.next_s()
@@ -145,13 +145,14 @@ class RouteConsumer(Consumer):
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """Say why there is no connection."""
         self._soon_lost = True
-        self._say(exc)
+        self._say("Cannot connect to", exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of a connection that is lost."""
         self._soon_lost = time.monotonic() - self._connected_at < _WORKED_S
         if not self._soon_lost:
             self._failures.over()
+        self._say("Lost the connection to", exc)
         if self.app.settings.transport == "stock":
             # Kombu would give back what it holds by way of that very connection, and end the worker with an
             # AttributeError. The messages come back by their visibility timeout.

@@ -42,6 +42,11 @@ STRIKES_TO_DIE = 3
 
 _OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "dead_letters_of")
 
+_ANSWERS = ".pidbox"
+"""Ends the name of every queue for answers to remote control."""
+
+_ALLOW_OOM = "#!lua flags=allow-oom\n"
+
 _LISTENING_ASKED_S = 25.0
 """How long the connection for remote control and events may be silent before it is asked for a sign of life."""
 _LISTENING_LATE_S = 10.0
@@ -244,6 +249,9 @@ class FetchingChannel(stock.Channel):
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
         """Queue a message, or let it wait in Redis when it has a time."""
+        if queue.endswith(_ANSWERS):
+            self._put_answer(keys=[queue], args=[dumps(message)])
+            return
         due = due_time(message)
         if due is None:
             super()._put(queue, message, **options)
@@ -272,21 +280,26 @@ class FetchingChannel(stock.Channel):
         super()._disconnect_pools()
 
     def _size(self, queue: str) -> int:
-        """Count without MULTI, in which a full Redis refuses even to read; what is no list counts as empty."""
-        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+        """Count what waits; what is no list counts as nothing, and the fetch tells of it."""
+        with self.conn_or_acquire() as client, client.pipeline() as pipe:
             for priority in self.priority_steps:
                 pipe.llen(self._q_for_pri(queue, priority))
             return sum(size for size in pipe.execute(raise_on_error=False) if isinstance(size, int))
 
     def _queue_bind(self, *args: Any) -> None:
-        # A full Redis takes no binding. What goes by PUB/SUB needs none, and answers to remote control, which need one,
-        # it would not take either.
+        # What goes by PUB/SUB needs no binding: a full Redis must not keep a worker from starting for want of it.
         with suppress(redis.exceptions.OutOfMemoryError):
             super()._queue_bind(*args)
 
-    def _refresh_bindings(self, queues: Sequence[str]) -> None:
-        with suppress(redis.exceptions.OutOfMemoryError):
-            super()._refresh_bindings(queues)
+    # Remote control is answered by a full Redis too: a worker that drains it must not be taken for dead.
+
+    @cached_property
+    def _refresh_binding(self) -> Any:
+        return self._create_client().register_script(f"{_ALLOW_OOM}{stock.REFRESH_BINDING}")
+
+    @cached_property
+    def _put_answer(self) -> Any:
+        return self._create_client().register_script(f"{_ALLOW_OOM}return redis.call('LPUSH', KEYS[1], ARGV[1])")
 
     def _purge(self, queue: str) -> int:
         """Remove what waits, also for its time."""

@@ -6,7 +6,7 @@ import redis
 from kombu.transport import redis as stock
 
 
-class _Connecting:
+class _Modest:
     connection_pool: Any
 
     def ping(self, **_options: Any) -> bool:
@@ -17,10 +17,17 @@ class _Connecting:
         self.connection_pool.release(self.connection_pool.get_connection())
         return True
 
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        """Send the commands together, but never in a MULTI, in which a full server refuses even to count or delete.
 
-class Client(_Connecting, redis.Redis):
+        None of kombu's needs one: each is declared, counted or deleted again as well.
+        """
+        return super().pipeline(False, shard_hint)  # type: ignore[misc]  # of the client that this is mixed into
+
+
+class Client(_Modest, redis.Redis):
     """Without a key prefix."""
 
 
-class PrefixedClient(_Connecting, stock.PrefixedStrictRedis):
+class PrefixedClient(_Modest, stock.PrefixedStrictRedis):
     """With kombu's `global_keyprefix`."""
