@@ -53,6 +53,7 @@ class Peer:
         *,
         clean: bool = True,
         will: tuple[str, str] | None = None,
+        will_qos: int = 1,
         will_delay_s: int = 0,
         keep_alive_s: int = 60,
         **values: Any,
@@ -79,7 +80,7 @@ class Peer:
         self.client.on_unsubscribe = self._on_answer
         if will is not None:
             delay = properties(PacketTypes.WILLMESSAGE, WillDelayInterval=will_delay_s) if five else None
-            self.client.will_set(*will, qos=1, properties=delay)
+            self.client.will_set(*will, qos=will_qos, properties=delay)
         self.client.connect(
             HOST,
             self._port,
@@ -109,7 +110,7 @@ class Peer:
         self.subscribe(f"round-trip/{self.client_id}")
 
     def publish(self, topic: str, payload: str | bytes, qos: int = 1, *, retain: bool = False, **values: Any) -> None:
-        """Publish and, for QoS 1, wait for the PUBACK."""
+        """Publish and, for QoS 1 and 2, wait for the PUBACK or PUBCOMP."""
         made = properties(PacketTypes.PUBLISH, **values) if values else None
         sent = self.client.publish(topic, payload, qos, retain=retain, properties=made)
         if qos:

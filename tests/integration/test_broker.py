@@ -455,6 +455,43 @@ def test_a_delayed_will_is_not_published_when_the_client_is_back_in_time(peer: M
     assert watcher.wait_for(1) == ["in time"]
 
 
+# QoS 2, as Node.js and Java clients like to publish
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_what_is_published_with_qos_2_arrives_and_is_confirmed(peer: MakePeer, topic_prefix: str, version: int) -> None:
+    watcher = peer().connect()
+    watcher.subscribe(f"{topic_prefix}/#")
+    publisher = peer(version=version).connect(will=(f"{topic_prefix}/will", "gone"), will_qos=2)
+    for number in numbers(3):
+        publisher.publish(f"{topic_prefix}/data", number, 2)
+    assert watcher.wait_for(3) == numbers(3)
+    assert {message.qos for message in watcher.messages} == {1}
+    publisher.cut()
+    assert watcher.wait_for(4)[3] == "gone"
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_qos_2_publish_that_comes_again_before_its_release_is_delivered_once(
+    mqtt_broker: MqttBroker, peer: MakePeer, topic_prefix: str, version: int
+) -> None:
+    watcher = peer().connect()
+    watcher.subscribe(topic_prefix)
+    bare = BareSocket(mqtt_broker.port).connect(version=version)
+    body = string(topic_prefix.encode()) + packet_id(7) + (b"\0" if version == 5 else b"")
+    for first in (0x34, 0x3C):
+        bare.send(packet(first, body + b"once"))
+        assert bare.read() == (0x50, packet_id(7))
+    bare.send(packet(0x62, packet_id(7)))
+    assert bare.read() == (0x70, packet_id(7))
+    bare.send(packet(0x34, body + b"another"))
+    assert bare.read() == (0x50, packet_id(7))
+    bare.send(packet(0x62, packet_id(7)))
+    assert bare.read() == (0x70, packet_id(7))
+    assert watcher.wait_for(2) == ["once", "another"]
+    bare.close()
+
+
 # Clients that misbehave
 
 MALFORMED = {

@@ -38,7 +38,7 @@ def test_any_bytes_are_decoded_or_refused_as_a_protocol_error(kind: str, version
         "publish": lambda: decoding.decode_publish(data.draw(st.integers(0x30, 0x3F)), body, version, 0.0),
         "subscribe": lambda: decoding.decode_subscribe(body, version),
         "unsubscribe": lambda: decoding.decode_unsubscribe(body, version),
-        "puback": lambda: decoding.decode_puback(body),
+        "puback": lambda: decoding.decode_packet_id(body),
         "disconnect": lambda: decoding.decode_disconnect(body, version),
     }[kind]
     try:

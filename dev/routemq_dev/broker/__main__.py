@@ -19,8 +19,8 @@ async def serve(host: str, port: int) -> None:
     broker = Broker()
     bound_host, bound_port = await broker.start(host, port)
     print(
-        f"MQTT broker for development only on {bound_host}:{bound_port} (MQTT 3.1.1 and 5, QoS 0 and 1, no "
-        "authentication; everything is in memory and lost when it stops)",
+        f"MQTT broker for development only on {bound_host}:{bound_port} (MQTT 3.1.1 and 5, QoS 1 at most to "
+        "subscribers, no authentication; everything is in memory and lost when it stops)",
         flush=True,
     )
     await stop.wait()

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from routemq_dev.broker.server import Broker
 
 RECEIVE_MAXIMUM = 10_000
-"""QoS 1 publishes of one client that may wait for their PUBACK because some session's queue is full."""
+"""QoS 1 and 2 publishes of one client that may wait for their PUBACK or PUBREC because some session's queue is full."""
+
+_PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 0x40, 0x50, 0x60, 0x70
 
 _RETURN_CODES_311 = {Reason.UNSUPPORTED_PROTOCOL_VERSION: 1, Reason.CLIENT_IDENTIFIER_NOT_VALID: 2}
 
@@ -40,7 +42,7 @@ class Client:
         self._version = MQTT_311
         self._connect: Connect | None = None
         self._session: Session | None = None
-        self._held: deque[tuple[int, Message]] = deque()
+        self._held: deque[tuple[int, int, Message]] = deque()
         self._held_by: Session | None = None
 
     def __repr__(self) -> str:
@@ -63,14 +65,17 @@ class Client:
         """
         session = self._session
         kind = first & 0xF0
-        if kind != 0x30 and first & 0x0F != (2 if kind in (0x80, 0xA0) else 0):
+        if kind != 0x30 and first & 0x0F != (2 if kind in (_PUBREL, 0x80, 0xA0) else 0):
             raise decoding.malformed(f"the fixed header 0x{first:02x}")
         if session is None:
             self._on_connect(body)
         elif kind == 0x30:
-            self._on_publish(session, *decoding.decode_publish(first, body, self._version, self._loop.time()))
-        elif kind == 0x40:
-            session.acknowledge(decoding.decode_puback(body))
+            packet_id, message = decoding.decode_publish(first, body, self._version, self._loop.time())
+            self._on_publish(session, _PUBREC if first & 0x04 else _PUBACK, packet_id, message)
+        elif kind == _PUBACK:
+            session.acknowledge(decoding.decode_packet_id(body))
+        elif kind == _PUBREL:
+            self._on_pubrel(session, decoding.decode_packet_id(body))
         elif kind == 0x80:
             self._on_subscribe(session, body)
         elif kind == 0xA0:
@@ -143,7 +148,6 @@ class Client:
         self._version = version
         connect = decoding.decode_connect(body, self._loop.time())
         properties: dict[str, object] = {
-            "MaximumQoS": 1,
             "ReceiveMaximum": RECEIVE_MAXIMUM,
             "MaximumPacketSize": decoding.MAX_PACKET_BYTES,
         }
@@ -180,13 +184,16 @@ class Client:
         self.connection.close()
         self._leave(publish_will=reason != Reason.SUCCESS)
 
-    def _on_publish(self, session: Session, packet_id: int, message: Message) -> None:
+    def _on_publish(self, session: Session, answer: int, packet_id: int, message: Message) -> None:
         if not packet_id:
             self._broker.publish(message, session.client_id)
             return
+        if answer == _PUBREC and packet_id in session.received:
+            self.connection.send(encoding.encode_ack(_PUBREC, packet_id, Reason.SUCCESS))
+            return
         # Behind one that waits all wait, so that the order stays; their acknowledgements and pings are still read.
-        if self._held or not self._publish(session, packet_id, message):
-            self._held.append((packet_id, message))
+        if self._held or not self._publish(session, answer, packet_id, message):
+            self._held.append((answer, packet_id, message))
         if len(self._held) > RECEIVE_MAXIMUM:
             if self._version == MQTT_5:
                 raise ProtocolError(
@@ -196,7 +203,14 @@ class Client:
                 raise ProtocolError(reason=Reason.QUOTA_EXCEEDED, problem="the client waits for its own full queue")
             self.connection.pause_reading()
 
-    def _publish(self, session: Session, packet_id: int, message: Message) -> bool:
+    def _on_pubrel(self, session: Session, packet_id: int) -> None:
+        known = packet_id in session.received
+        session.received.discard(packet_id)
+        told = self._version == MQTT_5 and not known
+        reason = Reason.PACKET_IDENTIFIER_NOT_FOUND if told else Reason.SUCCESS
+        self.connection.send(encoding.encode_ack(_PUBCOMP, packet_id, reason))
+
+    def _publish(self, session: Session, answer: int, packet_id: int, message: Message) -> bool:
         """Publish and acknowledge; False when some session has no room and the message has to wait."""
         try:
             receivers = self._broker.publish(message, session.client_id)
@@ -207,9 +221,11 @@ class Client:
             exc.session.call_when_room(self._publish_held)
             return False
         # Only now that every matching session has it.
+        if answer == _PUBREC:
+            session.received.add(packet_id)
         told = self._version == MQTT_5 and not receivers
         reason = Reason.NO_MATCHING_SUBSCRIBERS if told else Reason.SUCCESS
-        self.connection.send(encoding.encode_puback(packet_id, reason))
+        self.connection.send(encoding.encode_ack(answer, packet_id, reason))
         return True
 
     def _publish_held(self) -> None:

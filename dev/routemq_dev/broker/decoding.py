@@ -52,8 +52,6 @@ def decode_connect(body: bytes, now_s: float) -> Connect:
     will_qos = flags >> 3 & 3
     if flags & 1 or will_qos == 3 or (not flags & 4 and flags & 0x38):
         raise malformed(f"connect flags 0x{flags:02x}")
-    if will_qos == 2:
-        raise ProtocolError(reason=Reason.QOS_NOT_SUPPORTED, problem="a will of QoS 2; this broker has QoS 0 and 1")
     if version == MQTT_311 and flags & 0x40 and not flags & 0x80:
         raise malformed("a password without a user name")
     properties, at = _read_properties(version, PacketTypes.CONNECT, body, 10)
@@ -108,8 +106,6 @@ def decode_publish(first: int, body: bytes, version: int, now_s: float) -> tuple
     qos = first >> 1 & 3
     if qos == 3 or (qos == 0 and first & 8):
         raise malformed(f"publish flags 0x{first & 15:x}")
-    if qos == 2:
-        raise ProtocolError(reason=Reason.QOS_NOT_SUPPORTED, problem="a publish of QoS 2; this broker has QoS 0 and 1")
     topic, at = _read_text(body, 0)
     packet_id = 0
     if qos:
@@ -169,8 +165,8 @@ def decode_unsubscribe(body: bytes, version: int) -> tuple[int, list[str]]:
     return packet_id, filters
 
 
-def decode_puback(body: bytes) -> int:
-    """Return the packet id; the reason code changes nothing for the sender of a QoS 1 message."""
+def decode_packet_id(body: bytes) -> int:
+    """Return the packet id of a PUBACK or PUBREL; its reason code changes nothing."""
     packet_id: int = _unpack("!H", body, 0)[0]
     return packet_id
 

@@ -38,11 +38,11 @@ def encode_connack(version: int, session_present: bool, code: int, properties: b
     return _packet(0x20, body + encode_length(len(properties)) + properties if version == MQTT_5 else body)
 
 
-def encode_puback(packet_id: int, reason: Reason) -> bytes:
-    """Encode a PUBACK; the reason is written only when it says something, which 3.1.1 never does."""
+def encode_ack(first: int, packet_id: int, reason: Reason) -> bytes:
+    """Encode a PUBACK, PUBREC or PUBCOMP; the reason is written only when it says something, in 3.1.1 never."""
     if reason is Reason.SUCCESS:
-        return b"\x40\x02" + _UINT16.pack(packet_id)
-    return b"\x40\x03" + _UINT16.pack(packet_id) + bytes((reason,))
+        return bytes((first, 2)) + _UINT16.pack(packet_id)
+    return bytes((first, 3)) + _UINT16.pack(packet_id) + bytes((reason,))
 
 
 def encode_suback(packet_id: int, codes: bytes, version: int) -> bytes:

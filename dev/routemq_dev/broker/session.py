@@ -44,7 +44,8 @@ class QueueFullError(RouteMQError):
 class Session:
     """One client's session, with or without a connection (MQTT 5, 4.1).
 
-    `queue` holds what waits to be sent, `in_flight` what was sent with QoS 1 and is not acknowledged, both in order.
+    `queue` holds what waits to be sent, `in_flight` what was sent with QoS 1 and is not acknowledged, both in order;
+    `received` the packet ids of QoS 2 publishes that are taken, until their PUBREL (MQTT 5, 4.3.3).
     """
 
     def __init__(self, client_id: str) -> None:
@@ -54,6 +55,7 @@ class Session:
         self.subscriptions: dict[str, Subscription] = {}
         self.queue: deque[Delivery] = deque()
         self.in_flight: dict[int, Delivery] = {}
+        self.received: set[int] = set()
         self.end_timer: asyncio.TimerHandle | None = None
         self.will: Message | None = None
         self.will_timer: asyncio.TimerHandle | None = None
