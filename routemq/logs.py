@@ -2,12 +2,22 @@
 
 import logging
 import sys
+import threading
+import time
+from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from routemq.settings import Settings
 from routemq.text import printable
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+SAME_PER_SECOND = 10
+"""Records of one kind that are written in a second; the others are counted."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
 
 
 class PrintableFormatter(logging.Formatter):
@@ -29,12 +39,108 @@ class PrintableFormatter(logging.Formatter):
         return _within("\n" + super().formatStack(stack_info)).removeprefix("\n")
 
 
+class JsonFormatter(logging.Formatter):
+    """Writes each record as one JSON object on one line.
+
+    `time` (RFC 3339, UTC), `level`, `logger`, `message`, `pid`; `route` and `message_id` where a record is about a
+    message; `exception` and `stack` as text; whatever else was passed as `extra`.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object."""
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": printable(record.getMessage()),
+            "pid": record.process,
+        }
+        told |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            told["exception"] = printable(self.formatException(record.exc_info), lines=True)
+        if record.stack_info:
+            told["stack"] = printable(record.stack_info, lines=True)
+        try:
+            return orjson.dumps(told, default=_shown, option=orjson.OPT_NON_STR_KEYS).decode()
+        # What was passed as `extra` is anybody's; the record itself must not be lost for it.
+        except (TypeError, ValueError):
+            return orjson.dumps({name: _shown(value) for name, value in told.items()}).decode()
+
+
+class Sameness(logging.Filter):
+    """Counts what is said of one route again and again, instead of writing it more than ten times a second.
+
+    Records are of one kind when they have the same words, are about the same route and, if they end with an error, of
+    the same class. The count is written, as a record of its own, when the second is over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to write the record."""
+        route = getattr(record, "route", None)
+        if record.levelno < logging.WARNING or route is None or hasattr(record, "suppressed"):
+            return True
+        key = (record.name, record.levelno, record.msg, route, _error_class(record))
+        now = time.monotonic()
+        with self._lock:
+            kind = self._kinds.get(key)
+            if kind is None or now - kind.since >= 1.0:
+                # The count of the second before is with its own timer.
+                self._kinds[key] = _Kind(since=now)
+                return True
+            kind.count += 1
+            if kind.count < SAME_PER_SECOND:
+                return True
+            kind.suppressed += 1
+            if kind.suppressed == 1:
+                timer = threading.Timer(max(0.0, kind.since + 1.0 - now), self._tell, (kind, record, key[-1]))
+                timer.daemon = True
+                timer.start()
+        return False
+
+    def _tell(self, kind: "_Kind", record: logging.LogRecord, error: str) -> None:
+        with self._lock:
+            count, kind.suppressed = kind.suppressed, 0
+            kind.since = float("-inf")
+        route = getattr(record, "route", None)
+        logging.getLogger(record.name).log(
+            record.levelno, "%d more records like the ones before within a second (route %s%s)", count, route,
+            f", {error}" if error else "", extra={"route": route, "suppressed": count},
+        )  # fmt: skip
+
+
+class _Kind:
+    """What was said in one second."""
+
+    __slots__ = ("count", "since", "suppressed")
+
+    def __init__(self, *, since: float) -> None:
+        self.since, self.count, self.suppressed = since, 0, 0
+
+
 def configure_logging(settings: Settings) -> None:
-    """Write this process's log to standard error, at `ROUTEMQ_LOG_LEVEL`."""
+    """Write this process's log to standard error, at `ROUTEMQ_LOG_LEVEL`, in the form of `LOG_FORMAT`."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PrintableFormatter(LOG_FORMAT))
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else PrintableFormatter(LOG_FORMAT))
+    handler.addFilter(Sameness())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
 
 
 def _within(text: str) -> str:
     return printable(text, lines=True).replace("\n", "\n    ")
+
+
+def _error_class(record: logging.LogRecord) -> str:
+    last = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+    return last.partition(":")[0] if isinstance(last, str) else ""
+
+
+def _shown(value: object) -> str:
+    try:
+        return printable(str(value))
+    except Exception:  # noqa: BLE001  the text is the user's code
+        return f"(a {type(value).__name__} that has no text)"

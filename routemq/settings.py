@@ -16,6 +16,7 @@ from routemq.errors import ConfigurationError
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 MqttProtocol = Literal["auto", "5", "3.1.1"]
 Transport = Literal["routemq", "stock"]
+LogFormat = Literal["text", "json"]
 
 
 def _named(variable: str) -> Any:
@@ -73,6 +74,9 @@ class Settings(BaseSettings):
         description="Package or module of the routers.",
     )
     log_level: LogLevel = Field(default="INFO", validation_alias=_named("ROUTEMQ_LOG_LEVEL"), description="Log level.")
+    log_format: LogFormat = Field(
+        default="text", description="`text` for people, `json` for what collects logs: an object a line."
+    )
     show_payloads: bool = Field(
         default=False,
         validation_alias=_named("ROUTEMQ_SHOW_PAYLOADS"),

@@ -6,7 +6,7 @@ from typing import Any
 from celery.app.log import Logging, TaskFormatter
 from celery.utils.log import ColorFormatter
 
-from routemq.logs import PrintableFormatter
+from routemq.logs import JsonFormatter, PrintableFormatter, Sameness
 
 _PER_MESSAGE = ("celery.app.trace", "celery.worker.strategy")
 
@@ -25,7 +25,14 @@ class WorkerLogging(Logging):
     def setup_handlers(self, *args: Any, formatter: Any = ColorFormatter, **options: Any) -> Any:
         """Give a logger its handler."""
         printable = PrintableTaskFormatter if formatter is TaskFormatter else PrintableColorFormatter
-        return super().setup_handlers(*args, formatter=printable, **options)
+        before = list(args[0].handlers)
+        logger = super().setup_handlers(*args, formatter=printable, **options)
+        for handler in logger.handlers:
+            if handler not in before:
+                handler.addFilter(Sameness())
+                if self.app.settings.log_format == "json":
+                    handler.setFormatter(JsonFormatter())
+        return logger
 
 
 def quiet_per_message_logs(level: int) -> None:

@@ -1,11 +1,14 @@
 """The last line of defence: whatever is logged, by whomever, with whatever a message held."""
 
+import json
 import logging
+import sys
 
 import pytest
 from routemq_tasks.worker_log import PrintableColorFormatter, PrintableTaskFormatter
 
-from routemq.logs import LOG_FORMAT, PrintableFormatter
+from routemq.logs import LOG_FORMAT, SAME_PER_SECOND, JsonFormatter, PrintableFormatter, Sameness
+from tests.processes import wait_until
 
 FORGED = "x\n2026-01-01 00:00:00,000 ERROR   routemq: forged\x1b[2J"
 
@@ -29,3 +32,64 @@ def test_celerys_colours_stay() -> None:
     record = logging.LogRecord("app", logging.ERROR, __file__, 1, "\x1b[2J", (), None)
     assert PrintableColorFormatter(LOG_FORMAT, use_color=True).format(record).startswith("\x1b[1;31m")
     assert "\\x1b[2J" in PrintableColorFormatter(LOG_FORMAT, use_color=True).format(record)
+
+
+def record(text: str, *args: object, level: int = logging.ERROR, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("routemq_tasks.outcomes", level, __file__, 1, text, args, None)
+    made.__dict__.update(extra)
+    return made
+
+
+def test_a_record_is_one_line_of_json_with_its_route_and_message() -> None:
+    line = JsonFormatter().format(
+        record("message %s: %s", "m1", "a\x1b[2J\nb", route="r", message_id="m1", odd={1: object})
+    )
+    found = json.loads(line)
+    assert "\n" not in line
+    assert found["message"] == "message m1: a\\x1b[2J\\nb"
+    assert (found["level"], found["route"], found["message_id"]) == ("ERROR", "r", "m1")
+    assert found["time"].endswith("+00:00")
+
+
+def test_what_cannot_be_json_does_not_lose_its_record() -> None:
+    class Hostile:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    found = json.loads(JsonFormatter().format(record("said", route="\ud800", thing=Hostile(), tree={"a": Hostile()})))
+    assert found["message"] == "said"
+
+
+def test_an_exception_is_told_in_the_same_line() -> None:
+    try:
+        int("no \x1b sensor")
+    except ValueError:
+        made = logging.LogRecord("n", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+    line = JsonFormatter().format(made)
+    assert "x1b sensor" in line
+    assert json.loads(line)["exception"].startswith("Traceback")
+
+
+def test_what_is_said_again_and_again_of_a_route_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    sameness = Sameness()
+    words = "message %s (%s) is dead, reason %s: %s"
+
+    def said(number: int, route: str, error: str) -> bool:
+        return sameness.filter(record(words, f"m{number}", route, "failed", error, route=route))
+
+    shown = [said(number, "one", f"ValueError: {number}") for number in range(200)]
+    assert sum(shown) == SAME_PER_SECOND
+    assert said(1, "one", "KeyError: another class is another kind")
+    assert said(1, "two", "ValueError: another route as well")
+    wait_until(lambda: caplog.records, message="the others are told")
+    assert caplog.records[0].getMessage() == (
+        "190 more records like the ones before within a second (route one, ValueError)"
+    )
+    assert sameness.filter(caplog.records[0])
+    assert said(201, "one", "ValueError: the next second begins")
+
+
+def test_information_and_what_is_about_no_route_is_never_counted() -> None:
+    sameness = Sameness()
+    assert all(sameness.filter(record("busy", level=logging.INFO, route="r")) for _ in range(50))
+    assert all(sameness.filter(record("redis is away")) for _ in range(50))
