@@ -52,6 +52,11 @@ _LISTENING_ASKED_S = 25.0
 _LISTENING_LATE_S = 10.0
 
 
+def _known(channel: type[stock.Channel]) -> list[str]:
+    # A fetch records what it takes in the same step: there is nothing to leave out.
+    return [option for option in channel.from_transport_options if option != "ack_emulation"]
+
+
 class FetchingChannel(stock.Channel):
     """What our channels add to kombu's.
 
@@ -77,7 +82,7 @@ class FetchingChannel(stock.Channel):
     # No PING: see `Client`.
     health_check_interval = 0
 
-    from_transport_options = (*stock.Channel.from_transport_options, *_OPTIONS)
+    from_transport_options = (*_known(stock.Channel), *_OPTIONS)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
@@ -143,6 +148,12 @@ class FetchingChannel(stock.Channel):
         return self._lease
 
     # What the intake asks of its channel.
+
+    @property
+    def delivers_one_by_one(self) -> bool:
+        """Whether the event loop is the caller's, who counts on one message for each call."""
+        one_by_one: bool = self.connection.cycle.is_callers
+        return one_by_one
 
     def connected_client(self) -> Any:
         """The client whose connection the event loop watches."""
@@ -280,11 +291,27 @@ class FetchingChannel(stock.Channel):
         super()._disconnect_pools()
 
     def _size(self, queue: str) -> int:
-        """Count what waits; what is no list counts as nothing, and the fetch tells of it."""
-        with self.conn_or_acquire() as client, client.pipeline() as pipe:
-            for priority in self.priority_steps:
-                pipe.llen(self._q_for_pri(queue, priority))
-            return sum(size for size in pipe.execute(raise_on_error=False) if isinstance(size, int))
+        """Count what waits, also for its time."""
+        return sum(self._counted(queue).values())
+
+    def _has_queue(self, queue: str, **_options: Any) -> bool:
+        return bool(self._size(queue))
+
+    def _counted(self, queue: str) -> dict[str, int]:
+        """Return what is in each of a queue's keys; one that is another application's is not among them."""
+        names = [self._q_for_pri(queue, priority) for priority in self.priority_steps]
+        lists, delayed = [self.keys.prefix + name for name in names], [self.keys.delayed(name) for name in names]
+        with self._plain_client().pipeline() as pipe:
+            for key in lists:
+                pipe.llen(key)
+            for key in delayed:
+                pipe.zcard(key)
+            counts = pipe.execute(raise_on_error=False)
+        return {key: count for key, count in zip(lists + delayed, counts, strict=True) if isinstance(count, int)}
+
+    def _plain_client(self) -> "redis.Redis":
+        """Return a client for complete keys: kombu's puts the prefix before those of some commands."""
+        return Client(connection_pool=self.pool)
 
     def _queue_bind(self, *args: Any) -> None:
         # What goes by PUB/SUB needs no binding: a full Redis must not keep a worker from starting for want of it.
@@ -303,13 +330,15 @@ class FetchingChannel(stock.Channel):
 
     def _purge(self, queue: str) -> int:
         """Remove what waits, also for its time."""
-        purged: int = super()._purge(queue)
-        with self.conn_or_acquire() as client, client.pipeline() as pipe:
-            for priority in self.priority_steps:
-                key = f"routemq:delayed:{self._q_for_pri(queue, priority)}"
-                pipe.zremrangebyrank(self.keys.prefix + key, 0, -1)
-            delayed: list[int] = pipe.execute()
-        return purged + sum(delayed)
+        counted = self._counted(queue)
+        if counted:
+            self._plain_client().delete(*counted)
+        return sum(counted.values())
+
+    def _delete(self, queue: str, *binding: Any, **options: Any) -> None:
+        """Remove the queue with what waits for its time."""
+        self._purge(queue)
+        super()._delete(queue, *binding, **options)
 
     def _read_fetch(self, **_options: Any) -> bool:
         return self.intake.read()
@@ -345,6 +374,9 @@ class FetchingChannel(stock.Channel):
     def close(self) -> None:
         """Give back what was fetched and not delivered, then close as kombu does."""
         if not self.closed:
+            # Before kombu reads what is on its way as if it were its own.
+            if self._qos is not None:
+                self._qos.restore_unacked_once()
             self.intake.put_back_undelivered()
             self.intake.close()
         super().close()
@@ -389,4 +421,4 @@ class SecureChannel(FetchingChannel):
 class SentinelChannel(FetchingChannel, stock.SentinelChannel):
     """Of the master that Redis Sentinel names."""
 
-    from_transport_options = (*stock.SentinelChannel.from_transport_options, *_OPTIONS)
+    from_transport_options = (*_known(stock.SentinelChannel), *_OPTIONS)

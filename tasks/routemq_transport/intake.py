@@ -59,8 +59,8 @@ class Intake:
     def turn(self) -> None:
         """Do what is due: deliver, acknowledge, fetch. Called in every turn of the event loop."""
         channel = self._channel
-        if self._arrived:
-            self._deliver()
+        if self._arrived and not channel.delivers_one_by_one:
+            self._deliver(most=MOST_PER_FETCH)
         if channel.has_lease:
             due_in_s = channel.lease.acks_due_in_s
             if due_in_s is not None and due_in_s <= 0:
@@ -152,8 +152,8 @@ class Intake:
         channel.lease.hold(fetched.items)
         return fetched.items[0] if fetched.items else None
 
-    def put_back_undelivered(self) -> None:
-        """Give back what was fetched and not delivered, also if the reply is still on its way."""
+    def put_back_undelivered(self) -> int:
+        """Give back what was fetched and not delivered, also if the reply is still on its way; return how much."""
         channel = self._channel
         if self._sent_at is not None:
             connection = channel.client.connection
@@ -170,6 +170,7 @@ class Intake:
         channel.qos.waiting = 0
         if tags:
             channel.lease.put_back(tags, "unread")
+        return len(tags)
 
     def lost_connection(self) -> None:
         """The connection of the fetch is gone: what the lost reply held is given back."""
@@ -178,6 +179,12 @@ class Intake:
             tags = self._fetcher.unanswered()
             if tags:
                 self._channel.lease.put_back(tags, "unread")
+
+    def deliver_one(self) -> bool:
+        """Deliver the next message that has arrived; False when there is none."""
+        before = self.delivered
+        self._deliver(most=1)
+        return self.delivered > before
 
     def end_slice(self) -> None:
         """Deliver nothing more in this turn of the event loop."""
@@ -230,7 +237,7 @@ class Intake:
             self._channel.poll_wakeup(self._wakeup)
         return self._wakeup.works
 
-    def _deliver(self) -> None:
+    def _deliver(self, *, most: int) -> None:
         if self._delivering:
             # In the solo pool a task runs inside a delivery, and may turn the loop of its own connection.
             return
@@ -243,7 +250,8 @@ class Intake:
                 channel.qos.waiting = len(arrived)
                 channel.deliver(item)
                 self.delivered += 1
-                if self._slice_ended or time.monotonic() >= until:
+                most -= 1
+                if not most or self._slice_ended or time.monotonic() >= until:
                     break
         finally:
             self._slice_ended = False

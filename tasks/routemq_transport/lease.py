@@ -64,7 +64,8 @@ class Lease:
         self._ended = threading.Event()
         self._away = False
         self._thread: threading.Thread | None = None
-        self._at_exit = Finalize(self, self._give_everything_back, exitpriority=2)
+        # After kombu's, which knows what was looked at.
+        self._at_exit = Finalize(self, self._give_everything_back, exitpriority=0)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -232,7 +233,8 @@ class Lease:
             except Exception:
                 logger.exception("lease could not be looked after, trying again")
         self._starts.close()
-        self._client.connection_pool.disconnect()
+        # The main loop may be using one of them at this moment.
+        self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _connect_starts(self) -> None:
         # Without it, what runs is marked once a second.

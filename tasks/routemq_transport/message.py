@@ -11,7 +11,13 @@ JSON = "application/json"
 
 
 class Message(virtual.Message):
-    """kombu's message with a quicker way to a JSON body."""
+    """kombu's message with a quicker way to a JSON body.
+
+    Attributes:
+        awaits_pool: Celery's consumer has taken it in, for its pool to run.
+    """
+
+    awaits_pool = False
 
     def _decode(self) -> Any:
         if (

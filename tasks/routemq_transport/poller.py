@@ -34,6 +34,11 @@ class Poller(stock.MultiChannelPoller):
         self._new: dict[int, Any] = {}
 
     @property
+    def is_callers(self) -> bool:
+        """Whether the loop is whoever calls `get`."""
+        return self._hub is None
+
+    @property
     def fds(self) -> dict[int, Any]:
         """Sockets that the hub does not watch yet; it asks in every turn."""
         new, self._new = self._new, {}
@@ -115,7 +120,7 @@ class Poller(stock.MultiChannelPoller):
             self._register(channel, wakeup, "WAKE")
 
     def get(self, callback: Callable[..., Any], timeout: float | None = None) -> None:
-        """Turn once; returns when something was delivered.
+        """Turn once; returns when one message of a queue was delivered, or what came by PUB/SUB.
 
         Raises:
             Empty: Nothing was delivered.
@@ -123,27 +128,25 @@ class Poller(stock.MultiChannelPoller):
         self._in_protected_read = True
         channels = list(self._channels)
 
-        def delivered() -> int:
-            return sum(channel.intake.delivered for channel in channels)
-
-        before = delivered()
+        def deliver_one() -> bool:
+            return any(channel.intake.deliver_one() for channel in channels)
 
         try:
+            if deliver_one():
+                return
             if self._bell is None:
                 self.poller.register(self._make_bell(), self.eventflags)
             self.maybe_refresh_binding_expiry()
             if self._turn_at is not None and self._turn_at <= time.monotonic():
                 self._turn()
             self.on_poll_start()
-            if delivered() > before:
-                return
             heard = False
             for fileno, event in self.poller.poll(self._sleep_s(timeout)) or ():
                 heard = bool(self.handle_event(fileno, event)) or heard
             self._may_sleep = False
             if time.monotonic() - self._checked_at >= CHECK_EVERY_S:
                 self.maybe_check_brpop_health()
-            if not heard and delivered() == before:
+            if not heard and not deliver_one():
                 raise Empty
         finally:
             self._in_protected_read = self._may_sleep = False

@@ -1,7 +1,7 @@
 """How many messages this worker may hold, and what becomes of those it holds."""
 
+import logging
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from celery.worker import state
@@ -11,6 +11,8 @@ from routemq_transport.acknowledgements import ACK_DELAY_S
 
 if TYPE_CHECKING:
     from routemq_transport.lease import Lease
+
+logger = logging.getLogger(__name__)
 
 CADENCE_S = 0.010
 """A worker whose window was filled waits this long at most for half of it to be free: fetches stay large."""
@@ -27,7 +29,7 @@ class QoS(stock.QoS):
 
     def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
-        self._delivered: OrderedDict[str, Any]
+        self._delivered: Any
         self.waiting = 0
         self.alone: str | None = None
         self.filled_at = 0.0
@@ -95,19 +97,22 @@ class QoS(stock.QoS):
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put back all that was delivered and is not acknowledged."""
-        held = list(self._delivered)
+        messages = dict(self._delivered)
         self._delivered.clear()
         self.alone = None
         started = running_tags()
-        lease = self.lease
-        lease.put_back([tag for tag in held if tag not in started], "unread")
-        lease.put_back([tag for tag in held if tag in started], "returned")
+        # Celery has it in hand and has not begun; what another consumer was given, it has looked at.
+        unread = [tag for tag, message in messages.items() if message.awaits_pool and tag not in started]
+        self.lease.put_back(unread, "unread")
+        self.lease.put_back([tag for tag in messages if tag not in set(unread)], "returned")
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """The channel closes: give back what will not be run, keep the lease of what still runs."""
         self._on_collect.cancel()
-        if not self.channel.has_lease:
+        if self._delivered.restored or not self.channel.has_lease:
             return
+        self._delivered.restored = True
+        given_back = self.channel.intake.put_back_undelivered()
         stopping = state.should_stop is not None or state.should_terminate is not None
         busy = set() if stopping else {*state.active_requests, *state.reserved_requests}
         if busy:
@@ -119,8 +124,11 @@ class QoS(stock.QoS):
             self._delivered.clear()
             self.lease.let_go(messages)
         else:
+            given_back += len(self._delivered)
             self.restore_unacked()
             self.lease.end()
+        if given_back:
+            logger.info("Restoring %d unacknowledged message(s)", given_back)
 
 
 def _route_of(message: Any) -> str | None:

@@ -15,9 +15,11 @@ class StartingRequest(Request):
     """
 
     def __init__(self, message: Any, *, body: Any = None, decoded: bool = False, **options: Any) -> None:
-        if not decoded and isinstance(message, Message) and message.content_type == JSON:
-            # Celery would decode the body again where it runs, which takes a tenth of a worker's time.
-            body, decoded = message.payload, True
+        if isinstance(message, Message):
+            message.awaits_pool = True
+            if not decoded and message.content_type == JSON:
+                # Celery would decode the body again where it runs, which takes a tenth of a worker's time.
+                body, decoded = message.payload, True
         super().__init__(message, body=body, decoded=decoded, **options)
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
