@@ -1,15 +1,15 @@
 """MQTT messages in, Celery tasks out, nothing lost."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from routemq.controllers import Controller
-from routemq.errors import RouteMQError
-from routemq.message import Client, Message
-from routemq.middleware import Context, Middleware
-from routemq.retry import Reject, Retry, RetryPolicy
-from routemq.routing import Route, RouteGroup, Router
-
 if TYPE_CHECKING:
+    from routemq.controllers import Controller
+    from routemq.errors import RouteMQError
+    from routemq.message import Client, Message
+    from routemq.middleware import Context, Middleware
+    from routemq.retry import Reject, Retry, RetryPolicy
+    from routemq.routing import Route, RouteGroup, Router
     from routemq.supervision.worker_manager import WorkerManager
 
 __all__ = [
@@ -28,11 +28,31 @@ __all__ = [
     "WorkerManager",
 ]
 
+_HOMES = {
+    "Client": "message",
+    "Context": "middleware",
+    "Controller": "controllers",
+    "Message": "message",
+    "Middleware": "middleware",
+    "Reject": "retry",
+    "Retry": "retry",
+    "RetryPolicy": "retry",
+    "Route": "routing",
+    "RouteGroup": "routing",
+    "RouteMQError": "errors",
+    "Router": "routing",
+    "WorkerManager": "supervision.worker_manager",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # Every process imports this package; what a supervisor needs is loaded where there is one.
-    if name == "WorkerManager":
-        from routemq.supervision.worker_manager import WorkerManager
+    """Import a public name when it is asked for: every command and process imports this package first."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return found
 
-        return WorkerManager
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
