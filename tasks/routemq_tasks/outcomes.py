@@ -14,6 +14,7 @@ from routemq.dead_letters.redaction import Redaction
 from routemq.delayed import DelayedRetries
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.errors import InvalidMessageError
+from routemq.lifecycle.limits import STRIKES_TO_DIE
 from routemq.queues import Keys
 from routemq.retry import Reject, Retry, RetryPolicy
 from routemq.text import error_line
@@ -22,9 +23,6 @@ from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-POISON_STRIKES = 3
-"""A message that has killed this many processes is dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def judge(error: BaseException, message: TaskMessage, policy: RetryPolicy) -> La
         return Dead("rejected")
     if isinstance(error, WorkerLostError):
         strikes = 1 + sum(failure.error.startswith(WorkerLostError.__name__) for failure in message.failures)
-        return Dead("poison") if strikes >= POISON_STRIKES else Later(2.0 ** (strikes - 1))
+        return Dead("poison") if strikes >= STRIKES_TO_DIE else Later(2.0 ** (strikes - 1))
     delay_s = None if isinstance(error, policy.never) else policy.delay_after(message.retries + 1)
     if delay_s is None:
         return Dead("timeout" if isinstance(error, SoftTimeLimitExceeded) else "failed")

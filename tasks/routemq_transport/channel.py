@@ -16,6 +16,7 @@ from kombu.utils.json import dumps, loads
 from kombu.utils.scheduling import round_robin_cycle
 
 from routemq.dead_letters import DeadLetters
+from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
 from routemq.queues import Keys
 from routemq.refusals import LeavingConnection, LeavingSSLConnection
 from routemq_transport.burial import Burial
@@ -24,7 +25,6 @@ from routemq_transport.due import due_time
 from routemq_transport.fetcher import Fetcher, Turn
 from routemq_transport.intake import Intake
 from routemq_transport.items import (
-    MOST_DELIVERIES,
     DeliveredTooOftenError,
     Item,
     read_item,
@@ -36,9 +36,6 @@ from routemq_transport.scripts import LeaseTimes, Scripts, TransportKeys
 from routemq_transport.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
-
-STRIKES_TO_RUN_ALONE = 2
-STRIKES_TO_DIE = 3
 
 _OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "dead_letters_of")
 

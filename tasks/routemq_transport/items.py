@@ -12,9 +12,6 @@ from routemq.errors import RouteMQError
 MARK = "routemq"
 """The first member of an item that was restored: `[deliveries so far, strikes]`; see `restore.lua`."""
 
-MOST_DELIVERIES = 20
-"""A message that was delivered this often is dead, whatever the cause."""
-
 _MARKED = b'{"routemq":'
 _DIGITS_ALIKE = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
 _LONG_NUMBER = b"0" * 19
