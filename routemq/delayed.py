@@ -6,7 +6,7 @@ from typing import cast
 import redis
 
 from routemq.envelope import TaskMessage
-from routemq.lifecycle.scripts import script_text
+from routemq.lifecycle.scripts import Script
 from routemq.queues import Keys
 
 _MOST_PER_QUEUE = 500
@@ -18,8 +18,8 @@ class DelayedRetries:
 
     def __init__(self, client: "redis.Redis", keys: Keys) -> None:
         self._keys = keys
-        self._retry_later = client.register_script(script_text("retry_later"))
-        self._promote = client.register_script(script_text("promote"))
+        self._retry_later = Script(client, "retry_later")
+        self._promote = Script(client, "promote")
 
     def retry_later(self, message: TaskMessage, *, delivery_tag: str, delay_s: float) -> bool:
         """Take the message of this delivery tag from its worker and let its next run wait, in one atomic step.

@@ -14,8 +14,8 @@ Moment = Literal["before", "unanswered", "answered"]
 """Of a command: it has not reached Redis; Redis has run it and the answer is lost; the answer has just arrived."""
 
 SCRIPTS = {
-    hashlib.sha1(script_text(name, after=after).encode()).hexdigest(): name
-    for name, after in (("fetch", None), ("acknowledge", None), ("retry_later", None), ("bury", "letters"))
+    hashlib.sha1(script_text(name).encode()).hexdigest(): name
+    for name in ("fetch", "acknowledge", "retry_later", "bury")
 }
 
 

@@ -7,7 +7,7 @@ import redis
 
 from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.redaction import Redaction
-from routemq.lifecycle.scripts import script_text
+from routemq.lifecycle.scripts import Script
 from routemq.queues import Keys
 
 
@@ -21,8 +21,8 @@ class Burials:
     def __init__(self, client: "redis.Redis", keys: Keys, *, most: int, redaction: Redaction | None) -> None:
         self._client, self._keys, self._most, self._redaction = client, keys, most, redaction
         self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
-        self._bury = client.register_script(script_text("bury", after="letters"))
-        self._bury_direct = client.register_script(script_text("bury_direct", after="letters"))
+        self._bury = Script(client, "bury")
+        self._bury_direct = Script(client, "bury_direct")
 
     def bury(self, letter: DeadLetter, *, delivery_tag: str) -> bool:
         """Move the message of this delivery tag from its worker to the dead letters, in one atomic step."""

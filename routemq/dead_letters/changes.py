@@ -8,7 +8,7 @@ import redis
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult, prepare
-from routemq.lifecycle.scripts import script_text
+from routemq.lifecycle.scripts import Script
 from routemq.queues import Keys
 
 BATCH = 500
@@ -27,9 +27,7 @@ class LetterChanges:
     def __init__(self, client: "redis.Redis", keys: Keys, *, most: int) -> None:
         self._client, self._keys, self._most = client, keys, most
         self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
-        self._replay, self._discard, self._import = (
-            client.register_script(script_text(name, after="letters")) for name in ("replay", "discard", "import")
-        )
+        self._replay, self._discard, self._import = (Script(client, name) for name in ("replay", "discard", "import"))
 
     def replay(
         self,

@@ -10,39 +10,59 @@
 -- ARGV[1]  onwards: for each key of totals, the route, and how many delivery tags are its
 -- then     delivery tags, in the order of the routes; after them those that are not counted
 --
--- Returns how many were held.
+-- Returns how many were held. Marks, totals and canaries whose key is another program's are left out, and reported.
+
+look(KEYS[1], 'HDEL')
+look(KEYS[2], 'ZREM')
+local has_marks = can(KEYS[3], 'ZREM') and type_of(KEYS[3]) ~= 'none'
+local watches = can(KEYS[5], 'HSET') and type_of(KEYS[5]) ~= 'none'
+local counts = can(KEYS[4], 'SADD')
+local first = 2 * (#KEYS - 5) + 1
+
+local routes, canaries = {}, {}
 
 -- An operator who has replayed some messages waits for what becomes of them; nobody else needs their records read.
-local function note_canaries(from, to)
-  for _, record in ipairs(redis.call('HMGET', KEYS[1], unpack(ARGV, from, to))) do
+local function find_canaries(from, to)
+  for _, record in ipairs(read('HMGET', KEYS[1], unpack(ARGV, from, to))) do
     -- The tag that its sender gave it, which begins with what is watched.
     local run = record and string.match(record, '"delivery_tag": ?"([^"]*)%.%d+"')
-    if run and redis.call('HEXISTS', KEYS[5], run) == 1 then
-      redis.call('HSET', KEYS[5], run, 'done')
+    if run and read('HEXISTS', KEYS[5], run) == 1 then
+      canaries[#canaries + 1] = run
+      canaries[#canaries + 1] = 'done'
     end
   end
 end
 
-local first = 2 * (#KEYS - 5) + 1
-redis.call('ZREM', KEYS[2], unpack(ARGV, first))
-if redis.call('EXISTS', KEYS[3]) == 1 then
-  redis.call('ZREM', KEYS[3], unpack(ARGV, first))
-end
-local watches = redis.call('EXISTS', KEYS[5]) == 1
-local held = 0
+local from = first
 for index = 6, #KEYS do
-  local route, count = ARGV[2 * (index - 5) - 1], ARGV[2 * (index - 5)]
+  local to = from + number(2 * (index - 5)) - 1
+  routes[#routes + 1] = {
+    name = ARGV[2 * (index - 5) - 1], from = from, to = to,
+    totals = counts and can_count(KEYS[index], 'done') and KEYS[index],
+  }
   if watches then
-    note_canaries(first, first + count - 1)
+    find_canaries(from, to)
   end
-  local done = redis.call('HDEL', KEYS[1], unpack(ARGV, first, first + count - 1))
-  if done > 0 then
-    redis.call('SADD', KEYS[4], route)
-    redis.call('HINCRBY', KEYS[index], 'done', done)
+  from = to + 1
+end
+
+local held = 0
+for _, route in ipairs(routes) do
+  local done = write('HDEL', KEYS[1], unpack(ARGV, route.from, route.to))
+  if done > 0 and route.totals then
+    write('SADD', KEYS[4], route.name)
+    count(route.totals, 'done', done)
   end
-  held, first = held + done, first + count
+  held = held + done
 end
-if first <= #ARGV then
-  held = held + redis.call('HDEL', KEYS[1], unpack(ARGV, first))
+if from <= #ARGV then
+  held = held + write('HDEL', KEYS[1], unpack(ARGV, from))
 end
-return held
+write('ZREM', KEYS[2], unpack(ARGV, first))
+if has_marks then
+  write('ZREM', KEYS[3], unpack(ARGV, first))
+end
+if #canaries > 0 then
+  write('HSET', KEYS[5], unpack(canaries))
+end
+return answer(held)

@@ -12,19 +12,22 @@
 --
 -- Returns 1, or 0 when the tag is not held any more; then nothing was done.
 
-local record = redis.call('HGET', KEYS[4], ARGV[1])
+local most = number(5)
+look(KEYS[4], 'HDEL')
+look(KEYS[5], 'ZREM')
+local record = read('HGET', KEYS[4], ARGV[1])
 if not record then
-  return 0
+  return answer(0)
 end
 local message = ARGV[6]
 if message == '' then
   -- Exactly the bytes between the brackets; decoding and encoding them again would change numbers and empty lists.
   message = string.match(record, '^%[(.*),%s*"[^"]*",%s*"[^"]*"%]$') or record
 end
-local is_new, about = add(ARGV[2], ARGV[3], message, ARGV[4], microtime(), tonumber(ARGV[5]))
-if is_new then
-  count_death(about)
+local letter = plan_to_bury(ARGV[2], ARGV[3], message, ARGV[4], microtime())
+if letter then
+  bury(letter, most)
 end
-redis.call('HDEL', KEYS[4], ARGV[1])
-redis.call('ZREM', KEYS[5], ARGV[1])
-return 1
+write('HDEL', KEYS[4], ARGV[1])
+write('ZREM', KEYS[5], ARGV[1])
+return answer(1)

@@ -6,15 +6,14 @@
 --
 -- Returns how many were not there yet.
 
-local most = tonumber(ARGV[1])
-local now = microtime()
-local added = 0
+local most, now = number(1), microtime()
+local letters = {}
 for index = 2, #ARGV, 4 do
   -- Redis' clock stands still during a script; a microsecond apart, letters keep their order.
-  local is_new, about = add(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], now + added, most)
-  if is_new then
-    count_death(about)
-    added = added + 1
-  end
+  letters[#letters + 1] = plan_to_bury(
+    ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], now + #letters)
 end
-return added
+for _, letter in ipairs(letters) do
+  bury(letter, most)
+end
+return answer(#letters)

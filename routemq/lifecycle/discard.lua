@@ -10,15 +10,16 @@
 --
 -- Returns 1 or 0 for each id.
 
-local most = tonumber(ARGV[1])
-local done, discarded = {}, 0
+local most = number(1)
+look_at_audit()
+local letters, done = {}, {}
 for index = 6, #ARGV do
-  local about = take_away(ARGV[index], most)
-  if about then
-    redis.call('HINCRBY', stem .. 'counters:' .. about.route, 'discarded', 1)
-    discarded = discarded + 1
-  end
-  done[#done + 1] = about and 1 or 0
+  local letter = plan_to_take(ARGV[index], 'discarded')
+  letters[#letters + 1] = letter
+  done[#done + 1] = letter and 1 or 0
 end
-audit(ARGV[2], ARGV[3], ARGV[4], ARGV[5], discarded)
-return done
+for _, letter in ipairs(letters) do
+  take_away(letter, 'discarded', most)
+end
+audit(ARGV[2], ARGV[3], ARGV[4], ARGV[5], #letters)
+return answer(done)

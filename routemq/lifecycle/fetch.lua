@@ -14,40 +14,32 @@
 -- ARGV[6]  number of the first delivery tag
 -- ARGV[7]  how many messages this worker holds
 -- ARGV[8]  1 to mark what is taken as started, except what came back
--- ARGV[9]  onwards: for each list, what follows the message in its record, and what ends its delivery tags
+-- ARGV[9]  strikes with which a message runs alone
+-- ARGV[10] onwards: for each list, what follows the message in its record, and what ends its delivery tags
 --
--- Returns: milliseconds until the next retry is due, or -1; 1 if a message waits to be run alone, else 0; then for each
--- group of messages: number of the list, how many, the messages. They are numbered in this order.
+-- Returns: milliseconds until the next retry is due, or -1; 1 if a message waits to be run alone, else 0; what is
+-- reported, as answer() would; then for each group of messages: number of the list, how many, the messages. They are
+-- numbered in this order.
 
-local most, queues, fair = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local most, queues, fair, due_most = number(1), number(2), ARGV[3] == '1', number(4)
+local first_number, held, alone_strikes = number(6), number(7), number(9)
+look(KEYS[1], 'HSET')
+look(KEYS[2], 'ZADD')
+local marks = ARGV[8] == '1' and can(KEYS[3], 'ZADD')
 local lists = (#KEYS - 3) / 2
-local time = redis.call('TIME')
-local now = string.format('%d.%06d', time[1], time[2])
-local wait, alone = -1, 0
+local now = clock()
+local wait, alone = nil, 0
 
-local delayed = {}
-for index = 1, lists do
-  delayed[index] = KEYS[3 + lists + index]
-end
-if redis.call('EXISTS', unpack(delayed)) > 0 then
-  for index, key in ipairs(delayed) do
-    local due = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, ARGV[4])
-    if #due > 0 then
-      redis.call('LPUSH', KEYS[3 + index], unpack(due))
-      redis.call('ZREM', key, unpack(due))
-    end
-    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-    if first[2] then
-      local left = math.max(0, math.ceil((first[2] - now) * 1000))
-      if wait < 0 or left < wait then
-        wait = left
-      end
-    end
+if read('EXISTS', unpack(KEYS, 4 + lists)) > 0 then
+  for index = 4, 3 + lists do
+    wait = sooner(wait, move_due(KEYS[lists + index], KEYS[index], now, due_most))
   end
 end
 
-local number, mark = tonumber(ARGV[6]), ARGV[8] == '1'
+local next_number = first_number
 local index_entries, records, starts, taken = {}, {}, {}, {}
+-- Of each list, from its front: how many messages were looked at.
+local seen = {}
 
 local function came_back(item)
   -- The mark that restore.lua leaves: deliveries and strikes.
@@ -59,57 +51,57 @@ local function runs_alone(item)
     return false
   end
   local strikes = string.match(item, '^{"routemq":%s*%[%d+,%s*(%d+)%]')
-  return strikes ~= nil and tonumber(strikes) >= 2
+  return strikes ~= nil and tonumber(strikes) >= alone_strikes
 end
 
-local function take(list, count)
+local function record(item, list)
+  local tag = ARGV[5] .. next_number .. ARGV[9 + 2 * list]
+  next_number = next_number + 1
+  index_entries[#index_entries + 1] = now
+  index_entries[#index_entries + 1] = tag
+  records[#records + 1] = tag
+  records[#records + 1] = '[' .. item .. ARGV[8 + 2 * list]
+  if marks and not came_back(item) then
+    starts[#starts + 1] = now
+    starts[#starts + 1] = tag
+  end
+end
+
+-- Returns how many it took. They are cut off their lists at the end, when nothing can fail any more.
+local function take(list, wanted)
   local key = KEYS[3 + list]
-  local items = redis.call('RPOP', key, count)
-  if not items then
+  if not can(key, 'LRANGE', 'LTRIM') then
     return 0
   end
-  local tail, suffix = ARGV[7 + 2 * list], ARGV[8 + 2 * list]
+  local before = seen[key] or 0
+  local items = read('LRANGE', key, -before - wanted, -before - 1)
   local group = {}
-  for position, item in ipairs(items) do
+  for position = #items, 1, -1 do
+    local item = items[position]
     if runs_alone(item) then
-      if number > tonumber(ARGV[6]) or tonumber(ARGV[7]) > 0 then
-        -- This and the rest go back to where they were.
-        for back = #items, position, -1 do
-          redis.call('RPUSH', key, items[back])
-        end
-        alone, most = 1, 0
+      alone = 1
+      if next_number > first_number or held > 0 then
+        most = #group
         break
       end
-      alone = 1
     end
-    local tag = ARGV[5] .. number .. suffix
-    number = number + 1
-    index_entries[#index_entries + 1] = now
-    index_entries[#index_entries + 1] = tag
-    records[#records + 1] = tag
-    records[#records + 1] = '[' .. item .. tail
-    if mark and not came_back(item) then
-      starts[#starts + 1] = time[1]
-      starts[#starts + 1] = tag
-    end
+    record(item, list)
     group[#group + 1] = item
-    most = most - 1
     if alone == 1 then
-      for back = #items, position + 1, -1 do
-        redis.call('RPUSH', key, items[back])
-      end
-      most = 0
+      most = #group
       break
     end
   end
+  most = most - #group
   if #group > 0 then
+    seen[key] = before + #group
     taken[#taken + 1] = list
     taken[#taken + 1] = #group
     for _, item in ipairs(group) do
       taken[#taken + 1] = item
     end
   end
-  return #items
+  return #group
 end
 
 local start = 1
@@ -135,22 +127,26 @@ while start <= lists and most > 0 do
   start = start + queues
   if start <= lists and start <= queues + 1 and most > 0 then
     -- Most users have one priority: the lists of the others are looked for once, not one by one.
-    if redis.call('EXISTS', unpack(KEYS, 3 + start, 3 + lists)) == 0 then
+    if read('EXISTS', unpack(KEYS, 3 + start, 3 + lists)) == 0 then
       break
     end
   end
 end
 
 if #records > 0 then
-  redis.call('ZADD', KEYS[2], unpack(index_entries))
-  redis.call('HSET', KEYS[1], unpack(records))
+  for key, count in pairs(seen) do
+    write('LTRIM', key, 0, -count - 1)
+  end
+  write('ZADD', KEYS[2], unpack(index_entries))
+  write('HSET', KEYS[1], unpack(records))
   if #starts > 0 then
-    redis.call('ZADD', KEYS[3], unpack(starts))
+    write('ZADD', KEYS[3], unpack(starts))
   end
 elseif most > 0 then
   -- Reads, so that the server tells a client that tracks keys when any of these changes.
-  redis.call('EXISTS', unpack(KEYS, 4, 3 + lists))
+  read('EXISTS', unpack(KEYS, 4, 3 + lists))
 end
+table.insert(taken, 1, reports())
 table.insert(taken, 1, alone)
-table.insert(taken, 1, wait)
+table.insert(taken, 1, wait or -1)
 return taken

@@ -13,17 +13,20 @@
 --
 -- Returns how many were not there yet, or nil when another process has taken this step; then nothing was done.
 
-if (redis.call('GET', KEYS[4]) or '0') ~= ARGV[5] then
-  return nil
+local most, kept_s = number(1), number(7)
+look(KEYS[4], 'SET')
+look_at_audit()
+if (read('GET', KEYS[4]) or '0') ~= ARGV[5] then
+  return answer(false)
 end
-local most = tonumber(ARGV[1])
-local added = 0
+local letters = {}
 for index = 8, #ARGV, 5 do
-  local at = tonumber(ARGV[index + 4])
-  if add(ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], at, most) then
-    added = added + 1
-  end
+  letters[#letters + 1] = plan_to_add(
+    ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], number(index + 4))
 end
-redis.call('SET', KEYS[4], ARGV[6], 'EX', ARGV[7])
-audit(ARGV[2], 'import', ARGV[3], ARGV[4], added)
-return added
+for _, letter in ipairs(letters) do
+  add(letter, most)
+end
+write('SET', KEYS[4], ARGV[6], 'EX', kept_s)
+audit(ARGV[2], 'import', ARGV[3], ARGV[4], #letters)
+return answer(#letters)

@@ -1,8 +1,9 @@
--- Functions to add a dead letter and to take one away; the scripts of this folder begin with them.
+-- Functions to add a dead letter and to take one away; the scripts that change letters begin with them. Each letter is
+-- planned first, which looks at all that will be changed for it, and carried out when all of the script's letters are.
 --
 -- KEYS[1]  stem of the dead letters' keys, '<prefix>routemq:dlq:'
--- KEYS[2]  stem of the routes' counters, '<prefix>routemq:counters:'
--- KEYS[3]  routes that have counters, set
+-- KEYS[2]  stem of the routes' totals, '<prefix>routemq:counters:'
+-- KEYS[3]  counted-routes, set: the routes that have totals
 --
 -- Under the stem KEYS[1]:
 --   entries, raw             hashes: id -> description (JSON), message byte for byte
@@ -18,124 +19,215 @@
 
 local stem = KEYS[1]
 local entries, raw = stem .. 'entries', stem .. 'raw'
+local tracebacks, traceback_uses = stem .. 'tracebacks', stem .. 'traceback-uses'
+local full_routes, routes = stem .. 'full-routes', stem .. 'routes'
 
-local function microtime()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
-end
+-- What this script has planned: id -> letter, or false when it is taken away.
+local planned = {}
 
-local function zsets(id, about)
+local function zsets(about)
   local route = about.route
-  return stem .. 'by-time:' .. route,
+  return {
+    stem .. 'by-time:' .. route,
     stem .. 'by-reason:' .. about.reason .. ':' .. route,
-    stem .. 'by-error:' .. about.fingerprint .. ':' .. route
+    stem .. 'by-error:' .. about.fingerprint .. ':' .. route,
+  }
 end
 
-local function count(counters, field, change)
-  if redis.call('HINCRBY', counters, field, change) <= 0 and change < 0 then
-    redis.call('HDEL', counters, field)
+local function counters(about)
+  return stem .. 'counters:' .. about.route
+end
+
+local function kinds(about)
+  return {'reason:' .. about.reason, 'error:' .. about.fingerprint, 'queue:' .. about.queue}
+end
+
+local function look_at(about, zset_command)
+  look(entries, 'HSET', 'HDEL')
+  look(raw, 'HSET', 'HDEL')
+  for _, zset in ipairs(zsets(about)) do
+    look(zset, zset_command, 'ZCARD')
+  end
+  look(full_routes, 'HSET', 'HDEL')
+  look(counters(about), 'HGET', 'HSET', 'HDEL')
+  for _, kind in ipairs(kinds(about)) do
+    look_count(counters(about), kind)
+  end
+  if about.traceback then
+    look(tracebacks, 'HSETNX', 'HDEL')
+    look(traceback_uses, 'HDEL')
+    look_count(traceback_uses, about.traceback)
   end
 end
 
-local function count_what_is_there(about, change)
-  local counters = stem .. 'counters:' .. about.route
-  count(counters, 'reason:' .. about.reason, change)
-  count(counters, 'error:' .. about.fingerprint, change)
-  count(counters, 'queue:' .. about.queue, change)
+-- Totals whose key is another program's are left out, and reported.
+local function plan_total(letter, total)
+  local key = KEYS[2] .. letter.about.route
+  if can_count(key, total) and can(KEYS[3], 'SADD') then
+    letter.total = total
+  end
 end
 
--- A client without a limit neither marks a route nor takes a mark away that another one set at its own limit.
-local function mark_full(about, most)
-  local counters, full = stem .. 'counters:' .. about.route, stem .. 'full-routes'
-  if most == 0 then
-    most = tonumber(redis.call('HGET', counters, 'limit') or '0')
-    if most == 0 then
-      return
-    end
+local function decode(description)
+  local decodes, about = pcall(cjson.decode, description)
+  if not decodes or type(about) ~= 'table' then
+    error('no description of a letter: ' .. string.sub(description, 1, 200))
   end
-  if redis.call('ZCARD', stem .. 'by-time:' .. about.route) >= most then
-    redis.call('HSET', full, about.route, about.queue)
-    redis.call('HSET', counters, 'limit', most)
-  elseif redis.call('HDEL', full, about.route) == 1 then
-    redis.call('HDEL', counters, 'limit')
-  end
+  return about
 end
 
 -- Two messages may have one id: a duplicate, which is the same letter, or a client that gives its ids away twice,
 -- whose second message is a letter of its own.
 local function free_id(id, about, message)
-  local candidate, number = id, 1
+  local candidate, copies = id, 1
   while true do
-    local found = redis.call('HGET', entries, candidate)
-    if not found then
-      return candidate
+    local other, other_message
+    if planned[candidate] then
+      other, other_message = planned[candidate].about, planned[candidate].message
+    else
+      local found = read('HGET', entries, candidate)
+      if not found then
+        return candidate
+      end
+      other, other_message = decode(found), read('HGET', raw, candidate)
     end
-    local other = cjson.decode(found)
     if about.digest and about.digest == other.digest and about.route == other.route then
       return nil
     end
-    if redis.call('HGET', raw, candidate) == message then
+    if other_message == message then
       return nil
     end
-    number = number + 1
-    candidate = id .. '~' .. number
+    copies = copies + 1
+    candidate = id .. '~' .. copies
   end
 end
 
--- Returns whether the letter is a new one; `at` is in microseconds.
-local function add(id, description, message, traceback, at, most)
-  local about = cjson.decode(description)
+-- Returns nil when this very letter is there. `at` is in microseconds.
+local function plan_to_add(id, description, message, traceback, at)
+  local about = decode(description)
+  look_at(about, 'ZADD')
+  look(routes, 'SADD')
   id = free_id(id, about, message)
   if not id then
-    return false
+    return nil
   end
-  local score = string.format('%.6f', at / 1000000)
-  redis.call('HSET', entries, id, description)
-  redis.call('HSET', raw, id, message)
-  for _, zset in ipairs({zsets(id, about)}) do
-    redis.call('ZADD', zset, score, id)
-  end
-  if about.traceback then
-    redis.call('HSETNX', stem .. 'tracebacks', about.traceback, traceback)
-    redis.call('HINCRBY', stem .. 'traceback-uses', about.traceback, 1)
-  end
-  redis.call('SADD', stem .. 'routes', about.route)
-  count_what_is_there(about, 1)
-  mark_full(about, most)
-  return true, about
+  local letter = {
+    id = id, about = about, description = description, message = message, traceback = traceback,
+    score = string.format('%.6f', at / 1000000),
+  }
+  planned[id] = letter
+  return letter
 end
 
-local function count_death(about)
-  redis.call('HINCRBY', stem .. 'counters:' .. about.route, 'buried', 1)
-  redis.call('SADD', KEYS[3], about.route)
-  redis.call('HINCRBY', KEYS[2] .. about.route, 'dead', 1)
+-- The same for one that has just died.
+local function plan_to_bury(id, description, message, traceback, at)
+  local letter = plan_to_add(id, description, message, traceback, at)
+  if letter then
+    look_count(counters(letter.about), 'buried')
+    plan_total(letter, 'dead')
+  end
+  return letter
 end
 
--- Returns what the description said, or nil when there is no such letter.
-local function take_away(id, most)
-  local description = redis.call('HGET', entries, id)
+-- Returns nil when there is no such letter. `count` is where it is counted: replayed or discarded.
+local function plan_to_take(id, counted)
+  if planned[id] ~= nil then
+    return nil
+  end
+  look(entries, 'HDEL')
+  local description = read('HGET', entries, id)
   if not description then
     return nil
   end
-  local about = cjson.decode(description)
-  redis.call('HDEL', entries, id)
-  redis.call('HDEL', raw, id)
-  for _, zset in ipairs({zsets(id, about)}) do
-    redis.call('ZREM', zset, id)
-  end
-  if about.traceback and redis.call('HINCRBY', stem .. 'traceback-uses', about.traceback, -1) <= 0 then
-    redis.call('HDEL', stem .. 'traceback-uses', about.traceback)
-    redis.call('HDEL', stem .. 'tracebacks', about.traceback)
-  end
-  count_what_is_there(about, -1)
-  mark_full(about, most)
-  return about
+  local about = decode(description)
+  look_at(about, 'ZREM')
+  look_count(counters(about), counted)
+  planned[id] = false
+  return {id = id, about = about}
 end
 
--- Written in the same step as the change itself; the steps of one command share an operation.
+local function count_kinds(about, change)
+  for _, kind in ipairs(kinds(about)) do
+    if count(counters(about), kind, change) <= 0 and change < 0 then
+      write('HDEL', counters(about), kind)
+    end
+  end
+end
+
+-- A client without a limit neither marks a route nor takes a mark away that another one set at its own limit.
+local function mark_full(about, most)
+  if most == 0 then
+    most = tonumber(read('HGET', counters(about), 'limit') or '0') or 0
+    if most == 0 then
+      return
+    end
+  end
+  if read('ZCARD', zsets(about)[1]) >= most then
+    write('HSET', full_routes, about.route, about.queue)
+    write('HSET', counters(about), 'limit', most)
+  elseif write('HDEL', full_routes, about.route) == 1 then
+    write('HDEL', counters(about), 'limit')
+  end
+end
+
+local function write_total(letter)
+  if letter.total then
+    write('SADD', KEYS[3], letter.about.route)
+    count(KEYS[2] .. letter.about.route, letter.total, 1)
+  end
+end
+
+local function add(letter, most)
+  local about = letter.about
+  write('HSET', entries, letter.id, letter.description)
+  write('HSET', raw, letter.id, letter.message)
+  for _, zset in ipairs(zsets(about)) do
+    write('ZADD', zset, letter.score, letter.id)
+  end
+  if about.traceback then
+    write('HSETNX', tracebacks, about.traceback, letter.traceback)
+    count(traceback_uses, about.traceback, 1)
+  end
+  write('SADD', routes, about.route)
+  count_kinds(about, 1)
+  mark_full(about, most)
+end
+
+local function bury(letter, most)
+  add(letter, most)
+  count(counters(letter.about), 'buried', 1)
+  write_total(letter)
+end
+
+local function take_away(letter, counted, most)
+  local about = letter.about
+  write('HDEL', entries, letter.id)
+  write('HDEL', raw, letter.id)
+  for _, zset in ipairs(zsets(about)) do
+    write('ZREM', zset, letter.id)
+  end
+  if about.traceback and count(traceback_uses, about.traceback, -1) <= 0 then
+    write('HDEL', traceback_uses, about.traceback)
+    write('HDEL', tracebacks, about.traceback)
+  end
+  count_kinds(about, -1)
+  mark_full(about, most)
+  count(counters(about), counted, 1)
+  write_total(letter)
+end
+
+-- The steps of one command share an operation.
 local function audit(who, action, operation, detail, changed)
   if changed > 0 then
-    redis.call('XADD', stem .. 'audit', 'MAXLEN', '~', 20000, '*',
+    write('XADD', stem .. 'audit', 'MAXLEN', '~', 20000, '*',
       'who', who, 'action', action, 'operation', operation, 'detail', detail, 'count', changed)
   end
+end
+
+local function look_at_audit()
+  look(stem .. 'audit', 'XADD')
+end
+
+local function microtime()
+  return math.floor(clock() * 1000000 + 0.5)
 end

@@ -8,19 +8,23 @@
 --
 -- Returns the tags that are not held any more.
 
-local time = redis.call('TIME')
-local now = string.format('%d.%06d', time[1], time[2])
-local lost = {}
-local scores = redis.call('ZMSCORE', KEYS[1], unpack(ARGV, 2))
-for index, score in ipairs(scores) do
+look(KEYS[1], 'ZADD')
+local marks = ARGV[1] == '1' and can(KEYS[2], 'ZADD')
+local now = clock()
+local lost, renewed = {}, {}
+for index, score in ipairs(read('ZMSCORE', KEYS[1], unpack(ARGV, 2))) do
   local tag = ARGV[index + 1]
   if not score then
     lost[#lost + 1] = tag
   else
-    redis.call('ZADD', KEYS[1], now, tag)
-    if ARGV[1] == '1' then
-      redis.call('ZADD', KEYS[2], now, tag)
-    end
+    renewed[#renewed + 1] = now
+    renewed[#renewed + 1] = tag
   end
 end
-return lost
+if #renewed > 0 then
+  write('ZADD', KEYS[1], unpack(renewed))
+  if marks then
+    write('ZADD', KEYS[2], unpack(renewed))
+  end
+end
+return answer(lost)

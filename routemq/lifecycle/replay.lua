@@ -15,28 +15,37 @@
 -- Returns 1 or 0 for each letter, or nil when another process has taken this step of the frozen replay; then nothing
 -- was done.
 
-local frozen = tonumber(ARGV[5])
-if frozen > 0 and redis.call('LINDEX', KEYS[4], 0) ~= ARGV[6] then
-  return nil
-end
-local most = tonumber(ARGV[1])
-local done, replayed = {}, 0
-for index = 8, #ARGV, 3 do
-  local about = take_away(ARGV[index], most)
-  if about then
-    redis.call('LPUSH', ARGV[index + 1], ARGV[index + 2])
-    redis.call('HINCRBY', stem .. 'counters:' .. about.route, 'replayed', 1)
-    redis.call('SADD', KEYS[3], about.route)
-    redis.call('HINCRBY', KEYS[2] .. about.route, 'replayed', 1)
-    replayed = replayed + 1
+local most, frozen, refused = number(1), number(5), number(7)
+look_at_audit()
+if frozen > 0 then
+  look(KEYS[4], 'LTRIM')
+  for _, field in ipairs({'replayed', 'refused', 'gone'}) do
+    look_count(KEYS[5], field)
   end
-  done[#done + 1] = about and 1 or 0
+  if read('LINDEX', KEYS[4], 0) ~= ARGV[6] then
+    return answer(false)
+  end
+end
+local letters, done = {}, {}
+for index = 8, #ARGV, 3 do
+  local letter = plan_to_take(ARGV[index], 'replayed')
+  if letter then
+    letter.queue, letter.item = ARGV[index + 1], ARGV[index + 2]
+    look(letter.queue, 'LPUSH')
+    plan_total(letter, 'replayed')
+    letters[#letters + 1] = letter
+  end
+  done[#done + 1] = letter and 1 or 0
+end
+for _, letter in ipairs(letters) do
+  take_away(letter, 'replayed', most)
+  write('LPUSH', letter.queue, letter.item)
 end
 if frozen > 0 then
-  redis.call('LTRIM', KEYS[4], frozen, -1)
-  redis.call('HINCRBY', KEYS[5], 'replayed', replayed)
-  redis.call('HINCRBY', KEYS[5], 'refused', ARGV[7])
-  redis.call('HINCRBY', KEYS[5], 'gone', frozen - replayed - ARGV[7])
+  write('LTRIM', KEYS[4], frozen, -1)
+  count(KEYS[5], 'replayed', #letters)
+  count(KEYS[5], 'refused', refused)
+  count(KEYS[5], 'gone', frozen - #letters - refused)
 end
-audit(ARGV[2], 'replay', ARGV[3], ARGV[4], replayed)
-return done
+audit(ARGV[2], 'replay', ARGV[3], ARGV[4], #letters)
+return answer(done)

@@ -10,12 +10,17 @@
 --
 -- Returns 1, or 0 when the record is another or gone; then nothing was done.
 
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
-  return 0
+look(KEYS[1], 'HDEL')
+look(KEYS[2], 'ZREM')
+for index = 3, #KEYS do
+  look(KEYS[index], 'LPUSH')
+end
+if read('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+  return answer(0)
 end
 for index = 3, #KEYS do
-  redis.call('LPUSH', KEYS[index], ARGV[3])
+  write('LPUSH', KEYS[index], ARGV[3])
 end
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-return 1
+write('HDEL', KEYS[1], ARGV[1])
+write('ZREM', KEYS[2], ARGV[1])
+return answer(1)

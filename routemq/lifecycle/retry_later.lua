@@ -4,22 +4,28 @@
 -- KEYS[1]  unacked, hash: delivery tag -> record
 -- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery
 -- KEYS[3]  delayed set of the queue, zset: list item -> due time
--- KEYS[4]  counters of the route, hash
--- KEYS[5]  routes that have counters, set
+-- KEYS[4]  totals of the route, hash
+-- KEYS[5]  counted-routes, set: the routes that have totals
 -- ARGV[1]  delivery tag
 -- ARGV[2]  list item of the next run
 -- ARGV[3]  delay, milliseconds
 -- ARGV[4]  route
 --
--- Returns 1, or 0 when the tag is not held any more; then nothing was done.
+-- Returns 1, or 0 when the tag is not held any more; then nothing was done. Totals whose key is another program's are
+-- left out, and reported.
 
-if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then
-  return 0
+look(KEYS[1], 'HDEL')
+look(KEYS[2], 'ZREM')
+look(KEYS[3], 'ZADD')
+local counts = can_count(KEYS[4], 'retried') and can(KEYS[5], 'SADD')
+local due = string.format('%.6f', clock() + number(3) / 1000)
+if write('HDEL', KEYS[1], ARGV[1]) == 0 then
+  return answer(0)
 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-local time = redis.call('TIME')
-local due = time[1] + time[2] / 1000000 + ARGV[3] / 1000
-redis.call('ZADD', KEYS[3], string.format('%.6f', due), ARGV[2])
-redis.call('SADD', KEYS[5], ARGV[4])
-redis.call('HINCRBY', KEYS[4], 'retried', 1)
-return 1
+write('ZREM', KEYS[2], ARGV[1])
+write('ZADD', KEYS[3], due, ARGV[2])
+if counts then
+  write('SADD', KEYS[5], ARGV[4])
+  count(KEYS[4], 'retried', 1)
+end
+return answer(1)

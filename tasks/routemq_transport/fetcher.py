@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 import redis
 
+from routemq.lifecycle.limits import STRIKES_TO_RUN_ALONE
+from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
 from routemq_transport.items import Item
 from routemq_transport.scripts import TAG_PREFIX, TransportKeys, fetch_text
 
@@ -74,6 +76,7 @@ class Fetcher:
     def __init__(self, keys: TransportKeys) -> None:
         self._keys = keys
         self._script = fetch_text()
+        self._reports = KeyReports()
         self._sha: str | None = None
         self._tag_base = f"{TAG_PREFIX}{uuid.uuid4().hex}:"
         self._next_number = 1
@@ -95,7 +98,7 @@ class Fetcher:
         keys, tails = self._arguments_of(turn)
         command = [
             "EVALSHA", self._sha, len(keys), *keys, most, len(turn.queues), int(turn.fair), MOST_DUE_PER_FETCH,
-            self._tag_base, self._next_number, held, int(mark), *tails,
+            self._tag_base, self._next_number, held, int(mark), STRIKES_TO_RUN_ALONE, *tails,
         ]  # fmt: skip
         self._asked = _Asked(turn=turn, most=most, first_number=self._next_number, told=told, mark=mark)
         self._next_number += most
@@ -107,6 +110,7 @@ class Fetcher:
 
         Raises:
             redis.NoScriptError: The server has forgotten the script; the next fetch brings it along.
+            UnusableKeyError: Nothing can be taken before a key is mended.
             redis.RedisError: The connection failed, or the server refuses.
         """
         asked = self._asked
@@ -119,12 +123,13 @@ class Fetcher:
         except redis.exceptions.NoScriptError:
             self._sha = self._asked = None
             raise
-        except redis.ResponseError:
+        except redis.ResponseError as exc:
             # Nothing was taken. After any other error something may have been: `unanswered` names it.
             self._asked = None
-            raise
+            raise (UnusableKeyError.of(exc) or exc) from None
         self._asked = None
-        wait_ms, alone, *groups = rows
+        wait_ms, alone, reported, *groups = rows
+        self._reports.log(reported)
         lists = asked.turn.lists(self._keys.separator)
         queues = len(asked.turn.queues)
         items: list[Item] = []

@@ -288,4 +288,5 @@ class Lease:
     def _log_away(self, exc: redis.RedisError) -> None:
         if not self._away:
             self._away = True
-            logger.warning("Redis is away, %d messages are kept: %s", len(self._held), exc)
+            state = "refuses" if isinstance(exc, redis.ResponseError) else "is away"
+            logger.warning("Redis %s, %d messages are kept: %s", state, len(self._held), exc)

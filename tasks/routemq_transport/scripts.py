@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 import redis
 
-from routemq.lifecycle.scripts import script_text
+from routemq.lifecycle.scripts import KeyReports, Script, script_text
 from routemq.queues import Keys
 from routemq_transport.acknowledgements import ByRoute
 
@@ -69,11 +69,12 @@ class Scripts:
 
     def __init__(self, client: "redis.Redis", keys: TransportKeys, *, most_delay_s: float) -> None:
         self.keys, self._counters = keys, Keys(keys.prefix)
-        self._place: list[str | float] = [keys.prefix, keys.separator, most_delay_s]
-        self._acknowledge = client.register_script(script_text("acknowledge"))
-        self._renew = client.register_script(script_text("renew"))
-        self._restore = client.register_script(script_text("restore"))
-        self._requeue = client.register_script(script_text("requeue"))
+        self._place: list[str | float] = [keys.prefix, keys.delayed(""), keys.separator, most_delay_s]
+        reports = KeyReports()
+        self._acknowledge = Script(client, "acknowledge", reports=reports)
+        self._renew = Script(client, "renew", reports=reports)
+        self._restore = Script(client, "restore", reports=reports)
+        self._requeue = Script(client, "requeue", reports=reports)
 
     @property
     def _held(self) -> list[str]:
