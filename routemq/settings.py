@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     show_payloads: bool = Field(
         default=False,
         validation_alias=_named("ROUTEMQ_SHOW_PAYLOADS"),
-        description="Show payloads in logs, Celery events and Flower.",
+        description="Show payloads in logs, Celery events and Flower; not together with DLQ_REDACT or DLQ_REDACT_HOOK.",
     )
 
     ingest_workers: int = Field(default=1, ge=1, le=64, description="Ingest processes that `routemq ingest` starts.")
@@ -207,6 +207,11 @@ class Settings(BaseSettings):
                 variable="MQTT_PASSWORD", value="(hidden)", allowed="only together with MQTT_USERNAME"
             )
         return self
+
+    @property
+    def shows_payloads(self) -> bool:
+        """Whether payloads are shown; not where something of them must not be kept."""
+        return self.show_payloads and not self.dlq_redact.strip(", ") and self.dlq_redact_hook is None
 
     @property
     def client_id_base(self) -> str:

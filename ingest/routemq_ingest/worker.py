@@ -323,12 +323,12 @@ class IngestWorker:
         if not routes:
             return None
         settings = self._settings
-        subscriptions = Subscriptions(routes, group=settings.mqtt_group_name, show_payloads=settings.show_payloads)
+        subscriptions = Subscriptions(routes, group=settings.mqtt_group_name, show_payloads=settings.shows_payloads)
         intake = Intake(
             subscriptions,
             self._batch,
             max_payload_bytes=settings.ingest_max_payload_bytes,
-            show_payloads=settings.show_payloads,
+            show_payloads=settings.shows_payloads,
             worker=self.client_id,
         )
         return Session(

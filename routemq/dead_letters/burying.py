@@ -24,18 +24,20 @@ class Burials:
         self._bury = Script(client, "bury")
         self._bury_direct = Script(client, "bury_direct")
 
-    def bury(self, letter: DeadLetter, *, delivery_tag: str) -> bool:
-        """Move the message of this delivery tag from its worker to the dead letters, in one atomic step."""
+    def bury(self, letter: DeadLetter, *, delivery_tag: str) -> DeadLetter | None:
+        """Move a message from its worker to the dead letters; see `DeadLetters.bury`."""
         keys = self._keys
         instead = b""
         if self._redaction is not None:
             record = cast("bytes | None", self._client.hget(keys.unacked, delivery_tag))
+            if record is None:
+                return None
             letter, instead = self._redaction.of_record(letter, record)
         held = self._bury(
             keys=[*self._common_keys, keys.unacked, keys.unacked_index],
             args=[delivery_tag, letter.id, letter.description(), letter.traceback, self._most, instead],
         )
-        return bool(held)
+        return letter if held else None
 
     def bury_direct(self, letters: Sequence[tuple[DeadLetter, bytes]]) -> None:
         """Bury messages that never were on a queue, in one round trip.

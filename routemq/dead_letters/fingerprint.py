@@ -16,6 +16,9 @@ _RAISING_FRAMES = 3
 _MOST_CHAINED = 5
 _WORD = re.compile(r"[\w.:+-]+")
 _DIGIT = re.compile(r"\d")
+_PLACE = re.compile(r'^  File "(.*)", line \d+, in (.*)$', re.MULTILINE)
+CAUSED_BY = "\nCaused by "
+"""Stands between the frames of an exception and those of what caused it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +41,24 @@ class ErrorDescription:
     def of(cls, error: BaseException) -> "ErrorDescription":
         """Describe an exception, whatever its own methods do."""
         name, message = error_name(error), shortened(error_text(error), _MESSAGE_LENGTH)
-        frames = traceback.extract_tb(error.__traceback__, limit=-_RAISING_FRAMES)
-        where = [f"{PurePath(frame.filename).name}:{frame.name}" for frame in frames]
-        # A word with a digit is a number, an id, an address or a time.
-        blanked = _WORD.sub(lambda word: "#" if _DIGIT.search(word[0]) else word[0], message)
-        digest = hashlib.sha1("\n".join([name, *where, blanked]).encode("utf-8", "replace"), usedforsecurity=False)
-        return cls(
-            exception=name,
-            message=message,
-            traceback=shortened(_traceback_text(error), _TRACEBACK_LENGTH),
-            fingerprint=digest.hexdigest()[:12],
-        )
+        frames = shortened(_traceback_text(error), _TRACEBACK_LENGTH)
+        return cls(exception=name, message=message, traceback=frames, fingerprint=fingerprint_of(name, message, frames))
+
+
+def fingerprint_of(exception: str, message: str, frames: str) -> str:
+    """Return 12 hexadecimal digits that are the same for the same mistake.
+
+    Args:
+        exception: Its class.
+        message: Its text.
+        frames: Its traceback, and perhaps that of its causes.
+    """
+    places = _PLACE.findall(frames.partition(CAUSED_BY)[0])[-_RAISING_FRAMES:]
+    where = [f"{PurePath(file).name}:{function}" for file, function in places]
+    # A word with a digit is a number, an id, an address or a time.
+    blanked = _WORD.sub(lambda word: "#" if _DIGIT.search(word[0]) else word[0], message)
+    digest = hashlib.sha1("\n".join([exception, *where, blanked]).encode("utf-8", "replace"), usedforsecurity=False)
+    return digest.hexdigest()[:12]
 
 
 def shortened(text: str, length: int) -> str:
@@ -74,7 +84,7 @@ def _traceback_text(error: BaseException) -> str:
         parts.append(
             f"{error_name(current)}: {shortened(error_text(current), 500)}\n{_frames_text(current.__traceback__)}"
         )
-    return "\nCaused by ".join(parts).strip("\n")
+    return CAUSED_BY.join(parts).strip("\n")
 
 
 def _frames_text(frames: TracebackType | None) -> str:

@@ -1,41 +1,84 @@
-"""Values that must not be kept in clear: they are taken out of a message before it is buried."""
+"""What must not be kept in clear is taken out of a message before it is buried; in doubt, nothing of it is kept."""
 
-import importlib
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import functools
+import hashlib
+import re
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
+from routemq.dead_letters.fingerprint import CAUSED_BY, fingerprint_of
+from routemq.dead_letters.hook import GuardedHook, HookError, RedactionHook
+from routemq.dead_letters.json_pieces import JsonPieces
 from routemq.dead_letters.letter import DeadLetter, text_digest
-from routemq.envelope import TaskMessage
-from routemq.errors import ConfigurationError, EnvelopeError
+from routemq.dead_letters.secrets import REDACTED, Secrets, fold, latin, readings
+from routemq.envelope import Envelope, TaskMessage
 from routemq.settings import Settings
-from routemq.text import error_line
 
-logger = logging.getLogger(__name__)
+_MOST_BYTES = 1 << 20
+_MOST_COMPARISONS = 200_000
+_REMEMBERED = 4
+"""A failure is told in the log, to Celery and in the letter, one after the other."""
 
-REDACTED = "[redacted]"
+_PLAIN = re.compile(r"[\w\s.,:+/-]{0,64}")
+"""A payload without JSON that can hold no field, such as `Online`."""
 
-RedactionHook = Callable[[str, bytes], bytes]
-"""Takes the topic and the payload, returns the payload that is kept."""
-
-_LEAST_LENGTH = 4
-"""A shorter value would be found by chance in an error's text."""
+_NO_JSON = "it is no JSON in which DLQ_REDACT could look for fields"
+_NO_MESSAGE = "it is no message in which DLQ_REDACT could look for fields"
+_SEPARATOR = re.compile(r"[^\w-]+")
+_NAME = re.compile(r"[\w./\[\]-]+")
+_NAME_LENGTH = 100
+_NO_SECRETS = {REDACTED, "null", ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Redaction:
-    """What is taken out of a message.
+class Kept:
+    """What is kept of a received message.
 
     Attributes:
-        fields: Names of JSON fields, in lower case, at any depth of a payload.
-        hook: Does whatever the fields cannot.
+        envelope: Without the values.
+        names: Where they were.
+        secrets: The values.
     """
 
-    fields: frozenset[str] = frozenset()
-    hook: RedactionHook | None = None
+    envelope: Envelope
+    names: frozenset[str]
+    secrets: Secrets
+
+
+@dataclass(slots=True)
+class _Found:
+    """Secrets, while a message is searched for them."""
+
+    values: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
+
+    def add(self, text: str, *, whole: bool = True) -> None:
+        """Add a value, or a text that is not as a `whole` one; and what it says when it is escaped or encoded."""
+        (self.values if whole else self.texts).update(readings(text))
+
+    def secrets(self) -> Secrets:
+        return Secrets(frozenset(self.values - _NO_SECRETS), frozenset(self.texts - _NO_SECRETS))
+
+
+class Redaction:
+    """Knows what must not be kept.
+
+    Args:
+        fields: Names of JSON fields, at any depth of a payload, and of user properties.
+        hook: Makes the payload to keep, before the fields are looked for in it.
+    """
+
+    def __init__(self, *, fields: Iterable[str] = (), hook: RedactionHook | None = None) -> None:
+        self._fields = frozenset(filter(None, map(_key, fields)))
+        self._hook = hook if hook is None or isinstance(hook, GuardedHook) else GuardedHook(hook)
+        # Whatever stands between its letters, and in whatever case: `api_key` is `apiKey`.
+        written = ("[\\W_]*".join(map(re.escape, name)) for name in sorted(self._fields))
+        self._name = re.compile(rf"(?<![^\W_])(?:{'|'.join(written)})(?![^\W_])", re.IGNORECASE)
+        self._remembered = functools.lru_cache(maxsize=_REMEMBERED)(self._kept)
 
     @classmethod
     def of(cls, settings: Settings) -> "Redaction | None":
@@ -44,113 +87,208 @@ class Redaction:
         Raises:
             ConfigurationError: There is no such hook.
         """
-        fields = frozenset(name.strip().lower() for name in settings.dlq_redact.split(",") if name.strip())
-        hook = None if settings.dlq_redact_hook is None else _load(settings.dlq_redact_hook)
-        return cls(fields=fields, hook=hook) if fields or hook else None
+        hook = None if settings.dlq_redact_hook is None else GuardedHook.load(settings.dlq_redact_hook)
+        found = cls(fields=settings.dlq_redact.split(","), hook=hook)
+        return found if found._fields or hook else None
+
+    def kept(self, envelope: Envelope) -> Kept:
+        """Return what is kept of a message, whatever it holds and whatever the hook does."""
+        try:
+            return self._remembered(envelope)
+        # A message must be buried, and logged, whatever is wrong with it or with this code.
+        except Exception as exc:  # noqa: BLE001
+            problem = f"looking for its fields failed with {type(exc).__name__}"
+            bare = Envelope(topic=envelope.topic, payload=_note(envelope.payload, problem))
+            return Kept(envelope=bare, names=frozenset({"payload"}), secrets=Secrets(are_unknown=True))
 
     def of_item(self, letter: DeadLetter, item: bytes) -> tuple[DeadLetter, bytes]:
-        """Return the letter and the list item that are kept; what is no message is kept as it is."""
+        """Return the letter and the list item that are kept."""
         try:
             message = TaskMessage.decode(item)
-        except (EnvelopeError, RecursionError):
-            return letter, item
-        try:
-            payload, names, values = self._of_payload(message.envelope.topic, message.envelope.payload)
-        # Whatever the hook does, the message must be buried; and what may hold a secret must not be kept.
-        except Exception as exc:  # noqa: BLE001
-            logger.error(
-                "dead letter %s is kept without its payload, redaction failed: %s",
-                letter.id, error_line(exc),
-            )  # fmt: skip
-            payload, names, values = REDACTED.encode(), {"payload"}, set()
-        if payload == message.envelope.payload:
-            return letter, item
-        kept = replace(
-            message.edited(payload),
-            failures=tuple(replace(failure, error=_without(failure.error, values)) for failure in message.failures),
-            show_payload=False,
-        )
-        traceback = _without(letter.traceback, values)
-        letter = replace(
-            letter,
-            message=_without(letter.message, values),
-            traceback=traceback,
-            traceback_digest=text_digest(traceback) if traceback else None,
-            redacted=tuple(sorted(names)) or ("payload",),
-        )
-        return letter, kept.encode()
+            kept = self.kept(message.envelope)
+            hide = kept.secrets.hide_line
+            message = replace(
+                message,
+                envelope=kept.envelope,
+                failures=tuple(replace(failure, error=hide(failure.error)) for failure in message.failures),
+                replays=tuple(replace(replay, error=hide(replay.error)) for replay in message.replays),
+                show_payload=False,
+            )
+            return _without(letter, kept.names, kept.secrets), message.encode()
+        # What is no message may hold anything, and must be buried all the same.
+        except Exception:  # noqa: BLE001
+            return _without(letter, ("message",), Secrets(are_unknown=True)), _note(item, _NO_MESSAGE)
 
-    def of_text(self, payload: bytes, text: str) -> str:
-        """Return a text about a payload, such as an error's, without the values of fields that must not be kept."""
-        values: set[str] = set()
+    def of_record(self, letter: DeadLetter, record: bytes) -> tuple[DeadLetter, bytes]:
+        """Likewise for kombu's record of a delivered message, `[message, exchange, routing key]`."""
         try:
-            self._of_value(orjson.loads(payload) if self.fields else None, set(), values)
-        except orjson.JSONDecodeError:
-            return text
-        except RecursionError:
-            return REDACTED
-        return _without(text, values)
-
-    def of_record(self, letter: DeadLetter, record: bytes | None) -> tuple[DeadLetter, bytes]:
-        """Likewise for kombu's record of a delivered message; no bytes mean that the record's own are kept."""
-        try:
-            item = orjson.dumps(orjson.loads(record or b"")[0])
+            item = orjson.dumps(orjson.loads(record)[0])
         except (orjson.JSONDecodeError, orjson.JSONEncodeError, TypeError, LookupError):
-            return letter, b""
-        redacted, kept = self.of_item(letter, item)
-        return (redacted, b"" if kept is item else kept)
+            item = record
+        return self.of_item(letter, item)
 
-    def _of_payload(self, topic: str, payload: bytes) -> tuple[bytes, set[str], set[str]]:
-        names: set[str] = set()
-        values: set[str] = set()
+    def of_text(self, envelope: Envelope, text: str) -> str:
+        """Return a text about a message, such as an error's, as it may be shown."""
+        return self.kept(envelope).secrets.hide(text)
+
+    def hides(self, envelope: Envelope, error: BaseException) -> bool:
+        """Say whether a full report of an error about a message, with its arguments and causes, may not be shown."""
+        secrets = self.kept(envelope).secrets
         try:
-            document = orjson.loads(payload) if self.fields else None
-        except orjson.JSONDecodeError:
-            document = None
-        if document is not None:
-            redacted = self._of_value(document, names, values)
-            payload = orjson.dumps(redacted) if names else payload
-        return payload if self.hook is None else _hooked(self.hook, topic, payload), names, values
+            report = "".join((repr(error), *traceback.format_exception(error)))
+        # Its texts are the user's code.
+        except Exception:  # noqa: BLE001
+            return bool(secrets)
+        return secrets.hide(report) != report
 
-    def _of_value(self, value: Any, names: set[str], values: set[str]) -> Any:
-        if isinstance(value, list):
-            return [self._of_value(item, names, values) for item in value]
-        if not isinstance(value, dict):
-            return value
-        kept = {}
-        for name, item in value.items():
-            if name.lower() in self.fields:
-                names.add(name)
-                values.add(str(item))
-                kept[name] = REDACTED
-            else:
-                kept[name] = self._of_value(item, names, values)
-        return kept
+    def _kept(self, envelope: Envelope) -> Kept:
+        names: set[str] = set()
+        found = _Found()
+        self._search_properties(envelope, names, found)
+        payload, problem, are_unknown = envelope.payload, None, False
+        if self._hook is not None:
+            try:
+                payload = self._hook(envelope.topic, payload)
+            except HookError as exc:
+                problem = str(exc)
+        if payload != envelope.payload:
+            gone = _difference(envelope.payload, payload)
+            # The fields of what the hook was given are secret too, whatever it has made of them.
+            are_unknown = gone is None or self._cut(envelope.payload, set(), found) is None
+            found.values |= gone or set()
+        cut = self._cut(payload, names, found) if problem is None else None
+        if cut is None:
+            names.add("payload")
+            cut, are_unknown = _note(envelope.payload, problem or _NO_JSON), True
+        elif cut != envelope.payload and not names:
+            names.add("payload")
+        known = found.secrets()
+        changes = self._beside(envelope, known, names)
+        return Kept(
+            envelope=replace(envelope, payload=cut, **changes),
+            names=frozenset("payload" if known.hide(name) != name else name for name in names),
+            secrets=replace(known, are_unknown=are_unknown),
+        )
+
+    def _search_properties(self, envelope: Envelope, names: set[str], found: "_Found") -> None:
+        for name, value in envelope.user_properties:
+            is_field = self._is_field(name)
+            if is_field or self._mentions(value):
+                names.add(f"user property {name}")
+                found.add(value, whole=is_field)
+
+    def _beside(self, envelope: Envelope, secrets: Secrets, names: set[str]) -> dict[str, Any]:
+        """Return what is changed of what travels beside the payload. The topic stays: it is the message's address."""
+        changes: dict[str, Any] = {}
+        for name in ("content_type", "response_topic"):
+            text = getattr(envelope, name) or ""
+            if secrets.hide(text) != text:
+                changes[name] = None
+        data = envelope.correlation_data or b""
+        text = f"{latin(data)} {data.decode(errors='replace')}"
+        if self._mentions(text) or secrets.hide(text) != text:
+            changes["correlation_data"] = None
+        names.update(changes)
+        if envelope.user_properties:
+            properties = []
+            for name, value in envelope.user_properties:
+                is_shown = not self._is_field(name) and not self._mentions(value) and secrets.hide(value) == value
+                properties.append((secrets.hide(name), value if is_shown else REDACTED))
+                names.update(() if is_shown else (f"user property {name}",))
+            changes["user_properties"] = tuple(properties)
+        return changes
+
+    def _cut(self, payload: bytes, names: set[str], found: "_Found") -> bytes | None:
+        """Return the payload without the fields' values, or None when nobody can tell where these are."""
+        if not self._fields:
+            return payload
+        document = JsonPieces.of(payload) if len(payload) <= _MOST_BYTES else None
+        if document is None:
+            return payload if self._is_plain(payload) else None
+        self._hide_fields(document, names, found)
+        document.spread()
+        for leaf in document.leaves:
+            if leaf.is_hidden and leaf.text not in found.texts:
+                found.add(leaf.text)
+        secrets = found.secrets()
+        if len(secrets) * len(document.leaves) > _MOST_COMPARISONS:
+            return None
+        # The same value under another name is the same secret.
+        is_repeated = secrets.in_other_texts()
+        for leaf in document.leaves:
+            if not leaf.is_hidden and is_repeated(leaf.text):
+                names.add((None if leaf.is_key else leaf.name) or "payload")
+                (leaf.inside if leaf.is_key and leaf.inside else leaf).is_hidden = True
+        document.spread()
+        return document.without_hidden(f'"{REDACTED}"').encode()
+
+    def _hide_fields(self, document: JsonPieces, names: set[str], found: "_Found") -> None:
+        for part in document.parts:
+            if part.name is not None and self._is_field(part.name):
+                part.is_hidden = True
+                names.add(part.name)
+        for leaf in document.leaves:
+            if not leaf.is_string or leaf.is_key or leaf.is_hidden:
+                continue
+            if _NAME.fullmatch(leaf.text) and self._is_field(leaf.text):
+                # `{"name": "password", "value": …}`, or a table that has a column of this name.
+                names.add(leaf.text)
+                around = leaf.inside.inside if leaf.inside is not None and leaf.inside.is_array else None
+                (around or leaf.inside or leaf).is_hidden = True
+            elif self._mentions(leaf.text):
+                leaf.is_hidden = True
+                found.add(leaf.text, whole=False)
+                names.add(leaf.name or "payload")
+
+    def _is_field(self, name: str) -> bool:
+        # Also of a flattened name, `user.password` or `user[password]`.
+        return any(_key(part) in self._fields for part in (name, *_SEPARATOR.split(name)))
+
+    def _mentions(self, text: str) -> bool:
+        """Say whether one of the names stands in a text: then its value may stand there too."""
+        return bool(self._fields) and any(self._name.search(reading) for reading in readings(text))
+
+    def _is_plain(self, payload: bytes) -> bool:
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            return False
+        return _PLAIN.fullmatch(text) is not None and not self._mentions(text)
 
 
-def _hooked(hook: RedactionHook, topic: str, payload: bytes) -> bytes:
-    # A user's function returns what it likes; what is no bytes would fail where nobody expects it.
-    kept: object = hook(topic, payload)
-    if not isinstance(kept, bytes):
-        raise TypeError(f"DLQ_REDACT_HOOK returned {type(kept).__name__}, not bytes")
-    return bytes(kept)
+def _key(name: str) -> str:
+    """Return what is left of a field's name when it may be written in any manner."""
+    return fold(name) or name.strip().casefold()
 
 
-def _without(text: str, values: set[str]) -> str:
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) >= _LEAST_LENGTH:
-            text = text.replace(value, REDACTED)
-    return text
+def _difference(before: bytes, after: bytes) -> set[str] | None:
+    """Return the values that a hook has taken out, or None when nobody can tell which."""
+    old, new = JsonPieces.of(before), JsonPieces.of(after)
+    if old is None or new is None:
+        return None
+    return {leaf.text for leaf in old.leaves} - {leaf.text for leaf in new.leaves}
 
 
-def _load(name: str) -> RedactionHook:
-    module, _, attribute = name.partition(":")
-    try:
-        hook: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise ConfigurationError(
-            variable="DLQ_REDACT_HOOK", value=name, allowed=f"package.module:function ({exc})"
-        ) from exc
-    if not callable(hook):
-        raise ConfigurationError(variable="DLQ_REDACT_HOOK", value=name, allowed="a function (topic, payload) -> bytes")
-    return hook  # type: ignore[no-any-return]
+def _note(data: bytes, problem: str) -> bytes:
+    """Return what is kept instead of what must not be: enough to recognise it by."""
+    digest = hashlib.sha256(data).hexdigest()
+    return orjson.dumps({"redacted": f"not kept: {problem}", "bytes": len(data), "sha256": digest})
+
+
+def _without(letter: DeadLetter, names: Iterable[str], secrets: Secrets) -> DeadLetter:
+    letter = replace(letter, redacted=tuple(sorted(name[:_NAME_LENGTH] for name in names)))
+    if not secrets:
+        return letter
+    exception, message = secrets.replaced(letter.exception), secrets.hide(letter.message)
+    # The frames are code; the texts of the causes are about the message.
+    frames, causes, told = letter.traceback.partition(CAUSED_BY)
+    frames = secrets.replaced(frames) + causes + secrets.hide(told)
+    return replace(
+        letter,
+        exception=exception,
+        message=message,
+        traceback=frames,
+        traceback_digest=text_digest(frames) if frames else None,
+        # Of what is kept: a digest of a short secret could be guessed.
+        fingerprint=fingerprint_of(exception, message, frames),
+    )

@@ -64,11 +64,12 @@ class DeadLetters:
         redaction = Redaction.of(settings) if buries else None
         return cls(client, Keys(settings.key_prefix), max_entries=limit, redaction=redaction)
 
-    def bury(self, letter: DeadLetter, *, delivery_tag: str) -> bool:
+    def bury(self, letter: DeadLetter, *, delivery_tag: str) -> DeadLetter | None:
         """Move the message of this delivery tag from its worker to the dead letters, in one atomic step.
 
         Returns:
-            False when the tag is not held any more; then nothing was done.
+            The letter as it is kept, which alone may be told of; None when the tag is not held any more, and nothing
+            was done.
         """
         return self._burials.bury(letter, delivery_tag=delivery_tag)
 

@@ -183,14 +183,15 @@ class RouteConsumer(Consumer):
         """Move a message that cannot be run to the dead letters."""
         letter = self._letter(message, error)
         try:
-            self.app.process.ledger.bury(letter, delivery_tag=message.delivery_tag, patience_s=PATIENCE_S)
+            kept = self.app.process.ledger.bury(letter, delivery_tag=message.delivery_tag, patience_s=PATIENCE_S)
         except OutcomeNotRecordedError as exc:
             logger.error("message %s (%s): %s; it stays on its queue", letter.id, letter.route, exc)
             return
         # Nothing is left to acknowledge in Redis; this frees the message's place in the prefetch window.
         if not message.acknowledged:
             message.ack_log_error(logger, self.connection_errors)
-        self._announce(letter)
+        if kept is not None:
+            self._announce(kept)
 
     def _letter(self, message: Any, error: Exception) -> DeadLetter:
         headers = message.headers if isinstance(message.headers, dict) else {}

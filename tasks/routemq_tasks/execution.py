@@ -138,7 +138,7 @@ class RouteTask(Task):
             logger.error("message %s (%s): %s; it stays on its queue", request.id, self.name, exc)
             raise CeleryReject(str(exc), requeue=True) from exc
         text = process.ledger.describe(error, envelope)
-        is_hidden = text != error_line(error)
+        is_hidden = process.ledger.hides(error, envelope)
         shown = ControllerFailedError(text) if is_hidden else _for_celery(error)
         # Celery's report holds the text of the cause too.
         cause = None if is_hidden else error
@@ -157,9 +157,11 @@ class RouteTask(Task):
             worker=request.hostname,
         )
         try:
-            process.ledger.bury(letter, delivery_tag=request.properties["delivery_tag"])
+            kept = process.ledger.bury(letter, delivery_tag=request.properties["delivery_tag"])
         except OutcomeNotRecordedError as exc:
             raise CeleryReject(str(exc), requeue=True) from exc
+        if kept is not None and kept.message != letter.message:
+            raise ControllerFailedError(kept.error) from None
         raise _for_celery(error) from error
 
     def message_of(self, headers: dict[str, Any], envelope: Envelope) -> TaskMessage:
@@ -167,7 +169,7 @@ class RouteTask(Task):
         message = TaskMessage.from_request(
             headers=headers, queue=headers["delivery_info"]["routing_key"], envelope=envelope
         )
-        return replace(message, show_payload=True) if self.app.settings.show_payloads else message
+        return replace(message, show_payload=True) if self.app.settings.shows_payloads else message
 
 
 def _envelope(arguments: tuple[Any, ...]) -> Envelope:

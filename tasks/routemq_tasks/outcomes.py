@@ -89,7 +89,11 @@ class Ledger:
         redaction = self._redaction
         if redaction is None:
             return error_line(error)
-        return error_line(error, hide=lambda text: redaction.of_text(envelope.payload, text))
+        return error_line(error, hide=lambda text: redaction.of_text(envelope, text))
+
+    def hides(self, error: BaseException, envelope: Envelope) -> bool:
+        """Say whether monitors may not see the error itself, with its arguments and causes."""
+        return self._redaction is not None and self._redaction.hides(envelope, error)
 
     def record(
         self,
@@ -109,7 +113,7 @@ class Ledger:
         verdict, shown = judge(error, message, policy), self.describe(error, message.envelope)
         if isinstance(verdict, Dead):
             letter = DeadLetter.of(message, reason=verdict.reason, error=error, worker=worker)
-            self.bury(letter, delivery_tag=delivery_tag, shown=shown, patience_s=patience_s)
+            self.bury(letter, delivery_tag=delivery_tag, patience_s=patience_s)
             return verdict
         delay_s = verdict.delay_s
         following = message.failed(FailedAttempt(at=time.time(), error=shown, worker=worker))
@@ -126,24 +130,24 @@ class Ledger:
             _log_taken(message.id, message.route)
         return verdict
 
-    def bury(
-        self, letter: DeadLetter, *, delivery_tag: str, shown: str | None = None, patience_s: float | None = None
-    ) -> None:
+    def bury(self, letter: DeadLetter, *, delivery_tag: str, patience_s: float | None = None) -> DeadLetter | None:
         """Move a message to the dead letters.
 
-        Args:
-            shown: What the log shows of the error, instead of all that the letter holds.
+        Returns:
+            The letter as it is kept, which alone may be told of; None when the message was not in hand any more.
 
         Raises:
             OutcomeNotRecordedError: Redis stayed away.
         """
-        if self._insist(lambda: self._dead_letters.bury(letter, delivery_tag=delivery_tag), patience_s):
-            logger.error(
-                "message %s (%s) is dead, reason %s: %s", letter.id, letter.route, letter.reason, shown or letter.error,
-                extra={"route": letter.route, "message_id": letter.id},
-            )  # fmt: skip
-        else:
+        kept = self._insist(lambda: self._dead_letters.bury(letter, delivery_tag=delivery_tag), patience_s)
+        if kept is None:
             _log_taken(letter.id, letter.route)
+        else:
+            logger.error(
+                "message %s (%s) is dead, reason %s: %s", kept.id, kept.route, kept.reason, kept.error,
+                extra={"route": kept.route, "message_id": kept.id},
+            )  # fmt: skip
+        return kept
 
     def acknowledge(self, delivery_tag: str, *, patience_s: float | None = None) -> None:
         """Let go of a message that is done, when the connection it came by is gone.

@@ -45,15 +45,16 @@ class Burial:
 
     def _bury(self, letter: DeadLetter, item: Item, lease: "Lease") -> None:
         try:
-            self._dead_letters.bury(letter, delivery_tag=item.tag)
+            kept = self._dead_letters.bury(letter, delivery_tag=item.tag)
         except redis.RedisError as exc:
             logger.error("message on %s could not be buried, it goes back: %s", item.queue, exc)
             lease.put_back([item.tag], "returned")
         else:
-            logger.error(
-                "message is dead: %s (queue %s), reason %s: %s", letter.id, item.queue, letter.reason, letter.error,
-                extra={"route": letter.route, "message_id": letter.id},
-            )  # fmt: skip
+            if kept is not None:
+                logger.error(
+                    "message is dead: %s (queue %s), reason %s: %s", kept.id, item.queue, kept.reason, kept.error,
+                    extra={"route": kept.route, "message_id": kept.id},
+                )  # fmt: skip
             lease.done(item.tag)
 
     def _malformed(self, item: Item, error: Exception) -> DeadLetter:

@@ -43,6 +43,11 @@ class MuteError(Exception):
     __repr__ = __str__
 
 
+class QuietError(Exception):
+    def __str__(self) -> str:
+        return "says less than its arguments"
+
+
 def _raise(error: BaseException) -> Callable[[], Any]:
     def act() -> None:
         raise error
@@ -69,6 +74,8 @@ def act(kind: str, message: Message) -> None:
     note("act", kind=kind, id=message.id, attempt=message.attempt)
     if kind == "echo":
         raise RuntimeError(f"cannot take {message.json()}")
+    if kind == "quiet":
+        raise QuietError(message.text()) from KeyError(message.text())
     if kind == "say":
         logger.warning("got %s", message.text())
         raise RuntimeError(message.text())

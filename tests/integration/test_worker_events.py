@@ -1,6 +1,8 @@
 """What monitors such as Flower hear of a worker that is stopped, or cut off from Redis."""
 
+import base64
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +11,7 @@ import orjson
 import pytest
 from celery import Celery
 
+from routemq.envelope import TaskMessage
 from tests.gate import Gate
 from tests.processes import wait_until
 from tests.servers import Redis
@@ -37,6 +40,11 @@ def _listening(bench: Bench) -> Iterator[list[dict[str, Any]]]:
             finally:
                 receiver.should_stop = True
                 thread.join(10)
+
+
+def _of_version_2(message: TaskMessage) -> bytes:
+    body = orjson.dumps([[message.envelope.to_wire() | {"v": 2}], {}, {}])
+    return message.wrap(body=base64.b64encode(body).decode(), argsrepr="")
 
 
 def _ids(events: list[dict[str, Any]], kind: str) -> set[str]:
@@ -72,22 +80,34 @@ def test_what_ends_while_redis_is_away_is_told_later(bench: Bench) -> None:
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_redacted_value_is_in_no_log_and_no_event(bench: Bench, pool: str) -> None:
-    env = {"DLQ_REDACT": "password"}
+    env = {"DLQ_REDACT": "password", "ROUTEMQ_SHOW_PAYLOADS": "true"}
+    payload = orjson.dumps({"password": SECRET, "name": "m"})
     with _listening(bench) as events, bench.worker("-Q", "work", "-P", pool, "-E", env=env) as worker:
         wait_until(lambda: [event for event in events if event["type"] == "worker-online"], message="it is heard")
-        sent = bench.put("act/echo", orjson.dumps({"password": SECRET, "name": "m"})).id
-        letter = bench.wait_for_letters(1)[sent]
-        wait_until(lambda: _ids(events, "task-failed") == {sent}, message="it is told to have failed")
+        sent = bench.put("act/echo", payload).id
+        # The error says nothing, but its arguments and its cause do; JSON that is none; a message that is none.
+        others = {bench.put("act/quiet", payload).id, bench.put("act/echo", payload.replace(b'"m"', b"NaN")).id}
+        newer = bench.put("act/fine", payload, id="newer")
+        bench.put_raw(newer.queue, _of_version_2(newer))
+        letters = bench.wait_for_letters(4)
+        told_of = {sent, *others, newer.id}
+        wait_until(lambda: _ids(events, "task-failed") >= told_of, message="they are told to have failed")
         assert worker.terminate() == 0
         output = worker.output()
     assert SECRET not in output
     assert "is dead, reason failed: RuntimeError: cannot take" in output
-    told = [event["exception"] for event in events if event["type"] in ("task-failed", "task-retried")]
+    told = [
+        event["exception"]
+        for event in events
+        if event["type"] in ("task-failed", "task-retried") and event["uuid"] == sent
+    ]
     assert len(told) == 3
     assert all("RuntimeError: cannot take" in text for text in told)
     assert SECRET not in orjson.dumps(events).decode()
-    assert SECRET.encode() not in letter.raw
-    assert SECRET not in orjson.dumps(letter.description).decode()
+    for letter in letters.values():
+        kept = letter.raw + orjson.dumps(letter.description)
+        assert SECRET.encode() not in kept
+        assert SECRET.encode() not in b"".join(map(base64.b64decode, re.findall(rb'"body":"([^"]*)"', kept)))
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
