@@ -29,6 +29,9 @@ _GENERATIONS_SEARCHED = 50
 class DeadLetters:
     """Dead letters of all routes.
 
+    Attributes:
+        redaction: What logs and monitors must not show either.
+
     Args:
         max_entries: A route with this many is marked full: workers leave its queue alone until there is room.
             What they hold in hand by then is buried all the same; nothing is dropped.
@@ -46,6 +49,7 @@ class DeadLetters:
         self._client, self._keys = client, keys
         self.reader = LetterReader(client, keys)
         self.frozen = FrozenReplays(client, keys)
+        self.redaction = redaction
         self._burials = Burials(client, keys, most=max_entries or 0, redaction=redaction)
         self._changes = LetterChanges(client, keys, most=max_entries or 0)
 

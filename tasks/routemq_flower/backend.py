@@ -35,7 +35,7 @@ class Backend:
         self.settings, self.router = settings, router
         self.keys = Keys(settings.key_prefix)
         self.client = connect_redis(settings)
-        self.letters = DeadLetters.of(settings, self.client)
+        self.letters = DeadLetters.of(settings, self.client, buries=False)
         self.operations = Operations(self.letters)
         self.rates = RouteRates()
         self._reading = DaemonThreads(_READING_THREADS, name="routemq-reading")

@@ -4,7 +4,6 @@ import os
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
-from routemq.dead_letters.redaction import Redaction
 from routemq.queues import Keys
 from routemq.settings import Settings
 from routemq_tasks.counting import DoneCounter
@@ -25,7 +24,7 @@ class ProcessResources:
         keys = Keys(settings.key_prefix)
         client = connect_redis(settings)
         letters = DeadLetters.of(settings, client)
-        self.ledger = Ledger(client, keys, dead_letters=letters, redaction=Redaction.of(settings))
+        self.ledger = Ledger(client, keys, dead_letters=letters, redaction=letters.redaction)
         # Our transport counts in the step that takes a message out of `unacked`; Celery's own cannot.
         self.done = DoneCounter(client, keys) if settings.transport == "stock" else None
         self.publisher = Publisher(settings)
