@@ -1,11 +1,12 @@
-"""What every MQTT client of ours needs to know: which version to speak, and what a reason code means."""
+"""What every MQTT client of ours needs to know: which version to speak, and how to tell of what goes wrong."""
 
+import ssl
 from typing import Any
 
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from routemq.settings import MqttProtocol
+from routemq.settings import MqttProtocol, Settings
 
 _PATIENCE = 3
 """So many CONNECTs in a row may stay unanswered before the other version is tried."""
@@ -78,3 +79,23 @@ def reason_text(packet_type: int, code: int) -> str:
         return str(reason_code(packet_type, identifier=code))
     except (KeyError, ValueError):
         return f"reason code 0x{code:02X}"
+
+
+def connect_problem(error: BaseException, settings: Settings) -> str:
+    """Return why no connection could be made, and what to do about it."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{text}; see MQTT_TLS_CA_CERTS, and whether the certificate is for {settings.mqtt_broker!r}"
+    if settings.mqtt_tls_enabled and isinstance(error, (ssl.SSLError, ConnectionError, TimeoutError)):
+        return f"{text}; does the port {settings.mqtt_port} speak TLS? MQTT_TLS_ENABLED is true"
+    return text
+
+
+def hung_up(settings: Settings) -> str:
+    """Return what to say of a broker that closes the connection instead of answering CONNECT."""
+    if settings.mqtt_tls_enabled:
+        return "the broker hangs up without an answer; does it want a client certificate (MQTT_TLS_CERTFILE)?"
+    return (
+        f"the broker hangs up without an answer; does the port {settings.mqtt_port} speak TLS? Then set "
+        "MQTT_TLS_ENABLED=true"
+    )

@@ -1,5 +1,6 @@
 """Every environment variable, read once at a front door."""
 
+import ipaddress
 import os
 import socket
 from pathlib import Path
@@ -7,11 +8,18 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from routemq.errors import ConfigurationError
+
+_LONGEST_HOST = 253
+_LONGEST_MQTT_TEXT_BYTES = 65_535
+"""MQTT 5, 1.5.4."""
+_ADDED_BYTES = {"mqtt_client_id": 500, "mqtt_group_name": 500}
+"""Room for the rest of a client id, and of a shared subscription's filter."""
+_LONGEST_SHOWN = 100
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 MqttProtocol = Literal["auto", "5", "3.1.1"]
@@ -161,8 +169,33 @@ class Settings(BaseSettings):
     @classmethod
     def _host_alone(cls, value: str) -> str:
         # An IPv6 address has several colons; one alone stands before a port.
-        if any(mark in value for mark in "/@ ") or value.count(":") == 1:
+        host = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        if not host.isprintable() or any(mark in host for mark in "/@ []") or host.count(":") == 1:
             raise ValueError("a host name or address alone; the port is MQTT_PORT, TLS is MQTT_TLS_ENABLED")
+        if ":" in host:
+            try:
+                ipaddress.IPv6Address(host)
+            except ValueError as exc:
+                raise ValueError(f"it looks like an IPv6 address, and is none: {exc}") from None
+            return host
+        try:
+            # As the name is put to the resolver, which has no word for what it cannot encode.
+            encoded = host.encode("idna")
+        except UnicodeError:
+            encoded = None
+        if encoded is None or len(encoded) > _LONGEST_HOST:
+            raise ValueError(
+                f"no host name: parts of 1 to 63 characters between the dots, {_LONGEST_HOST} characters in all"
+            )
+        return host
+
+    @field_validator("mqtt_username", "mqtt_client_id", "mqtt_group_name", "mqtt_password")
+    @classmethod
+    def _mqtt_text(cls, value: str | SecretStr | None, info: ValidationInfo) -> str | SecretStr | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        longest_bytes = _LONGEST_MQTT_TEXT_BYTES - _ADDED_BYTES.get(str(info.field_name), 0)
+        if text is not None and ("\0" in text or not _is_utf8(text, longest_bytes=longest_bytes)):
+            raise ValueError(f"UTF-8 text of at most {longest_bytes} bytes")
         return value
 
     @field_validator("redis_url")
@@ -219,6 +252,13 @@ class Settings(BaseSettings):
         return self.mqtt_client_id or f"{self.mqtt_group_name}-{socket.gethostname()}"
 
 
+def _is_utf8(text: str, *, longest_bytes: int) -> bool:
+    try:
+        return len(text.encode()) <= longest_bytes
+    except UnicodeEncodeError:
+        return False
+
+
 def variable_of(field_name: str) -> str:
     """Return the environment variable of a field of `Settings`."""
     alias = Settings.model_fields[field_name].validation_alias
@@ -250,6 +290,8 @@ def _configuration_error(exc: ValidationError) -> ConfigurationError:
     name = str(first["loc"][0])
     variable = name if name.isupper() else variable_of(name)
     value = "(hidden)" if variable in SECRETS else repr(first.get("input"))
+    if len(value) > _LONGEST_SHOWN:
+        value = f"{value[:_LONGEST_SHOWN]}…"
     return ConfigurationError(variable=variable, value=value, allowed=_allowed(variable, first))
 
 
@@ -257,6 +299,8 @@ def _allowed(variable: str, error: ErrorDetails) -> str:
     """Return what a variable may be, in an operator's words; pydantic says only which rule was broken."""
     if error["type"] == "value_error":
         return error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_unicode":
+        return "UTF-8 text"
     field = next(field for name, field in Settings.model_fields.items() if variable_of(name) == variable)
     kinds = {field.annotation, *get_args(field.annotation)}
     if bool in kinds:

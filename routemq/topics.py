@@ -114,8 +114,12 @@ def share_filter(group: str, topic_filter: str) -> str:
     """Return the shared subscription's filter `$share/<group>/<filter>` (MQTT 5, 4.8.2).
 
     Raises:
-        TopicTemplateError: The group is empty or holds `/`, `+` or `#`.
+        TopicTemplateError: The group is empty or holds `/`, `+` or `#`, or all is longer than MQTT allows.
     """
+    if len(f"$share/{group}/{topic_filter}".encode()) > MAX_TOPIC_BYTES:
+        raise TopicTemplateError(
+            template=topic_filter, problem=f"with $share and the group it is longer than {MAX_TOPIC_BYTES} bytes"
+        )
     if not group or set(group) & set("/+#\0"):
         raise TopicTemplateError(
             template=f"$share/{group}/{topic_filter}", problem="a share name holds no '/', '+', '#' and is not empty"

@@ -17,7 +17,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from routemq.connections import prepare_mqtt
 from routemq.errors import RouteError
-from routemq.mqtt import ProtocolChoice
+from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
 from routemq.settings import Settings
 from routemq_ingest.connection import BrokerConnection, properties
 from routemq_ingest.intake import Intake
@@ -173,7 +173,7 @@ class Session:
                 properties=asked,
             )
         except OSError as exc:
-            self._ended_by = f"{type(exc).__name__}: {exc}"
+            self._ended_by = connect_problem(exc, settings)
             self._lost(now)
             return
         self.connection, self.state = connection, State.CONNECTING
@@ -200,7 +200,7 @@ class Session:
             self._setbacks += 1
         delay_s *= random.uniform(0.75, 1.25)  # noqa: S311  only spreads the load of a fleet
         self._retry_at = now + delay_s
-        why = self._ended_by or ("the broker hangs up without an answer" if unanswered else "connection closed")
+        why = self._ended_by or (hung_up(settings) if unanswered else "connection closed")
         if unanswered and settings.mqtt_protocol == "auto" and self.subscriptions.overlap:
             why += "; two routes overlap, so MQTT 3.1.1 is not tried"
         logger.error(

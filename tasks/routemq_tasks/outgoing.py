@@ -21,6 +21,7 @@ from routemq.settings import Settings
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
+CLOSED = "the MQTT broker closed the connection"
 _PUBACK, _PUBREC, _DISCONNECT = 0x40, 0x50, 0xE0
 _FAILURE = 0x80
 _UNSUPPORTED_VERSION = 0x84
@@ -160,7 +161,7 @@ class OutgoingConnection(paho.Client):
         self._takes_retained = bool(getattr(connack, "RetainAvailable", 1))
 
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, _reason: Any, _properties: Any) -> None:
-        self.problem = self.problem or "the MQTT broker closed the connection"
+        self.problem = self.problem or CLOSED
 
 
 def _packet_bytes(topic: str, payload: bytes, qos: int) -> int:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from paho.mqtt.enums import MQTTErrorCode
 
 from routemq.errors import PublishError
-from routemq.mqtt import ProtocolChoice
+from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
 from routemq.settings import Settings
-from routemq_tasks.outgoing import CONNECT_TIMEOUT_S, Answer, OutgoingConnection
+from routemq_tasks.outgoing import CLOSED, CONNECT_TIMEOUT_S, Answer, OutgoingConnection
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Publisher:
             problem = connection.problem
         # Nothing that happens here may end the thread: no run of the process could publish again.
         except Exception as exc:
-            problem = f"{type(exc).__name__}: {exc}"
+            problem = connect_problem(exc, settings)
             logger.debug("no connection to the MQTT broker", exc_info=True)
         if connection is not None:
             connection.abandon(problem)
@@ -198,6 +198,8 @@ class Publisher:
             self._failures = 0
         match connection.answer:
             case Answer.NONE:
+                if connection.problem == CLOSED:
+                    connection.problem = hung_up(self._settings)
                 return choice.unanswered()
             case Answer.WRONG_VERSION:
                 return choice.refused()

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -15,7 +16,7 @@ from routemq.settings import Settings
 from tests.ingest import FakeBroker, OldBroker
 from tests.mqtt_peer import Peer, packet
 from tests.processes import wait_until
-from tests.servers import HOST, MqttBroker, Redis, Stack
+from tests.servers import HOST, MqttBroker, Redis, Stack, TlsFiles
 from tests.workers import Bench
 
 MakeBroker = Callable[..., MqttBroker]
@@ -207,6 +208,12 @@ def test_a_broker_of_3_1_1_is_published_to(mosquitto_server: MqttBroker, topic_p
             for qos in (0, 1, 2):
                 assert publish(publisher, f"{topic_prefix}/{qos}", qos=qos) == ""
             assert len(peer.wait_for(3)) == 3
+
+
+def test_a_port_for_tls_is_told_as_such(own_broker: MakeBroker, tls_files: TlsFiles, monkeypatch: Any) -> None:
+    monkeypatch.setattr("routemq_tasks.client.CONFIRMATION_TIMEOUT_S", 1.0)
+    with publishing(own_broker(tls=tls_files, persistence=False)) as publisher:
+        assert "Then set MQTT_TLS_ENABLED=true" in publish(publisher, "t")
 
 
 def test_a_publisher_that_was_closed_opens_again(mosquitto_server: MqttBroker, topic_prefix: str) -> None:

@@ -68,6 +68,26 @@ def test_tls_with_a_client_certificate_and_a_password(
         assert wait_for_payloads(redis_server, key_prefix, "data", 2) == [large, b"small"]
 
 
+# Paho leaves a socket whose handshake failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("tls", [True, False], ids=["plain to a TLS port", "TLS to a plain port"])
+def test_a_port_that_speaks_otherwise_is_told_as_such(
+    own_broker: MakeBroker, redis_server: Redis, tls_files: TlsFiles, router: Router, key_prefix: str,
+    group_name: str, caplog: pytest.LogCaptureFixture, tls: bool,
+) -> None:  # fmt: skip
+    broker = own_broker(tls=tls_files if tls else None, persistence=False)
+    settings = settings_for(
+        stack_of(broker, redis_server),
+        key_prefix=key_prefix,
+        group=group_name,
+        mqtt_tls_enabled=not tls,
+        mqtt_tls_ca_certs=tls_files.ca_certs,
+    )
+    said = "Then set MQTT_TLS_ENABLED=true" if tls else "speak TLS? MQTT_TLS_ENABLED is true"
+    with ingesting(settings, router, ready=False):
+        wait_until(lambda: said in caplog.text, message="it says what to look at")
+
+
 def test_a_wrong_password_is_said_again_and_again_and_cured_without_a_restart(
     own_broker: MakeBroker, redis_server: Redis, tmp_path: Path, key_prefix: str, topic_prefix: str, group_name: str
 ) -> None:

@@ -105,6 +105,13 @@ def test_spellings_of_true_and_false(monkeypatch: pytest.MonkeyPatch, text: str,
         ("MQTT_GROUP_NAME", "a/b", "without '/', '+', '#' and white space"),
         ("MQTT_BROKER", "mqtt://h", "a host name or address alone; the port is MQTT_PORT"),
         ("MQTT_BROKER", "h:1883", "a host name or address alone; the port is MQTT_PORT"),
+        ("MQTT_BROKER", "[::1]:1883", "a host name or address alone; the port is MQTT_PORT"),
+        ("MQTT_BROKER", "h\tx", "a host name or address alone"),
+        ("MQTT_BROKER", "::1::2", "looks like an IPv6 address, and is none"),
+        ("MQTT_BROKER", ".internal", "parts of 1 to 63 characters between the dots"),
+        ("MQTT_BROKER", "a..b", "parts of 1 to 63 characters"),
+        ("MQTT_BROKER", "x" * 70 + ".example", "parts of 1 to 63 characters"),
+        ("MQTT_BROKER", "x." * 130 + "example", "253 characters in all"),
         ("MQTT_TLS_CA_CERTS", "/nowhere/ca.pem", "does not exist or cannot be read"),
     ],
 )
@@ -115,8 +122,37 @@ def test_bad_value_names_variable_value_and_what_is_allowed(
     with pytest.raises(ConfigurationError) as caught:
         load_settings()
     assert caught.value.variable == variable
-    assert value in str(caught.value)
+    assert repr(value)[:100] in str(caught.value) or value in str(caught.value)
     assert allowed in caught.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("value", "host"),
+    [
+        ("[::1]", "::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("my_broker.internal", "my_broker.internal"),
+        ("x" * 63 + ".example.", "x" * 63 + ".example."),
+        ("größe.example", "größe.example"),
+        ("192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_hosts_that_can_be_looked_up(monkeypatch: pytest.MonkeyPatch, value: str, host: str) -> None:
+    monkeypatch.setenv("MQTT_BROKER", value)
+    assert load_settings().mqtt_broker == host
+
+
+@pytest.mark.parametrize("variable", ["MQTT_USERNAME", "MQTT_PASSWORD", "MQTT_CLIENT_ID", "MQTT_GROUP_NAME"])
+@pytest.mark.parametrize("value", ["x" * 65_536, "ü" * 32_768, "\udcff"], ids=["long", "long in bytes", "no UTF-8"])
+def test_what_mqtt_has_no_room_or_no_word_for_is_told_in_one_short_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    set_all(monkeypatch, **{"MQTT_USERNAME": "u", variable: value})
+    with pytest.raises(ConfigurationError, match=f"^{variable}=.*UTF-8 text") as caught:
+        load_settings()
+    assert len(str(caught.value)) < 300
+    if variable in SECRETS:
+        assert value not in str(caught.value)
 
 
 @pytest.mark.parametrize(
