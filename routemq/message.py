@@ -14,7 +14,7 @@ class Message:
     """One MQTT message on its way through middleware to a controller.
 
     Attributes:
-        id: The Celery task id; the same through every retry and replay.
+        id: The Celery task id; the same through every retry and replay. What the MQTT broker delivers twice has two.
         route: The route's name.
         envelope: What the MQTT broker delivered.
         params: The topic's parameters as text.

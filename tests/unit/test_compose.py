@@ -57,6 +57,7 @@ def test_worker_commands_leave_the_concurrency_to_the_routes() -> None:
     for worker in WORKERS.values():
         assert worker["command"][:4] == ["celery", "-A", "routemq", "worker"]
         assert not {"-c", "--concurrency", "--autoscale"} & set(worker["command"])
+        assert set(worker["command"]) >= {"--without-gossip", "--without-mingle"}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
