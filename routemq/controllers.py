@@ -12,13 +12,13 @@ import pydantic
 from routemq.errors import BindingError, InvalidMessageError
 from routemq.message import Client, Message
 from routemq.middleware import Context
+from routemq.payloads import AnnotatedPayload, json_else_text_else_bytes, summary
 from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
 Handler = Callable[..., Any]
 
 _CONVERTED_TYPES: dict[Converter, Any] = {"str": str, "int": int, "float": float, "path": str}
 _SHOWN_CHARACTERS = 100
-_MAX_SUMMARY_CHARACTERS = 500
 
 
 class Controller:
@@ -99,9 +99,9 @@ def bind(handler: Handler, template: TopicTemplate) -> BoundController:
     """Work out how each of a controller's parameters is filled from a message of `template`.
 
     A parameter with a topic parameter's name takes it, converted to its annotation. `payload` is raw for `bytes`, text
-    for `str`, validated by pydantic for anything else; without an annotation it is JSON where the payload is JSON, else
-    text, else bytes. `message` is the `Message`, `client` publishes. A parameter with a default that matches nothing
-    keeps its default.
+    for `str`, for any other annotation what pydantic makes of it as JSON, else as text; without an annotation it is
+    JSON where the payload is JSON, else text, else bytes. `message` is the `Message`, `client` publishes. A parameter
+    with a default that matches nothing keeps its default.
 
     Raises:
         BindingError: A parameter cannot be filled, or its annotation cannot be used.
@@ -179,40 +179,20 @@ def _parameter_filler(controller: str, name: str, converted: Any, annotation: An
             return text if wanted is str else adapter.validate_python(value)
         except pydantic.ValidationError as exc:
             shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-            raise InvalidMessageError(part=f"parameter {name!r}", problem=f"{shown!r}: {_summary(exc)}") from exc
+            raise InvalidMessageError(part=f"parameter {name!r}", problem=f"{shown!r}: {summary(exc)}") from exc
 
     return fill
 
 
 def _payload_filler(controller: str, annotation: Any) -> Callable[[Context], Any]:
     if annotation in (None, Any):
-        return lambda context: _guess(context.message)
+        return lambda context: json_else_text_else_bytes(context.message)
     if annotation is bytes:
         return lambda context: context.message.payload
     if annotation is str:
         return lambda context: context.message.text()
-    adapter = _adapter(controller, "payload", annotation)
-
-    def fill(context: Context) -> Any:
-        payload = context.message.payload
-        if not payload:
-            raise InvalidMessageError(part="payload", problem="empty, where JSON is expected")
-        try:
-            return adapter.validate_json(payload)
-        except pydantic.ValidationError as exc:
-            raise InvalidMessageError(part="payload", problem=_summary(exc)) from exc
-
-    return fill
-
-
-def _guess(message: Message) -> Any:
-    try:
-        return message.json()
-    except InvalidMessageError:
-        try:
-            return message.text()
-        except InvalidMessageError:
-            return message.payload
+    read = AnnotatedPayload(_adapter(controller, "payload", annotation))
+    return lambda context: read(context.message.payload)
 
 
 def _adapter(controller: str, name: str, annotation: Any) -> pydantic.TypeAdapter[Any]:
@@ -227,18 +207,6 @@ def _adapter(controller: str, name: str, annotation: Any) -> pydantic.TypeAdapte
             problem=f"pydantic cannot convert the parameter {name!r} to {annotation!r} ({_first_line(exc)})",
             mend="annotate it with a type that pydantic knows, or with bytes",
         ) from exc
-
-
-def _summary(exc: pydantic.ValidationError) -> str:
-    """Return what is wrong without what was sent: `temperature: Input should be a valid number; …`."""
-    problems = []
-    for error in exc.errors(include_url=False, include_input=False, include_context=False)[:5]:
-        where = ".".join(str(step) for step in error["loc"])
-        problems.append(f"{where}: {error['msg']}" if where else error["msg"])
-    hidden = exc.error_count() - len(problems)
-    summary = "; ".join(problems) + (f"; and {hidden} more" if hidden > 0 else "")
-    # Keys of the payload, and words of a model's own validators, may be of any length.
-    return summary if len(summary) <= _MAX_SUMMARY_CHARACTERS else f"{summary[:_MAX_SUMMARY_CHARACTERS]}…"
 
 
 def _first_line(exc: Exception) -> str:

@@ -7,6 +7,7 @@ from pydantic_core import from_json
 
 from routemq.envelope import Envelope
 from routemq.errors import InvalidMessageError
+from routemq.unseen import with_unseen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,8 @@ class Message:
         try:
             return self.payload.decode()
         except UnicodeDecodeError as exc:
-            raise InvalidMessageError(part="payload", problem=f"not UTF-8 text (byte {exc.start})") from exc
+            problem = with_unseen(f"not UTF-8 text (byte {exc.start})", self.payload)
+            raise InvalidMessageError(part="payload", problem=problem) from exc
 
     def json(self) -> Any:
         """Return the payload parsed as JSON; whole numbers of any size stay exact.
@@ -61,7 +63,7 @@ class Message:
         try:
             return from_json(self.payload, allow_inf_nan=False)
         except ValueError as exc:
-            raise InvalidMessageError(part="payload", problem=f"not JSON: {exc}") from exc
+            raise InvalidMessageError(part="payload", problem=with_unseen(f"not JSON: {exc}", self.payload)) from exc
 
 
 class Client(Protocol):
