@@ -97,6 +97,16 @@ class Keys:
         return f"{self.prefix}routemq:processes"
 
     @property
+    def alerts(self) -> str:
+        """Hash: condition that was told and is not over → `[since, text]`, as JSON."""
+        return f"{self.prefix}routemq:alerts"
+
+    @property
+    def alerts_lock(self) -> str:
+        """String: which process looks for conditions right now; expires by itself."""
+        return f"{self.prefix}routemq:alerts-lock"
+
+    @property
     def counted_routes(self) -> str:
         """Set of the routes that have counters."""
         return f"{self.prefix}routemq:counted-routes"

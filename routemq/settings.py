@@ -154,6 +154,19 @@ class Settings(BaseSettings):
         default=None, description="`package.module:function`, which makes the payload that a dead letter keeps."
     )
 
+    alert_webhook: SecretStr | None = Field(
+        default=None, description="Address that gets a JSON object when something goes wrong, and when it is over."
+    )
+    alert_hook: str | None = Field(
+        default=None, description="`package.module:function` that gets the same, as `routemq.alerts.delivery.Alert`."
+    )
+    alert_dead_per_minute: float = Field(
+        default=10.0, ge=0, description="An alert begins when more messages of a route die in a minute."
+    )
+    alert_oldest_s: float = Field(
+        default=300.0, gt=0, description="An alert begins when the next message of a queue has waited for so long."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
@@ -267,7 +280,7 @@ def variable_of(field_name: str) -> str:
     return field_name.upper()
 
 
-SECRETS = frozenset({"MQTT_PASSWORD", "REDIS_URL"})
+SECRETS = frozenset({"MQTT_PASSWORD", "REDIS_URL", "ALERT_WEBHOOK"})
 
 
 def load_settings() -> Settings:

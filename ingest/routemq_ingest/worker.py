@@ -13,6 +13,7 @@ from typing import cast
 import psutil
 import redis
 
+from routemq.alerts.watch import alert_watch
 from routemq.connections import check_redis, connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.metrics.presence import Presence, ProcessReport
@@ -61,6 +62,7 @@ class IngestWorker:
         self._client = connect_redis(settings)
         self._lease_client = connect_redis(settings, timeout_s=1.0)
         self._presence = Presence(connect_redis(settings, timeout_s=2.0), self._keys, self._present)
+        self._alerts = alert_watch(settings, router)
         self._publisher = Publisher(self._client, self._keys, DeadLetters.of(settings, self._client))
         self._flow = Flow(max_queue_length=settings.ingest_max_queue_length)
         self._batch = Batch()
@@ -117,6 +119,8 @@ class IngestWorker:
             logger.warning("the application has no routes, there is nothing to subscribe to")
         self._reported_at = time.monotonic()
         self._presence.start()
+        if self._alerts is not None:
+            self._alerts.start()
         try:
             while not self._stopping.is_set():
                 self._turn()
@@ -125,6 +129,8 @@ class IngestWorker:
             self._finish()
         finally:
             self._presence.stop()
+            if self._alerts is not None:
+                self._alerts.stop()
             self._client.close()
             self._lease_client.close()
 

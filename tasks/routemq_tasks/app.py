@@ -19,7 +19,7 @@ from routemq.settings import Settings
 from routemq_tasks.broker import BrokerSettings, Loader, check_settings
 from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.execution import RouteTask
-from routemq_tasks.presence import PresenceKeeping
+from routemq_tasks.presence import AlertKeeping, PresenceKeeping
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.promoter import RetryPromotion
 from routemq_tasks.retention import RetentionKeeping
@@ -48,6 +48,7 @@ class RouteMQCelery(Celery):
         self._process_lock, self._pid = threading.Lock(), os.getpid()
         self.steps["worker"].add(RetentionKeeping)
         self.steps["worker"].add(PresenceKeeping)
+        self.steps["worker"].add(AlertKeeping)
         self.user_options["worker"].add(before_detach())
         _choose_transport(self)
         self.finalize()

@@ -5,13 +5,14 @@ from importlib.metadata import version
 from typing import Any
 
 import psutil
-from celery import bootsteps
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.worker import state
 
+from routemq.alerts.watch import AlertWatch, alert_watch
 from routemq.connections import connect_redis
 from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
+from routemq_tasks.companions import Companion
 
 _MEMORY_EVERY_S = 10.0
 """To add up the memory of a pool takes milliseconds of the kernel's time for each child."""
@@ -81,24 +82,19 @@ def _memory_bytes(pid: int | None) -> int:
     return int(getattr(full, "pss", full.rss))
 
 
-class PresenceKeeping(bootsteps.StartStopStep):
-    """Reports the worker from its main process; after the pool, so that no child is forked with its thread."""
+class PresenceKeeping(Companion):
+    """Reports the worker from its main process."""
 
-    requires = ("celery.worker.components:Pool",)
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
-        self._presence: Presence | None = None
-
-    def start(self, parent: Any) -> None:
+    def make(self, parent: Any) -> Presence:
+        """Return what reports this worker."""
         settings = parent.app.settings
-        self._presence = Presence(
-            connect_redis(settings, timeout_s=2.0), Keys(settings.key_prefix), WorkerPresence(parent).report
-        )
-        self._presence.start()
+        client = connect_redis(settings, timeout_s=2.0)
+        return Presence(client, Keys(settings.key_prefix), WorkerPresence(parent).report)
 
-    def stop(self, parent: Any) -> None:
-        if self._presence is not None:
-            self._presence.stop()
 
-    terminate = stop
+class AlertKeeping(Companion):
+    """Looks at the fleet, if anybody wants to be told."""
+
+    def make(self, parent: Any) -> AlertWatch | None:
+        """Return what looks, unless nobody wants to know."""
+        return alert_watch(parent.app.settings, parent.app.router)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import redis
 
+from routemq.alerts.delivery import Delivery
 from routemq.connections import check_redis, connect_redis
 from routemq.dead_letters.redaction import Redaction
 from routemq.errors import RouteMQError
@@ -32,6 +33,7 @@ def check_start(app: "RouteMQCelery", requested: Any, excluded: Any) -> tuple[li
                 app.tasks[route.name].load()
         # Made again in each process; a hook that is not there is an error now.
         Redaction.of(app.settings)
+        Delivery(app.settings)
         _check_server(app.settings)
     except RouteMQError as exc:
         raise click.ClickException(str(exc)) from exc

@@ -1,0 +1,115 @@
+"""How an alert reaches somebody: an HTTP request, a function of the application, or both."""
+
+import http.client
+import importlib
+import logging
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from routemq.errors import ConfigurationError
+from routemq.settings import Settings
+from routemq.text import error_line
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """A condition that began, or is over.
+
+    Attributes:
+        key: The same for both.
+        text: For a person.
+        group: `MQTT_GROUP_NAME` of the fleet.
+        since: When it began, Unix seconds; likewise `at`, when this is told.
+    """
+
+    event: Literal["began", "ended"]
+    key: str
+    text: str
+    group: str
+    since: float
+    at: float
+
+
+AlertHook = Callable[[Alert], object]
+
+
+class Delivery:
+    """Where alerts go.
+
+    Raises:
+        ConfigurationError: `ALERT_HOOK` names no function, or `ALERT_WEBHOOK` is no address.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = None if settings.alert_webhook is None else _checked(settings.alert_webhook.get_secret_value())
+        self._hook = None if settings.alert_hook is None else _load(settings.alert_hook)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody wants to be told."""
+        return self._url is not None or self._hook is not None
+
+    def deliver(self, alert: Alert) -> bool:
+        """Tell it; False when it did not arrive, and should be told again."""
+        logger.warning("alert %s: %s", alert.event, alert.text, extra={"alert": alert.key})
+        return self._call(alert) and self._post(alert)
+
+    def _post(self, alert: Alert) -> bool:
+        if self._url is None:
+            return True
+        words = alert.text if alert.event == "began" else f"over: {alert.text}"
+        # Chat services show `text`, whatever else is there.
+        body = {
+            "text": f"[{alert.group}] {words}", "event": alert.event, "key": alert.key, "group": alert.group,
+            "host": socket.gethostname(), "since": alert.since, "at": alert.at,
+        }  # fmt: skip
+        request = urllib.request.Request(  # noqa: S310  the scheme was checked
+            self._url, data=orjson.dumps(body), headers={"Content-Type": "application/json", "User-Agent": "routemq"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310  likewise
+                return True
+        except (OSError, http.client.HTTPException, urllib.error.URLError, ValueError) as exc:
+            # Not the address: it may hold a token.
+            logger.error("alert not delivered to ALERT_WEBHOOK, trying again: %s", error_line(exc))
+            return False
+
+    def _call(self, alert: Alert) -> bool:
+        if self._hook is None:
+            return True
+        try:
+            self._hook(alert)
+        # The hook is the user's code; an alert that it cannot take must not end what tells of it.
+        except Exception as exc:  # noqa: BLE001
+            logger.error("ALERT_HOOK failed: %s", error_line(exc))
+        return True
+
+
+def _checked(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(variable="ALERT_WEBHOOK", value="(hidden)", allowed="an address, https://…")
+    return url
+
+
+def _load(name: str) -> AlertHook:
+    module, _, attribute = name.partition(":")
+    try:
+        hook: Any = getattr(importlib.import_module(module), attribute)
+    # A module of the user's may raise anything while it is imported.
+    except Exception as exc:
+        raise ConfigurationError(
+            variable="ALERT_HOOK", value=name, allowed=f"package.module:function ({error_line(exc)})"
+        ) from exc
+    if not callable(hook):
+        raise ConfigurationError(variable="ALERT_HOOK", value=name, allowed="package.module:function")
+    return hook  # type: ignore[no-any-return]

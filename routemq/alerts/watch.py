@@ -1,0 +1,138 @@
+"""Looks at the fleet every few seconds; one process of the fleet at a time."""
+
+import logging
+import threading
+import uuid
+from collections import deque
+from collections.abc import Mapping
+from typing import Literal, cast
+
+import orjson
+import redis
+
+from routemq.alerts.conditions import Condition, Limits, find_conditions
+from routemq.alerts.delivery import Alert, Delivery
+from routemq.connections import connect_redis
+from routemq.metrics.fleet import FleetReading, read_fleet
+from routemq.queues import Keys
+from routemq.routing import Router
+from routemq.settings import Settings
+from routemq.text import error_line
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+_LOCK_S = 15
+_RATE_OVER_S = 60.0
+_SEEN_TWICE = 2
+"""A condition is told when it holds at two looks in a row, and is over when it does not: a restart is none."""
+
+
+class AlertWatch(threading.Thread):
+    """Tells each condition once when it begins, and once when it is over.
+
+    Every worker and every ingest process has one, so that somebody looks whatever else is gone; a lock in Redis lets
+    one of them look. What was told is kept in Redis, so that the next one goes on where this one ends.
+
+    Args:
+        client: Of this thread's own.
+        queues: Those of the application's routes, with their concurrency.
+        routes: Names.
+    """
+
+    def __init__(
+        self, settings: Settings, client: "redis.Redis", delivery: Delivery, *, queues: Mapping[str, int],
+        routes: tuple[str, ...], look_every_s: float = LOOK_EVERY_S,
+    ) -> None:  # fmt: skip
+        super().__init__(name="routemq-alerts", daemon=True)
+        self._settings, self._client, self._delivery = settings, client, delivery
+        self._keys, self._queues, self._routes = Keys(settings.key_prefix), queues, routes
+        self._limits = Limits.of(settings)
+        self._look_every_s = look_every_s
+        self._name = uuid.uuid4().hex
+        self._stopped = threading.Event()
+        self._readings: deque[FleetReading] = deque()
+        self._seen: dict[str, int] = {}
+
+    def run(self) -> None:
+        while not self._stopped.wait(self._look_every_s):
+            try:
+                if self._has_lock():
+                    self.look()
+            # To watch must not end what is watched, and an error now is no error at the next look.
+            except Exception as exc:  # noqa: BLE001
+                logger.debug("no look at the fleet: %s", error_line(exc))
+
+    def stop(self) -> None:
+        """End the thread; returns at once."""
+        self._stopped.set()
+
+    def look(self) -> None:
+        """Look once, and tell what is new.
+
+        Raises:
+            redis.RedisError: Redis cannot be read.
+        """
+        fleet = read_fleet(
+            self._client, self._keys, queues=self._queues, routes=self._routes, group=self._settings.mqtt_group_name
+        )
+        found = {
+            condition.key: condition
+            for condition in find_conditions(fleet, self._before(fleet), queues=self._queues, limits=self._limits)
+        }
+        self._seen = {key: self._seen.get(key, 0) + 1 for key in found}
+        told = self._told()
+        for key, condition in found.items():
+            if key not in told and self._seen[key] >= _SEEN_TWICE:
+                self._begin(condition, fleet.at)
+        for key, (since, text) in told.items():
+            if key not in found:
+                self._end(key, text, since, fleet.at)
+
+    def _has_lock(self) -> bool:
+        key = self._keys.alerts_lock
+        if self._client.set(key, self._name, nx=True, ex=_LOCK_S):
+            return True
+        if self._client.get(key) == self._name.encode():
+            self._client.expire(key, _LOCK_S)
+            return True
+        # The readings of a time when another one looked say nothing about now.
+        self._readings.clear()
+        self._seen.clear()
+        return False
+
+    def _before(self, fleet: FleetReading) -> FleetReading | None:
+        while self._readings and fleet.at - self._readings[0].at > _RATE_OVER_S:
+            self._readings.popleft()
+        before = self._readings[0] if self._readings else None
+        self._readings.append(fleet)
+        return before
+
+    def _told(self) -> dict[str, tuple[float, str]]:
+        found = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.alerts))
+        return {key.decode(): tuple(orjson.loads(value)) for key, value in found.items()}
+
+    def _begin(self, condition: Condition, at: float) -> None:
+        if self._delivery.deliver(self._alert("began", condition.key, condition.text, at, at)):
+            self._client.hset(self._keys.alerts, condition.key, orjson.dumps([at, condition.text]))
+
+    def _end(self, key: str, text: str, since: float, at: float) -> None:
+        if self._delivery.deliver(self._alert("ended", key, text, since, at)):
+            self._client.hdel(self._keys.alerts, key)
+
+    def _alert(self, event: Literal["began", "ended"], key: str, text: str, since: float, at: float) -> Alert:
+        return Alert(event=event, key=key, text=text, group=self._settings.mqtt_group_name, since=since, at=at)
+
+
+def alert_watch(settings: Settings, router: Router) -> AlertWatch | None:
+    """Return the watch of a process, not yet started; None when nobody wants to be told.
+
+    Raises:
+        ConfigurationError: `ALERT_HOOK` or `ALERT_WEBHOOK` cannot be used.
+    """
+    delivery = Delivery(settings)
+    if not delivery.is_wanted:
+        return None
+    client = connect_redis(settings, timeout_s=2.0)
+    routes = tuple(route.name for route in router.routes)
+    return AlertWatch(settings, client, delivery, queues=router.queues, routes=routes)

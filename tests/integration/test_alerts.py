@@ -1,0 +1,121 @@
+"""Alerts, with a real HTTP server at their end and a real fleet at their beginning."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from routemq.alerts.delivery import Delivery
+from routemq.alerts.watch import AlertWatch
+from routemq.settings import Settings
+from tests.processes import wait_until
+from tests.servers import HOST, Redis
+from tests.workers import Bench
+
+SECRET = "token-that-nobody-may-see"
+
+
+class Listener:
+    """An HTTP server that remembers what it was told, and may refuse it."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.refuses = False
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if not listener.refuses:
+                    listener.told.append(json.loads(body))
+                self.send_response(503 if listener.refuses else 204)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer((HOST, 0), Handler)
+        self.url = f"http://{HOST}:{self._server.server_address[1]}/{SECRET}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def events(self, key: str) -> list[str]:
+        return [alert["event"] for alert in list(self.told) if alert["key"] == key]
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    made = Listener()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix)
+
+
+@contextlib.contextmanager
+def watching(bench: Bench, listener: Listener) -> Iterator[AlertWatch]:
+    settings = Settings(_env_file=None, redis_url=bench.store.url, ROUTEMQ_KEY_PREFIX=bench.key_prefix,  # type: ignore[call-arg]
+                        alert_webhook=listener.url)  # fmt: skip
+    with bench.store.client() as client:
+        watch = AlertWatch(settings, client, Delivery(settings), queues={"slow": 2}, routes=(), look_every_s=0.1)
+        watch.start()
+        yield watch
+        watch.stop()
+        watch.join(10)
+
+
+def test_a_condition_is_told_once_when_it_begins_and_once_when_it_is_over(bench: Bench, listener: Listener) -> None:
+    with watching(bench, listener):
+        wait_until(lambda: listener.events("unserved:slow"), message="that nobody serves the queue is told")
+        with bench.worker("-Q", "slow", "-P", "threads"):
+            wait_until(lambda: listener.events("unserved:slow") == ["began", "ended"], message="and that it is over")
+    (began, _) = [alert for alert in listener.told if alert["key"] == "unserved:slow"]
+    assert "no worker consumes the queue slow" in began["text"]
+    assert SECRET not in json.dumps(listener.told)
+
+
+def test_several_watch_one_tells_and_the_next_one_goes_on(bench: Bench, listener: Listener) -> None:
+    with watching(bench, listener) as first, watching(bench, listener):
+        wait_until(lambda: listener.events("ingest"), message="it is told")
+        looks = threading.Event()
+        threading.Timer(1.0, looks.set).start()
+        looks.wait()
+        first.stop()
+        first.join(10)
+        with bench.store.client() as client:
+            client.delete(first._keys.alerts_lock)  # as it expires
+        looks.clear()
+        threading.Timer(1.0, looks.set).start()
+        looks.wait()
+    assert listener.events("ingest") == ["began"]
+
+
+def test_what_could_not_be_delivered_is_told_later(bench: Bench, listener: Listener) -> None:
+    listener.refuses = True
+    with watching(bench, listener), bench.store.client() as client:
+        wait_until(lambda: client.exists(f"{bench.key_prefix}routemq:alerts-lock"), message="it looks")
+        assert not client.exists(f"{bench.key_prefix}routemq:alerts")
+        listener.refuses = False
+        wait_until(lambda: listener.events("ingest") == ["began"], message="it is told")
+
+
+def test_a_worker_watches_by_itself_and_calls_the_applications_function(bench: Bench, listener: Listener) -> None:
+    env = {"ALERT_WEBHOOK": listener.url, "ALERT_HOOK": "tests.applications.execution:no_such_function"}
+    with bench.worker("-Q", "slow", "-P", "threads", env=env, ready=False) as worker:
+        assert worker.wait() == 1
+        assert "Error: ALERT_HOOK" in worker.output()
+    env["ALERT_HOOK"] = "builtins:print"
+    with bench.worker("-Q", "slow", "-P", "threads", env=env) as worker:
+        wait_until(lambda: listener.events("ingest") == ["began"], timeout_s=30, message="that ingest is away is told")
+        worker.wait_for_output("Alert(event='began', key='ingest'")
+        assert SECRET not in worker.output()
