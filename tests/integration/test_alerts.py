@@ -79,7 +79,7 @@ def test_a_condition_is_told_once_when_it_begins_and_once_when_it_is_over(bench:
         wait_until(lambda: listener.events("unserved:slow"), message="that nobody serves the queue is told")
         with bench.worker("-Q", "slow", "-P", "threads"):
             wait_until(lambda: listener.events("unserved:slow") == ["began", "ended"], message="and that it is over")
-    (began, _) = [alert for alert in listener.told if alert["key"] == "unserved:slow"]
+    began, *_ = [alert for alert in listener.told if alert["key"] == "unserved:slow"]
     assert "no worker consumes the queue slow" in began["text"]
     assert SECRET not in json.dumps(listener.told)
 
