@@ -189,6 +189,11 @@ class Keys:
         return f"{self.dead_letters}canaries"
 
     @property
+    def dead_archive_problem(self) -> str:
+        """String: why letters that are due could not be archived; expires by itself."""
+        return f"{self.dead_letters}archive-problem"
+
+    @property
     def dead_retention_lock(self) -> str:
         """String: which process archives dead letters right now; expires."""
         return f"{self.dead_letters}retention-lock"

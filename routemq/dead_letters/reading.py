@@ -55,7 +55,9 @@ class LetterReader:
 
     def routes(self) -> list[str]:
         """Return the routes that have, or had, dead letters."""
-        return sorted(name.decode() for name in cast("set[bytes]", self.client.smembers(self.keys.dead_routes)))
+        return sorted(
+            name.decode(errors="replace") for name in cast("set[bytes]", self.client.smembers(self.keys.dead_routes))
+        )
 
     def now(self) -> float:
         """Return Redis' clock, Unix seconds: what times of death are counted by."""

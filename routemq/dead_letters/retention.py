@@ -1,17 +1,16 @@
 """What is too old or too much goes to files, and only then from Redis."""
 
+import hashlib
 import logging
-import os
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Self
 
 import redis
 
-from routemq.dead_letters.archive import ArchivedLetter
+from routemq.dead_letters.archive import ArchiveFile
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.letter import DeadLetter
@@ -19,6 +18,7 @@ from routemq.dead_letters.store import DeadLetters
 from routemq.errors import RouteMQError
 from routemq.queues import Keys
 from routemq.settings import Settings
+from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +26,27 @@ _BATCH = 500
 _LOCK_S = 60
 """A sweeper that is killed is replaced after this; a living one renews its lock with each batch."""
 
+_TOLD_S = 300
+"""A problem that no sweep has met again for so long is told no more."""
+
+_READABLE_LENGTH = 80
 _ROOM = 0.1
 """How much of a full route is archived at once."""
 
 
-class ArchiveError(RouteMQError):
-    """A file for dead letters cannot be written."""
+class SweepError(RouteMQError):
+    """Letters of some routes could not be archived; they are in Redis as before.
 
-    def __init__(self, *, path: Path, problem: str) -> None:
-        self.path, self.problem = path, problem
-        super().__init__(f"cannot write {path}: {problem}")
+    Attributes:
+        failures: What went wrong by route.
+    """
+
+    def __init__(self, *, failures: Mapping[str, Exception]) -> None:
+        self.failures = failures
+        route, first = next(iter(failures.items()))
+        others = len(failures) - 1
+        more = f" (and {others} more {'route' if others == 1 else 'routes'})" if others else ""
+        super().__init__(f"dead letters of {route} are not archived: {error_line(first)}{more}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,47 +71,6 @@ class Overdue:
         return cls(count=count, days=days) if count else None
 
 
-@dataclass(slots=True)
-class ArchiveFile:
-    """A file that dead letters are appended to; what `write` has returned for is on the disk."""
-
-    path: Path
-    _file: BinaryIO = field(init=False)
-
-    def __enter__(self) -> Self:
-        try:
-            self._file = self.path.open("ab")
-            if self._file.tell():
-                # The process that wrote it before may have been killed within a line, whose letter is still in Redis.
-                self._end_line()
-        except OSError as exc:
-            raise ArchiveError(path=self.path, problem=exc.strerror or str(exc)) from exc
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self._file.close()
-
-    def write(self, letters: Iterable[ArchivedLetter]) -> None:
-        """Append the letters and return when they are on the disk.
-
-        Raises:
-            ArchiveError: They are not, or not all of them.
-        """
-        try:
-            self._file.writelines(archived.to_line() for archived in letters)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as exc:
-            raise ArchiveError(path=self.path, problem=exc.strerror or str(exc)) from exc
-
-    def _end_line(self) -> None:
-        with self.path.open("rb") as written:
-            written.seek(-1, os.SEEK_END)
-            last = written.read(1)
-        if last != b"\n":
-            self._file.write(b"\n")
-
-
 class Retention:
     """Keeps the store within `DLQ_RETENTION_DAYS` and `DLQ_MAX_ENTRIES`; only one process at a time does."""
 
@@ -118,9 +88,9 @@ class Retention:
         Without DLQ_ARCHIVE_DIR nothing is removed; routes that are full are then named in the log.
 
         Raises:
-            ArchiveError: The archive cannot be written; what is not on the disk is still in Redis.
+            SweepError: Not all of it could be archived; what is not on the disk is still in Redis.
         """
-        self._mark_routes()
+        failures = self._mark_routes()
         if self._folder is None:
             for route, queue in self._store.full_routes().items():
                 logger.error(
@@ -131,20 +101,46 @@ class Retention:
         if not self._client.set(self._keys.dead_retention_lock, self._operation.id, nx=True, ex=_LOCK_S):
             return 0
         try:
-            return sum(self._sweep_route(route, self._folder) for route in self._store.reader.routes())
+            return self._sweep_routes(self._folder, failures)
         finally:
-            if self._client.get(self._keys.dead_retention_lock) == self._operation.id.encode():
+            if self._holds_lock():
                 self._client.delete(self._keys.dead_retention_lock)
 
-    def _mark_routes(self) -> None:
+    def _sweep_routes(self, folder: Path, failures: dict[str, Exception]) -> int:
+        removed = 0
+        for route in self._store.reader.routes():
+            try:
+                removed += self._sweep_route(route, folder)
+            except (redis.ConnectionError, redis.TimeoutError):
+                raise
+            # What is wrong with one route's letters, keys or file keeps no other from the archive.
+            except Exception as exc:  # noqa: BLE001
+                failures[route] = exc
+        if failures:
+            error = SweepError(failures=failures)
+            self._client.set(self._keys.dead_archive_problem, str(error).encode(errors="replace"), ex=_TOLD_S)
+            raise error
+        self._client.delete(self._keys.dead_archive_problem)
+        return removed
+
+    def _holds_lock(self) -> bool:
+        return self._client.get(self._keys.dead_retention_lock) == self._operation.id.encode()
+
+    def _mark_routes(self) -> dict[str, Exception]:
         # A limit that was changed or taken away holds at once, also for a route on which nothing happens.
         limit = self._most if self._folder is None else None
+        failures: dict[str, Exception] = {}
         for route in self._store.full_routes():
-            if limit is None or int(self._client.zcard(self._keys.dead_by_time(route))) < limit:
-                pipe = self._client.pipeline()
-                pipe.hdel(self._keys.dead_full_routes, route)
-                pipe.hdel(self._keys.dead_counters(route), "limit")
-                pipe.execute()
+            try:
+                if limit is None or int(self._client.zcard(self._keys.dead_by_time(route))) < limit:
+                    pipe = self._client.pipeline()
+                    pipe.hdel(self._keys.dead_full_routes, route)
+                    pipe.hdel(self._keys.dead_counters(route), "limit")
+                    pipe.execute()
+            except redis.ResponseError as exc:
+                # Somebody else's key under this name.
+                failures[route] = exc
+        return failures
 
     def _sweep_route(self, route: str, folder: Path) -> int:
         due = self._due(route)
@@ -152,13 +148,15 @@ class Retention:
         if first is None:
             return 0
         removed = 0
-        path = folder / time.strftime(f"dead-letters-%Y%m%d-{_file_name(route)}.jsonl", time.gmtime())
+        path = folder / time.strftime(f"dead-letters-%Y%m%d-{file_name(route)}.jsonl", time.gmtime())
         with ArchiveFile(path) as file:
             batch = [first, *islice(due, _BATCH - 1)]
             while batch:
-                file.write(self._store.archived(batch))
-                ids = [letter.id for letter in batch]
+                ids = file.write(self._store.archived(batch))
                 removed += len(self._store.discard(ids, actor="retention", operation=self._operation, action="archive"))
+                if not self._holds_lock():
+                    # A slow disk took longer than the lock lasts; another sweeper is at it.
+                    break
                 self._client.expire(self._keys.dead_retention_lock, _LOCK_S)
                 batch = list(islice(due, _BATCH))
         logger.warning("archived %d dead letters of %s to %s", removed, route, path, extra={"route": route})
@@ -177,5 +175,7 @@ class Retention:
             yield letter
 
 
-def _file_name(route: str) -> str:
-    return "".join(char if char.isalnum() or char in "-_." else "_" for char in route)[:80]
+def file_name(route: str) -> str:
+    """Return a route's part of a file name: readable, short enough for any file system, and no other route's."""
+    readable = "".join(char if char.isascii() and (char.isalnum() or char in "-_") else "_" for char in route)
+    return f"{readable[:_READABLE_LENGTH]}-{hashlib.sha256(route.encode(errors='surrogatepass')).hexdigest()[:12]}"

@@ -45,6 +45,7 @@ class LetterStats:
     Attributes:
         errors: The most frequent fingerprints; `error_count` says how many there are in all.
         full_routes: Routes that are not consumed because they have as many dead letters as they may, with their queue.
+        archive_problem: Why letters that are due could not be archived; None when they were, or none are.
     """
 
     total: int
@@ -53,6 +54,7 @@ class LetterStats:
     errors: tuple[ErrorGroup, ...]
     error_count: int
     full_routes: dict[str, str]
+    archive_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,8 @@ def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
     for route in routes:
         pipe.hgetall(keys.dead_counters(route))
     pipe.hgetall(keys.dead_full_routes)
-    *counters, full = pipe.execute()
+    pipe.get(keys.dead_archive_problem)
+    *counters, full, problem = pipe.execute()
     reasons: list[tuple[str, str]] = []
     errors: list[tuple[int, str, str]] = []
     for route, found in zip(routes, counters, strict=True):
@@ -99,6 +102,7 @@ def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
         errors=tuple(_error_groups(reader, top, spans[len(routes) + len(reasons) :])),
         error_count=len(errors),
         full_routes={route.decode(): queue.decode() for route, queue in full.items()},
+        archive_problem=None if problem is None else problem.decode(errors="replace"),
     )
 
 

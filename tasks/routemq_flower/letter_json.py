@@ -70,6 +70,7 @@ def overview(stats: LetterStats) -> dict[str, Any]:
         ],
         "error_count": stats.error_count,
         "full_routes": stats.full_routes,
+        "archive_problem": stats.archive_problem,
     }
 
 

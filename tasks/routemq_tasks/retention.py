@@ -1,8 +1,10 @@
 """Keeps the dead letters within their limits: archives what is due, and leaves the queues of full routes alone."""
 
 import logging
+import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -10,7 +12,9 @@ from celery import bootsteps
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
-from routemq.dead_letters.retention import ArchiveError, Retention
+from routemq.dead_letters.archive import ArchiveError
+from routemq.dead_letters.retention import Retention, SweepError
+from routemq.refusals import code_of, explain
 from routemq.settings import Settings
 from routemq.text import error_line
 
@@ -18,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 _SWEEP_S = 60.0
+_SAY_AGAIN_S = 60.0
 
 
 class RetentionKeeper(threading.Thread):
@@ -33,20 +38,38 @@ class RetentionKeeper(threading.Thread):
         self._store, self._retention = DeadLetters.of(settings, client, buries=False), Retention(settings, client)
         self._consumer, self._sweep_s = consumer, sweep_s
         self._left_alone: set[str] = set()
+        self._said: dict[str, float] = {}
         self._sweep_at = 0.0
         self._stopped = threading.Event()
 
     def run(self) -> None:
         while not self._stopped.wait(_LOOK_S):
-            try:
-                self._look()
-                if time.monotonic() >= self._sweep_at:
-                    self._sweep_at = time.monotonic() + self._sweep_s
-                    self._retention.sweep()
-            except redis.RedisError as exc:
+            self._try(self._look)
+            if time.monotonic() >= self._sweep_at:
+                self._sweep_at = time.monotonic() + self._sweep_s
+                self._try(self._retention.sweep)
+
+    def _try(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except SweepError as exc:
+            unforeseen = next((error for error in exc.failures.values() if not isinstance(error, ArchiveError)), None)
+            self._say("%s; they stay in redis", error_line(exc), error=unforeseen)
+        except redis.RedisError as exc:
+            if code_of(exc):
+                self._say("dead letters are not looked after: %s", explain(exc))
+            else:
                 logger.debug("dead letters not looked after, redis is away: %s", error_line(exc))
-            except ArchiveError as exc:
-                logger.error("dead letters are not archived, they stay in redis: %s", exc)
+        # Whatever else it was: a thread that ends takes the limits with it, and tells nobody.
+        except Exception as exc:  # noqa: BLE001
+            self._say("dead letters are not looked after: %s", error_line(exc), error=exc)
+
+    def _say(self, message: str, told: str, *, error: Exception | None = None) -> None:
+        """Log an error once a minute, however often it is met."""
+        now = time.monotonic()
+        if now >= self._said.get(told, -math.inf) + _SAY_AGAIN_S:
+            self._said = {told: now} | {known: at for known, at in self._said.items() if now < at + _SAY_AGAIN_S}
+            logger.error(message, told, exc_info=error)
 
     def stop(self) -> None:
         """End the thread; returns at once."""

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -16,11 +17,12 @@ from typing import cast
 import pytest
 import redis
 from click.testing import CliRunner, Result
+from routemq_tasks.retention import RetentionKeeper
 from routemq_transport.scripts import Scripts, TransportKeys
 
 from routemq.cli import main
 from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation
-from routemq.dead_letters.retention import Retention
+from routemq.dead_letters.retention import Retention, SweepError, file_name
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
 from routemq.errors import EnvelopeError
 from routemq.queues import Keys
@@ -577,6 +579,71 @@ def test_retention_archives_before_it_removes(desk: Desk) -> None:
     (path,) = archive.iterdir()
     desk.run("import", str(path))
     assert desk.store.count() == 50
+
+
+def test_one_routes_failure_keeps_no_other_from_the_archive(redis_desk: Desk) -> None:
+    desk, folder = redis_desk, redis_desk.folder / "archive"
+    folder.mkdir()
+    routes = ["a", "b/" + "ü" * 200, "c", "d/\N{SNOWMAN}/../x"]
+    for number, route in enumerate(routes):
+        desk.bury(*(a_message(10 * number + each, route=route) for each in range(3)))
+    # Another application's key under our name; a folder where a file should be.
+    desk.client.delete(desk.keys.dead_by_time("a"))
+    desk.client.hset(desk.keys.dead_by_time("a"), "x", "y")
+    (folder / time.strftime(f"dead-letters-%Y%m%d-{file_name('c')}.jsonl", time.gmtime())).mkdir()
+    sweeper = retention(desk, dlq_max_entries=1, dlq_archive_dir=folder)
+    with pytest.raises(SweepError, match=r"of a are not archived: ResponseError: .*and 1 more route\)"):
+        sweeper.sweep()
+    lines = [line for path in folder.glob("*.jsonl") if path.is_file() for line in path.read_bytes().splitlines(True)]
+    archived = [ArchivedLetter.from_line(line, source="f", number=1).letter.route for line in lines]
+    assert sorted(archived) == sorted([routes[1], routes[3]] * 3)
+    assert desk.store.count(LetterFilter(route="c")) == 3
+    desk.client.delete(desk.keys.dead_by_time("a"))
+    shown = desk.run("stats")
+    assert "NOT ARCHIVED: dead letters of a are not archived" in " ".join(shown.stdout.split())
+    next(path for path in folder.glob("*.jsonl") if path.is_dir()).rmdir()
+    assert sweeper.sweep() == 3
+    assert "NOT ARCHIVED" not in desk.run("stats").stdout
+
+
+def test_letters_stay_when_the_disk_is_full(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.fill(1200, age_s=86_400)
+
+    def full_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000))
+
+    purge = desk.argv("purge", "--older-than", "1h", "--export", "f.jsonl")
+    done = subprocess.run(
+        purge, env=clean_environment(desk.env), cwd=desk.folder, preexec_fn=full_disk, capture_output=True, timeout=50,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert b"cannot write f.jsonl: File too large" in done.stderr
+    # What is written is whole, and only that is gone.
+    lines = (desk.folder / "f.jsonl").read_bytes().splitlines(keepends=True)
+    assert 0 < len(lines) == 1200 - desk.store.count()
+    assert len({ArchivedLetter.from_line(line, source="f", number=1).letter.id for line in lines}) == len(lines)
+    assert "removed" in desk.run("purge", "--older-than", "1h", "--export", "f.jsonl").stdout
+    assert desk.store.count() == 0
+    assert desk.run("import", "f.jsonl").stdout.startswith("Imported 1,200 letters; 0")
+
+
+def test_what_looks_after_the_limits_outlives_any_error(redis_desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk, folder = redis_desk, redis_desk.folder / "archive"
+    desk.fill(3, age_s=3 * 86_400)
+    options = {"redis_url": desk.url, "ROUTEMQ_KEY_PREFIX": desk.prefix, "dlq_archive_dir": folder}
+    # It has no consumer to ask, and no folder.
+    keeper = RetentionKeeper(Settings(**options, dlq_retention_days=2), None, sweep_s=0.1)  # type: ignore[arg-type]
+    keeper.start()
+    try:
+        wait_until(lambda: "cannot write" in caplog.text and "AttributeError" in caplog.text, timeout_s=10)
+        folder.mkdir()
+        wait_until(lambda: not desk.store.count(), timeout_s=10, message="it goes on")
+    finally:
+        keeper.stop()
+        keeper.join(10)
+    assert caplog.text.count("are not looked after") == 1
 
 
 @pytest.mark.parametrize(

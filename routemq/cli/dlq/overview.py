@@ -54,6 +54,8 @@ def stats(since: str | None, top: int, as_json: bool) -> None:
             Text(printable(f"FULL: {route} has as many dead letters as it may; its queue {queue} is not consumed."),
                  style="bold red")
         )  # fmt: skip
+    if found.archive_problem is not None:
+        console.print(Text(printable(f"NOT ARCHIVED: {found.archive_problem}"), style="bold red"))
     if overdue is not None:
         told = f"{overdue.count:,} {'is' if overdue.count == 1 else 'are'} older than DLQ_RETENTION_DAYS={overdue.days}"
         console.print(Text(f"{told}; without DLQ_ARCHIVE_DIR none is removed.", style="yellow"))
@@ -187,4 +189,5 @@ def _stats_object(found: LetterStats) -> dict[str, Any]:
         "errors": errors,
         "error_count": found.error_count,
         "full_routes": found.full_routes,
+        "archive_problem": found.archive_problem,
     }

@@ -17,7 +17,7 @@ from routemq.cli.dlq.searching import matching, search
 from routemq.cli.dlq.session import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Operation
-from routemq.dead_letters.retention import ArchiveFile
+from routemq.dead_letters.archive import ArchiveFile
 from routemq.errors import DeadLetterNotFoundError
 from routemq.settings import load_settings
 
@@ -109,9 +109,7 @@ def _remove(store: DeadLetters, chosen: LetterFilter, operation: Operation, acti
             if file is not None:
                 say(f"Writing to {path} first.")
             for batch in chain([first], batches):
-                if file is not None:
-                    file.write(store.archived(batch))
-                ids = [letter.id for letter in batch]
+                ids = [letter.id for letter in batch] if file is None else file.write(store.archived(batch))
                 removed += len(store.discard(ids, actor=operation.actor, operation=operation, action=action))
     except KeyboardInterrupt:
         say(f"Stopped: {removed:,} are removed, the others are as they were. Run it again to go on.")

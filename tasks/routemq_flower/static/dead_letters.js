@@ -131,6 +131,8 @@ function showOverview(overview) {
     keepNotices("full-", Object.fromEntries(Object.entries(overview.full_routes).map(([route, queue]) => [`full-${route}`, ["danger",
         make("strong", {}, route), " has as many dead letters as DLQ_MAX_ENTRIES allows. Its queue ", make("strong", {}, queue),
         " is not worked on until some are replayed or discarded."]])));
+    keepNotices("archive", overview.archive_problem ? {archive: ["danger", "Letters that are due cannot be archived, they stay: ",
+        make("code", {}, overview.archive_problem)]} : {});
     const overdue = overview.overdue;
     keepNotices("overdue", overdue ? {overdue: ["warning", `${plural(overdue.count, "letter")} ${overdue.count === 1 ? "is" : "are"} ` +
         `older than DLQ_RETENTION_DAYS=${overdue.days}; without DLQ_ARCHIVE_DIR none is removed. At a terminal, `,
