@@ -12,6 +12,7 @@ _COMMANDS = {
     "ingest": "routemq.cli.ingest:ingest",
     "routes": "routemq.cli.routes:routes",
     "simulate": "routemq.cli.simulate:simulate",
+    "top": "routemq.cli.top:top",
     "up": "routemq.cli.up:up",
 }
 

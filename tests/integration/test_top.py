@@ -1,0 +1,61 @@
+"""`routemq top` on a fleet that runs."""
+
+import io
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from rich.console import Console
+from routemq_ops.top import FleetView
+
+from routemq.metrics.fleet import read_fleet
+from tests.processes import clean_environment, wait_until
+from tests.servers import REPOSITORY, Redis
+from tests.workers import Bench
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix)
+
+
+def shown(bench: Bench, *options: str) -> str:
+    run = subprocess.run(
+        ["routemq", "top", "--every", "0.5", *options], cwd=REPOSITORY, env=clean_environment(bench.environment()),
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    return run.stdout
+
+
+def route(bench: Bench, name: str) -> dict[str, Any]:
+    (found,) = [line for line in json.loads(shown(bench, "--json"))["routes"] if line["name"] == name]
+    return dict(found)
+
+
+def test_what_waits_runs_and_died_is_shown(bench: Bench) -> None:
+    with bench.worker("-Q", "slow", "-P", "threads", "-c", "2", "-n", "one@here"):
+        bench.put("slow/limited", "no json")
+        bench.wait_for_letters(1)
+        for _ in range(3):
+            bench.put("slow/sleep", "6")
+        line = wait_until(lambda: (found := route(bench, "slow/sleep"))["held"] == 3 and found, message="they are held")
+        assert (line["concurrency"], line["p50_s"]) == (2, None)
+        assert route(bench, "limited")["dead_letters"] == 1
+        text = shown(bench, "--once")
+        assert "worker one@here" in text
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_every_line_fits_and_no_figure_is_cut(bench: Bench, width: int) -> None:
+    view = FleetView(bench.router.routes)
+    with bench.store.client() as client:
+        for _ in range(2):
+            names = [found.name for found in bench.router.routes]
+            view.add(read_fleet(client, bench.keys, queues=bench.router.queues, routes=names, group="g"))
+    console = Console(width=width, file=io.StringIO())
+    console.print(view.render(width))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    assert {"in/s", "out/s", "waiting", "oldest", "dead", "p50", "p99"} <= set(lines[2].split())
+    assert "nobody is there" in lines[-1]
