@@ -37,21 +37,51 @@ as_root() {
     fi
 }
 
+# may_install ROOT PACKAGE…: says what would be installed. Root and CI are not asked, so that a fresh machine needs no second
+# command; whoever lends sudo is.
+may_install() {
+    local root="$1" answer
+    shift
+    printf '\n%s\n' "Not on this machine: $*" "To be installed from Debian's packages${root:+, with sudo}; no server is started." >&2
+    if [ -z "$root" ] || [ "${CI:-}" = true ]; then
+        return
+    fi
+    if ! [ -t 0 ] || ! [ -t 2 ]; then
+        echo "There is nobody to ask: CI=true $0 installs them." >&2
+        return 1
+    fi
+    read -r -p "Install them? [Y/n] " answer
+    case "$answer" in '' | [Yy]*) ;; *) return 1 ;; esac
+}
+
 # apt_install PACKAGE…: true when they are installed. Debian starts a server as soon as it is installed; policy-rc.d forbids
 # it, because the tests start their own on free ports, and a developer did not ask for a server on the default one.
 apt_install() {
-    local root policy=/usr/sbin/policy-rc.d status=0
+    local root
     command -v apt-get >/dev/null 2>&1 && root="$(as_root)" || return 1
+    may_install "$root" "$@" || return 1
     step "Installing $* from Debian's packages"
-    if [ -e "$policy" ]; then
-        policy=""
-    else
-        printf '#!/bin/sh\nexit 101\n' | $root tee "$policy" >/dev/null && $root chmod +x "$policy"
-    fi
-    { $root apt-get update -qq &&
-        $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >&2 </dev/null || status=1
-    [ -z "$policy" ] || $root rm -f "$policy"
-    return "$status"
+    # A shell of its own, whose end takes the file away again, whoever interrupts it.
+    (
+        policy="${POLICY_RC_D:-/usr/sbin/policy-rc.d}"
+        mark="# Written by RouteMQ's scripts while they install; to be removed."
+        clean_up() { [ -z "$policy" ] || $root rm -f "$policy"; }
+        # By the signal itself, so that the script that waits here ends by it too.
+        die_of() { clean_up; trap - EXIT "$1"; kill "-$1" "$BASHPID"; }
+        # One that is there is somebody else's, unless we were killed before we could take it away.
+        if [ -e "$policy" ] && ! grep -qxF "$mark" "$policy" 2>/dev/null; then
+            policy=""
+        else
+            trap clean_up EXIT
+            for signal in INT TERM HUP; do
+                # shellcheck disable=SC2064 # the signal's name is known now
+                trap "die_of $signal" "$signal"
+            done
+            printf '#!/bin/sh\n%s\nexit 101\n' "$mark" | $root tee "$policy" >/dev/null && $root chmod +x "$policy" || exit 1
+        fi
+        $root apt-get update -qq &&
+            $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+    ) >&2 </dev/null
 }
 
 make_venv() {
