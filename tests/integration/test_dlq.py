@@ -3,10 +3,14 @@
 import contextlib
 import fcntl
 import json
+import os
 import resource
+import shlex
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -447,6 +451,84 @@ def test_a_long_search_is_stopped_by_ctrl_c(redis_desk: Desk) -> None:
         assert (done.returncode, done.stderr[:7], b"Traceback" in done.stderr) == (130, b"Stopped", False)
     assert redis_desk.store.count() == 600
     assert not list(redis_desk.client.scan_iter(f"{redis_desk.prefix}routemq:dlq:replay*"))
+
+
+def test_an_export_goes_where_a_name_leads(redis_desk: Desk) -> None:
+    desk, folder = redis_desk, redis_desk.folder
+    desk.fill(20)
+    whole = desk.run("export", "-").stdout_bytes
+    assert len(whole.splitlines()) == 20
+
+    # A link stays one, also one that leads to nothing yet, and the file keeps its permissions.
+    (folder / "elsewhere").mkdir()
+    for name in ("there", "not-yet"):
+        (folder / name).symlink_to(folder / "elsewhere" / name)
+    (folder / "elsewhere" / "there").write_text("old")
+    (folder / "elsewhere" / "there").chmod(0o600)
+    for name in ("there", "not-yet"):
+        desk.run("export", name)
+        assert (folder / name).is_symlink()
+        assert (folder / "elsewhere" / name).read_bytes() == whole
+    assert (folder / "elsewhere" / "there").stat().st_mode & 0o777 == 0o600
+    # Two names of one file; a name as long as a name may be.
+    (folder / "one").write_text("old")
+    os.link(folder / "one", folder / "two")
+    for name in ("one", "x" * 255):
+        desk.run("export", name)
+    assert (folder / "two").read_bytes() == whole == (folder / ("x" * 255)).read_bytes()
+
+    # Whoever reads a pipe gets it; what is before and behind it in the same file stays.
+    os.mkfifo(folder / "fifo")
+    reader = subprocess.Popen(["cat", "fifo"], cwd=folder, stdout=subprocess.PIPE)
+    desk.run("export", "fifo")
+    assert reader.communicate(timeout=10)[0] == whole
+    assert stat.S_ISFIFO((folder / "fifo").stat().st_mode)
+    command = shlex.join(desk.argv("export", "/dev/stdout"))
+    for script, expected in (
+        (f"(echo before; {command}; echo behind) >all", b"before\n" + whole + b"behind\n"),
+        (f"{command} | cat >all", whole),
+        (f"{shlex.join(desk.argv('export', '/dev/fd/3'))} 3>all", whole),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=folder, env=clean_environment(desk.env), capture_output=True, timeout=50,
+            check=False,
+        )  # fmt: skip
+        assert (done.returncode, (folder / "all").read_bytes()) == (0, expected), done.stderr
+    for name, problem in (("elsewhere", "Is a directory"), ("", "Is a directory"), ("loop", "symbolic links")):
+        (folder / "loop").unlink(missing_ok=True)
+        (folder / "loop").symlink_to("loop")
+        assert problem in desk.run("export", name, exit_code=1).stderr
+    assert not list(folder.glob(".*.part"))
+
+    desk.run("discard", "--all", "--yes")
+    script = f"{shlex.join(desk.argv('import', '/dev/stdin'))} < all && {shlex.join(desk.argv('import'))} <(cat all)"
+    subprocess.run(["bash", "-c", script], cwd=folder, env=clean_environment(desk.env), timeout=50, check=True)
+    assert desk.store.count() == 20
+
+
+@contextlib.contextmanager
+def no_longer_root() -> Iterator[None]:
+    """Have permissions count, until the block ends."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_an_export_does_not_replace_what_this_user_may_not_write(redis_desk: Desk) -> None:
+    redis_desk.fill(1)
+    redis_desk.run("export", "-")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "kept").write_text("kept")
+        (folder / "kept").chmod(0o444)
+        folder.chmod(0o777)
+        with no_longer_root():
+            refused = replace(redis_desk, folder=folder).run("export", "kept", exit_code=1)
+        assert "cannot write kept: Permission denied" in refused.stderr
+        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("kept", "kept")]
 
 
 def test_broken_line_is_named_and_nothing_is_imported(redis_desk: Desk) -> None:

@@ -1,6 +1,9 @@
 """`dlq export` and `dlq import`."""
 
 import hashlib
+import os
+import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -29,7 +32,7 @@ def export(file: str, **filters: Any) -> None:
 
     One JSON object a line, the oldest first, with everything there is. The file is there when it is complete. An export
     that was killed leaves a hidden `.FILE.jsonl.part`, which the next one to the same file begins anew and takes away.
-    The letters stay in the store.
+    A link is followed; a pipe or a device is written as the letters are read. The letters stay in the store.
     """
     store = open_store()
     chosen = wanted(filters, now=store.reader.now())
@@ -40,7 +43,7 @@ def export(file: str, **filters: Any) -> None:
             nothing_matches(chosen)
         count = _write(file, chain([first], lines))
     except KeyboardInterrupt:
-        say("Stopped: the file was not made.")
+        say("Stopped: the export is not complete.")
         sys.exit(INTERRUPTED)
     say(f"Wrote {count:,} {'letter' if count == 1 else 'letters'} to {file}.")
 
@@ -77,17 +80,38 @@ def _lines(store: DeadLetters, chosen: LetterFilter) -> Iterator[bytes]:
 
 
 def _write(file: str, lines: Iterator[bytes]) -> int:
-    if file == "-":
-        return _write_lines(sys.stdout.buffer, lines)
     path = Path(file)
+    if file == "-" or _is_standard_output(path):
+        return _write_lines(sys.stdout.buffer, lines)
     try:
+        if _is_written_in_place(path):
+            with path.open("wb") as target:
+                return _write_lines(target, lines)
         # In the same folder, so that the complete file takes its name in one step.
         with PartFile.of(path) as part:
             count = _write_lines(part.file, lines)
             part.complete()
     except OSError as exc:
-        raise click.ClickException(f"cannot write {file}: {exc.strerror}") from exc
+        raise click.ClickException(f"cannot write {file}: {exc.strerror or exc}") from exc
     return count
+
+
+def _is_standard_output(path: Path) -> bool:
+    """Whether it is `/dev/stdout`, by whatever name, in front of or behind which others may write to the same file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):
+        return False
+
+
+def _is_written_in_place(path: Path) -> bool:
+    """Whether it must not be replaced: a pipe, a device, an open file, a file that has another name too."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    is_open = str(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
+    return is_open or found.st_nlink > 1 or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
 
 
 def _write_lines(target: BinaryIO, lines: Iterator[bytes]) -> int:
@@ -101,13 +125,20 @@ def _write_lines(target: BinaryIO, lines: Iterator[bytes]) -> int:
 def _opened(file: str) -> BinaryIO:
     if file != "-":
         try:
-            return Path(file).open("rb")
+            opened = Path(file).open("rb")  # noqa: SIM115  the caller closes it
         except OSError as exc:
             raise click.ClickException(f"cannot read {file}: {exc.strerror}") from exc
-    # It is read twice: checked first, imported then.
+        if opened.seekable():
+            return opened
+        with opened:
+            return _spooled(opened)
+    return _spooled(sys.stdin.buffer)
+
+
+def _spooled(source: BinaryIO) -> BinaryIO:
+    """Return what comes through a pipe as a file: it is read twice, checked first, imported then."""
     spooled = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
-    while block := sys.stdin.buffer.read(1 << 20):
-        spooled.write(block)
+    shutil.copyfileobj(source, spooled)
     spooled.seek(0)
     return spooled
 
