@@ -1,10 +1,11 @@
 """See that the project's code has changed."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from watchfiles import PythonFilter, watch
+
+from routemq.supervision.stop import Stop
 
 _SETTLE_MS = 300
 """Editors write a file in several steps, and a version control system writes several files."""
@@ -19,7 +20,7 @@ class ProjectFilter(PythonFilter):
         super().__init__(extra_extensions=(".env",))
 
 
-def changes(project: Path, stop: threading.Event) -> Iterator[tuple[str, ...]]:
+def changes(project: Path, stop: Stop) -> Iterator[tuple[str, ...]]:
     """Yield the changed files, relative to the project, until `stop` is set.
 
     Raises:

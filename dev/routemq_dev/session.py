@@ -2,7 +2,6 @@
 
 import os
 import sys
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from routemq.settings import Settings, load_settings
 from routemq.supervision.commands import flower_command
 from routemq.supervision.loading import read_routes
 from routemq.supervision.processes import Command, Supervisor
+from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog
 from routemq.supervision.worker_manager import WorkerManager
 from routemq_dev.ports import LOOPBACK, choose_port
@@ -69,7 +69,7 @@ class DevSession:
     supervisor: Supervisor
     env: dict[str, str] = field(default_factory=dict)
     router: Router = field(default_factory=Router)
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: Stop = field(default_factory=Stop)
     flower_url: str | None = None
     broker_is: str = ""
     redis_is: str = ""

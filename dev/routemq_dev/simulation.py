@@ -13,6 +13,7 @@ from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from routemq.connections import mqtt_client
 from routemq.errors import RouteMQError
 from routemq.settings import Settings
+from routemq.supervision.stop import Stop
 from routemq_dev.fleet import Fleet
 
 MAX_UNCONFIRMED = 2000
@@ -97,7 +98,7 @@ class Simulation:
         rate: float,
         duration_s: float | None,
         count: int | None,
-        stop: threading.Event,
+        stop: Stop,
         tell: Callable[[Progress], None],
     ) -> None:
         """Publish until the time is up, the count is reached, or `stop` is set.

@@ -22,6 +22,7 @@ from routemq.settings import Settings, load_settings
 from routemq.supervision.commands import ingest_command
 from routemq.supervision.merged_log import MergedLog
 from routemq.supervision.processes import Supervisor
+from routemq.supervision.stop import STOP_SIGNALS, Stop, ignore_stop_signals
 
 if TYPE_CHECKING:
     from routemq_ingest.health import HealthServer
@@ -53,7 +54,8 @@ def ingest(workers: int | None, index: int | None) -> None:
     configure_logging(settings)
     count = workers or settings.ingest_workers
     if index is None:
-        _warn_of_sessions_left_behind(settings, count)
+        # Aside, for Redis, or a name server on the way to it, may let one wait.
+        threading.Thread(target=_warn_of_sessions_left_behind, args=(settings, count), daemon=True).start()
     if index is not None or count == 1:
         _run_one(settings, index or 0)
     else:
@@ -79,12 +81,13 @@ def _warn_of_sessions_left_behind(settings: Settings, count: int) -> None:
 
 def _run_one(settings: Settings, index: int) -> None:
     worker = IngestWorker(settings, load_router(settings.routers), index=index)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: worker.stop())
     with contextlib.ExitStack() as stack:
         if settings.ingest_health_port is not None:
             stack.enter_context(_health_server(settings.ingest_health_port + index, worker))
         worker.run()
+    ignore_stop_signals()
 
 
 def _health_server(port: int, worker: IngestWorker) -> "HealthServer":
@@ -98,9 +101,7 @@ def _health_server(port: int, worker: IngestWorker) -> "HealthServer":
 
 def _run_many(settings: Settings, count: int) -> None:
     load_router(settings.routers)  # what every process would die of is said once, here
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = Stop.on(*STOP_SIGNALS)
     commands = [ingest_command(index, settings) for index in range(count)]
     with Supervisor(on_line=MergedLog(sys.stderr).line) as supervisor:
         supervisor.start(*commands)
@@ -111,3 +112,4 @@ def _run_many(settings: Settings, count: int) -> None:
         while not stopping.wait(1.0):
             pass
         supervisor.stop(*names)
+    ignore_stop_signals()

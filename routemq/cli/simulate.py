@@ -1,9 +1,7 @@
 """`routemq simulate`: a fleet of devices that publishes to the sample application's topics."""
 
 import dataclasses
-import signal
 import sys
-import threading
 
 import click
 import orjson
@@ -12,6 +10,7 @@ from routemq_dev.simulation import Progress, Simulation
 
 from routemq.cli.explain import explains_errors
 from routemq.settings import load_settings
+from routemq.supervision.stop import STOP_SIGNALS, Stop
 
 
 @click.command(short_help="A fleet of devices for the sample application.")
@@ -47,9 +46,7 @@ def simulate(
     Some payloads are broken, so that dead letters can be seen. Ends with Ctrl-C, or after --for or --count; then it
     waits for the broker's last confirmations.
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop.on(*STOP_SIGNALS)
     simulation = Simulation(load_settings(), Fleet(devices=devices, broken_share=broken_share, seed=seed))
     simulation.connect()
 

@@ -18,6 +18,7 @@ from routemq.supervision.commands import flower_command
 from routemq.supervision.loading import read_routes
 from routemq.supervision.merged_log import MergedLog
 from routemq.supervision.processes import GivenUp, OnLine, Supervisor
+from routemq.supervision.stop import Stop
 from routemq.supervision.systemd import ServiceNotification
 from routemq.supervision.worker_manager import WorkerManager
 
@@ -99,7 +100,7 @@ def _merged_log(settings: Settings) -> OnLine:
     return log.line
 
 
-def _stay(supervisor: Supervisor, stopping: threading.Event, systemd: ServiceNotification) -> None:
+def _stay(supervisor: Supervisor, stopping: Stop, systemd: ServiceNotification) -> None:
     """Watch until somebody asks for the end.
 
     Raises:
@@ -117,15 +118,14 @@ def _stay(supervisor: Supervisor, stopping: threading.Event, systemd: ServiceNot
         systemd.alive()
 
 
-def _stop_on_signals(supervisor: Supervisor) -> threading.Event:
-    stopping = threading.Event()
-    asked: list[int] = []
+def _stop_on_signals(supervisor: Supervisor) -> Stop:
+    stopping = Stop()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        # In threads: a handler may interrupt this very process while it holds a lock that these need.
-        again = bool(asked) and number == signal.SIGINT
-        asked.append(number)
-        threading.Thread(target=supervisor.kill if again else stopping.set, daemon=True).start()
+        if stopping.is_set() and number == signal.SIGINT:
+            # In a thread: a handler may interrupt this very process while it holds a lock that this needs.
+            threading.Thread(target=supervisor.kill, daemon=True).start()
+        stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)

@@ -2,7 +2,6 @@
 
 import logging
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from routemq.errors import RouteMQError
 from routemq.supervision.processes import Command, Supervisor
+from routemq.supervision.stop import Stop
 from routemq_dev.bench.figures import Figures
 from routemq_dev.bench.measuring import Measuring, Plan
 from routemq_dev.bench.publisher import Publisher
@@ -56,7 +56,7 @@ class Bench:
     plan: Plan
     peer: bool
     tell: Tell
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: Stop = field(default_factory=Stop)
     broker_is: str = ""
     redis_is: str = ""
     _last_lines: dict[str, deque[str]] = field(default_factory=dict)
