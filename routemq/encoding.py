@@ -6,7 +6,7 @@ import uuid
 
 import orjson
 
-from routemq.envelope import EMBED, VERSION, Envelope, TaskMessage
+from routemq.envelope import EMBED, VERSION, Envelope, TaskMessage, is_brief
 
 _HEAD = b'[[{"v":%d,"topic":' % VERSION
 _TAIL = b"}],{}," + orjson.dumps(EMBED) + b"]"
@@ -51,9 +51,10 @@ class MessageEncoder:
                 Envelope(topic=topic, payload=payload, qos=qos, retain=retain, received_at=float(received_at))
             )
         try:
-            text = b',"payload":' + orjson.dumps(payload.decode())
+            text = orjson.dumps(payload.decode())
+            text = b',"payload":' + text if is_brief(text, payload) else _as_base64(payload)
         except UnicodeDecodeError:
-            text = b',"payload_base64":"' + binascii.b2a_base64(payload, newline=False) + b'"'
+            text = _as_base64(payload)
         body = b"".join((_HEAD, orjson.dumps(topic), text, _FLAGS[qos, retain], received_at, _TAIL))
         digits = os.urandom(16).hex()
         task_id = (
@@ -70,3 +71,7 @@ class MessageEncoder:
     def message(self, envelope: Envelope) -> TaskMessage:
         """Return a fresh message of this route."""
         return TaskMessage(route=self._route, queue=self._queue, envelope=envelope, show_payload=self._show_payload)
+
+
+def _as_base64(payload: bytes) -> bytes:
+    return b',"payload_base64":"' + binascii.b2a_base64(payload, newline=False) + b'"'

@@ -56,10 +56,11 @@ class Envelope:
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object that travels as the task's only argument."""
         wire: dict[str, Any] = {"v": VERSION, "topic": self.topic}
-        try:
-            wire["payload"] = self.payload.decode()
-        except UnicodeDecodeError:
+        text = text_of(self.payload)
+        if text is None:
             wire["payload_base64"] = base64.b64encode(self.payload).decode()
+        else:
+            wire["payload"] = text
         wire["qos"] = self.qos
         wire["retain"] = self.retain
         wire["received_at"] = self.received_at
@@ -284,6 +285,23 @@ class TaskMessage:
             retries=int(headers.get("retries") or 0),
             replays=tuple(PastReplay(at=at, by=by, error=error) for at, by, error in own.get("replays", ())),
         )
+
+
+def text_of(payload: bytes) -> str | None:
+    """Return the text as which a payload travels; None when it goes as base64.
+
+    That is what is not UTF-8, and what JSON would make more than twice as long: control characters, six bytes each.
+    """
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if is_brief(orjson.dumps(text), payload) else None
+
+
+def is_brief(text: bytes, payload: bytes) -> bool:
+    """Whether a payload may travel as this JSON string."""
+    return len(text) <= 2 * len(payload) + 2
 
 
 def unacked_record(message: bytes, queue: str) -> bytes:

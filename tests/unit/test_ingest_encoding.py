@@ -15,7 +15,7 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
 
 @given(
     topic=TEXT,
-    payload=st.binary(max_size=60) | TEXT.map(str.encode),
+    payload=st.binary(max_size=60) | TEXT.map(str.encode) | st.text('\x00\x1f\x7f\n"\\a').map(str.encode),
     route=TEXT,
     queue=TEXT,
     qos=st.sampled_from((0, 1)),
@@ -32,6 +32,15 @@ def test_the_quick_encoder_and_task_message_agree(
     expected = TaskMessage(route=route, queue=queue, id=task_id, envelope=envelope, show_payload=show_payload)
     assert item == expected.encode()
     assert TaskMessage.decode(item).envelope == envelope
+
+
+def test_control_characters_do_not_take_six_bytes_each() -> None:
+    encoder = MessageEncoder(route="r", queue="q")
+    frame = encoder.encode("t", b"", qos=1, retain=False, received_at=b"0.0")
+    for payload, most in ((b"\x01" * 9000, 1.8), (b'"\\\n' * 3000, 2.7), (b"a" * 9000, 1.4)):
+        item = encoder.encode("t", payload, qos=1, retain=False, received_at=b"0.0")
+        assert len(item) - len(frame) < most * len(payload)
+        assert TaskMessage.decode(item).envelope.payload == payload
 
 
 def test_ids_are_random_uuids() -> None:
