@@ -1,9 +1,9 @@
 """Totals per route: what was received, done, retried and buried since the counters began.
 
 The scripts that retry, bury or acknowledge a message count it in the same step, and only if a worker still held it, so
-a message that was run twice is counted once. `received` is counted with the batch that brings the messages in. With
-`ROUTEMQ_TRANSPORT=stock`, `done` is counted by each worker process every half second instead: what a killed process had
-not yet written is missing, and a message that was run twice counts twice.
+a message that was run twice is counted once. `received` is counted in the step that queues a message, or buries it
+without. With `ROUTEMQ_TRANSPORT=stock`, `done` is counted by each worker process every half second instead: what a
+killed process had not yet written is missing, and a message that was run twice counts twice.
 """
 
 from collections.abc import Mapping

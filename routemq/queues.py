@@ -96,6 +96,10 @@ class Keys:
         """Hash: `<kind>:<name>` of an ingest process or a worker → its latest report, as JSON."""
         return f"{self.prefix}routemq:processes"
 
+    def last_batch(self, client_id: str) -> str:
+        """String: the last batch that an ingest process queued, so that one sent twice is queued once; expires."""
+        return f"{self.prefix}routemq:last-batch:{client_id}"
+
     @property
     def alerts(self) -> str:
         """Hash: condition that was told and is not over → `[since, text]`, as JSON."""

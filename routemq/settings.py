@@ -107,7 +107,8 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=65_000,
-        description="Serve `/health` and Prometheus' `/metrics` here, each further ingest process on the next port.",
+        description="Serve `/healthz`, `/readyz` and Prometheus' `/metrics` here, each further ingest process on the "
+        "next port.",
     )
 
     shutdown_grace_s: float = Field(

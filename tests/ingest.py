@@ -4,7 +4,7 @@ import contextlib
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -59,7 +59,12 @@ def ingesting(settings: Settings, router: Router, *, index: int = 0, ready: bool
 
 @contextlib.contextmanager
 def ingest_process(
-    folder: Path, routes: str, environment: Mapping[str, str], *options: str, ready: bool = True
+    folder: Path,
+    routes: str,
+    environment: Mapping[str, str],
+    *options: str,
+    ready: bool = True,
+    program: Sequence[str] = ("routemq", "ingest"),
 ) -> Iterator[RunningProcess]:
     """Run `routemq ingest` for an application with these lines of `router.on(…)`."""
     package = folder / "app" / "routers"
@@ -67,7 +72,7 @@ def ingest_process(
     for part in (package.parent, package):
         (part / "__init__.py").touch()
     (package / "routes.py").write_text(f"from routemq import Router\n\nrouter = Router()\n{routes}\n")
-    with running(["routemq", "ingest", *options], cwd=folder, env=environment) as process:
+    with running([*program, *options], cwd=folder, env=environment) as process:
         if ready:
             process.wait_for_output("ingest is ready")
         yield process

@@ -20,6 +20,7 @@ _READ_BYTES = 65_536
 _HUNG_UP: int | None = getattr(select, "POLLRDHUP", None)
 """Linux alone tells it without reading; elsewhere the next ping finds out."""
 _PUBLISH, _PUBACK = 0x30, 0x40
+_PING_AFTER_S = 4.0
 
 
 class BrokerConnection(paho.Client):
@@ -34,6 +35,7 @@ class BrokerConnection(paho.Client):
     Attributes:
         on_publish_packet: Called with each PUBLISH; returns whether there is room for another one.
         has_more: Something may be left to read, here, in the TLS layer or in the socket.
+        heard_at: When the broker last sent anything, on the monotonic clock.
     """
 
     def __init__(self, *, client_id: str, protocol: MQTTProtocolVersion, clean_session: bool = False) -> None:
@@ -48,6 +50,7 @@ class BrokerConnection(paho.Client):
         )
         self.on_publish_packet: Callable[[Publish], bool] | None = None
         self.has_more = False
+        self.heard_at = time.monotonic()
         self._data = b""
         self._at = 0
         self._chunks: list[bytes] = []
@@ -76,9 +79,14 @@ class BrokerConnection(paho.Client):
         self._packet_queue(_PUBACK, packets, 0, 0)
 
     def tend(self, *, reading: bool) -> None:
-        """Ping when it is time. While we do not read, the broker's answer waits unread, so none is expected."""
+        """Ping when it is time, and soon when nothing is heard: whether the broker is there must be known.
+
+        While we do not read, the broker's answer waits unread, so none is expected.
+        """
         if reading:
             self.loop_misc()
+            if self.is_connected() and self._ping_t == 0 and time.monotonic() - self.heard_at >= _PING_AFTER_S:
+                self._send_pingreq()
         elif self._hung_up():
             self._break(MQTTErrorCode.MQTT_ERR_CONN_LOST)
         elif self._sock is not None and time.monotonic() - self._last_msg_out >= self.keepalive / 2:
@@ -98,7 +106,7 @@ class BrokerConnection(paho.Client):
         """Write what is left to write, as far as the broker takes it in this time, and close."""
         deadline = time.monotonic() + timeout_s
         while self._sock is not None and self.want_write() and time.monotonic() < deadline:
-            select.select([], [self._sock], [], max(0.0, deadline - time.monotonic()))
+            self._wait(select.POLLOUT, until=deadline)
             self.loop_write()
         self.abandon()
 
@@ -114,10 +122,15 @@ class BrokerConnection(paho.Client):
         """
         deadline = time.monotonic() + timeout_s
         while self._sock is not None and not self.is_connected() and time.monotonic() < deadline:
-            select.select([self._sock], [], [], max(0.0, deadline - time.monotonic()))
+            self._wait(select.POLLIN, until=deadline)
             self.read()
         if not self.is_connected():
             raise ConnectionError("no CONNACK")
+
+    def _wait(self, events: int, *, until: float) -> None:
+        poll = select.poll()
+        poll.register(self, events)
+        poll.poll(max(0.0, until - time.monotonic()) * 1000)
 
     def _receive(self) -> bool:
         """Take what the socket has; False when that is nothing."""
@@ -135,7 +148,7 @@ class BrokerConnection(paho.Client):
         if not chunk:
             self._break(MQTTErrorCode.MQTT_ERR_CONN_LOST)
             return False
-        self._last_bytes_received = time.monotonic()
+        self.heard_at = self._last_bytes_received = time.monotonic()
         self._chunks.append(chunk)
         self._missing -= len(chunk)
         if self._missing <= 0:

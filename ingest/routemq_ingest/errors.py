@@ -1,5 +1,7 @@
 """Why a message cannot become a task; what the operator reads beside the dead letter."""
 
+import redis
+
 from routemq.errors import RouteMQError
 
 
@@ -28,3 +30,22 @@ class NoRouteError(RouteMQError):
     def __init__(self, *, topic: str) -> None:
         self.topic = topic
         super().__init__(f"no route has a subscription for the topic {topic!r:.300}; was its route removed?")
+
+
+class NotTakenError(RouteMQError):
+    """A message could not be queued for its own sake, and is not kept whole."""
+
+    def __init__(self, *, why: str, payload_bytes: int, payload_sha256: str) -> None:
+        self.why, self.payload_bytes, self.payload_sha256 = why, payload_bytes, payload_sha256
+        super().__init__(
+            f"it cannot be queued ({why}); of its payload of {payload_bytes} bytes, SHA-256 {payload_sha256}, "
+            "only the beginning is kept, if any"
+        )
+
+
+class BreaksConnectionError(redis.ConnectionError):
+    """Redis answers, but not when these messages are sent."""
+
+    def __init__(self, *, messages: int, error: BaseException) -> None:
+        self.messages, self.error = messages, error
+        super().__init__(f"the connection ends while messages are sent, {messages} at once: {error}")

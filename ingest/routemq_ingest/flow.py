@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import redis
 
 from routemq.refusals import explain
+from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +36,9 @@ class Flow:
         self._delay_s = _FIRST_DELAY_S
         self._reminded_at = 0.0
 
-    def failed(self, error: redis.RedisError) -> None:
+    def failed(self, error: BaseException) -> None:
         """Redis did not take it."""
-        self._stop(explain(error))
+        self._stop(explain(error) if isinstance(error, (redis.RedisError, OSError)) else error_line(error))
 
     def delivered(self, lengths: Mapping[str, int]) -> None:
         """Redis took it and said how long the queues are now; goes on if none is too long."""

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,11 +20,16 @@ from routemq_ingest.statistics import Health
 
 logger = logging.getLogger(__name__)
 
+_REQUEST_TIMEOUT_S = 5.0
+_NO_DESCRIPTOR_S = 0.2
+
 
 class HealthServer:
-    """Serves `/health` (200 while the process works, 503 when a restart would help) and `/metrics`.
+    """Serves `/healthz`, `/readyz` and `/metrics`.
 
-    A pause, or an MQTT broker that is away, is told but is no reason for a restart.
+    `/healthz`, also as `/health`: 200 while the loop turns, 503 when a restart would help. A pause, or a server that is
+    away, is no reason for one. `/readyz`: 200 while messages are taken, by what both servers have answered lately; else
+    503. Both say the same about it.
     """
 
     def __init__(self, port: int, health: Callable[[], Health]) -> None:
@@ -29,14 +37,18 @@ class HealthServer:
         registry.register(_Metrics(health))
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _REQUEST_TIMEOUT_S
+
             def do_GET(self) -> None:
-                if self.path == "/metrics":
+                path = self.path.partition("?")[0]
+                if path == "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-                elif self.path == "/health":
+                elif path in ("/health", "/healthz", "/readyz"):
                     now = health()
-                    self._answer(200 if now.alive else 503, "application/json", json.dumps(now.to_json()).encode())
+                    good = now.ready if path == "/readyz" else now.alive
+                    self._answer(200 if good else 503, "application/json", json.dumps(now.to_json()).encode())
                 else:
-                    self._answer(404, "text/plain", b"there are /health and /metrics\n")
+                    self._answer(404, "text/plain", b"there are /healthz, /readyz and /metrics\n")
 
             def _answer(self, status: int, content_type: str, body: bytes) -> None:
                 self.send_response(status)
@@ -49,7 +61,7 @@ class HealthServer:
                 logger.debug(format, *args)
 
         # A probe comes from another host; there is nothing but numbers to be read.
-        self._server = ThreadingHTTPServer(("", port), Handler)
+        self._server = _Server(("", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
     def __enter__(self) -> Self:
@@ -62,6 +74,23 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def server_bind(self) -> None:
+        # HTTPServer would ask a name server for this host's name, which nobody needs.
+        TCPServer.server_bind(self)
+
+    def get_request(self) -> Any:
+        try:
+            return super().get_request()
+        except OSError:
+            # Without a free file descriptor the connection stays, and would be tried again at once, and again.
+            time.sleep(_NO_DESCRIPTOR_S)
+            raise
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.debug("a probe was not answered address=%s: %r", client_address, sys.exception())
 
 
 class _Metrics(Collector):
@@ -77,7 +106,7 @@ class _Metrics(Collector):
             "routemq_ingest_late_acks", "PUBACKs not sent, as their connection had ended.", value=totals.late_acks
         )
         yield CounterMetricFamily("routemq_ingest_paused_seconds", "Time of all pauses.", value=totals.paused_s)
-        yield GaugeMetricFamily("routemq_ingest_ready", "1 while every route is subscribed.", value=int(now.ready))
+        yield GaugeMetricFamily("routemq_ingest_ready", "1 while messages are taken.", value=int(now.ready))
         yield GaugeMetricFamily(
             "routemq_ingest_paused", "1 while no messages are taken.", value=int(now.pause is not None)
         )

@@ -1,6 +1,7 @@
 """From a PUBLISH to a message on a queue, or among the dead letters."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 from routemq.dead_letters import DeadLetter, Reason
@@ -8,10 +9,12 @@ from routemq.encoding import MessageEncoder
 from routemq.envelope import Envelope
 from routemq.errors import RouteMQError
 from routemq.queues import FALLBACK_QUEUE
-from routemq_ingest.batch import MAX_BYTES, MAX_MESSAGES, Batch
+from routemq.text import error_line
+from routemq_ingest.batch import Batch, Entry
 from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.errors import NoRouteError, PayloadTooLargeError, TopicNotUtf8Error
 from routemq_ingest.packets import Publish
+from routemq_ingest.remains import Remains
 from routemq_ingest.subscriptions import Subscription, Subscriptions
 
 logger = logging.getLogger(__name__)
@@ -28,7 +31,14 @@ class Intake:
     """
 
     def __init__(
-        self, subscriptions: Subscriptions, batch: Batch, *, max_payload_bytes: int, show_payloads: bool, worker: str
+        self,
+        subscriptions: Subscriptions,
+        batch: Batch,
+        *,
+        max_payload_bytes: int,
+        show_payloads: bool,
+        worker: str,
+        remains: Remains,
     ) -> None:
         self.by_number = True
         self._subscriptions = subscriptions
@@ -36,30 +46,46 @@ class Intake:
         self._batch = batch
         self._max_payload_bytes = max_payload_bytes
         self._unrouted = MessageEncoder(route=UNROUTED, queue=FALLBACK_QUEUE, show_payload=show_payloads)
-        self._worker = worker
+        self._worker, self._remains = worker, remains
 
     def accept(self, connection: BrokerConnection, publish: Publish) -> bool:
         """Take a message; return whether there is room for another one."""
         batch = self._batch
+        owed = connection if publish.qos else None
         identifiers = publish.identifiers
         subscription = self._by_identifier.get(identifiers[0]) if len(identifiers) == 1 else None
-        if subscription is None or len(publish.payload) > self._max_payload_bytes or _is_rich(publish):
-            self._accept_any(publish)
-        else:
-            try:
-                topic = publish.topic.decode()
-            except UnicodeDecodeError:
-                self._accept_any(publish)
+        try:
+            topic = _plain_topic(publish)
+            if subscription is None or topic is None or len(publish.payload) > self._max_payload_bytes:
+                self._accept_any(publish, owed)
             else:
                 item = subscription.encoder.encode(
                     topic, publish.payload, qos=publish.qos, retain=publish.retain, received_at=batch.received_at
                 )
-                batch.add(route=subscription.route_name, queue=subscription.queue, item=item)
-        if publish.qos:
-            batch.owe(connection, publish.mid)
-        return batch.messages < MAX_MESSAGES and batch.size_bytes < MAX_BYTES
+                batch.add((subscription.route_name, subscription.queue, item, None, owed, publish.mid))
+        # A message of which nothing can be made must not end the process, which would get it again at the next start.
+        except Exception as exc:  # noqa: BLE001
+            self._give_up(publish, owed, subscription, exc)
+        return batch.has_room
 
-    def _accept_any(self, publish: Publish) -> None:
+    def _give_up(
+        self, publish: Publish, owed: BrokerConnection | None, subscription: Subscription | None, error: Exception
+    ) -> None:
+        """Bury what is left of a message; failing that, leave it to the MQTT broker, without a PUBACK."""
+        try:
+            envelope = Envelope(
+                topic=publish.topic.decode(errors="replace"), payload=publish.payload, qos=publish.qos,
+                retain=publish.retain, received_at=time.time(),
+            )  # fmt: skip
+            message = (self._unrouted if subscription is None else subscription.encoder).message(envelope)
+            letter, item = self._remains.letter(message, reason="malformed", error=error)
+            self._batch.add((message.route, message.queue, item, letter, owed, publish.mid))
+        except Exception as exc:  # noqa: BLE001
+            logger.error("a message stays with the mqtt broker, it cannot even be buried: %s", error_line(exc))
+        else:
+            logger.error("message buried: %s", letter.error, extra={"route": message.route, "message_id": message.id})
+
+    def _accept_any(self, publish: Publish, owed: BrokerConnection | None) -> None:
         topic = publish.topic.decode(errors="replace")
         readable = topic.encode() == publish.topic
         envelope = Envelope(
@@ -75,19 +101,24 @@ class Intake:
             topic_bytes=None if readable else publish.topic,
         )
         found = self._find(publish, topic)
-        if not found:
+        if found:
+            entries = [self._entry(subscription, envelope) for subscription in found]
+        else:
             error: RouteMQError = NoRouteError(topic=topic) if readable else TopicNotUtf8Error(topic=publish.topic)
-            self._bury(None, envelope, "unroutable" if readable else "malformed", error)
-        for subscription in found:
-            size_bytes, allowed_bytes = len(publish.payload), self._max_payload_bytes
-            if not readable:
-                self._bury(subscription, envelope, "malformed", TopicNotUtf8Error(topic=publish.topic))
-            elif size_bytes > allowed_bytes:
-                error = PayloadTooLargeError(size_bytes=size_bytes, allowed_bytes=allowed_bytes)
-                self._bury(subscription, envelope, "too_large", error)
-            else:
-                item = subscription.encoder.encode_envelope(envelope)
-                self._batch.add(route=subscription.route_name, queue=subscription.queue, item=item)
+            entries = [self._dead(None, envelope, "unroutable" if readable else "malformed", error)]
+        for entry in entries[:-1]:
+            self._batch.add(entry)
+        self._batch.add((*entries[-1][:4], owed, publish.mid))
+
+    def _entry(self, subscription: Subscription, envelope: Envelope) -> Entry:
+        size_bytes, allowed_bytes = len(envelope.payload), self._max_payload_bytes
+        if envelope.topic_bytes is not None:
+            return self._dead(subscription, envelope, "malformed", TopicNotUtf8Error(topic=envelope.topic_bytes))
+        if size_bytes > allowed_bytes:
+            error = PayloadTooLargeError(size_bytes=size_bytes, allowed_bytes=allowed_bytes)
+            return self._dead(subscription, envelope, "too_large", error)
+        item = subscription.encoder.encode_envelope(envelope)
+        return subscription.route_name, subscription.queue, item, None, None, 0
 
     def _find(self, publish: Publish, topic: str) -> Sequence[Subscription]:
         """A broker may send one copy for several subscriptions, with all their identifiers (MQTT 5, 3.3.4).
@@ -99,21 +130,26 @@ class Intake:
         known = self._by_identifier
         return [known[identifier] for identifier in publish.identifiers if identifier in known]
 
-    def _bury(self, subscription: Subscription | None, envelope: Envelope, reason: Reason, error: RouteMQError) -> None:
+    def _dead(
+        self, subscription: Subscription | None, envelope: Envelope, reason: Reason, error: RouteMQError
+    ) -> Entry:
         encoder = self._unrouted if subscription is None else subscription.encoder
         message = encoder.message(envelope)
         letter = DeadLetter.of(message, reason=reason, error=error, worker=self._worker)
-        self._batch.add_dead(letter, message.encode(), route=message.route)
         logger.warning(
             "message buried: %s (message %s)", error, message.id,
             extra={"route": message.route, "message_id": message.id},
         )  # fmt: skip
+        return message.route, message.queue, message.encode(), letter, None, 0
 
 
-def _is_rich(publish: Publish) -> bool:
-    return (
-        publish.content_type is not None
-        or publish.response_topic is not None
-        or publish.correlation_data is not None
-        or bool(publish.user_properties)
-    )
+def _plain_topic(publish: Publish) -> str | None:
+    """Return the topic of a message without MQTT 5 properties; None when it has some, or its topic is not UTF-8."""
+    if publish.content_type is not None or publish.response_topic is not None:
+        return None
+    if publish.correlation_data is not None or publish.user_properties:
+        return None
+    try:
+        return publish.topic.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,48 +1,177 @@
 """The one place where ingest writes messages to Redis."""
 
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import redis
 
-from routemq.counters import add_totals
-from routemq.dead_letters import DeadLetters
+from routemq.connections import check_redis
+from routemq.dead_letters import DeadLetter, DeadLetters
+from routemq.envelope import TaskMessage
+from routemq.errors import EnvelopeError
+from routemq.lifecycle.scripts import Script, UnusableKeyError
 from routemq.queues import Keys
-from routemq_ingest.batch import Batch
+from routemq.refusals import code_of
+from routemq.text import error_line
+from routemq_ingest.batch import MAX_MESSAGES, Entry
+from routemq_ingest.errors import BreaksConnectionError
+from routemq_ingest.remains import Remains
+
+logger = logging.getLogger(__name__)
+
+_PROBE = "#!lua flags=allow-oom\nreturn 1"
+"""Answered by a Redis that takes writes, as far as it can be seen without one; PING is not for every user."""
+_TRIES = 3
+"""A message breaks the connection so often, with Redis well in between, before it is taken for the reason."""
+_REMEMBER_S = 86_400
+_SMALL_BYTES = 65_536
+"""The size of no message of so few bytes is the reason: it can be kept whole."""
+
+
+class Sent(NamedTuple):
+    """What became of entries that were to be sent.
+
+    Attributes:
+        taken: How many are in Redis now, from the front.
+        lengths: How long the queues are that got something.
+    """
+
+    taken: int
+    lengths: dict[str, int]
 
 
 class Publisher:
-    """Sends a batch in one round trip."""
+    """Sends messages in one round trip, and dead letters in another, and finds the one that Redis cannot take.
 
-    def __init__(self, client: "redis.Redis", keys: Keys, dead_letters: DeadLetters) -> None:
-        self._client, self._keys, self._dead_letters = client, keys, dead_letters
+    Used by one thread at a time.
 
-    def send(self, batch: Batch) -> dict[str, int]:
-        """Queue and bury what the batch holds; return the length of each queue that got something.
+    Args:
+        client_id: Of this process's own MQTT session; no other process may have it.
+        remains: Makes a letter of what Redis cannot take as it is.
+        plain: Buries such a letter, by nothing but our own code.
+    """
 
-        All or nothing, as far as Redis can: the transaction is refused as a whole when memory is full. What is known to
-        have arrived is taken out of the batch, so that the same batch may be sent again.
+    def __init__(
+        self,
+        client: "redis.Redis",
+        keys: Keys,
+        dead_letters: DeadLetters,
+        *,
+        client_id: str,
+        remains: Remains,
+        plain: DeadLetters,
+    ) -> None:
+        self._client, self._keys = client, keys
+        self._dead_letters, self._plain, self._remains = dead_letters, plain, remains
+        self._last_batch = keys.last_batch(client_id)
+        self._enqueue = Script(client, "enqueue")
+        self._checked = False
+        self._most = MAX_MESSAGES
+        self._part: Sequence[Entry] = ()
+        self._number = ""
+        self._tries = 0
+
+    def look(self, queues: Sequence[str]) -> dict[str, int]:
+        """See whether Redis answers; return how long these queues are.
 
         Raises:
-            redis.RedisError: Not everything has arrived.
+            ConfigurationError: This Redis cannot be used.
+            redis.RedisError: It does not answer, or refuses.
         """
-        if batch.dead:
-            self._dead_letters.bury_direct(batch.dead)
-            batch.dead = []
-        if not batch.received:
-            return {}
-        queues = list(batch.items)
-        pipe = self._client.pipeline(transaction=True)
-        for queue in queues:
-            pipe.lpush(self._keys.queue(queue), *batch.items[queue])
-        add_totals(pipe, self._keys, "received", batch.received)
-        results = pipe.execute(raise_on_error=False)
-        batch.received = {}
-        lengths: dict[str, int] = {}
-        failure: Exception | None = None
-        for queue, result in zip(queues, results, strict=False):
-            if isinstance(result, Exception):
-                failure = result
+        if not self._checked:
+            check_redis(self._client)
+            self._checked = True
+        self._client.eval(_PROBE, 0)
+        return {queue: self._client.llen(self._keys.queue(queue)) for queue in queues}
+
+    def send(self, entries: Sequence[Entry]) -> Sent:
+        """Queue and bury the first of these, as many as Redis takes at once.
+
+        What cannot be taken for its own sake is buried instead, if need be without its payload: no message may hold up
+        those behind it for ever.
+
+        Raises:
+            Exception: Nothing was queued, and no message is to blame. What was buried is buried once, however often it
+                is sent.
+        """
+        while True:
+            if not self._part:
+                self._part, self._number, self._tries = entries[: self._most], uuid.uuid4().hex, 0
+            # The same as before while it is not known what became of it: Redis knows it by its number.
+            part = self._part
+            try:
+                lengths = self._put(part)
+            # Whatever it is, it may be of one message: a hook that redacts dead letters may even end the process.
+            except BaseException as exc:
+                if _is_of_redis(exc):
+                    raise
+                if isinstance(exc, (redis.ConnectionError, redis.TimeoutError, OSError)):
+                    self._client.eval(_PROBE, 0)
+                    self._tries += 1
+                    if self._tries < _TRIES:
+                        raise BreaksConnectionError(messages=len(part), error=exc) from exc
+                if len(part) > 1:
+                    self._part, self._most = (), len(part) // 2
+                    continue
+                self._bury(part[0], exc)
+                lengths = {}
+            self._part, self._most = (), min(MAX_MESSAGES, 2 * self._most)
+            return Sent(len(part), lengths)
+
+    def _put(self, entries: Sequence[Entry]) -> dict[str, int]:
+        queues: dict[str, list[bytes]] = {}
+        received: dict[str, int] = {}
+        dead: list[tuple[DeadLetter, bytes]] = []
+        for route, queue, item, letter, _, _ in entries:
+            if letter is not None:
+                dead.append((letter, item))
+                continue
+            received[route] = received.get(route, 0) + 1
+            if queue in queues:
+                queues[queue].append(item)
             else:
-                lengths[queue] = result
-                del batch.items[queue]
-        if failure is not None:
-            raise failure
-        return lengths
+                queues[queue] = [item]
+        if dead:
+            self._dead_letters.bury_direct(dead)
+        if not queues:
+            return {}
+        keys = self._keys
+        args: list[str | bytes | float] = [self._number, _REMEMBER_S, len(received)]
+        for route, count in received.items():
+            args += (route, count)
+        for items in queues.values():
+            args.append(len(items))
+            args += items
+        names = [keys.counters(route) for route in received] + [keys.queue(queue) for queue in queues]
+        lengths = self._enqueue(keys=[keys.counted_routes, self._last_batch, *names], args=args)
+        return dict(zip(queues, lengths, strict=True))
+
+    def _bury(self, entry: Entry, error: BaseException) -> None:
+        route, _, item, letter, _, _ = entry
+        try:
+            message = TaskMessage.decode(item)
+        except EnvelopeError:
+            raise error from None  # it is a letter, and as small as it can be: Redis takes nothing of it
+        if letter is None and len(item) <= _SMALL_BYTES:
+            try:
+                self._dead_letters.bury_direct([(self._remains.whole(message, error=error), item)])
+            # It may be refused again, for whatever is in it.
+            except BaseException as exc:  # noqa: BLE001
+                logger.debug("message %s cannot be buried as it is: %s", message.id, error_line(exc))
+            else:
+                return
+        made, raw = self._remains.letter(message, reason="too_large", error=error)
+        self._plain.bury_direct([(letter or made, raw)])
+        logger.error(
+            "message buried without its payload: %s (message %s)", made.error, message.id,
+            extra={"route": route, "message_id": message.id},
+        )  # fmt: skip
+
+
+def _is_of_redis(error: BaseException) -> bool:
+    """Whether it is the word of a Redis that would take no message now."""
+    if isinstance(error, UnusableKeyError):
+        return True
+    return isinstance(error, redis.RedisError) and code_of(error) not in ("", "ERR")

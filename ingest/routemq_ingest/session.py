@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from routemq.connections import prepare_mqtt
-from routemq.errors import RouteError
+from routemq.errors import RouteError, RouteMQError
 from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
 from routemq.settings import Settings
 from routemq_ingest.connection import BrokerConnection, properties
+from routemq_ingest.errands import Errands
 from routemq_ingest.intake import Intake
 from routemq_ingest.reasons import connect_mend, disconnect_mend, subscribe_mend
 from routemq_ingest.subscriptions import Subscription, Subscriptions
@@ -32,6 +34,8 @@ _RETRY_S = 1.0
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 15.0
 """Who is refused, or loses the connection again and again, is a burden to a broker that is there."""
 _STEADY_S = 30.0
+_SILENT_S = 10.0
+"""A broker that has nothing to say is pinged long before."""
 _QUICK_LOSSES = 3
 _ASK_AGAIN_S = 60.0
 
@@ -49,7 +53,9 @@ class Session:
     """A persistent session with a stable client id, which connects and subscribes again whenever it must.
 
     Args:
-        forgotten: Given client id and filters, returns those that an earlier release of the application left behind.
+        errands: Where it connects: a name server, TCP and TLS may take their time.
+        forgotten: Given client id and filters, calls back with those that an earlier release of the application left
+            behind, when it knows them.
 
     Attributes:
         state: READY when every subscription was answered.
@@ -64,14 +70,16 @@ class Session:
         client_id: str,
         subscriptions: Subscriptions,
         intake: Intake,
-        forgotten: Callable[[str, Collection[str]], Collection[str]],
+        errands: Errands,
+        forgotten: Callable[[str, Collection[str], Callable[[Collection[str]], None]], None],
     ) -> None:
         self.client_id = client_id
         self.subscriptions = subscriptions
         self.state = State.AWAY
         self.connection: BrokerConnection | None = None
         self.granted: dict[str, Subscription] = {}
-        self._settings, self._intake, self._forgotten = settings, intake, forgotten
+        self._settings, self._intake, self._errands, self._forgotten = settings, intake, errands, forgotten
+        self._opening: BrokerConnection | None = None
         self._asked: dict[int, Subscription] = {}
         self._refused: list[Subscription] = []
         self._leaving: set[int] = set()
@@ -93,13 +101,22 @@ class Session:
         """Whether no UNSUBACK is waited for."""
         return not self._leaving
 
+    def trouble(self, now: float) -> str | None:
+        """Return why no messages come, None while they may; safe from other threads."""
+        connection = self.connection
+        if self.state is not State.READY or connection is None:
+            return f"the mqtt session {self.client_id} is {self.state.value}{self._ended_by and ': '}{self._ended_by}"
+        if now - connection.heard_at > _SILENT_S:
+            return f"the mqtt broker has not answered for {now - connection.heard_at:.0f} s"
+        return None
+
     def tend(self, *, reading: bool) -> None:
         """Connect when it is time, keep the connection alive, and notice its end."""
         now = time.monotonic()
         connection = self.connection
         if connection is None:
-            if now >= self._retry_at:
-                self._connect(now)
+            if self._opening is None and now >= self._retry_at:
+                self._connect()
             return
         if connection.socket() is not None:
             connection.tend(reading=reading)
@@ -114,7 +131,7 @@ class Session:
 
     def close(self, *, end_session: bool = False) -> None:
         """Say DISCONNECT and go; with `end_session` the broker forgets the session."""
-        connection, self.connection = self.connection, None
+        connection, self.connection, self._opening = self.connection, None, None
         if connection is not None and connection.socket() is not None:
             if end_session and connection.is_mqtt5:
                 connection.disconnect(properties=properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0))
@@ -125,6 +142,7 @@ class Session:
                 self._begin_clean_session()
         self.state = State.AWAY
         self.granted.clear()
+        self._retry_at = 0.0
 
     def unsubscribe_all(self) -> None:
         """Ask for no more messages; what is on its way still comes."""
@@ -144,11 +162,22 @@ class Session:
         except OSError as exc:
             logger.error("mqtt session not ended, the broker keeps it client_id=%s: %s", self.client_id, exc)
 
-    def _connect(self, now: float) -> None:
-        settings = self._settings
+    def _connect(self) -> None:
         self._ended_by = ""
         self._answered = False
         connection = BrokerConnection(client_id=self.client_id, protocol=self._choice.version)
+        connection.connect_timeout = _CONNECT_TIMEOUT_S
+        connection.on_publish_packet = partial(self._intake.accept, connection)
+        connection.on_connect = self._on_connect
+        connection.on_disconnect = self._on_disconnect
+        connection.on_subscribe = self._on_subscribe
+        connection.on_unsubscribe = self._on_unsubscribe
+        self._opening, self.state = connection, State.CONNECTING
+        self._errands.ask(partial(self._open, connection), then=partial(self._opened, connection))
+
+    def _open(self, connection: BrokerConnection) -> None:
+        settings = self._settings
+        prepare_mqtt(connection, settings)
         asked = None
         if connection.is_mqtt5:
             asked = properties(
@@ -156,28 +185,31 @@ class Session:
                 SessionExpiryInterval=settings.mqtt_session_expiry_s,
                 ReceiveMaximum=settings.mqtt_receive_maximum,
             )
-        connection.connect_timeout = _CONNECT_TIMEOUT_S
-        connection.on_publish_packet = partial(self._intake.accept, connection)
-        connection.on_connect = self._on_connect
-        connection.on_disconnect = self._on_disconnect
-        connection.on_subscribe = self._on_subscribe
-        connection.on_unsubscribe = self._on_unsubscribe
-        try:
-            prepare_mqtt(connection, settings)
-            connection.connect(
-                settings.mqtt_broker,
-                settings.mqtt_port,
-                keepalive=settings.mqtt_keepalive_s,
-                # Paho's default for MQTT 5 wipes the session at the first connect of each process.
-                clean_start=False if connection.is_mqtt5 else MQTT_CLEAN_START_FIRST_ONLY,
-                properties=asked,
-            )
-        except OSError as exc:
-            self._ended_by = connect_problem(exc, settings)
-            self._lost(now)
+        connection.connect(
+            settings.mqtt_broker,
+            settings.mqtt_port,
+            keepalive=settings.mqtt_keepalive_s,
+            # Paho's default for MQTT 5 wipes the session at the first connect of each process.
+            clean_start=False if connection.is_mqtt5 else MQTT_CLEAN_START_FIRST_ONLY,
+            properties=asked,
+        )
+
+    def _opened(self, connection: BrokerConnection, answer: "Future[None]") -> None:
+        if connection is not self._opening:
+            connection.abandon()
             return
-        self.connection, self.state = connection, State.CONNECTING
-        self._deadline = now + _CONNECT_TIMEOUT_S
+        self._opening = None
+        now = time.monotonic()
+        try:
+            answer.result()
+        except RouteMQError:
+            raise
+        # A host name that cannot be one, or a user name that MQTT has no room for, is told as any other failure.
+        except Exception as exc:  # noqa: BLE001
+            self._ended_by = connect_problem(exc, self._settings)
+            self._lost(now)
+        else:
+            self.connection, self._deadline = connection, now + _CONNECT_TIMEOUT_S
 
     def _lost(self, now: float) -> None:
         settings, was_connected = self._settings, self.state in (State.SUBSCRIBING, State.READY)
@@ -241,12 +273,9 @@ class Session:
             "resumed" if flags.session_present else "new",
         )  # fmt: skip
         wanted = [subscription.filter for subscription in self.subscriptions.all]
-        stale = self._forgotten(self.client_id, wanted)
         # SUBSCRIBE again also in a session that was resumed: some brokers restore a shared subscription only then.
         self._subscribe(connection, self.subscriptions.all)
-        if stale and flags.session_present:
-            logger.info("leaving what no route subscribes to any more filters=%s", ", ".join(sorted(stale)))
-            self._unsubscribe(connection, sorted(stale))
+        self._forgotten(self.client_id, wanted, partial(self._leave, connection, resumed=flags.session_present))
 
     def _refuse_overlaps(self, *, because: str) -> bool:
         """Return whether routes overlap, so that this connection is of no use.
@@ -319,6 +348,11 @@ class Session:
             )  # fmt: skip
         if not self._asked:
             self.state, self._was_ready = State.READY, True
+
+    def _leave(self, connection: BrokerConnection, stale: Collection[str], *, resumed: bool) -> None:
+        if stale and resumed and connection is self.connection:
+            logger.info("leaving what no route subscribes to any more filters=%s", ", ".join(sorted(stale)))
+            self._unsubscribe(connection, sorted(stale))
 
     def _unsubscribe(self, connection: BrokerConnection, filters: list[str]) -> None:
         for topic_filter in filters:

@@ -27,17 +27,23 @@ class Health:
 
     Attributes:
         alive: The loop turns.
-        ready: Redis answers, and every route is subscribed, here or by the holder of the lease.
-        pause: Why no messages are taken now.
+        trouble: Why messages are not taken now, as far as can be told; None when Redis and the MQTT broker have
+            answered lately, and every route is subscribed, here or by the holder of the lease.
+        pause: The part of it that is a pause: Redis takes nothing, or a queue is too long.
         holds: Whether it holds the non-shared routes.
     """
 
     alive: bool
-    ready: bool
+    trouble: str | None
     pause: str | None
     holds: bool
     statistics: Statistics
 
+    @property
+    def ready(self) -> bool:
+        """Whether messages are taken."""
+        return self.trouble is None
+
     def to_json(self) -> dict[str, Any]:
-        """Return what `/health` answers."""
-        return asdict(self)
+        """Return what `/readyz` and `/healthz` answer."""
+        return {"ready": self.ready, **asdict(self)}

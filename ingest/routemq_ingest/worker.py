@@ -1,20 +1,19 @@
 """The loop of an ingest process: one thread, its sockets, one batch at a time."""
 
-import contextlib
 import logging
 import select
-import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
-from typing import cast
 
 import psutil
 import redis
 
 from routemq.alerts.watch import alert_watch
-from routemq.connections import check_redis, connect_redis
+from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
@@ -22,13 +21,18 @@ from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_ingest.batch import Batch
 from routemq_ingest.connection import BrokerConnection
+from routemq_ingest.delivery import Delivery
+from routemq_ingest.errands import Errands
 from routemq_ingest.flow import Flow
 from routemq_ingest.intake import Intake
 from routemq_ingest.lease import Lease
+from routemq_ingest.left_behind import forgotten_filters
 from routemq_ingest.publisher import Publisher
+from routemq_ingest.remains import Remains
 from routemq_ingest.session import Session, State
 from routemq_ingest.statistics import Health, Statistics
 from routemq_ingest.subscriptions import Subscriptions
+from routemq_ingest.wakeup import Wakeup
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +43,13 @@ _IDLE_S = 0.25
 """How late a stop, a keep alive or a lease may be noticed."""
 _TEND_S = 0.1
 _REPORT_S = 60.0
-_LAST_FLUSH_S = 10.0
+_LAST_FLUSH_S = 2.0
+_GOODBYE_S = 1.0
 _DRAIN_S = 60.0
+_FRESH_S = 5.0
+"""What was answered longer ago says nothing about now."""
 _STUCK_S = 30.0
-"""No call of the loop may take so long; every one has a shorter timeout."""
+"""The loop waits for nothing: one that takes so long for a turn needs a restart."""
 _QUIET_S = 1.0
 """A drained session is empty when nothing has come for so long."""
 
@@ -56,47 +63,64 @@ class IngestWorker:
 
     def __init__(self, settings: Settings, router: Router, *, index: int = 0) -> None:
         self.client_id = f"{settings.client_id_base}-{index}"
-        self.statistics = Statistics()
         self._settings = settings
         self._keys = Keys(settings.key_prefix)
         self._client = connect_redis(settings)
         self._lease_client = connect_redis(settings, timeout_s=1.0)
         self._presence = Presence(connect_redis(settings, timeout_s=2.0), self._keys, self._present)
         self._alerts = alert_watch(settings, router)
-        self._publisher = Publisher(self._client, self._keys, DeadLetters.of(settings, self._client))
+        publisher = Publisher(
+            self._client,
+            self._keys,
+            DeadLetters.of(settings, self._client),
+            client_id=self.client_id,
+            remains=Remains(settings, worker=self.client_id),
+            plain=DeadLetters.of(settings, self._client, buries=False),
+        )
         self._flow = Flow(max_queue_length=settings.ingest_max_queue_length)
         self._batch = Batch()
-        self._stopping = threading.Event()
-        self._redis_checked = self._announced = False
+        # Redis may keep one waiting, and a name server may: not the loop, and not the lease behind a batch.
+        self._errands = tuple(Errands(name, wake=self._wake) for name in ("redis", "mqtt connect", "lease"))
+        self._redis, self._connecting, self._aside = self._errands
+        self._delivery = Delivery(self._batch, publisher, self._flow, self._redis)
+        self._stopping = self._finishing = self._announced = False
         self._turned_at = time.monotonic()
         self._tend_at = self._reported_at = 0.0
         self._reported = self.statistics
         self._shared = self._session(router, client_id=self.client_id, shared=True)
         self._exclusive = self._session(router, client_id=f"{settings.mqtt_group_name}-exclusive", shared=False)
         self._lease = (
-            Lease(self._lease_client, self._keys, group=settings.mqtt_group_name, holder=self.client_id)
+            Lease(
+                self._lease_client,
+                self._keys,
+                group=settings.mqtt_group_name,
+                holder=self.client_id,
+                errands=self._aside,
+            )
             if self._exclusive is not None
             else None
         )
+        self._wakeup = Wakeup()
+
+    @property
+    def statistics(self) -> Statistics:
+        """What was done so far; safe from other threads."""
+        return replace(self._delivery.statistics, paused_s=self._flow.paused_s)
 
     @property
     def ready(self) -> bool:
-        """Whether Redis answers, and every route is subscribed, here or by the holder of the lease."""
-        if not self._redis_checked or (self._shared is not None and self._shared.state is not State.READY):
-            return False
-        if self._exclusive is None or self._lease is None:
-            return True
-        return self._lease.answered and (not self._lease.held or self._exclusive.state is State.READY)
+        """Whether messages are taken, by what was answered lately; safe from other threads."""
+        return self._trouble() is None
 
     @property
     def health(self) -> Health:
         """A snapshot; safe from other threads."""
         return Health(
             alive=time.monotonic() - self._turned_at < _STUCK_S,
-            ready=self.ready,
+            trouble=self._trouble(),
             pause=self.pause,
             holds=self._lease is not None and self._lease.held,
-            statistics=replace(self.statistics, paused_s=self._flow.paused_s),
+            statistics=self.statistics,
         )
 
     @property
@@ -106,7 +130,8 @@ class IngestWorker:
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler or another thread."""
-        self._stopping.set()
+        self._stopping = True
+        self._wake()
 
     def run(self) -> None:
         """Work until `stop`.
@@ -122,27 +147,46 @@ class IngestWorker:
         if self._alerts is not None:
             self._alerts.start()
         try:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 self._turn()
             if self._settings.ingest_drain_on_exit:
                 self._drain()
             self._finish()
         finally:
-            self._presence.stop()
+            self._aside.ask(self._presence.stop, then=lambda _: None)
             if self._alerts is not None:
                 self._alerts.stop()
+            self._aside.finish(timeout_s=_GOODBYE_S)
+            for errands in self._errands:
+                errands.close()
             self._client.close()
             self._lease_client.close()
+            self._wakeup.close()
+
+    def _trouble(self) -> str | None:
+        now, answered_at = time.monotonic(), self._delivery.answered_at
+        if now - self._turned_at > _FRESH_S:
+            return f"the loop has stood still for {now - self._turned_at:.0f} s"
+        if self.pause is not None:
+            return self.pause
+        if answered_at is None or now - answered_at > _FRESH_S:
+            return f"redis has not answered for more than {_FRESH_S:.0f} s"
+        if self._shared is not None and (trouble := self._shared.trouble(now)):
+            return trouble
+        if self._exclusive is None or self._lease is None:
+            return None
+        return self._exclusive.trouble(now) if self._lease.held else self._lease.trouble
+
+    def _wake(self) -> None:
+        self._wakeup.wake()
 
     def _turn(self) -> None:
         now = self._turned_at = time.monotonic()
         if now >= self._tend_at or not self._announced:
             self._tend(now)
-        if self._flow.pause is not None:
-            if now >= self._flow.retry_at:
-                self._try_again()
-        elif self._batch.messages:
-            self._deliver()
+        for errands in self._errands:
+            errands.tend()
+        self._delivery.tend()
         self._exchange()
 
     def _tend(self, now: float) -> None:
@@ -158,34 +202,44 @@ class IngestWorker:
     def _may_connect(self, session: Session) -> bool:
         if session is not self._exclusive or self._lease is None:
             return True
-        self._lease.tend()
+        self._lease.tend(served=session.state is State.READY)
         if self._lease.held:
             return True
-        if session.connection is not None:
+        if session.state is not State.AWAY:
             logger.warning("leaving the non-shared routes to the next holder client_id=%s", session.client_id)
             session.close()
         return False
 
     def _may_read(self, session: Session) -> bool:
         # While paused, a session must still hear what CONNECT and SUBSCRIBE are answered; the batch bounds the rest.
+        if self._finishing:
+            return False
         return self._flow.pause is None or (session.state is not State.READY and self._batch.has_room)
 
     def _exchange(self) -> None:
         """Read and write what the sockets allow; wait a moment when there is nothing to do."""
-        connections = self._connections()
-        reading = [connection for session, connection in connections if self._may_read(session)]
-        writing = [connection for _, connection in connections if connection.want_write()]
-        timeout_s = _IDLE_S
-        if self._flow.pause is not None:
-            timeout_s = min(_IDLE_S, max(0.0, self._flow.retry_at - time.monotonic()))
-        if (self._batch.messages and self._flow.pause is None) or any(connection.has_more for connection in reading):
-            timeout_s = 0.0
-        readable, writable, _ = select.select(reading, writing, [], timeout_s)
-        for connection in writable:
-            connection.loop_write()
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(self._wakeup, select.POLLIN)
+        numbers: dict[int, BrokerConnection] = {}
+        reading: list[BrokerConnection] = []
+        for session, connection in self._connections():
+            events = select.POLLOUT if connection.want_write() else 0
+            if self._batch.has_room and self._may_read(session):
+                reading.append(connection)
+                events |= select.POLLIN
+            if events:
+                numbers[connection.fileno()] = connection
+                poll.register(connection, events)
+        has_more = any(connection.has_more for connection in reading)
+        ready = dict(poll.poll(0 if has_more else 1000 * min(_IDLE_S, self._delivery.idle_s)))
+        if self._wakeup.fileno() in ready:
+            self._wakeup.clear()
+        for number, connection in numbers.items():
+            if ready.get(number, 0) & ~select.POLLIN:
+                connection.loop_write()
         self._batch.stamp()
         for connection in reading:
-            if self._batch.has_room and (connection.has_more or connection in readable):
+            if self._batch.has_room and (connection.has_more or ready.get(connection.fileno())):
                 connection.read()
 
     def _connections(self) -> list[tuple[Session, BrokerConnection]]:
@@ -195,54 +249,18 @@ class IngestWorker:
             if session is not None and session.connection is not None and session.connection.socket() is not None
         ]
 
-    def _deliver(self) -> None:
-        batch = self._batch
-        try:
-            lengths = self._publisher.send(batch)
-        except redis.RedisError as exc:
-            self._flow.failed(exc)
-            return
-        late = 0
-        for connection, mids in batch.acks.items():
-            if connection.socket() is None:
-                late += len(mids)
-            connection.acknowledge(mids)
-        done = self.statistics
-        self.statistics = replace(
-            done, received=done.received + batch.messages, batches=done.batches + 1, late_acks=done.late_acks + late
+    def _forgotten(self, client_id: str, filters: Collection[str], then: Callable[[Collection[str]], None]) -> None:
+        def found(answer: "Future[Collection[str]]") -> None:
+            try:
+                stale = answer.result()
+            except redis.RedisError as exc:
+                logger.debug("subscriptions not looked up: %s", exc)
+            else:
+                then(stale)
+
+        self._redis.ask(
+            partial(forgotten_filters, self._client, self._keys, client_id=client_id, filters=filters), then=found
         )
-        batch.clear()
-        self._flow.delivered(lengths)
-
-    def _try_again(self) -> None:
-        """See whether the reason of the pause is gone, by sending what waits, or else by looking at the queues."""
-        try:
-            if not self._redis_checked:
-                check_redis(self._client)
-                self._redis_checked = True
-            lengths = {queue: self._client.llen(self._keys.queue(queue)) for queue in self._flow.long_queues}
-        except redis.RedisError as exc:
-            self._flow.failed(exc)
-            return
-        if self._batch.messages and not self._flow.long_queues:
-            self._deliver()
-        else:
-            self._flow.delivered(lengths)
-
-    def _forgotten(self, client_id: str, filters: Collection[str]) -> Collection[str]:
-        """Remember a session's filters in Redis; return those it has from an earlier release of the application."""
-        key = self._keys.subscriptions(client_id)
-        try:
-            known = {member.decode() for member in cast("set[bytes]", self._client.smembers(key))}
-            stale = known - set(filters)
-            if stale:
-                self._client.srem(key, *stale)
-            if set(filters) - known:
-                self._client.sadd(key, *filters)
-        except redis.RedisError as exc:
-            logger.debug("subscriptions not looked up: %s", exc)
-            return ()
-        return stale
 
     def _drain(self) -> None:
         """Leave the share group: take what still comes, until nothing does."""
@@ -254,13 +272,15 @@ class IngestWorker:
         deadline, taken, quiet_since = time.monotonic() + _DRAIN_S, self.statistics.received, time.monotonic()
         while session.connection is not None and time.monotonic() < deadline:
             self._turn()
-            quiet = self.statistics.received == taken and not self._batch.messages
+            quiet = self.statistics.received == taken and not self._batch
             if not quiet or not session.unsubscribed or self._flow.pause is not None:
                 taken, quiet_since = self.statistics.received, time.monotonic()
             if time.monotonic() - quiet_since >= _QUIET_S:
                 session.close(end_session=True)
-                with contextlib.suppress(redis.RedisError):
-                    self._client.delete(self._keys.subscriptions(self.client_id))
+                self._redis.ask(
+                    partial(self._client.delete, self._keys.subscriptions(self.client_id)), then=lambda _: None
+                )
+                self._redis.finish(timeout_s=_GOODBYE_S)
                 logger.info("drained, the session is ended client_id=%s", self.client_id)
                 return
         logger.error(
@@ -270,13 +290,12 @@ class IngestWorker:
 
     def _finish(self) -> None:
         """Queue and acknowledge what was read, then go."""
+        self._finishing = True
         deadline = time.monotonic() + _LAST_FLUSH_S
-        while self._batch.messages and time.monotonic() < deadline:
-            self._deliver()
-            if self._batch.messages:
-                time.sleep(max(0.0, self._flow.retry_at - time.monotonic()))
-        if self._batch.messages:
-            logger.warning("not queued, the mqtt broker keeps them and sends them again count=%d", self._batch.messages)
+        while self._batch and self._flow.pause is None and time.monotonic() < deadline:
+            self._turn()
+        if self._batch:
+            logger.warning("not queued, the mqtt broker keeps them and sends them again count=%d", len(self._batch))
         for session in (self._shared, self._exclusive):
             if session is not None:
                 session.close()
@@ -298,7 +317,7 @@ class IngestWorker:
     def _report(self) -> None:
         time_s = time.monotonic() - self._reported_at
         self._reported_at += time_s
-        before, now = self._reported, replace(self.statistics, paused_s=self._flow.paused_s)
+        before, now = self._reported, self.statistics
         self._reported = now
         received, batches = now.received - before.received, now.batches - before.batches
         logger.info(
@@ -310,16 +329,12 @@ class IngestWorker:
     def _present(self) -> ProcessReport:
         # Called by the presence's thread, which only reads.
         health = self.health
-        if not health.alive:
-            problem: str | None = "its loop stands still"
-        else:
-            problem = health.pause or (None if health.ready else "not everything is subscribed")
         return ProcessReport(
             kind="ingest",
             name=self.client_id,
             version=version("routemq-celery"),
             group=self._settings.mqtt_group_name,
-            problem=problem,
+            problem=health.trouble,
             memory_bytes=psutil.Process().memory_info().rss,
             details=asdict(health.statistics) | {"holds": health.holds},
         )
@@ -336,7 +351,13 @@ class IngestWorker:
             max_payload_bytes=settings.ingest_max_payload_bytes,
             show_payloads=settings.shows_payloads,
             worker=self.client_id,
+            remains=Remains(settings, worker=self.client_id),
         )
         return Session(
-            settings, client_id=client_id, subscriptions=subscriptions, intake=intake, forgotten=self._forgotten
+            settings,
+            client_id=client_id,
+            subscriptions=subscriptions,
+            intake=intake,
+            errands=self._connecting,
+            forgotten=self._forgotten,
         )

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Adds messages that never were on a queue to the dead letters. See letters.lua for KEYS[1] to KEYS[3].
+-- Adds messages that never were on a queue to the dead letters, and counts them as received. See letters.lua for
+-- KEYS[1] to KEYS[3].
 --
 -- ARGV[1]  most dead letters of a route, 0 for any number
 -- ARGV     from 2 on, four for each letter: id, description, message, traceback or ''
@@ -10,8 +11,12 @@ local most, now = number(1), microtime()
 local letters = {}
 for index = 2, #ARGV, 4 do
   -- Redis' clock stands still during a script; a microsecond apart, letters keep their order.
-  letters[#letters + 1] = plan_to_bury(
+  local letter = plan_to_bury(
     ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], now + #letters)
+  if letter then
+    plan_total(letter, 'received')
+    letters[#letters + 1] = letter
+  end
 end
 for _, letter in ipairs(letters) do
   bury(letter, most)

@@ -63,8 +63,9 @@ end
 -- Totals whose key is another program's are left out, and reported.
 local function plan_total(letter, total)
   local key = KEYS[2] .. letter.about.route
+  letter.totals = letter.totals or {}
   if can_count(key, total) and can(KEYS[3], 'SADD') then
-    letter.total = total
+    table.insert(letter.totals, total)
   end
 end
 
@@ -170,10 +171,10 @@ local function mark_full(about, most)
   end
 end
 
-local function write_total(letter)
-  if letter.total then
+local function write_totals(letter)
+  for _, total in ipairs(letter.totals or {}) do
     write('SADD', KEYS[3], letter.about.route)
-    count(KEYS[2] .. letter.about.route, letter.total, 1)
+    count(KEYS[2] .. letter.about.route, total, 1)
   end
 end
 
@@ -196,7 +197,7 @@ end
 local function bury(letter, most)
   add(letter, most)
   count(counters(letter.about), 'buried', 1)
-  write_total(letter)
+  write_totals(letter)
 end
 
 local function take_away(letter, counted, most)
@@ -213,7 +214,7 @@ local function take_away(letter, counted, most)
   count_kinds(about, -1)
   mark_full(about, most)
   count(counters(about), counted, 1)
-  write_total(letter)
+  write_totals(letter)
 end
 
 -- The steps of one command share an operation.

@@ -1,8 +1,15 @@
 """Non-shared routes are held by one process of the group, and by another soon after its death."""
 
+import json
 import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+import redis
+from routemq_ingest import lease as lease_module
+from routemq_ingest.errands import Errands
 from routemq_ingest.lease import LEASE_S, Lease
 
 from routemq import Router
@@ -11,47 +18,106 @@ from routemq.queues import Keys
 from tests.ingest import CONTROLLER, ingest_process, ingesting, payloads, settings_for, wait_for_payloads
 from tests.mqtt_peer import Peer
 from tests.processes import wait_until
-from tests.servers import Redis, Stack
+from tests.servers import HOST, Redis, Stack, free_port
 
 
-def test_a_lease_has_one_holder_who_may_release_only_his_own(redis_store: Redis, key_prefix: str) -> None:
+class Holder:
+    """A lease with a thread of its own that asks for it."""
+
+    def __init__(self, client: "redis.Redis", key_prefix: str, name: str) -> None:
+        self.errands = Errands(name, wake=lambda: None)
+        self.lease = Lease(client, Keys(key_prefix), group="g", holder=name, errands=self.errands)
+
+    def tend(self, *, served: bool = True) -> None:
+        """Ask if it is time, and hear the answer."""
+        self.lease.tend(served=served)
+        self.errands.finish(timeout_s=5)
+
+    def release(self) -> None:
+        self.lease.release()
+        self.errands.finish(timeout_s=5)
+
+
+@pytest.fixture
+def holder(redis_store: Redis, key_prefix: str) -> Iterator[Callable[[str], Holder]]:
+    """Make one who asks for the lease."""
+    made: list[Holder] = []
     with redis_store.client() as client:
-        first, second = (Lease(client, Keys(key_prefix), group="g", holder=name) for name in ("first", "second"))
-        first.tend()
-        second.tend()
-        assert (first.held, second.held) == (True, False)
+
+        def make(name: str) -> Holder:
+            made.append(Holder(client, key_prefix, name))
+            return made[-1]
+
+        yield make
+        for each in made:
+            each.errands.close()
+
+
+def test_a_lease_has_one_holder_who_may_release_only_his_own(
+    holder: Callable[[str], Holder], redis_store: Redis, key_prefix: str
+) -> None:
+    first, second = holder("first"), holder("second")
+    first.tend()
+    second.tend()
+    assert (first.lease.held, second.lease.held) == (True, False)
+    with redis_store.client() as client:
         assert 0 < client.pttl(Keys(key_prefix).lease("g")) <= LEASE_S * 1000
         second.release()
         assert client.get(Keys(key_prefix).lease("g")) == b"first"
-        first.release()
-        assert not first.held
-        wait_until(lambda: second.tend() or second.held, message="the second has it")
+    first.release()
+    assert not first.lease.held
+    wait_until(lambda: second.tend() or second.lease.held, message="the second has it")
 
 
-def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends(redis_server: Redis, key_prefix: str) -> None:
-    with redis_server.client() as client:
-        lease = Lease(client, Keys(key_prefix), group="g", holder="me")
-        lease.tend()
-        began = time.monotonic()
-        wait_until(lambda: not lease.held, timeout_s=LEASE_S, message="it is given up")
-        assert time.monotonic() - began < LEASE_S - 0.5
+def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends(
+    holder: Callable[[str], Holder], redis_store: Redis, key_prefix: str
+) -> None:
+    mine = holder("me")
+    mine.tend()
+    began = time.monotonic()
+    wait_until(lambda: not mine.lease.held, timeout_s=LEASE_S, message="it is given up")
+    assert time.monotonic() - began < LEASE_S - 0.5
+    with redis_store.client() as client:
         assert client.exists(Keys(key_prefix).lease("g"))
+
+
+def test_a_holder_that_no_broker_serves_leaves_the_lease_to_another_and_takes_it_back_if_nobody_wants_it(
+    holder: Callable[[str], Holder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "UNSERVED_S", 0.5)
+    monkeypatch.setattr(lease_module, "_STEP_BACK_S", 1.0)
+    first, second = holder("first"), holder("second")
+    first.tend(served=False)
+    second.tend()
+    assert first.lease.held
+    wait_until(lambda: first.tend(served=False) or not first.lease.held, message="it is given up")
+    wait_until(lambda: first.tend(served=False) or second.tend() or second.lease.held, message="the second has it")
+    assert not first.lease.held
+    second.release()
+    wait_until(lambda: first.tend(served=False) or first.lease.held, message="the first has it again")
 
 
 def test_after_sigkill_of_the_holder_another_takes_over_within_seconds_and_nothing_is_lost_or_doubled(
     stack: Stack, tmp_path: Path, key_prefix: str, topic_prefix: str, group_name: str
 ) -> None:
     routes = f'router.on("{topic_prefix}/alerts/{{d}}", "{CONTROLLER}", queue="alerts")'
-    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    environment, port = stack.environment(key_prefix=key_prefix, group=group_name), free_port()
+    asked = environment | {"INGEST_HEALTH_PORT": str(port)}
+
+    def received() -> int:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/healthz", timeout=5) as answer:
+            return int(json.load(answer)["statistics"]["received"])
+
     with (
-        ingest_process(tmp_path, routes, environment, "--index", "0") as holder,
+        ingest_process(tmp_path, routes, asked, "--index", "0") as holder,
         ingest_process(tmp_path, routes, environment, "--index", "1") as other,
     ):
         assert "standing by for the non-shared" in other.output()
         peer = Peer(stack.broker.port).connect()
         for number in range(100):
             peer.publish(f"{topic_prefix}/alerts/a", str(number))
-        wait_for_payloads(stack.store, key_prefix, "alerts", 100)
+        # What is in Redis and not yet acknowledged would come twice.
+        wait_until(lambda: received() == 100, message="all is acknowledged")
         holder.kill()
         killed_at = time.monotonic()
         for number in range(100, 200):

@@ -1,0 +1,105 @@
+"""The batch's way to Redis, as the loop sees it: what is sent, what is acknowledged, when to stop."""
+
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from routemq.errors import ConfigurationError
+from routemq_ingest.batch import Batch
+from routemq_ingest.errands import Errands
+from routemq_ingest.flow import Flow
+from routemq_ingest.publisher import Publisher, Sent
+from routemq_ingest.statistics import Statistics
+
+T = TypeVar("T")
+
+_LOOK_S = 2.0
+"""So often Redis is asked something, also without traffic."""
+
+
+class Delivery:
+    """Sends the batch's head, and settles it with the answer; one question at a time.
+
+    Args:
+        errands: Where Redis is asked; nothing else uses the publisher.
+
+    Attributes:
+        statistics: So far.
+        answered_at: When Redis last did what it was asked, on the monotonic clock; None before the first time.
+    """
+
+    def __init__(self, batch: Batch, publisher: Publisher, flow: Flow, errands: Errands) -> None:
+        self.statistics = Statistics()
+        self.answered_at: float | None = None
+        self._batch, self._publisher, self._flow, self._errands = batch, publisher, flow, errands
+        self._asking = False
+
+    @property
+    def idle_s(self) -> float:
+        """For so long there is nothing to do, unless something comes."""
+        if self._asking:
+            return _LOOK_S
+        if self._flow.pause is not None:
+            return max(0.0, self._flow.retry_at - time.monotonic())
+        return 0.0 if self._batch else _LOOK_S
+
+    def tend(self) -> None:
+        """Send what waits, or else see from time to time whether Redis is there."""
+        if self._asking:
+            return
+        now = time.monotonic()
+        if self._flow.pause is not None:
+            if now >= self._flow.retry_at:
+                self._look()
+        elif self._batch:
+            self._send()
+        elif self.answered_at is None or now >= self.answered_at + _LOOK_S:
+            self._look()
+
+    def _send(self) -> None:
+        self._asking = True
+        self._errands.ask(partial(self._publisher.send, self._batch.head()), then=self._sent)
+
+    def _sent(self, answer: "Future[Sent]") -> None:
+        sent = self._answer(answer)
+        if sent is None:
+            return
+        late = 0
+        for connection, mids in self._batch.settle(sent.taken).items():
+            if connection.socket() is None:
+                late += len(mids)
+            connection.acknowledge(mids)
+        done = self.statistics
+        self.statistics = replace(
+            done, received=done.received + sent.taken, batches=done.batches + 1, late_acks=done.late_acks + late
+        )
+        self._flow.delivered(sent.lengths)
+
+    def _look(self) -> None:
+        self._asking = True
+        self._errands.ask(partial(self._publisher.look, tuple(self._flow.long_queues)), then=self._looked)
+
+    def _looked(self, answer: "Future[dict[str, int]]") -> None:
+        lengths = self._answer(answer)
+        if lengths is None:
+            return
+        if self._flow.pause is not None and self._batch and not self._flow.long_queues:
+            # A Redis that answers may refuse the same messages again; until it takes them, no more are read.
+            self._send()
+        else:
+            self._flow.delivered(lengths)
+
+    def _answer(self, answer: "Future[T]") -> T | None:
+        self._asking = False
+        try:
+            found = answer.result()
+        except ConfigurationError:
+            raise
+        # Whatever keeps a message from Redis, it stays with the MQTT broker, and is tried again.
+        except BaseException as exc:  # noqa: BLE001
+            self._flow.failed(exc)
+            return None
+        self.answered_at = time.monotonic()
+        return found

@@ -1,0 +1,49 @@
+"""A connection of little bandwidth between a client and a server."""
+
+import contextlib
+import socket
+import threading
+import time
+from typing import Self
+
+from tests.servers import HOST
+
+_PART_BYTES = 4096
+
+
+class SlowLink:
+    """Passes on what clients send at so many bytes per second each; what the server answers passes at once."""
+
+    def __init__(self, port: int, *, bytes_per_s: int) -> None:
+        self._behind, self._bytes_per_s = port, bytes_per_s
+        self._listener = socket.create_server((HOST, 0))
+        # What the kernel takes at once is not slow.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PART_BYTES)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection((HOST, self._behind))
+                threading.Thread(target=self._pump, args=(client, server, self._bytes_per_s), daemon=True).start()
+                threading.Thread(target=self._pump, args=(server, client, None), daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket, bytes_per_s: int | None) -> None:
+        with source, contextlib.suppress(OSError):
+            while data := source.recv(_PART_BYTES):
+                target.sendall(data)
+                if bytes_per_s is not None:
+                    time.sleep(len(data) / bytes_per_s)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
