@@ -1,38 +1,53 @@
 """The front door of Celery's commands: `celery -A routemq worker|flower|inspect|…` finds `app` here."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import click
 from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.broker import check_options, unused_variables
+from routemq_tasks.own_tasks import load_own_tasks
+from routemq_tasks.purging import expanding_queues
 
 from routemq.discovery import load_router
 from routemq.errors import ConfigurationError, RouteMQError
 from routemq.settings import load_settings
 
 
-def _load() -> RouteMQCelery:
-    context = _celery_context()
+def _load(context: click.Context | None) -> RouteMQCelery:
+    settings = load_settings()
+    if context is not None:
+        check_options(context, settings.redis_url.get_secret_value())
+    return RouteMQCelery(settings, load_router(settings.routers))
+
+
+def _serve_command(context: click.Context, loaded: RouteMQCelery) -> None:
+    """Be the app of this process, which is Celery's command."""
+    # What has no app of its own, as a `shared_task`, then is ours.
+    loaded.set_current()
+    unused = unused_variables(loaded.settings.redis_url.get_secret_value())
+    if unused is not None:
+        click.echo(f"Warning: {unused}", err=True)
+    # Celery loads the app before it reads the command's own words, and so before Flower reads its list of pages.
+    if context.invoked_subcommand == "flower":
+        from routemq_flower import install
+
+        install()
+    elif context.invoked_subcommand == "purge":
+        program: Any = context.command
+        program.commands["purge"].params.append(expanding_queues(loaded))
+
+
+@contextlib.contextmanager
+def _one_line_of_error() -> Iterator[None]:
+    # Celery would wrap any exception into a page of traceback. The exit codes are those of the command `routemq`.
     try:
-        settings = load_settings()
-        broker = settings.redis_url.get_secret_value()
-        if context is not None:
-            check_options(context, broker)
-        loaded = RouteMQCelery(settings, load_router(settings.routers))
+        yield
     except RouteMQError as exc:
-        # Celery would wrap any exception into a page of traceback. The exit codes are those of the command `routemq`.
         click.echo(f"Error: {exc}", err=True)
         raise SystemExit(2 if isinstance(exc, ConfigurationError) else 1) from exc
-    if context is not None:
-        unused = unused_variables(broker)
-        if unused is not None:
-            click.echo(f"Warning: {unused}", err=True)
-        # Celery loads the app before it runs the command, and so before Flower reads its list of pages.
-        if context.invoked_subcommand == "flower":
-            from routemq_flower import install
-
-            install()
-    return loaded
 
 
 def _celery_context() -> click.Context | None:
@@ -42,4 +57,10 @@ def _celery_context() -> click.Context | None:
     return context if program is not None and context is not None and context.command is program.celery else None
 
 
-app = _load()
+_context = _celery_context()
+with _one_line_of_error():
+    app = _load(_context)
+    if _context is not None:
+        _serve_command(_context, app)
+    # Last: these modules may import the app from here.
+    load_own_tasks(app)

@@ -3,11 +3,19 @@
 import importlib
 import pkgutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from routemq.errors import DiscoveryError, RouteMQError
 from routemq.routing import Router
+
+_What = Literal["routers", "tasks"]
+_SETTINGS: dict[_What, str] = {
+    "routers": "ROUTEMQ_ROUTERS to the package of its routers",
+    "tasks": "ROUTEMQ_TASKS to the modules of its Celery tasks",
+}
 
 
 def load_router(routers: str = "app.routers") -> Router:
@@ -36,7 +44,8 @@ def load_router(routers: str = "app.routers") -> Router:
     seen: set[int] = set()
     for module in modules:
         for value in vars(module).values():
-            if isinstance(value, Router) and id(value) not in seen:
+            # Of the type alone: to ask a proxy, as Celery's of a task, what it stands for may make that too early.
+            if issubclass(type(value), Router) and id(value) not in seen:
                 seen.add(id(value))
                 joined.include(value)
     if not seen:
@@ -44,6 +53,16 @@ def load_router(routers: str = "app.routers") -> Router:
             module=routers, problem="no module of it has a router", mend="write `router = Router()` and `router.on(…)`"
         )
     return joined
+
+
+def import_tasks(modules: Iterable[str]) -> None:
+    """Import the modules that define Celery tasks of the application's own.
+
+    Raises:
+        DiscoveryError: One of them is not there, or fails to import.
+    """
+    for name in modules:
+        _import(name, what="tasks")
 
 
 def _refuse_hidden(package: str) -> None:
@@ -64,7 +83,7 @@ def _refuse_hidden(package: str) -> None:
         )
 
 
-def _import(name: str) -> ModuleType:
+def _import(name: str, *, what: _What = "routers") -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as exc:
@@ -72,14 +91,15 @@ def _import(name: str) -> ModuleType:
             raise DiscoveryError(
                 module=name,
                 problem=f"there is no module {exc.name!r} in {Path.cwd()} or on the Python path",
-                mend="run the command in the project's folder, or set ROUTEMQ_ROUTERS to the package of its routers",
+                mend=f"run the command in the project's folder, or set {_SETTINGS[what]}",
+                what=what,
             ) from exc
-        raise _broken(name, exc) from exc
+        raise _broken(name, exc, what) from exc
     except RouteMQError:
         raise  # it says itself where and what
     # Whatever an application's module raises, an operator must see which file it was.
     except Exception as exc:
-        raise _broken(name, exc) from exc
+        raise _broken(name, exc, what) from exc
 
 
 def _raise(name: str) -> None:
@@ -89,7 +109,7 @@ def _raise(name: str) -> None:
     raise _broken(name, exc) from exc
 
 
-def _broken(name: str, exc: BaseException | None) -> DiscoveryError:
+def _broken(name: str, exc: BaseException | None, what: _What = "routers") -> DiscoveryError:
     return DiscoveryError(
-        module=name, problem=f"importing it failed: {type(exc).__name__}: {exc}", mend="correct that module"
+        module=name, problem=f"importing it failed: {type(exc).__name__}: {exc}", mend="correct that module", what=what
     )

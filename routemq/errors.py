@@ -47,11 +47,11 @@ class BindingError(RouteMQError):
 
 
 class DiscoveryError(RouteMQError):
-    """The application's routers could not be imported."""
+    """The application's routers, or its own Celery tasks, could not be imported."""
 
-    def __init__(self, *, module: str, problem: str, mend: str) -> None:
+    def __init__(self, *, module: str, problem: str, mend: str, what: str = "routers") -> None:
         self.module, self.problem, self.mend = module, problem, mend
-        super().__init__(f"routers {module}: {problem}. Mend: {mend}.")
+        super().__init__(f"{what} {module}: {problem}. Mend: {mend}.")
 
 
 class UnknownQueueError(RouteMQError):

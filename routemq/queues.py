@@ -15,6 +15,15 @@ _TAKEN = re.compile(r"unacked(_index|_mutex)?|routemq:.*|_kombu\..*", re.DOTALL)
 _UNSAFE = re.compile(r"[\s,*\x00-\x1f\x7f]")
 
 
+_PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+"""What kombu puts behind a queue's name for the steps of a message's priority; routes have none."""
+
+
+def lists_of(queue: str) -> tuple[str, ...]:
+    """Return the names of the lists that a queue is made of."""
+    return tuple(queue + suffix for suffix in _PRIORITIES)
+
+
 def default_queue(literal_levels: Iterable[str]) -> str:
     """Return `sensors.data` for the literal levels of `sensors/{device_id}/data`.
 

@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         validation_alias=_named("ROUTEMQ_ROUTERS"),
         description="Package or module of the routers.",
     )
+    tasks: str = Field(
+        default="",
+        validation_alias=_named("ROUTEMQ_TASKS"),
+        description="Modules with Celery tasks of your own, which our workers then run too: `app.tasks,app.reports`.",
+    )
     log_level: LogLevel = Field(default="INFO", validation_alias=_named("ROUTEMQ_LOG_LEVEL"), description="Log level.")
     log_format: LogFormat = Field(
         default="text", description="`text` for people, `json` for what collects logs: an object a line."
@@ -259,6 +264,11 @@ class Settings(BaseSettings):
     def shows_payloads(self) -> bool:
         """Whether payloads are shown; not where something of them must not be kept."""
         return self.show_payloads and not self.dlq_redact.strip(", ") and self.dlq_redact_hook is None
+
+    @property
+    def task_modules(self) -> tuple[str, ...]:
+        """The modules with Celery tasks of the application's own."""
+        return tuple(name.strip() for name in self.tasks.split(",") if name.strip())
 
     @property
     def client_id_base(self) -> str:

@@ -75,13 +75,15 @@ class Bench:
 
     def put(self, topic: str, payload: bytes | str = b"null", **fields: Any) -> TaskMessage:
         """Queue a message, as ingest would."""
+        message = self.message(topic, payload, **fields)
+        self.put_raw(message.queue, message.encode())
+        return message
+
+    def message(self, topic: str, payload: bytes | str = b"null", **fields: Any) -> TaskMessage:
+        """Return a message of a topic's route."""
         (route,) = [route for route in self.router.routes if route.template.match(topic) is not None]
         data = payload.encode() if isinstance(payload, str) else payload
-        message = TaskMessage(
-            route=route.name, queue=route.queue, envelope=Envelope(topic=topic, payload=data), **fields
-        )
-        self.put_raw(route.queue, message.encode())
-        return message
+        return TaskMessage(route=route.name, queue=route.queue, envelope=Envelope(topic=topic, payload=data), **fields)
 
     def put_raw(self, queue: str, item: bytes) -> None:
         with self.store.client() as client:

@@ -44,12 +44,14 @@ def worker_command(
     options: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    all_but: Sequence[str] = (),
 ) -> Command:
     """Return how the Celery worker of a queue, and of those under it, is started and stopped.
 
     Args:
         concurrency: Messages at once; None: the sum of the routes' `worker_count`.
         options: Further arguments of `celery worker`.
+        all_but: Serve all queues but these, and let `queue` be no more than the worker's name.
     """
     # A node name is expanded (%h is the host), and ends at the first @.
     node = queue.replace("%", "%%").replace("@", "_")
@@ -59,9 +61,10 @@ def worker_command(
     if settings.log_level not in ("DEBUG", "INFO"):
         # What says that it serves is a line at INFO.
         more += ["--loglevel", "INFO"]
+    served = ("-X", ",".join(all_but)) if all_but else ("-Q", queue)
     return Command(
         name=worker_name(queue),
-        argv=(sys.executable, "-m", "celery", "--quiet", "-A", "routemq", "worker", "-Q", queue, "-n", f"{node}@%h",
+        argv=(sys.executable, "-m", "celery", "--quiet", "-A", "routemq", "worker", *served, "-n", f"{node}@%h",
               "-E", "--without-gossip", "--without-mingle", *more),
         env=env or {},
         cwd=cwd,

@@ -23,6 +23,9 @@ from routemq.supervision.processes import Command, ProcessState, Supervisor
 
 logger = logging.getLogger(__name__)
 
+OWN_TASKS = "own-tasks"
+"""Stands for the queues of the application's own Celery tasks."""
+
 
 class SharedRouteInfo(TypedDict):
     """What is told of a shared route."""
@@ -218,6 +221,9 @@ class WorkerManager:
         # Workers first: they are there when ingest queues for them.
         for queue in heads:
             self._start(queue, hands[queue], None if num_workers is None else hands[queue])
+        if self.settings.task_modules:
+            # Their queues are known to Celery's processes alone.
+            self._start(OWN_TASKS, 1, None, all_but=list(heads))
         for index in range(self.ingest_workers):
             self._start_ingest(index)
         logger.info("workers started count=%d", len(self._started))
@@ -273,10 +279,11 @@ class WorkerManager:
         if self._owns_supervisor:
             self.supervisor.close()
 
-    def _start(self, queue: str, hands: int, concurrency: int | None) -> WorkerProcess:
+    def _start(self, queue: str, hands: int, concurrency: int | None, *, all_but: Sequence[str] = ()) -> WorkerProcess:
         command = worker_command(
-            queue, concurrency, self.settings, options=self._worker_options, env=self._env, cwd=self._cwd
-        )
+            queue, concurrency, self.settings,
+            options=self._worker_options, env=self._env, cwd=self._cwd, all_but=all_but,
+        )  # fmt: skip
         return self._run(command, _Started(queue=queue, concurrency=hands))
 
     def _start_ingest(self, index: int) -> None:

@@ -8,6 +8,7 @@ import orjson
 from routemq.errors import EnvelopeError, RouteMQError
 from routemq_tasks.errors import UnroutableError
 from routemq_tasks.execution import RouteTask
+from routemq_tasks.own_tasks import CANVAS_TASKS
 
 _JSON = "application/json"
 _UTF8 = ("utf-8", "utf8")
@@ -26,8 +27,9 @@ def admit(message: Any, tasks: Mapping[str, Any]) -> None:
         EnvelopeError: It cannot be run.
     """
     name = message.headers.get("task")
-    # Celery's own tasks serve canvases and result backends, which there are none of; a message has no business there.
-    task = tasks.get(name) if isinstance(name, str) and not name.startswith("celery.") else None
+    # Celery's own tasks serve result backends, of which there is none, but for a few.
+    may_run = isinstance(name, str) and (not name.startswith("celery.") or name in CANVAS_TASKS)
+    task = tasks.get(name) if may_run else None
     if task is None:
         raise no_such_task(name)
     if isinstance(task, RouteTask):

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from celery import Celery, signals
+from celery.exceptions import QueueNotFound
 from kombu.utils.objects import cached_property
 from routemq_transport import install
 
@@ -19,9 +20,11 @@ from routemq.settings import Settings
 from routemq_tasks.broker import BrokerSettings, Loader, check_settings
 from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.execution import RouteTask
+from routemq_tasks.own_tasks import load_own_tasks
 from routemq_tasks.presence import AlertKeeping, PresenceKeeping
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.promoter import RetryPromotion
+from routemq_tasks.remote_control import RemoteControl
 from routemq_tasks.retention import RetentionKeeping
 from routemq_tasks.start import before_detach
 from routemq_tasks.worker_log import quiet_per_message_logs
@@ -49,6 +52,7 @@ class RouteMQCelery(Celery):
         self.steps["worker"].add(RetentionKeeping)
         self.steps["worker"].add(PresenceKeeping)
         self.steps["worker"].add(AlertKeeping)
+        self.steps["consumer"].add(RemoteControl)
         self.user_options["worker"].add(before_detach())
         _choose_transport(self)
         self.finalize()
@@ -71,6 +75,21 @@ class RouteMQCelery(Celery):
         except RouteMQError as exc:
             raise click.UsageError(str(exc)) from exc
         super().config_from_cmdline(argv, namespace)
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """Every queue with the concurrency it asks for; one of the application's own tasks asks for one."""
+        known = {queue.name: 1 for queue in self.conf.task_queues}
+        return known | dict(self.router.queues)
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        """Send a task, and say what helps if nobody would run it."""
+        try:
+            return super().send_task(name, *args, **options)
+        except QueueNotFound as exc:
+            raise QueueNotFound(
+                f"{exc.args[0]}: no route uses it, and no task in the modules of ROUTEMQ_TASKS ({name})"
+            ) from exc
 
     @property
     def process(self) -> ProcessResources:
@@ -120,4 +139,6 @@ def _choose_transport(app: RouteMQCelery) -> None:
 def _app_again(settings: Settings) -> RouteMQCelery:
     # Celery hands its level to its children by this variable.
     quiet_per_message_logs(int(os.environ.get("CELERY_LOG_LEVEL") or logging.INFO))
-    return RouteMQCelery(settings, load_router(settings.routers))
+    app = RouteMQCelery(settings, load_router(settings.routers))
+    load_own_tasks(app)
+    return app

@@ -36,6 +36,8 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
         "result_serializer": "json",
         "event_serializer": "json",
         "result_backend": None,
+        # There are none to clean up after: else beat would send the task that does it, every night.
+        "result_expires": None,
         "task_ignore_result": True,
         "task_acks_late": True,
         # What a failure becomes is recorded before Celery hears of it; its own acknowledgement then hits nothing.

@@ -27,6 +27,11 @@ class RouteRequest(StartingRequest):
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **{**options, "body": message.payload, "decoded": True})
 
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """Describe the message to `celery inspect`, which shows payloads only where they may be shown."""
+        described: dict[str, Any] = super().info(safe=safe or not self._app.settings.shows_payloads)
+        return described
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """React to a run that failed, or whose process is gone.
 

@@ -22,7 +22,7 @@ def check_start(app: "RouteMQCelery", requested: Any, excluded: Any) -> tuple[li
         click.ClickException: A queue that no route uses, a controller that cannot be loaded, a Redis that is too old:
             one line for the operator, and an exit code that is not 0.
     """
-    known = sorted(app.router.queues)
+    known = sorted(app.queues)
     try:
         queues = expand_queues(_names(requested), known) or known
         left_out = expand_queues(_names(excluded), known)

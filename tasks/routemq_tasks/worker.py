@@ -44,7 +44,7 @@ class RouteWorker(Worker):
         if by_hand:
             return
         can_scale = _can_scale(options["pool"])
-        chosen = choose_concurrency(self.app.settings, self.app.router.queues, consumed, can_scale=can_scale)
+        chosen = choose_concurrency(self.app.settings, self.app.queues, consumed, can_scale=can_scale)
         options["concurrency"], options["autoscale"] = chosen.count, chosen.autoscale
 
     def _set_log_level(self, options: dict[str, Any]) -> None:

@@ -67,6 +67,15 @@ def test_num_workers_is_shared_out_by_the_routes_worker_counts() -> None:
     assert {queue_of(command): command.argv[-1] for command in recorder.commands} == {"alerts": "2", "sensors": "10"}
 
 
+def test_own_celery_tasks_get_a_worker_for_the_queues_that_no_route_uses() -> None:
+    recorder = Recorder()
+    manager(recorder, settings=Settings(ROUTEMQ_TASKS="app.tasks")).start_workers()
+    *_, own = recorder.commands
+    assert own.name == "worker own-tasks"
+    assert own.argv[own.argv.index("-X") + 1] == "alerts,sensors"
+    assert "-Q" not in own.argv
+
+
 def test_workers_cannot_be_started_twice() -> None:
     recorder = Recorder()
     workers = manager(recorder)

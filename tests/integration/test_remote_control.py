@@ -1,0 +1,97 @@
+"""`celery inspect`, `control` and `purge` where RouteMQ's own answer differs from Celery's."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from routemq.queues import lists_of
+from tests.processes import RunningProcess, wait_until
+from tests.servers import Redis
+from tests.workers import Bench
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix)
+
+
+@pytest.fixture
+def worker(bench: Bench) -> Iterator[RunningProcess]:
+    with bench.worker("-Q", "work,slow", "-P", "threads") as process:
+        yield process
+
+
+def ask(bench: Bench, *words: str) -> Any:
+    ended = bench.celery(words[0], "--json", *words[1:])
+    assert ended.returncode == 0, ended.stderr
+    answers = json.loads(ended.stdout)
+    # Of one worker: `control` gives a list of such objects.
+    (answer,) = (answers[0] if isinstance(answers, list) else answers).values()
+    return answer
+
+
+def wait_later(bench: Bench, topic: str, in_s: float, name: str | None = None) -> str:
+    """Put a message where a retry waits."""
+    message = bench.message(topic)
+    with bench.store.client() as client:
+        client.zadd(bench.keys.delayed(name or message.queue), {message.encode(): time.time() + in_s})
+    return message.id
+
+
+def test_what_waits_in_redis_is_scheduled(bench: Bench, worker: RunningProcess) -> None:
+    later, soon = wait_later(bench, "raw/1", 900), wait_later(bench, "slow/async", 600)
+    urgent = wait_later(bench, "raw/2", 300, lists_of("work.raw")[3])
+    elsewhere = wait_later(bench, "answer/x", 300)
+    with bench.store.client() as client:
+        client.set(bench.keys.delayed("work.act"), "of another application")
+
+    found = ask(bench, "inspect", "scheduled")
+    assert [each["request"]["id"] for each in found] == [urgent, soon, later]
+    assert found[1]["request"]["name"] == "slow/async"
+    assert "payload" not in json.dumps(found)
+    asked = ask(bench, "inspect", "query_task", later, elsewhere, "unknown")
+    assert {task_id: state for task_id, (state, _) in asked.items()} == {later: "scheduled"}
+
+
+def test_running_messages_show_no_payload(bench: Bench, worker: RunningProcess) -> None:
+    message = bench.put("slow/sleep", "3.25")
+    bench.wait_for_notes("started", 1)
+
+    (running,) = ask(bench, "inspect", "active")
+    assert running["id"] == message.id
+    assert running["args"] == "('slow/sleep', 4 bytes)"
+
+
+def test_a_group_of_queues_is_named_by_its_head(bench: Bench, worker: RunningProcess) -> None:
+    def consumed() -> set[str]:
+        return {queue["name"] for queue in ask(bench, "inspect", "active_queues")}
+
+    work = {queue for queue in bench.router.queues if queue.startswith("work")}
+    assert consumed() == work | {"slow"}
+    ask(bench, "control", "cancel_consumer", "work")
+    wait_until(lambda: consumed() == {"slow"}, message="none of them is consumed", timeout_s=20)
+    ask(bench, "control", "add_consumer", "work")
+    wait_until(lambda: consumed() == work | {"slow"}, message="all of them are consumed", timeout_s=20)
+    message = bench.put("raw/1")
+    assert [note["id"] for note in bench.wait_for_notes("raw", 1)] == [message.id]
+    for command in ("add_consumer", "cancel_consumer"):
+        assert "no route uses the queue 'wor'" in ask(bench, "control", command, "wor")["error"]
+
+
+def test_purge_takes_a_group_of_queues_and_no_empty_one(bench: Bench) -> None:
+    for topic in ("raw/1", "again", "answer/x"):
+        bench.put(topic)
+    wait_later(bench, "raw/2", 600)
+
+    refused = bench.celery("purge", "-f", "-Q", "")
+    unknown = bench.celery("purge", "-f", "-Q", "wor")
+    assert (refused.returncode, unknown.returncode) == (2, 1)
+    assert "no route uses the queue 'wor'" in unknown.stderr
+    assert bench.waiting("answer") == bench.waiting("work.raw") == 1
+
+    purged = bench.celery("purge", "-f", "-Q", "work", "-X", "work.again")
+    assert "Purged 2 messages from 6 known task queues" in purged.stdout
+    assert (bench.waiting("answer"), bench.waiting("work.again"), bench.waiting("work.raw")) == (1, 1, 0)
