@@ -1,5 +1,6 @@
 """The order of letters, and the sorted sets that keep it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
@@ -22,11 +23,15 @@ class Position:
     @classmethod
     def parse(cls, text: str) -> "Position | None":
         """Read what `str` made of a position; None for anything else, such as a letter's id."""
-        died_at, slash, letter_id = text.partition("/")
+        written, slash, letter_id = text.partition("/")
         try:
-            return cls(float(died_at), letter_id.encode()) if slash else None
+            died_at = float(written)
         except ValueError:
             return None
+        # Python reads `nan`, `1_0` and other scripts' digits as well, which no time of death is written as.
+        if not slash or not letter_id or not 0 <= died_at < math.inf or repr(died_at) != written:
+            return None
+        return cls(died_at, letter_id.encode())
 
 
 def bounds(wanted: LetterFilter) -> tuple[str, str]:

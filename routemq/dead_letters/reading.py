@@ -12,10 +12,13 @@ from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.opened import OpenedLetter, opened
 from routemq.dead_letters.order import IndexWalk, Position, bounds
+from routemq.dead_letters.peeked import PeekedLetter, peeked
 from routemq.errors import DeadLetterNotFoundError
+from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
 
 _CHUNK = 500
+_PEEK = script_text("peek", package="routemq.dead_letters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,18 +170,39 @@ class LetterReader:
         Raises:
             DeadLetterNotFoundError: There is no such letter.
         """
+        letter = self._described(letter_id)
+        raw = cast("bytes | None", self.client.hget(self.keys.dead_raw, letter_id))
+        if raw is None:
+            raise DeadLetterNotFoundError(letter_id=letter_id)
+        return opened(letter, raw)
+
+    def raw_bytes(self, letter_id: str) -> int:
+        """Return the length of a letter's message as it lay on its queue; 0 when there is no such letter."""
+        return self.client.hstrlen(self.keys.dead_raw, letter_id)
+
+    def peek(self, letter_id: str, *, most_bytes: int) -> PeekedLetter:
+        """Return a letter with the beginning of its payload; only so many bytes of its message are read.
+
+        Raises:
+            DeadLetterNotFoundError: There is no such letter.
+        """
+        letter = self._described(letter_id)
+        found = self.client.eval(_PEEK, 1, self.keys.dead_raw, letter_id, most_bytes)
+        if found is None:
+            raise DeadLetterNotFoundError(letter_id=letter_id)
+        head, raw_bytes = cast("tuple[bytes, int]", found)
+        return peeked(letter, head, raw_bytes=raw_bytes)
+
+    def _described(self, letter_id: str) -> DeadLetter:
         position = self.position_of(letter_id)
-        pipe = self.client.pipeline(transaction=False)
-        pipe.hget(self.keys.dead_entries, letter_id)
-        pipe.hget(self.keys.dead_raw, letter_id)
-        description, raw = pipe.execute()
-        if description is None or raw is None:
+        description = cast("bytes | None", self.client.hget(self.keys.dead_entries, letter_id))
+        if description is None:
             raise DeadLetterNotFoundError(letter_id=letter_id)
         letter = DeadLetter.from_description(letter_id, description, died_at=position.died_at)
         if letter.traceback_digest is not None:
             text = cast("bytes | None", self.client.hget(self.keys.dead_tracebacks, letter.traceback_digest))
             letter = letter.with_traceback((text or b"").decode())
-        return opened(letter, raw)
+        return letter
 
     def tally(self, wanted: LetterFilter, *, after: Position | None, scan_limit: int) -> Tally:
         """Count the newest matching letters beyond a position; see `DeadLetters.tally`."""

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from routemq.errors import RouteMQError
 
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)", re.ASCII)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _FIRST, _LAST = 1e9, 1e11
 """Unix seconds of 2001 and of 5138: less is a date without its dashes or a slip, more is milliseconds."""
 

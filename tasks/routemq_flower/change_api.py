@@ -17,7 +17,7 @@ class LetterCheck(LetterHandler):
 
     @web.authenticated
     async def post(self, letter_id: str) -> None:
-        payload = _edited(self.body())
+        payload = _edited(await self.body())
         if payload is None:
             raise BadRequestError(name="payload", value="", allowed="the text to check")
         opened = await self.opened(letter_id)
@@ -33,7 +33,7 @@ class LetterChange(LetterHandler):
     @web.authenticated
     async def post(self, letter_id: str, action: str) -> None:
         self.require_change_allowed()
-        body = self.body()
+        body = await self.body()
         if action == "discard":
             done = await self.backend.read(self.backend.letters.discard, [letter_id], actor=self.actor)
             if not done:
@@ -65,7 +65,7 @@ class BulkChange(LetterHandler):
     @web.authenticated
     async def post(self, action: str) -> None:
         self.require_change_allowed()
-        body = self.body()
+        body = await self.body()
         options = ReplayOptions(force=_is_forced(body))
         # One of the three and nothing else: a member that is misspelled, or empty, must not leave one that means more.
         if set(body) - {"force"} == {"resume"}:
@@ -103,7 +103,7 @@ class LettersGone(LetterHandler):
 
     @web.authenticated
     async def post(self) -> None:
-        ids = chosen_ids(self.body().get("ids"))
+        ids = chosen_ids((await self.body()).get("ids"))
         await self.answer({"gone": await self.backend.read(self.backend.letters.reader.gone, ids)})
 
 

@@ -4,9 +4,10 @@ from typing import Any
 
 from routemq.dead_letters import DeadLetter
 from routemq.dead_letters.opened import OpenedLetter
+from routemq.dead_letters.peeked import PeekedLetter
 from routemq.dead_letters.replaying import MOST_GENERATIONS
 from routemq.dead_letters.statistics import LetterGroup, LetterStats
-from routemq.envelope import TaskMessage
+from routemq.envelope import FailedAttempt, TaskMessage
 from routemq_flower.payload_view import payload_view
 
 _MOST_LISTED_CHARACTERS = 300
@@ -32,7 +33,32 @@ def listed(letter: DeadLetter) -> dict[str, Any]:
 
 def detailed(opened: OpenedLetter) -> dict[str, Any]:
     """Return all there is to say of a letter, with what can be shown of its payload."""
-    letter = opened.letter
+    generation = None if opened.task is None else opened.task.generation
+    return {
+        **_described(opened.letter),
+        "history": [_attempt(attempt) for attempt in opened.attempts],
+        "problem": opened.problem,
+        "needs_force": _needs_force(opened.letter, generation),
+        "payload": payload_view(opened.payload),
+        "mqtt": None if opened.task is None else _mqtt(opened.task),
+    }
+
+
+def peeked(found: PeekedLetter) -> dict[str, Any]:
+    """Return the same of a letter whose message is too large to be read as a whole: without its MQTT properties."""
+    letter = found.letter
+    last = FailedAttempt(at=letter.died_at, error=letter.error, worker=letter.worker)
+    return {
+        **_described(letter),
+        "history": [_attempt(last)],
+        "problem": found.problem,
+        "needs_force": _needs_force(letter, letter.generation),
+        "payload": payload_view(found.payload, size=found.bytes),
+        "mqtt": None,
+    }
+
+
+def _described(letter: DeadLetter) -> dict[str, Any]:
     return {
         **listed(letter),
         "topic": letter.topic,
@@ -42,14 +68,11 @@ def detailed(opened: OpenedLetter) -> dict[str, Any]:
         "worker": letter.worker,
         "redacted": list(letter.redacted),
         "traceback": letter.traceback,
-        "history": [
-            {"at": attempt.at, "error": attempt.error, "worker": attempt.worker} for attempt in opened.attempts
-        ],
-        "problem": opened.problem,
-        "needs_force": _needs_force(opened),
-        "payload": payload_view(opened.payload),
-        "mqtt": None if opened.task is None else _mqtt(opened.task),
     }
+
+
+def _attempt(attempt: FailedAttempt) -> dict[str, Any]:
+    return {"at": attempt.at, "error": attempt.error, "worker": attempt.worker}
 
 
 def overview(stats: LetterStats) -> dict[str, Any]:
@@ -84,12 +107,12 @@ def _group(group: LetterGroup) -> dict[str, Any]:
     return {"name": group.name, "count": group.count, "oldest_at": group.oldest_at, "newest_at": group.newest_at}
 
 
-def _needs_force(opened: OpenedLetter) -> str | None:
+def _needs_force(letter: DeadLetter, generation: int | None) -> str | None:
     """Return why this letter is replayed only by someone who insists."""
-    if opened.task is not None and opened.task.generation >= MOST_GENERATIONS:
-        return f"It died again after {opened.task.generation} replays."
-    if opened.letter.redacted:
-        names = ", ".join(opened.letter.redacted)
+    if generation is not None and generation >= MOST_GENERATIONS:
+        return f"It died again after {generation} replays."
+    if letter.redacted:
+        names = ", ".join(letter.redacted)
         return f"The values of {names} were not kept: edit the payload before you replay it."
     return None
 

@@ -1,7 +1,8 @@
 """What a request asks for: filters and numbers, each refused with a word that says what is allowed."""
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from routemq.dead_letters import LetterFilter
 from routemq.errors import RouteMQError
 
 _MOST_CHOSEN = 10_000
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class BadRequestError(RouteMQError):
@@ -45,16 +47,26 @@ def chosen_ids(values: object) -> list[str]:
 
 
 def whole_number(name: str, text: str | None, *, default: int, most: int) -> int:
-    """Return a number from 1.
+    """Return a number from 1, written in ASCII digits; the default when it was not asked for.
 
     Raises:
         BadRequestError: It is none, or too large.
     """
-    if text is None or not text.strip():
+    if text is None:
         return default
-    if not text.strip().isdecimal() or not 1 <= int(text[:10]) <= most:
+    if not _WHOLE_NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
         raise BadRequestError(name=name, value=text, allowed=f"a whole number from 1 to {most}")
     return int(text)
+
+
+def only(given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a query with a name that is not known: spelled wrongly, it would leave an answer for more than was meant.
+
+    Raises:
+        BadRequestError: Names it.
+    """
+    if unknown := sorted(set(given) - {*known, "_xsrf"}):
+        raise BadRequestError(name="query", value=", ".join(unknown), allowed=f"any of {', '.join(known)}")
 
 
 def json_object(body: bytes) -> dict[str, Any]:

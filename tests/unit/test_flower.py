@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import flower
@@ -162,6 +163,27 @@ def test_a_large_payload_is_cut_and_said_so(payload: bytes) -> None:
     assert all(len(text) <= MOST_SHOWN_CHARACTERS for text in shown)
 
 
+def test_the_beginning_of_a_payload_is_shown_as_what_it_is() -> None:
+    assert payload_view(b'{"a": "gr\xc3', size=9_000_000) == {
+        "kind": "json",
+        "bytes": 9_000_000,
+        "is_cut": True,
+        "text": '{"a": "gr',
+        "json": '{\n  "a": "gr',
+        "hex": hex_dump(b'{"a": "gr\xc3'),
+    }
+    assert payload_view(b"gr\xc3", size=4)["kind"] == "text"
+    assert payload_view(b"gr\xc3")["kind"] == "binary"
+    assert payload_view(b'{"a": tru', size=10)["kind"] == "json"
+    assert payload_view(b"{a: 1", size=10)["kind"] == "text"
+
+
+def test_looking_at_a_payload_takes_no_longer_for_more_of_it() -> None:
+    began = time.monotonic()
+    assert payload_view(b'{"a": "' + b"x" * 30_000_000 + b'"}')["kind"] == "json"
+    assert time.monotonic() - began < 1
+
+
 def test_hex_dump_shows_offset_bytes_and_ascii() -> None:
     assert hex_dump(b"ABCDEFGHIJ\x00").splitlines() == [
         "00000000  41 42 43 44 45 46 47 48  49 4a 00                 ABCDEFGHIJ."
@@ -209,7 +231,9 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
         json_object(body)
 
 
-@pytest.mark.parametrize("text", ["0", "501", "-1", "ten", "9" * 50, "¹"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "501", "-1", "+1", "ten", "9" * 50, "¹", "٥", "5_0", "5.0", "5e1", "0x5", "nan", "0000000050999"]
+)
 def test_a_limit_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(RouteMQError, match="from 1 to 500"):
         whole_number("limit", text, default=50, most=500)

@@ -109,6 +109,9 @@ function view(name) {
 }
 
 async function beginEdit() {
+    if (letter.payload.bytes > MOST_EDITED_BYTES) {
+        throw new Error("This payload is too large to be edited here: download it, and replay an edited copy with “routemq dlq replay --edit”.");
+    }
     const response = await fetch(address(`${path}/payload`), {credentials: "same-origin", headers: {"X-XSRFToken": token()}});
     const data = await response.arrayBuffer();
     if (!response.ok) {
@@ -119,9 +122,6 @@ async function beginEdit() {
         text = new TextDecoder("utf-8", {fatal: true, ignoreBOM: true}).decode(data);
     } catch (error) {
         throw new Error("This payload is not text: download it, and replay an edited copy with “routemq dlq replay --edit”.");
-    }
-    if (data.byteLength > MOST_EDITED_BYTES) {
-        throw new Error("This payload is too large to be edited here.");
     }
     // Indented as it is shown, when all of it is shown; blank characters between values mean nothing in JSON.
     const isIndented = letter.payload.kind === "json" && !letter.payload.is_cut;
