@@ -2,6 +2,7 @@
 
 # ruff: noqa: SLF001  what a pool knows of its jobs has no public names in billiard
 
+import gc
 import os
 from typing import Any
 
@@ -97,3 +98,11 @@ class RouteTaskPool(TaskPool):
     """Celery's prefork pool around ours."""
 
     Pool = RouteAsynPool
+
+    def on_start(self) -> None:
+        """Start the children."""
+        # What is there now stays as it is: a child's collector would write to every object of its parent's pages, and
+        # with that copy them all.
+        gc.collect()
+        gc.freeze()
+        super().on_start()
