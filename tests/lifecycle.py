@@ -103,6 +103,11 @@ class Place:
         found: Any = self.client.lrange(self.keys.prefix + self.list_name(queue, priority), 0, -1)
         return list(reversed(found))
 
+    def restore_lost(self) -> tuple[int, list[str]]:
+        """Return how many messages were restored, and the tags of those that only Python can route."""
+        restored = self.scripts.restore_lost(LEASE)
+        return restored.count, restored.others
+
     def expire_leases(self, seconds: float) -> None:
         """Let this much time pass for what is held, or go back."""
         index = self.real(self.keys.unacked_index)

@@ -41,19 +41,6 @@ local index_entries, records, starts, taken = {}, {}, {}, {}
 -- Of each list, from its front: how many messages were looked at.
 local seen = {}
 
-local function came_back(item)
-  -- The mark that restore.lua leaves: deliveries and strikes.
-  return string.sub(item, 1, 11) == '{"routemq":'
-end
-
-local function runs_alone(item)
-  if not came_back(item) then
-    return false
-  end
-  local strikes = string.match(item, '^{"routemq":%s*%[%d+,%s*(%d+)%]')
-  return strikes ~= nil and tonumber(strikes) >= alone_strikes
-end
-
 local function record(item, list)
   local tag = ARGV[5] .. next_number .. ARGV[9 + 2 * list]
   next_number = next_number + 1
@@ -78,7 +65,7 @@ local function take(list, wanted)
   local group = {}
   for position = #items, 1, -1 do
     local item = items[position]
-    if runs_alone(item) then
+    if strikes_of(item) >= alone_strikes then
       alone = 1
       if next_number > first_number or held > 0 then
         most = #group

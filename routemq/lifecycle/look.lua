@@ -17,7 +17,7 @@
 local WANTED = {
   LRANGE = 'list', LPUSH = 'list', RPUSH = 'list', LTRIM = 'list',
   HGET = 'hash', HSET = 'hash', HSETNX = 'hash', HDEL = 'hash', HINCRBY = 'hash',
-  ZCARD = 'zset', ZRANGE = 'zset', ZRANGEBYSCORE = 'zset',
+  ZCARD = 'zset', ZSCORE = 'zset', ZRANGE = 'zset', ZRANGEBYSCORE = 'zset',
   ZADD = 'zset', ZREM = 'zset', ZREMRANGEBYSCORE = 'zset',
   SADD = 'set', XADD = 'stream', SET = 'string',
 }
@@ -39,7 +39,7 @@ local function problem(key, command)
     looked[key] = commands
   end
   if commands[command] == nil then
-    local found, wanted = type_of(key), WANTED[command]
+    local found, wanted = type_of(key), WANTED[command] or error('no type is known for ' .. command)
     if found ~= 'none' and found ~= wanted then
       commands[command] = {key = key, found = found, wanted = wanted}
     else

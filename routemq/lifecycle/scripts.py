@@ -15,10 +15,12 @@ logger = logging.getLogger(__name__)
 
 _REFUSED = "BADKEY "
 _FUNCTIONS = {
-    **dict.fromkeys(["fetch", "promote"], "due"),
-    **dict.fromkeys(["bury", "bury_direct", "replay", "discard", "import"], "letters"),
+    "fetch": ("due", "mark"),
+    "promote": ("due",),
+    **dict.fromkeys(["put_back", "restore"], ("mark", "hands")),
+    **dict.fromkeys(["bury", "bury_direct", "replay", "discard", "import"], ("letters",)),
 }
-"""Script → the other file whose functions it uses."""
+"""Script → the other files whose functions it uses."""
 
 _WITHOUT_A_LOOK = {"start"}
 """One command is its only one, so it cannot fail half way; and its text is sent each time."""
@@ -70,16 +72,20 @@ class KeyReports:
     def __init__(self) -> None:
         self._not_before: dict[str, float] = {}
 
-    def log(self, reported: Sequence[bytes | str]) -> None:
+    def log_all(self, reported: Sequence[bytes | str]) -> None:
         """Log what a script has reported."""
         for found in reported:
-            error, now = UnusableKeyError(json.loads(found)), time.monotonic()
-            if self._not_before.get(error.key, now) > now:
-                continue
-            if len(self._not_before) >= _MOST_REMEMBERED:
-                self._not_before.clear()
-            self._not_before[error.key] = now + _REPORT_EVERY_S
-            logger.error("left alone: %s", error)
+            self.log(UnusableKeyError(json.loads(found)))
+
+    def log(self, error: UnusableKeyError) -> None:
+        """Log one key, unless it was logged just now."""
+        now = time.monotonic()
+        if self._not_before.get(error.key, now) > now:
+            return
+        if len(self._not_before) >= _MOST_REMEMBERED:
+            self._not_before.clear()
+        self._not_before[error.key] = now + _REPORT_EVERY_S
+        logger.error("left alone: %s", error)
 
 
 class Script:
@@ -105,7 +111,7 @@ class Script:
             answer, reported = self._script(keys=keys, args=args)
         except redis.ResponseError as exc:
             raise (UnusableKeyError.of(exc) or exc) from None
-        self._reports.log(reported)
+        self._reports.log_all(reported)
         return answer
 
 
@@ -120,7 +126,7 @@ def script_text(name: str, *, package: str = __package__) -> str:
         return text
     # Redis reads the flags from the first line alone.
     shebang, _, body = text.partition("\n")
-    functions = [_read(part, package) for part in ("look", _FUNCTIONS.get(name)) if part is not None]
+    functions = [_read(part, package) for part in ("look", *_FUNCTIONS.get(name, ()))]
     return "\n".join([shebang, *functions, body])
 
 

@@ -129,7 +129,7 @@ class Fetcher:
             raise (UnusableKeyError.of(exc) or exc) from None
         self._asked = None
         wait_ms, alone, reported, *groups = rows
-        self._reports.log(reported)
+        self._reports.log_all(reported)
         lists = asked.turn.lists(self._keys.separator)
         queues = len(asked.turn.queues)
         items: list[Item] = []

@@ -12,7 +12,9 @@ from typing import Any
 
 import redis
 
+from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
 from routemq_transport.acknowledgements import Acknowledgements
+from routemq_transport.clock import SteadyClock
 from routemq_transport.items import Item
 from routemq_transport.scripts import LeaseTimes, PutBack, Scripts
 from routemq_transport.starts import Starts
@@ -40,6 +42,7 @@ class Lease:
         times: See `LeaseTimes`.
         running: Returns the delivery tags of messages that are running.
         restore_other: Routes a message that a worker of Celery's own transport lost; by its tag.
+        clock: Of Redis; by default one that begins now.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Lease:
         *,
         running: Callable[[], Iterable[str]],
         restore_other: Callable[[str], None],
+        clock: SteadyClock | None = None,
     ) -> None:
         self._client, self._scripts, self._times = client, scripts, times
         self._running, self._restore_other = running, restore_other
@@ -64,6 +68,10 @@ class Lease:
         self._ended = threading.Event()
         self._away = False
         self._thread: threading.Thread | None = None
+        # What ran out is noticed within a tenth of its length.
+        self._every_s = min(10.0, max(0.2, times.own_s / 10))
+        self._clock = clock or SteadyClock(lease_s=times.own_s, renewed_every_s=self._every_s)
+        self._reports = KeyReports()
         # After kombu's, which knows what was looked at.
         self._at_exit = Finalize(self, self._give_everything_back, exitpriority=0)
 
@@ -197,10 +205,7 @@ class Lease:
         self._ended.set()
 
     def _run(self) -> None:
-        renewed = swept = marked = looked = time.monotonic()
-        renew_every_s = self._times.own_s / 3
-        # A lease that ran out is noticed within a tenth of its length.
-        sweep_every_s = min(10.0, max(0.5, self._times.own_s / 10))
+        renewed = marked = looked = time.monotonic()
         pause_s = _TURN_S
         while not self._ended.wait(pause_s):
             pause_s = _TURN_S
@@ -211,16 +216,16 @@ class Lease:
                     self._put_back_waiting()
                 if self._done and self._done.age_s > _ACK_BACKSTOP_S:
                     self.flush()
-                if now - renewed >= renew_every_s and self._held:
+                if now - renewed >= self._every_s:
+                    # Whoever looks at the leases of others has seen to its own.
+                    if self._held:
+                        self._renew()
                     renewed = now
-                    self._renew()
+                    self._restore_lost()
                 if now - marked >= _MARK_RUNNING_S:
                     marked = now
                     self._connect_starts()
                     self.mark_running(self._running())
-                if now - swept >= sweep_every_s:
-                    swept = now
-                    self._restore_lost()
                 if self._orphans is not None and now - looked >= _ORPHANS_S:
                     looked = now
                     self._look_after_orphans()
@@ -255,12 +260,27 @@ class Lease:
             )
 
     def _restore_lost(self) -> None:
-        count, others = self._scripts.restore_lost(self._times)
+        if self._clock.believed_in_s:
+            self._note_time(self._scripts.now())
+            return
+        restored = self._scripts.restore_lost(self._times, latest=self._clock.latest)
         self._away = False
-        if count:
-            logger.warning("restored %d messages of a worker that is gone", count)
-        for tag in others:
-            self._restore_other(tag)
+        self._note_time(restored.now)
+        if restored.count:
+            logger.warning("restored %d messages of a worker that is gone", restored.count)
+        for tag in restored.others:
+            try:
+                self._restore_other(tag)
+            except UnusableKeyError as exc:
+                # There are others behind it.
+                self._reports.log(exc)
+
+    def _note_time(self, redis_at: float) -> None:
+        if not self._clock.saw(redis_at):
+            logger.warning(
+                "redis' clock has jumped, or redis was away for long: no lease is taken for lost in the next %g s",
+                self._clock.believed_in_s,
+            )
 
     def _look_after_orphans(self) -> None:
         orphans = self._orphans or {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import redis
 
@@ -15,6 +15,8 @@ PutBack = Literal["unread", "returned"]
 
 TAG_PREFIX = "routemq:"
 """What tells our delivery tags, which are unique and renewed, from those of a worker with Celery's own transport."""
+
+_NEVER = 1e12
 
 MOST_TAGS = 1000
 """Tags per call: Lua unpacks them onto its stack, and a longer script keeps every other client waiting."""
@@ -59,6 +61,20 @@ class LeaseTimes:
     others_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What came of a look at all leases.
+
+    Attributes:
+        now: Redis' time, Unix seconds.
+        others: Delivery tags of messages that only Python can route.
+    """
+
+    now: float
+    count: int
+    others: list[str]
+
+
 def fetch_text() -> str:
     """Return the fetch script, which runs on a connection that an event loop polls and so has no client."""
     return script_text("fetch")
@@ -68,11 +84,12 @@ class Scripts:
     """Everything but the fetch, for a blocking client without a key prefix of its own."""
 
     def __init__(self, client: "redis.Redis", keys: TransportKeys, *, most_delay_s: float) -> None:
-        self.keys, self._counters = keys, Keys(keys.prefix)
-        self._place: list[str | float] = [keys.prefix, keys.delayed(""), keys.separator, most_delay_s]
+        self._client, self.keys, self._counters = client, keys, Keys(keys.prefix)
+        self._place: list[str | bytes | float] = [keys.prefix, keys.delayed(""), keys.separator, most_delay_s]
         reports = KeyReports()
         self._acknowledge = Script(client, "acknowledge", reports=reports)
         self._renew = Script(client, "renew", reports=reports)
+        self._put_back = Script(client, "put_back", reports=reports)
         self._restore = Script(client, "restore", reports=reports)
         self._requeue = Script(client, "requeue", reports=reports)
 
@@ -101,17 +118,27 @@ class Scripts:
         """Put held messages back on their queues; `unread` keeps their order if the tags are in that of delivery."""
         # The last part first: each part goes in front of what was put back before.
         for part in reversed(list(_parts(tags))) if how == "unread" else _parts(tags):
-            self._restore(keys=self._held, args=[how, *self._place, *part])
+            self._put_back(keys=self._held, args=[*self._place, how, *part])
 
-    def restore_lost(self, times: LeaseTimes) -> tuple[int, list[str]]:
+    def restore_lost(self, times: LeaseTimes, *, latest: float = _NEVER) -> Restored:
         """Restore messages whose lease ran out.
 
-        Returns:
-            How many, and the tags of those that only Python can route.
+        Args:
+            latest: When Redis' clock shows a later time, nothing is done.
         """
-        answer = self._restore(keys=self._held, args=["lost", *self._place, times.own_s, times.others_s, MOST_TAGS])
-        count, *others = cast("list[Any]", answer)
-        return int(count), _texts(others)
+        count, others, left_at, left_tag = 0, list[str](), b"", b""
+        while True:
+            args = [*self._place, times.own_s, times.others_s, latest, MOST_TAGS, left_at, left_tag]
+            now, restored, more, left_at, left_tag, *found = self._restore(keys=self._held, args=args)
+            count += restored
+            others += _texts(found)
+            if not more:
+                return Restored(now=float(now), count=count, others=others)
+
+    def now(self) -> float:
+        """Return Redis' time, Unix seconds."""
+        seconds, microseconds = self._client.time()
+        return float(seconds) + microseconds / 1e6
 
     def requeue(self, tag: str, record: bytes, lists: Sequence[str], item: bytes | str) -> bool:
         """Put back what another transport's worker held; False when its record is not as it was read."""

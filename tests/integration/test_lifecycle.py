@@ -24,7 +24,7 @@ from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import Operation
 from routemq.envelope import Envelope, TaskMessage
 from routemq.lifecycle.scripts import UnusableKeyError
-from tests.lifecycle import COMMANDS, LEASE, PRIORITIES, QUEUES, LimitedUser, Place, Worker
+from tests.lifecycle import COMMANDS, PRIORITIES, QUEUES, LimitedUser, Place, Worker
 from tests.servers import Redis
 
 
@@ -226,7 +226,7 @@ class OneRoom(RuleBasedStateMachine):
         self.place.expire_leases(seconds)
         others: list[str] = []
         with self.all_or_nothing():
-            _, others = self.place.scripts.restore_lost(LEASE)
+            _, others = self.place.restore_lost()
         for tag in others:
             record: Any = self.client.hget(self.place.keys.unacked, tag)
             item, _, queue = json.loads(record)

@@ -10,7 +10,7 @@ from routemq.dead_letters import DeadLetter, ReplayOptions
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.canary import Canary
 from routemq.envelope import Envelope, TaskMessage
-from tests.lifecycle import COMMANDS, LEASE, Place, Worker, limited_user
+from tests.lifecycle import COMMANDS, Place, Worker, limited_user
 from tests.servers import Redis
 
 Step = Callable[[], object]
@@ -91,7 +91,7 @@ def restore_lost(place: Place) -> Step:
     tags = taken(place, 3, mark=True)
     place.client.zadd(place.keys.unacked_index, dict.fromkeys(tags, 1.0))
     place.client.zadd(place.keys.unacked_index, {"ahead": 4e9})
-    return lambda: place.scripts.restore_lost(LEASE)
+    return place.restore_lost
 
 
 def requeue(place: Place) -> Step:

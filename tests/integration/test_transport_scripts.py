@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from routemq.counters import read_totals
-from tests.lifecycle import LEASE, QUEUES, Place, Worker
+from tests.lifecycle import QUEUES, Place, Worker
 from tests.servers import Redis
 
 
@@ -82,7 +82,7 @@ def test_a_lost_lease_is_a_strike_for_what_was_running_and_two_strikes_run_alone
     first, *_ = worker.fetch(("a",), 5).items
     assert place.scripts.renew([first.tag, "routemq:x:1"], running=True) == ["routemq:x:1"]
     place.expire_leases(200)
-    assert place.scripts.restore_lost(LEASE) == (3, [])
+    assert place.restore_lost() == (3, [])
     assert sorted(place.items()) == [b"3", b'{"routemq":[1,0],"n":2}', b'{"routemq":[1,1],"n":1}']
     place.client.delete(place.keys.prefix + "a")
     place.put(b"before", b'{"routemq":[2,2],"n":1}', b"after")
@@ -113,9 +113,9 @@ def test_what_a_dead_worker_left_under_a_clock_that_was_ahead_comes_back(place: 
     worker = Worker(place.client, place.transport_keys)
     worker.fetch(("a",), 1)
     place.expire_leases(-3600)
-    assert place.scripts.restore_lost(LEASE) == (0, [])
+    assert place.restore_lost() == (0, [])
     place.expire_leases(101)
-    assert place.scripts.restore_lost(LEASE) == (1, [])
+    assert place.restore_lost() == (1, [])
     worker.close()
 
 
@@ -127,8 +127,8 @@ def test_leases_of_other_transports_are_told_apart_however_many_there_are(place:
     worker = Worker(place.client, place.transport_keys)
     worker.fetch(("a",), 1)
     place.expire_leases(110)
-    assert place.scripts.restore_lost(LEASE) == (1, [])
+    assert place.restore_lost() == (1, [])
     place.expire_leases(1000)
-    count, others = place.scripts.restore_lost(LEASE)
+    count, others = place.restore_lost()
     assert (count, len(others)) == (0, 300)
     worker.close()
