@@ -35,6 +35,10 @@ def _serve_command(context: click.Context, loaded: RouteMQCelery) -> None:
         from routemq_flower import install
 
         install()
+    elif context.invoked_subcommand == "migrate":
+        from routemq_tasks.migration import migrate_as
+
+        migrate_as(loaded)
     elif context.invoked_subcommand == "purge":
         program: Any = context.command
         program.commands["purge"].params.append(expanding_queues(loaded))

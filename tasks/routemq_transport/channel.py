@@ -17,6 +17,7 @@ from kombu.utils.scheduling import round_robin_cycle
 
 from routemq.dead_letters import DeadLetters
 from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
+from routemq.lifecycle.scripts import Script
 from routemq.queues import Keys
 from routemq.refusals import LeavingConnection, LeavingSSLConnection
 from routemq_transport.burial import Burial
@@ -37,7 +38,8 @@ from routemq_transport.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
 
-_OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "dead_letters_of")
+_OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "dead_letters_of", "hands_out_waiting")
+_HASTENED_AT_ONCE = 500
 
 _ANSWERS = ".pidbox"
 """Ends the name of every queue for answers to remote control."""
@@ -62,6 +64,7 @@ class FetchingChannel(stock.Channel):
         stock_visibility_timeout: The same for a worker with Celery's own transport that shares the queues.
         longest_redelivery_delay: A message that comes back again and again waits at most this long, in seconds.
         dead_letters_of: Makes the store of what no consumer can take, from a client.
+        hands_out_waiting: Hand out also what waits for its time, for a consumer that moves a queue elsewhere.
     """
 
     QoS = QoS
@@ -72,6 +75,7 @@ class FetchingChannel(stock.Channel):
     visibility_timeout = 120
     stock_visibility_timeout = 3600
     longest_redelivery_delay = 60
+    hands_out_waiting = False
     # Kombu waits for ever on a connection that is half open.
     socket_timeout = 10.0
     socket_connect_timeout = 5.0
@@ -220,8 +224,11 @@ class FetchingChannel(stock.Channel):
     ) -> Any:
         consumer = super().basic_consume(queue, no_ack, callback, *args, **options)
         self._receivers[queue] = callback, no_ack
-        if not no_ack and queue not in self.active_fanout_queues:
-            self.lease.start()
+        if queue not in self.active_fanout_queues:
+            if self.hands_out_waiting:
+                self._hasten(queue)
+            if not no_ack:
+                self.lease.start()
         return consumer
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
@@ -305,6 +312,14 @@ class FetchingChannel(stock.Channel):
                 pipe.zcard(key)
             counts = pipe.execute(raise_on_error=False)
         return {key: count for key, count in zip(lists + delayed, counts, strict=True) if isinstance(count, int)}
+
+    def _hasten(self, queue: str) -> None:
+        script = Script(self._plain_client(), "hasten")
+        for priority in self.priority_steps:
+            name = self._q_for_pri(queue, priority)
+            keys = [self.keys.delayed(name), self.keys.prefix + name]
+            while script(keys=keys, args=[_HASTENED_AT_ONCE]):
+                pass
 
     def _plain_client(self) -> "redis.Redis":
         """Return a client for complete keys: kombu's puts the prefix before those of some commands."""

@@ -1,4 +1,4 @@
-"""`celery inspect`, `control` and `purge` where RouteMQ's own answer differs from Celery's."""
+"""`celery inspect`, `control`, `purge` and `migrate` where RouteMQ's own answer differs from Celery's."""
 
 import json
 import time
@@ -95,3 +95,26 @@ def test_purge_takes_a_group_of_queues_and_no_empty_one(bench: Bench) -> None:
     purged = bench.celery("purge", "-f", "-Q", "work", "-X", "work.again")
     assert "Purged 2 messages from 6 known task queues" in purged.stdout
     assert (bench.waiting("answer"), bench.waiting("work.again"), bench.waiting("work.raw")) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("copies", [True, False], ids=["copy", "move"])
+def test_migrate_takes_what_waits_too(bench: Bench, valkey_server: Redis, copies: bool) -> None:
+    there = Bench(store=valkey_server, key_prefix=bench.key_prefix)
+    sent = {bench.put("raw/1").id, bench.put("again").id}
+    sent |= {wait_later(bench, "raw/2", 600), wait_later(bench, "raw/3", 600, lists_of("work.raw")[2])}
+    env = {"ROUTEMQ_TASKS": "tests.applications.own_tasks"}
+    bench.celery("call", "own.plain", "--countdown", "60", **env)
+
+    options = ["-t", "1"] if copies else ["-t", "1", "-a"]
+    ended = bench.celery("migrate", bench.store.url, there.store.url, *options, **env)
+
+    assert ended.returncode == 0
+    assert "Migrating task 5/5" in ended.stdout
+    assert "Redis is away" not in ended.stderr
+    with there.store.client() as client:
+        items = [item for queue in ("work.raw", "work.again") for item in client.lrange(there.keys.queue(queue), 0, -1)]
+        assert {json.loads(item)["headers"]["id"] for item in items} == sent
+        # What Celery has given a time waits for it there as well.
+        assert client.zcard(there.keys.delayed("routemq")) == 1
+    wait_until(lambda: bench.held() == 0, message="nothing is held")
+    assert bench.waiting("work.raw") == (2 if copies else 0)
