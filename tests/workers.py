@@ -36,10 +36,11 @@ class Letter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """One Redis with one key prefix, and the test application."""
+    """One Redis with one key prefix, and a test application."""
 
     store: Redis
     key_prefix: str
+    application: str = APPLICATION
     router: Router = field(default_factory=lambda: load_router(APPLICATION))
 
     @property
@@ -69,7 +70,7 @@ class Bench:
         return {
             "REDIS_URL": self.store.url,
             "ROUTEMQ_KEY_PREFIX": self.key_prefix,
-            "ROUTEMQ_ROUTERS": APPLICATION,
+            "ROUTEMQ_ROUTERS": self.application,
             "PYTHONPATH": str(REPOSITORY),
         }
 

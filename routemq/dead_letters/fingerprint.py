@@ -9,6 +9,7 @@ from types import TracebackType
 
 from routemq.text import error_name, error_text
 
+_NAME_LENGTH = 200
 _MESSAGE_LENGTH = 2_000
 _TRACEBACK_LENGTH = 8_000
 _MOST_FRAMES = 20
@@ -39,10 +40,17 @@ class ErrorDescription:
 
     @classmethod
     def of(cls, error: BaseException) -> "ErrorDescription":
-        """Describe an exception, whatever its own methods do."""
-        name, message = error_name(error), shortened(error_text(error), _MESSAGE_LENGTH)
+        """Describe an exception, whatever its text does."""
+        name = shortened(error_name(error), _NAME_LENGTH)
+        message = shortened(error_text(error), _MESSAGE_LENGTH)
         frames = shortened(_traceback_text(error), _TRACEBACK_LENGTH)
         return cls(exception=name, message=message, traceback=frames, fingerprint=fingerprint_of(name, message, frames))
+
+    @classmethod
+    def of_line(cls, line: str) -> "ErrorDescription":
+        """Take a line as `error_line` makes it, when the exception itself cannot be looked at."""
+        name, _, message = line.partition(": ")
+        return cls(exception=name, message=message, traceback="", fingerprint=fingerprint_of(name, message, ""))
 
 
 def fingerprint_of(exception: str, message: str, frames: str) -> str:

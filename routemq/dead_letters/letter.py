@@ -68,7 +68,7 @@ class DeadLetter:
         envelope = message.envelope
         content = envelope.topic.encode("utf-8", "replace") + b"\0" + envelope.payload
         return cls._described(
-            error,
+            ErrorDescription.of(error),
             id=letter_id(message.id, message.generation),
             route=message.route,
             queue=message.queue,
@@ -83,22 +83,51 @@ class DeadLetter:
 
     @classmethod
     def malformed(
-        cls, *, route: str, queue: str, message_id: str | None, error: BaseException, worker: str
+        cls,
+        *,
+        route: str,
+        queue: str,
+        message_id: str | None,
+        error: BaseException,
+        worker: str,
+        reason: Reason = "malformed",
     ) -> "DeadLetter":
-        """Describe what lay on a queue and is no message; without an id it gets one."""
+        """Describe what lay on a queue and is no message of ours; without an id it gets one."""
         return cls._described(
-            error,
+            ErrorDescription.of(error),
             id=letter_id(message_id or str(uuid.uuid4()), 0),
             route=route,
             queue=queue,
-            reason="malformed",
+            reason=reason,
             topic=None,
             worker=worker,
         )
 
     @classmethod
-    def _described(cls, error: BaseException, **known: Any) -> "DeadLetter":
-        described = ErrorDescription.of(error)
+    def plain(
+        cls,
+        *,
+        route: str,
+        queue: str,
+        message_id: str | None,
+        generation: int,
+        reason: Reason,
+        error: str,
+        worker: str,
+    ) -> "DeadLetter":
+        """Describe a message by nothing but printable text, when what is known of it cannot be written down."""
+        return cls._described(
+            ErrorDescription.of_line(error),
+            id=letter_id(message_id or str(uuid.uuid4()), generation),
+            route=route,
+            queue=queue,
+            reason=reason,
+            topic=None,
+            worker=worker,
+        )
+
+    @classmethod
+    def _described(cls, described: ErrorDescription, **known: Any) -> "DeadLetter":
         frames = described.traceback
         return cls(
             exception=described.exception,

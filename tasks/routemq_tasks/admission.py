@@ -13,6 +13,7 @@ from routemq_tasks.own_tasks import CANVAS_TASKS
 _JSON = "application/json"
 _UTF8 = ("utf-8", "utf8")
 _MOST_SHOWN = 200
+_MOST_COUNTED = 2**31
 
 
 def admit(message: Any, tasks: Mapping[str, Any]) -> None:
@@ -89,7 +90,7 @@ def _route_headers(headers: Mapping[str, Any], route: str) -> dict[str, Any]:
         raise _problem("its header 'routemq' is not an object")
     failures = own.get("failures") or []
     generation = own.get("generation") or 0
-    if type(generation) is not int or generation < 0:
+    if not _is_count(generation):
         raise _problem(f"its generation is {_shown(generation)}")
     if not (isinstance(failures, list) and all(_is_failure(failure) for failure in failures)):
         raise _problem("its failures are not [time, error, worker]")
@@ -121,7 +122,9 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
     task_id, retries = headers.get("id"), headers.get("retries")
     if not (isinstance(task_id, str) and task_id):
         raise _problem("it has no id")
-    if retries is not None and (type(retries) is not int or retries < 0):
+    if not _is_storable(task_id):
+        raise _problem(f"its id is {_shown(task_id)}")
+    if retries is not None and not _is_count(retries):
         raise _problem(f"its header 'retries' is {_shown(retries)}")
     limits = headers.get("timelimit")
     if limits is not None and not (
@@ -130,12 +133,21 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
         raise _problem(f"its header 'timelimit' is {_shown(limits)}")
 
 
+def _is_count(number: object) -> bool:
+    return type(number) is int and 0 <= number < _MOST_COUNTED
+
+
+def _is_storable(text: str) -> bool:
+    # Python's own parser reads half a surrogate pair, which nothing can write again.
+    return text.isascii() or text.encode("utf-8", "ignore").decode() == text
+
+
 def _is_failure(failure: object) -> bool:
     return (
         isinstance(failure, list)
         and len(failure) == 3
         and isinstance(failure[0], (int, float))
-        and all(isinstance(text, str) for text in failure[1:])
+        and all(isinstance(text, str) and _is_storable(text) for text in failure[1:])
     )
 
 

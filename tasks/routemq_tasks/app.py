@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +12,8 @@ from celery import Celery, signals
 from celery.exceptions import QueueNotFound
 from kombu.utils.objects import cached_property
 from routemq_transport import install
+from routemq_transport.items import Item
 
-from routemq.dead_letters import DeadLetters
 from routemq.discovery import load_router
 from routemq.errors import RouteMQError
 from routemq.routing import Router
@@ -20,6 +21,7 @@ from routemq.settings import Settings
 from routemq_tasks.broker import BrokerSettings, Loader, check_settings
 from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.execution import RouteTask
+from routemq_tasks.outcomes import PATIENCE_S, Held
 from routemq_tasks.own_tasks import load_own_tasks
 from routemq_tasks.presence import AlertKeeping, PresenceKeeping
 from routemq_tasks.process import ProcessResources
@@ -102,6 +104,11 @@ class RouteMQCelery(Celery):
                 self._process = ProcessResources(self.settings)
             return self._process
 
+    def refuse(self, item: Item, error: Exception) -> None:
+        """Have it recorded what becomes of a message that the transport cannot hand to Celery."""
+        worker = f"{os.getpid()}@{socket.gethostname()}"
+        self.process.outcomes.settle(Held.of_item(item, worker=worker), error, patience_s=PATIENCE_S)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A pool child that was spawned, not forked, gets the app anew.
         return _app_again, (self.settings,)
@@ -130,7 +137,7 @@ class RouteMQCelery(Celery):
 def _choose_transport(app: RouteMQCelery) -> None:
     """Carry the messages over the transport of `ROUTEMQ_TRANSPORT`."""
     if app.settings.transport == "routemq":
-        install(app, lambda client: DeadLetters.of(app.settings, client))
+        install(app, app.refuse)
     else:
         # Celery's own transport knows nothing of the delayed sets.
         app.steps["worker"].add(RetryPromotion)

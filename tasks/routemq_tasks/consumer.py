@@ -15,19 +15,15 @@ from kombu.exceptions import OperationalError
 from routemq_transport.request import StartingRequest
 
 from routemq.connections import check_redis, connect_redis
-from routemq.dead_letters import DeadLetter
-from routemq.envelope import Envelope, TaskMessage
 from routemq.errors import ConfigurationError, EnvelopeError
 from routemq.pauses import Pauses
 from routemq.refusals import explain
 from routemq.text import error_line
 from routemq_tasks.admission import admit, no_such_task
-from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
+from routemq_tasks.execution import RouteTask
+from routemq_tasks.outcomes import PATIENCE_S, USUAL_POLICY, Held, Kept, Later, is_away
 
 logger = logging.getLogger(__name__)
-
-PATIENCE_S = 5.0
-"""The consumer's thread serves all; with Redis away for longer it has to reconnect anyway."""
 
 EVENTS_EVERY_S = 0.1
 EVENTS_PER_BATCH = 500
@@ -35,8 +31,6 @@ EVENTS_PER_BATCH = 500
 
 _WORKED_S = 10.0
 """A connection that lasted so long was none that Redis refuses to use."""
-
-_NAME_LENGTH = 200
 
 
 class RouteConsumer(Consumer):
@@ -59,12 +53,12 @@ class RouteConsumer(Consumer):
             try:
                 admit(message, tasks)
                 receive(message)
-            except (OSError, redis.RedisError):
-                # Redis is away: the consumer reconnects, and the message comes back.
-                raise
             # Whatever a message provokes is that message's end, not the worker's.
-            except Exception as exc:  # noqa: BLE001
-                self.bury(message, exc)
+            except Exception as exc:
+                if isinstance(exc, OSError) or (isinstance(exc, redis.RedisError) and is_away(exc)):
+                    # The consumer reconnects, and the message comes back.
+                    raise
+                self.refuse(message, exc)
 
         return on_task_received
 
@@ -165,51 +159,54 @@ class RouteConsumer(Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Bury what Kombu could not unpack."""
-        self.bury(message, EnvelopeError(problem=f"it cannot be unpacked: {error_line(exc)}", data=b""))
+        self.refuse(message, EnvelopeError(problem=f"it cannot be unpacked: {error_line(exc)}", data=b""))
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Bury what names no task."""
-        self.bury(message, no_such_task(None))
+        self.refuse(message, no_such_task(None))
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Bury what names a task that is not here."""
-        self.bury(message, no_such_task(message.headers.get("task")))
+        self.refuse(message, no_such_task(_task_name(message)))
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Bury what Celery refused."""
-        self.bury(message, EnvelopeError(problem=str(exc), data=b""))
+        self.refuse(message, EnvelopeError(problem=str(exc), data=b""))
 
-    def bury(self, message: Any, error: Exception) -> None:
-        """Move a message that cannot be run to the dead letters."""
-        letter = self._letter(message, error)
-        try:
-            kept = self.app.process.ledger.bury(letter, delivery_tag=message.delivery_tag, patience_s=PATIENCE_S)
-        except OutcomeNotRecordedError as exc:
-            logger.error("message %s (%s): %s; it stays on its queue", letter.id, letter.route, exc)
-            return
-        # Nothing is left to acknowledge in Redis; this frees the message's place in the prefetch window.
+    def refuse(self, message: Any, error: Exception) -> None:
+        """Let a message that cannot be run become what it must: a dead letter, or one that comes back."""
+        held = self._held(message)
+        settled = self.app.process.outcomes.settle(held, error, patience_s=PATIENCE_S)
         if not message.acknowledged:
-            message.ack_log_error(logger, self.connection_errors)
-        if kept is not None:
-            self._announce(kept)
+            self._let_go(message)
+        events = self.event_dispatcher
+        if isinstance(settled.fate, Kept) or not (events and events.enabled):
+            return
+        events.send("task-received", uuid=held.id, name=held.route, args="", kwargs="{}", retries=0)
+        kind = "task-retried" if isinstance(settled.fate, Later) else "task-failed"
+        events.send(kind, uuid=held.id, exception=settled.told, traceback="")
 
-    def _letter(self, message: Any, error: Exception) -> DeadLetter:
-        headers = message.headers if isinstance(message.headers, dict) else {}
-        queue = _text(message.delivery_info.get("routing_key"))
-        if isinstance(error, UnroutableError):
-            try:
-                (argument,), _, _ = message.decode()
-                whole = TaskMessage.from_request(headers=headers, queue=queue, envelope=Envelope.from_wire(argument))
-                return DeadLetter.of(whole, reason="unroutable", error=error, worker=self.hostname)
-            # Neither a route of ours nor a message of ours: then it is only malformed.
-            except Exception:  # noqa: BLE001
-                logger.debug("message for an unknown route is malformed too")
-        return DeadLetter.malformed(
-            route=_text(headers.get("task")) or self._route_of(queue),
+    def _let_go(self, message: Any) -> None:
+        if self.app.settings.transport == "routemq":
+            # If its outcome is recorded, there is nothing to give back.
+            message.reject_log_error(logger, self.connection_errors, requeue=True)
+            return
+        # Celery's own transport would queue it again at once, and again.
+        self.app.process.outcomes.give_back(message.delivery_tag, patience_s=PATIENCE_S)
+        message.ack_log_error(logger, self.connection_errors)
+
+    def _held(self, message: Any) -> Held:
+        queue, name = message.delivery_info.get("routing_key"), _task_name(message)
+        queue = queue if isinstance(queue, str) else ""
+        task = self.app.tasks.get(name)
+        return Held.of_headers(
+            message.headers,
+            lambda: message.decode()[0],
+            tag=message.delivery_tag,
             queue=queue,
-            message_id=_text(headers.get("id")) or None,
-            error=error,
             worker=self.hostname,
+            route=self._route_of(queue),
+            policy=task.route.retry if isinstance(task, RouteTask) else USUAL_POLICY,
         )
 
     def _route_of(self, queue: str) -> str:
@@ -217,12 +214,7 @@ class RouteConsumer(Consumer):
         routes = [route.name for route in self.app.router.routes if route.queue == queue]
         return routes[0] if len(routes) == 1 else queue or "(unknown)"
 
-    def _announce(self, letter: DeadLetter) -> None:
-        events = self.event_dispatcher
-        if events and events.enabled:
-            events.send("task-received", uuid=letter.task_id, name=letter.route, args="", kwargs="{}", retries=0)
-            events.send("task-failed", uuid=letter.task_id, exception=letter.error, traceback=letter.traceback)
 
-
-def _text(value: object) -> str:
-    return value[:_NAME_LENGTH] if isinstance(value, str) else ""
+def _task_name(message: Any) -> str | None:
+    name = message.headers.get("task") if isinstance(message.headers, dict) else None
+    return name if isinstance(name, str) else None

@@ -16,12 +16,16 @@ class UnroutableError(RouteMQError):
         return _unroutable, (self.route, self.problem)
 
 
-class OutcomeNotRecordedError(RouteMQError):
-    """Redis stayed away, so it is not recorded what became of a message; it must not be acknowledged."""
+class NotEndedError(RouteMQError):
+    """A run gave no sign that it ended: Celery failed around it, or it was killed; its message must not count as done.
 
-    def __init__(self, *, problem: str) -> None:
+    Attributes:
+        problem: What came instead of the sign.
+    """
+
+    def __init__(self, problem: str) -> None:
         self.problem = problem
-        super().__init__(f"the outcome could not be recorded: {problem}")
+        super().__init__(f"the run did not come to its end: {problem}")
 
 
 class ControllerFailedError(RouteMQError):
@@ -34,6 +38,9 @@ class ControllerFailedError(RouteMQError):
     def __init__(self, error: str) -> None:
         self.error = error
         super().__init__(error)
+
+    def __repr__(self) -> str:
+        return self.error
 
 
 class TimedOutError(SoftTimeLimitExceeded):

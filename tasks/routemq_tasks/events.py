@@ -6,9 +6,13 @@ from typing import Any
 from celery.app.events import Events
 from celery.events import EventDispatcher
 
+from routemq.dead_letters.fingerprint import shortened
 from routemq.text import printable
 
 MOST_BATCHES_KEPT = 100
+
+_LONGEST_TEXT = 16_000
+"""A traceback holds the text of the exception, which may be of any length."""
 
 
 class RouteEvents(Events):
@@ -40,4 +44,9 @@ class BatchingDispatcher(EventDispatcher):
 
 
 def _printable(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: printable(value, lines=True) if isinstance(value, str) else value for name, value in fields.items()}
+    return {name: _told(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def _told(text: str) -> str:
+    shown = printable(text, lines=True)
+    return shown if len(shown) <= _LONGEST_TEXT else shortened(shown, _LONGEST_TEXT)

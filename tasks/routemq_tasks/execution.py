@@ -1,26 +1,26 @@
 """The task: one message through its middleware and controller, and its outcome recorded."""
 
 import logging
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from billiard.common import terminate_handler_fired
+from billiard.einfo import ExceptionInfo
 from celery import Task
 from celery.exceptions import Reject as CeleryReject
 from celery.exceptions import Retry as CeleryRetry
-from celery.exceptions import TaskPredicate, WorkerShutdown, WorkerTerminate
+from celery.exceptions import TaskPredicate
+from celery.utils.serialization import get_pickleable_exception
 
-from routemq.dead_letters import DeadLetter
-from routemq.envelope import Envelope, TaskMessage
+from routemq.envelope import Envelope
 from routemq.errors import EnvelopeError
 from routemq.message import Message
 from routemq.middleware import Chain, Context
 from routemq.routing import Route
 from routemq.text import error_line
 from routemq_tasks.client import MessageClient
-from routemq_tasks.errors import ControllerFailedError, OutcomeNotRecordedError, UnroutableError
-from routemq_tasks.outcomes import Later
+from routemq_tasks.errors import ControllerFailedError, UnroutableError
+from routemq_tasks.outcomes import Held, Kept, Later, is_shutdown
 from routemq_tasks.process import ProcessResources
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class RouteTask(Task):
     """The Celery task of one route.
 
     Its run is over when its outcome stands in Redis. Celery then hears of it in its own words, so that events, logs and
-    Flower are right: a return is a success, `celery.exceptions.Retry` a retry, anything else a failure. The
-    acknowledgement that Celery sends after a retry or a failure finds nothing: the message has left `unacked` already.
+    Flower are right: a return is a success, `celery.exceptions.Retry` a retry, anything else a failure. Only a success
+    is acknowledged: after a retry or a failure the message has left `unacked` already, see `RouteRequest`.
     """
 
     app: "RouteMQCelery"
@@ -69,22 +69,33 @@ class RouteTask(Task):
 
     def run(self, *arguments: Any) -> None:
         """Run one message; `arguments` is the envelope, in its wire form."""
-        process = self.app.process
-        request = self.request
-        envelope: Envelope | None = None
+        process: ProcessResources | None = None
         try:
-            envelope = _envelope(arguments)
-            self._run_message(process, request, envelope)
+            process = self.app.process
+            self._run_message(process, self.request, _envelope(arguments))
         # Whatever a controller raises is the message's failure, not the process's.
         except BaseException as exc:
-            if isinstance(exc, (WorkerShutdown, WorkerTerminate)) or terminate_handler_fired():
-                # The worker is being stopped. The message stays unacknowledged, and goes back to its queue.
+            if is_shutdown(exc):
+                # The message stays unacknowledged, and goes back to its queue.
                 raise
-            if envelope is None:
-                self._bury_malformed(process, request, exc)
-            self._record_failure(process, request, envelope, exc)
-        if process.done is not None:
-            process.done.count(self.name)
+            told = self._end(process, arguments, exc)
+        else:
+            if process.done is not None:
+                process.done.count(self.name)
+            return
+        # Out here: on a stand-in hangs nothing of what it stands for.
+        raise told
+
+    def held(self, headers: Mapping[str, Any], arguments: Callable[[], Any], *, tag: str, worker: str) -> Held:
+        """Return one of this route's messages, as far as it can be read, from what Celery has of it."""
+        return Held.of_headers(
+            headers,
+            arguments,
+            tag=tag,
+            queue=headers["delivery_info"]["routing_key"],
+            worker=worker,
+            policy=self.route.retry,
+        )
 
     def _run_message(self, process: ProcessResources, request: Any, envelope: Envelope) -> None:
         params = self.route.template.match(envelope.topic)
@@ -123,53 +134,23 @@ class RouteTask(Task):
             client.abandon()
             raise
 
-    def _record_failure(
-        self, process: ProcessResources, request: Any, envelope: Envelope, error: BaseException
-    ) -> NoReturn:
-        try:
-            verdict = process.ledger.record(
-                error,
-                self.message_of(vars(request), envelope),
-                policy=self.route.retry,
-                delivery_tag=request.properties["delivery_tag"],
-                worker=request.hostname,
-            )
-        except OutcomeNotRecordedError as exc:
-            logger.error("message %s (%s): %s; it stays on its queue", request.id, self.name, exc)
-            raise CeleryReject(str(exc), requeue=True) from exc
-        text = process.ledger.describe(error, envelope)
-        is_hidden = process.ledger.hides(error, envelope)
-        shown = ControllerFailedError(text) if is_hidden else _for_celery(error)
-        # Celery's report holds the text of the cause too.
-        cause = None if is_hidden else error
-        if isinstance(verdict, Later):
-            raise CeleryRetry(exc=shown, when=verdict.delay_s) from cause
-        if shown is error:
-            raise error
-        raise shown from cause
-
-    def _bury_malformed(self, process: ProcessResources, request: Any, error: BaseException) -> NoReturn:
-        letter = DeadLetter.malformed(
-            route=self.name,
-            queue=request.delivery_info["routing_key"],
-            message_id=request.id,
-            error=error,
-            worker=request.hostname,
+    def _end(self, process: ProcessResources | None, arguments: Any, error: BaseException) -> Exception:
+        """Have it recorded what becomes of a message whose run failed, and return what to tell Celery."""
+        back: Exception = CeleryReject("its outcome is not recorded", requeue=True)
+        if process is None:
+            logger.error("message %s (%s) stays on its queue: %s", self.request.id, self.name, error_line(error))
+            return back
+        request = self.request
+        held = self.held(
+            vars(request), lambda: arguments, tag=request.properties["delivery_tag"], worker=request.hostname
         )
-        try:
-            kept = process.ledger.bury(letter, delivery_tag=request.properties["delivery_tag"])
-        except OutcomeNotRecordedError as exc:
-            raise CeleryReject(str(exc), requeue=True) from exc
-        if kept is not None and kept.message != letter.message:
-            raise ControllerFailedError(kept.error) from None
-        raise _for_celery(error) from error
-
-    def message_of(self, headers: dict[str, Any], envelope: Envelope) -> TaskMessage:
-        """Make the queued message again from a Celery request."""
-        message = TaskMessage.from_request(
-            headers=headers, queue=headers["delivery_info"]["routing_key"], envelope=envelope
-        )
-        return replace(message, show_payload=True) if self.app.settings.shows_payloads else message
+        settled = process.outcomes.settle(held, error)
+        if isinstance(settled.fate, Kept):
+            return back
+        told = ControllerFailedError(settled.told) if settled.hides else for_celery(error, settled.told)
+        if isinstance(settled.fate, Later):
+            told = CeleryRetry(exc=told, when=settled.fate.delay_s)
+        return told
 
 
 def _envelope(arguments: tuple[Any, ...]) -> Envelope:
@@ -178,8 +159,23 @@ def _envelope(arguments: tuple[Any, ...]) -> Envelope:
     return Envelope.from_wire(arguments[0])
 
 
-def _for_celery(error: BaseException) -> Exception:
-    """Return the exception, or a stand-in for one that Celery or its pool would act on."""
+def for_celery(error: BaseException, shown: str) -> Exception:
+    """Return an exception for Celery to tell its listeners of: the very one where that is safe, else a stand-in.
+
+    Args:
+        shown: It, in one line.
+    """
+    try:
+        # What Celery, and its pool, will do with it.
+        ExceptionInfo((type(error), error, error.__traceback__))
+        get_pickleable_exception(error)
+    # Even `SystemExit`: an exception that is asked for its text, its truth or its parts runs the user's code.
+    except BaseException as exc:  # noqa: BLE001
+        logger.debug("an exception cannot be told to Celery: %s", type(exc).__name__)
+        return ControllerFailedError(shown)
     if isinstance(error, Exception) and not isinstance(error, (MemoryError, TaskPredicate)):
         return error
-    return ControllerFailedError(error_line(error))
+    # Celery, or its pool, would act on it.
+    stand_in = ControllerFailedError(shown)
+    stand_in.__cause__ = error
+    return stand_in

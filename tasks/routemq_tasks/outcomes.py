@@ -1,28 +1,40 @@
-"""What becomes of a message whose run failed, and its record in Redis, written before Celery hears of it."""
+"""What becomes of a message that a worker has in hand: judged, and recorded in Redis before Celery hears of it."""
 
 import logging
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import redis
-from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
+from billiard.common import terminate_handler_fired
+from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError, WorkerShutdown, WorkerTerminate
+from routemq_transport.items import DeliveredTooOftenError, Item, MalformedItemError
 
 from routemq.dead_letters import DeadLetter, DeadLetters, Reason
 from routemq.dead_letters.redaction import Redaction
 from routemq.delayed import DelayedRetries
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage
-from routemq.errors import InvalidMessageError
+from routemq.errors import EnvelopeError, InvalidMessageError
 from routemq.lifecycle.limits import STRIKES_TO_DIE
+from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
+from routemq.refusals import code_of, explain
 from routemq.retry import Reject, Retry, RetryPolicy
-from routemq.text import error_line
-from routemq_tasks.errors import OutcomeNotRecordedError, UnroutableError
+from routemq.text import error_line, printable
+from routemq_tasks.errors import UnroutableError
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+PATIENCE_S = 5.0
+"""Of the consumer's thread, which serves all; with Redis away for longer it has to reconnect anyway."""
+
+USUAL_POLICY = RetryPolicy()
+
+_LONGEST_WAIT_S = 60.0
+_LONGEST_DELAY_S = 10 * 365 * 86_400.0
+_NAME_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +51,140 @@ class Dead:
     reason: Reason
 
 
-def judge(error: BaseException, message: TaskMessage, policy: RetryPolicy) -> Later | Dead:
-    """Say what becomes of a message whose present run ended with an error."""
-    if isinstance(error, UnroutableError):
-        return Dead("unroutable")
-    if isinstance(error, InvalidMessageError):
-        return Dead("invalid")
-    if isinstance(error, Reject):
-        return Dead("rejected")
-    if isinstance(error, WorkerLostError):
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Nothing could be recorded. Whoever holds the message gives it back."""
+
+
+Fate = Later | Dead | Kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of a message after an error.
+
+    Attributes:
+        told: The error in one line, as logs and monitors may show it.
+        hides: Whether they may not see the error itself, with its arguments and causes.
+    """
+
+    fate: Fate
+    told: str
+    hides: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A message in a worker's hands, as far as it can be read.
+
+    Attributes:
+        tag: Its delivery tag; what is not held under it any more is left alone.
+        route: Name of its route; of what names none, its queue.
+        queue: Where it came from.
+        id: Its Celery task id, None without one.
+        message: All of it; None when it is no message of ours.
+        policy: The route's.
+        worker: Who holds it, for the record.
+    """
+
+    tag: str
+    route: str
+    queue: str
+    worker: str
+    id: str | None = None
+    message: TaskMessage | None = None
+    policy: RetryPolicy = USUAL_POLICY
+
+    @classmethod
+    def of_headers(
+        cls,
+        headers: object,
+        arguments: Callable[[], Any],
+        *,
+        tag: str,
+        queue: str,
+        worker: str,
+        route: str = "",
+        policy: RetryPolicy = USUAL_POLICY,
+    ) -> "Held":
+        """Read what Celery has of a message, whoever wrote it.
+
+        Args:
+            arguments: Returns the arguments of the task, or raises.
+            route: The route of a message that names none.
+        """
+        fields: Mapping[str, Any] = headers if isinstance(headers, Mapping) else {}
+        message_id, named = _name(fields.get("id")), _name(fields.get("task"))
+        message = None
+        if message_id and named:
+            try:
+                (argument,) = arguments()
+                message = TaskMessage.from_request(headers=fields, queue=queue, envelope=Envelope.from_wire(argument))
+            # Nothing about it was checked, so it may fail in any way; then it is no message of ours.
+            except Exception as exc:  # noqa: BLE001
+                logger.debug("message %s cannot be read: %s", message_id, error_line(exc))
+        return cls(
+            tag=tag,
+            route=named or route or queue,
+            queue=queue,
+            id=message_id or None,
+            message=message,
+            policy=policy,
+            worker=worker,
+        )
+
+    @classmethod
+    def of_item(cls, item: Item, *, worker: str) -> "Held":
+        """Read what the transport did not hand to Celery."""
+        try:
+            message = TaskMessage.decode(item.raw)
+        except (EnvelopeError, RecursionError):
+            return cls(tag=item.tag, route=item.queue, queue=item.queue, worker=worker)
+        return cls(tag=item.tag, route=message.route, queue=item.queue, id=message.id, message=message, worker=worker)
+
+
+_HOPELESS: tuple[tuple[type[Exception], Reason], ...] = (
+    (UnroutableError, "unroutable"),
+    (DeliveredTooOftenError, "poison"),
+    (EnvelopeError, "malformed"),
+    (MalformedItemError, "malformed"),
+    (InvalidMessageError, "invalid"),
+    (Reject, "rejected"),
+)
+"""Errors that no further run would help, and what their messages are dead of."""
+
+
+def judge(error: BaseException, message: TaskMessage | None, policy: RetryPolicy) -> Later | Dead:
+    """Say what becomes of a message after an error; all of an application's own code that has a say is run here."""
+    # Not `isinstance`, which asks the error itself.
+    kind = type(error)
+    for hopeless, reason in _HOPELESS:
+        if issubclass(kind, hopeless):
+            return Dead(reason)
+    if message is None:
+        return Dead("malformed")
+    if issubclass(kind, WorkerLostError):
         strikes = 1 + sum(failure.error.startswith(WorkerLostError.__name__) for failure in message.failures)
         return Dead("poison") if strikes >= STRIKES_TO_DIE else Later(2.0 ** (strikes - 1))
-    delay_s = None if isinstance(error, policy.never) else policy.delay_after(message.retries + 1)
+    delay_s = None if issubclass(kind, policy.never) else policy.delay_after(message.retries + 1)
     if delay_s is None:
-        return Dead("timeout" if isinstance(error, SoftTimeLimitExceeded) else "failed")
+        return Dead("timeout" if issubclass(kind, SoftTimeLimitExceeded) else "failed")
     if isinstance(error, Retry) and error.delay_s is not None:
-        delay_s = max(0.0, error.delay_s)
-    return Later(delay_s)
+        delay_s = error.delay_s
+    return Later(_seconds(delay_s))
 
 
-class Ledger:
-    """Moves a message out of a worker's hands and records where it went, in one atomic step each.
+class Outcomes:
+    """Where every message ends that was not done: its one way to another run, to the dead letters, or back.
 
-    Redis may be away for a while: each step is repeated until it is recorded. Repeating is harmless, because the step
-    is fenced by the delivery tag.
+    Whatever the error, the policy, a hook or the message itself does while its end is recorded, `settle` comes to an
+    end of it. Each step is one script, fenced by the delivery tag, so that a repetition is harmless.
 
     Args:
         dead_letters: Where a burial goes; it knows what must not be kept.
         redaction: What logs and monitors must not show either.
-        patience_s: How long to repeat before `OutcomeNotRecordedError`; Celery then keeps the message unacknowledged.
+        show_payloads: Whether monitors may see payloads, of a message that is run again too.
+        patience_s: How long to repeat a step while Redis is away.
     """
 
     def __init__(
@@ -77,106 +194,204 @@ class Ledger:
         *,
         dead_letters: DeadLetters,
         redaction: Redaction | None = None,
+        show_payloads: bool = False,
         patience_s: float = 30.0,
     ) -> None:
         self._client, self._keys = client, keys
         self._delayed = DelayedRetries(client, keys)
         self._dead_letters, self._redaction = dead_letters, redaction
-        self._patience_s = patience_s
+        self._show_payloads, self._patience_s = show_payloads, patience_s
 
-    def describe(self, error: BaseException, envelope: Envelope) -> str:
-        """Return the error of a message's run as logs and monitors may show it."""
-        redaction = self._redaction
-        if redaction is None:
-            return error_line(error)
-        return error_line(error, hide=lambda text: redaction.of_text(envelope, text))
+    def settle(self, held: Held, error: BaseException, *, patience_s: float | None = None) -> Settled:
+        """Judge a message after an error, record what becomes of it, and return that.
 
-    def hides(self, error: BaseException, envelope: Envelope) -> bool:
-        """Say whether monitors may not see the error itself, with its arguments and causes."""
-        return self._redaction is not None and self._redaction.hides(envelope, error)
-
-    def record(
-        self,
-        error: BaseException,
-        message: TaskMessage,
-        *,
-        policy: RetryPolicy,
-        delivery_tag: str,
-        worker: str,
-        patience_s: float | None = None,
-    ) -> Later | Dead:
-        """Judge a failed run, record the verdict and return it.
+        What cannot be run again is buried; what cannot be buried with all that is known of the error is buried with
+        what can be told in plain text; what cannot be buried at all stays.
 
         Raises:
-            OutcomeNotRecordedError: Redis stayed away.
+            BaseException: The worker is being stopped; what was not recorded stays.
         """
-        verdict, shown = judge(error, message, policy), self.describe(error, message.envelope)
-        if isinstance(verdict, Dead):
-            letter = DeadLetter.of(message, reason=verdict.reason, error=error, worker=worker)
-            self.bury(letter, delivery_tag=delivery_tag, patience_s=patience_s)
-            return verdict
-        delay_s = verdict.delay_s
-        following = message.failed(FailedAttempt(at=time.time(), error=shown, worker=worker))
-        held = self._insist(
-            lambda: self._delayed.retry_later(following, delivery_tag=delivery_tag, delay_s=delay_s), patience_s
-        )
-        context = {"route": message.route, "message_id": message.id}
-        if held:
-            logger.warning(
-                "run %d of message %s (%s) failed, next in %.1f s: %s",
-                message.retries + 1, message.id, message.route, delay_s, shown, extra=context,
-            )  # fmt: skip
-        else:
-            _log_taken(message.id, message.route)
-        return verdict
+        deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
+        fate, (told, hides) = self._judged(held, error), self._told(error, held.message)
+        dead = fate if isinstance(fate, Dead) else Dead("failed")
+        steps: list[tuple[Fate, Callable[[], Callable[[], Any]]]] = [
+            (dead, lambda: self._burial(held, _letter(held, dead.reason, error))),
+            (dead, lambda: self._burial(held, _plain_letter(held, dead.reason, error))),
+        ]
+        if isinstance(fate, Later):
+            steps.insert(0, (fate, lambda: self._retry(held, told, fate.delay_s)))
+        for outcome, prepare in steps:
+            try:
+                recorded = self._insist(prepare(), deadline)
+            except _StaysError as exc:
+                _say(logging.ERROR, held, "message %s (%s) stays on its queue: %s", exc)
+                return Settled(fate=Kept(), told=told, hides=hides)
+            # Whatever goes wrong with this record, of this message, there is a plainer one.
+            except BaseException as exc:
+                if is_shutdown(exc):
+                    raise
+                problem, _ = self._told(exc, None)
+                _say(logging.ERROR, held, "message %s (%s): its outcome cannot be recorded so: %s", problem)
+                continue
+            if isinstance(recorded, DeadLetter):
+                told, hides = recorded.error, hides or recorded.error != told
+            _report(held, outcome if recorded else None, told)
+            return Settled(fate=outcome, told=told, hides=hides)
+        _say(logging.ERROR, held, "message %s (%s) stays on its queue, no outcome of it can be recorded: %s", told)
+        return Settled(fate=Kept(), told=told, hides=hides)
 
-    def bury(self, letter: DeadLetter, *, delivery_tag: str, patience_s: float | None = None) -> DeadLetter | None:
-        """Move a message to the dead letters.
+    def give_back(self, delivery_tag: str, *, patience_s: float) -> None:
+        """Let a message, if it is still held, wait for another worker, later each time; with Redis away it stays."""
+        deadline = time.monotonic() + patience_s
+        try:
+            found = self._insist(lambda: self._delayed.held(delivery_tag), deadline)
+            if found is None:
+                return
+            mark = replace(found.mark, deliveries=found.mark.deliveries + 1)
+            delay_s = min(_LONGEST_WAIT_S, 2.0 ** (mark.deliveries - 1))
+            self._insist(
+                lambda: self._delayed.give_back(found, mark, delivery_tag=delivery_tag, delay_s=delay_s), deadline
+            )
+        # It comes back by its visibility timeout.
+        except Exception as exc:  # noqa: BLE001
+            logger.error("a message could not be given back: %s", error_line(exc))
 
-        Returns:
-            The letter as it is kept, which alone may be told of; None when the message was not in hand any more.
-
-        Raises:
-            OutcomeNotRecordedError: Redis stayed away.
-        """
-        kept = self._insist(lambda: self._dead_letters.bury(letter, delivery_tag=delivery_tag), patience_s)
-        if kept is None:
-            _log_taken(letter.id, letter.route)
-        else:
-            logger.error(
-                "message %s (%s) is dead, reason %s: %s", kept.id, kept.route, kept.reason, kept.error,
-                extra={"route": kept.route, "message_id": kept.id},
-            )  # fmt: skip
-        return kept
-
-    def acknowledge(self, delivery_tag: str, *, patience_s: float | None = None) -> None:
-        """Let go of a message that is done, when the connection it came by is gone.
-
-        Raises:
-            OutcomeNotRecordedError: Redis stayed away.
-        """
+    def acknowledge(self, delivery_tag: str, *, patience_s: float) -> None:
+        """Let go of a message that is done, when the connection it came by is gone."""
         with self._client.pipeline(transaction=True) as pipe:
             pipe.zrem(self._keys.unacked_index, delivery_tag)
             pipe.hdel(self._keys.unacked, delivery_tag)
-            self._insist(pipe.execute, patience_s)
+            try:
+                self._insist(pipe.execute, time.monotonic() + patience_s)
+            except (_StaysError, redis.RedisError) as exc:
+                logger.warning("acknowledgement not sent, the message is run again: %s", error_line(exc))
 
-    def _insist(self, step: Callable[[], T], patience_s: float | None) -> T:
-        deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
+    def _judged(self, held: Held, error: BaseException) -> Later | Dead:
+        try:
+            return judge(error, held.message, held.policy)
+        # A policy is the application's code, and so may be what it looks at.
+        except Exception as exc:  # noqa: BLE001
+            _say(logging.ERROR, held, "message %s (%s): its retry policy fails, the usual one is used: %s", _line(exc))
+        try:
+            return judge(error, held.message, USUAL_POLICY)
+        # What the error says of its own delay.
+        except Exception:  # noqa: BLE001
+            return Dead("failed" if held.message is not None else "malformed")
+
+    def _told(self, error: BaseException, message: TaskMessage | None) -> tuple[str, bool]:
+        """Return an error in one line as it may be shown, and whether the error itself may not be."""
+        redaction = self._redaction
+        try:
+            if redaction is None:
+                return error_line(error), False
+            if message is not None:
+                envelope = message.envelope
+                line = error_line(error, hide=lambda text: redaction.of_text(envelope, text))
+                return line, redaction.hides(envelope, error)
+        # Its class cannot be named, or what hides a secret has failed: nothing more may be shown.
+        except Exception:  # noqa: BLE001
+            logger.debug("an error cannot be told")
+        return printable(type(error).__name__), True
+
+    def _retry(self, held: Held, told: str, delay_s: float) -> Callable[[], bool]:
+        message = held.message
+        if message is None:
+            raise EnvelopeError(problem="it cannot be queued again", data=b"")
+        failure = FailedAttempt(at=time.time(), error=told, worker=held.worker)
+        following = replace(message.failed(failure), show_payload=self._show_payloads)
+        return lambda: self._delayed.retry_later(following, delivery_tag=held.tag, delay_s=delay_s)
+
+    def _burial(self, held: Held, letter: DeadLetter) -> Callable[[], DeadLetter | None]:
+        return lambda: self._dead_letters.bury(letter, delivery_tag=held.tag)
+
+    def _insist(self, step: Callable[[], Any], deadline: float) -> Any:
         pause_s = 0.1
         while True:
             try:
                 return step()
+            except UnusableKeyError as exc:
+                # Nothing is wrong with the message, and the key may take an operator a while.
+                raise _StaysError(str(exc)) from exc
             except redis.RedisError as exc:
+                if not is_away(exc):
+                    raise
                 if time.monotonic() + pause_s > deadline:
-                    raise OutcomeNotRecordedError(problem=error_line(exc)) from exc
-                logger.warning("outcome not recorded yet, trying again: %s", error_line(exc))
+                    raise _StaysError(explain(exc)) from exc
+                logger.warning("outcome not recorded yet, trying again: %s", explain(exc))
             time.sleep(pause_s)
             pause_s = min(2.0, pause_s * 2)
 
 
-def _log_taken(message_id: str, route: str) -> None:
-    # The visibility timeout passed, or the outcome was recorded by an earlier try whose answer was lost.
-    logger.warning(
-        "message %s (%s) is not in this worker's hands any more; its outcome stands elsewhere", message_id, route,
-        extra={"route": route, "message_id": message_id},
+class _StaysError(Exception):
+    """Redis takes no record now, of any message."""
+
+
+def is_away(error: Exception) -> bool:
+    """Return whether Redis, as it is now, would take no message; else it is this one that it refuses."""
+    if isinstance(error, redis.ResponseError):
+        # A refusal of everybody has a code, such as NOPERM.
+        return code_of(error) not in ("", "ERR", "WRONGTYPE")
+    return isinstance(error, (redis.ConnectionError, redis.TimeoutError))
+
+
+def is_shutdown(error: BaseException) -> bool:
+    """Return whether an exception, whatever it is, comes from the worker's being stopped."""
+    return issubclass(type(error), (WorkerShutdown, WorkerTerminate)) or terminate_handler_fired()
+
+
+def _letter(held: Held, reason: Reason, error: BaseException) -> DeadLetter:
+    if held.message is not None:
+        return DeadLetter.of(held.message, reason=reason, error=error, worker=held.worker)
+    return DeadLetter.malformed(
+        route=held.route, queue=held.queue, message_id=held.id, reason=reason, error=error, worker=held.worker
+    )
+
+
+def _plain_letter(held: Held, reason: Reason, error: BaseException) -> DeadLetter:
+    return DeadLetter.plain(
+        route=_name(held.route),
+        queue=_name(held.queue),
+        message_id=_name(held.id) or None,
+        generation=0 if held.message is None else held.message.generation,
+        reason=reason,
+        error=_line(error),
+        worker=_name(held.worker),
+    )
+
+
+def _report(held: Held, outcome: Fate | None, told: str) -> None:
+    if isinstance(outcome, Dead):
+        _say(logging.ERROR, held, "message %s (%s) is dead, reason %s: %s", outcome.reason, told)
+    elif isinstance(outcome, Later):
+        run = 1 if held.message is None else held.message.retries + 1
+        text = "message %s (%s) failed in run %d, next in %.1f s: %s"
+        _say(logging.WARNING, held, text, run, outcome.delay_s, told)
+    else:
+        # The visibility timeout passed, or the outcome was recorded by an earlier try whose answer was lost.
+        text = "message %s (%s) is not in this worker's hands any more; its outcome stands elsewhere"
+        _say(logging.WARNING, held, text)
+
+
+def _line(error: BaseException) -> str:
+    try:
+        return error_line(error)
+    # Not even its text can be cut.
+    except Exception:  # noqa: BLE001
+        return printable(type(error).__name__)
+
+
+def _say(level: int, held: Held, text: str, *arguments: object) -> None:
+    logger.log(
+        level, text, held.id or "without an id", held.route, *arguments,
+        extra={"route": held.route, "message_id": held.id},
     )  # fmt: skip
+
+
+def _seconds(delay: object) -> float:
+    if not isinstance(delay, (int, float)) or math.isnan(delay):
+        raise TypeError(f"a delay of {delay!r} is no number of seconds")
+    return float(min(max(0.0, delay), _LONGEST_DELAY_S))
+
+
+def _name(value: object) -> str:
+    return printable(value[:_NAME_LENGTH]) if isinstance(value, str) else ""

@@ -8,7 +8,10 @@ import struct
 from collections.abc import Callable, Generator
 from typing import Any
 
+from billiard.pool import READY
 from celery.concurrency.asynpool import ResultHandler, Worker
+
+from routemq_tasks.reports import checked, portable
 
 _HEADER = struct.Struct("!i")
 _MOST_PER_READ = 65536
@@ -30,23 +33,31 @@ def framed(job: object) -> Payload:
 
 
 class QuickWorker(Worker):
-    """Celery's child, which sends what is plain without the pickler that knows pipes and locks."""
+    """Celery's child, which sends nothing but what is plain, and so without the pickler that knows pipes and locks.
+
+    An exception of a class that the parent cannot import, or whose making there fails, would end the worker.
+    """
 
     def _make_child_methods(self, *args: Any, **options: Any) -> None:
         super()._make_child_methods(*args, **options)
         queue = self.outq
-        carefully, send = queue.put, queue.send_payload
+        send = queue.send_payload
 
         def put(message: Any) -> None:
-            try:
-                payload = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-            # What cannot be pickled so, the other pickler may know; else it says why not.
-            except Exception:  # noqa: BLE001
-                carefully(message)
-            else:
-                send(payload)
+            kind, details = message
+            if kind == READY:
+                job, number, outcome, file = details
+                details = job, number, _told(*outcome), file
+            send(pickle.dumps((kind, details), pickle.HIGHEST_PROTOCOL))
 
         queue.put = put
+
+
+def _told(returned: bool, result: Any) -> tuple[bool, Any]:
+    if not returned:
+        return False, portable(result)
+    failed, value, runtime = checked(result)
+    return True, (failed, portable(value) if failed else value, runtime)
 
 
 class QuickResultHandler(ResultHandler):

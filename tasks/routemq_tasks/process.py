@@ -8,7 +8,7 @@ from routemq.queues import Keys
 from routemq.settings import Settings
 from routemq_tasks.counting import DoneCounter
 from routemq_tasks.event_loop import EventLoop
-from routemq_tasks.outcomes import Ledger
+from routemq_tasks.outcomes import Outcomes
 from routemq_tasks.publisher import Publisher
 from routemq_tasks.soft_limit import SoftTimeLimit
 
@@ -24,7 +24,13 @@ class ProcessResources:
         keys = Keys(settings.key_prefix)
         client = connect_redis(settings)
         letters = DeadLetters.of(settings, client)
-        self.ledger = Ledger(client, keys, dead_letters=letters, redaction=letters.redaction)
+        self.outcomes = Outcomes(
+            client,
+            keys,
+            dead_letters=letters,
+            redaction=letters.redaction,
+            show_payloads=settings.shows_payloads,
+        )
         # Our transport counts in the step that takes a message out of `unacked`; Celery's own cannot.
         self.done = DoneCounter(client, keys) if settings.transport == "stock" else None
         self.publisher = Publisher(settings)

@@ -3,26 +3,28 @@
 import logging
 from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery import signals
+from celery.exceptions import Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
 from routemq_transport.request import StartingRequest
 
-from routemq.dead_letters import DeadLetter
-from routemq.envelope import Envelope
-from routemq.errors import EnvelopeError
 from routemq.text import error_line
-from routemq_tasks.consumer import PATIENCE_S
-from routemq_tasks.errors import OutcomeNotRecordedError, TimedOutError
-from routemq_tasks.outcomes import Later, Ledger
+from routemq_tasks.errors import NotEndedError, TimedOutError
+from routemq_tasks.outcomes import PATIENCE_S, Dead, Kept, Later
 
 logger = logging.getLogger(__name__)
 
 
 class RouteRequest(StartingRequest):
-    """Hands the pool the body that the consumer has decoded already, and records what the run itself could not."""
+    """Hands the pool the body that the consumer has decoded already, and has recorded what the run itself could not.
+
+    Only what succeeded is acknowledged. After any failure the message is given back, whoever says what: if its outcome
+    is recorded, it has left the worker's hands, and there is nothing to give.
+    """
 
     acknowledged: bool
+    _has_failed = False
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **{**options, "body": message.payload, "decoded": True})
@@ -32,47 +34,62 @@ class RouteRequest(StartingRequest):
         described: dict[str, Any] = super().info(safe=safe or not self._app.settings.shows_payloads)
         return described
 
-    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+    def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """React to a run that failed, or whose process is gone.
 
         Args:
             exc_info: Billiard's description of the exception.
             send_failed_event: Whether monitors hear of it.
-            return_ok: Whether the run itself returned; then its outcome is on record.
+            return_ok: Whether the run itself returned; then it had its outcome recorded.
         """
+        self._has_failed = True
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
         by_command = isinstance(error, Terminated) or self._already_cancelled or self._already_revoked
-        if return_ok or by_command:
+        if by_command or (return_ok and not isinstance(error, NotEndedError)):
             super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
             return
         state.task_ready(self)
         if state.should_terminate:
             # A cold shutdown took the process away. The message stays unacknowledged, and is given back.
             return
-        self._record(error if isinstance(error, Exception) else WorkerLostError(error_line(error)))
+        self._settle(error if isinstance(error, Exception) else WorkerLostError(error_line(error)), exc_info)
 
     def acknowledge(self) -> None:
-        """Let go of the message, by another connection when its own is gone."""
-        if self.acknowledged or not self._connection_is_gone():
+        """Let go of the message: if its run succeeded, for good."""
+        if self._has_failed:
+            self._give_back()
+        elif self.acknowledged or not self._connection_is_gone():
             super().acknowledge()
-            return
-        self.acknowledged = True
-        try:
-            self._app.process.ledger.acknowledge(self.message.delivery_tag, patience_s=PATIENCE_S)
-        except OutcomeNotRecordedError as exc:
-            logger.error("message %s (%s) is done, but %s; it will be run again", self.id, self.name, exc)
+        else:
+            self.acknowledged = True
+            self._app.process.outcomes.acknowledge(self.message.delivery_tag, patience_s=PATIENCE_S)
 
     def reject(self, requeue: bool = False) -> None:
-        """Give the message back; when its connection is gone, its visibility timeout does."""
-        if not self._connection_is_gone():
-            super().reject(requeue=requeue)
+        """Drop the message, or give it back; when its connection is gone, its visibility timeout does."""
+        if requeue:
+            self._give_back()
+            self.send_event("task-rejected", requeue=True)
+        elif not self._connection_is_gone():
+            super().reject(requeue=False)
 
     def _announce_revoked(self, *args: Any, **options: Any) -> None:
         # Celery acknowledges what an operator revoked, and an acknowledgement counts the message as done.
         self.reject(requeue=False)
         super()._announce_revoked(*args, **options)
+
+    def _give_back(self) -> None:
+        if self.acknowledged:
+            return
+        self.acknowledged = True
+        if self._app.settings.transport == "routemq":
+            self._on_reject(logger, self._connection_errors, True)
+            return
+        # Celery's own transport would queue it again at once, and again.
+        self._app.process.outcomes.give_back(self.message.delivery_tag, patience_s=PATIENCE_S)
+        if not self._connection_is_gone():
+            self._on_ack(logger, self._connection_errors)
 
     def _connection_is_gone(self) -> bool:
         # Our transport takes an acknowledgement that comes late; Celery's own would end the worker.
@@ -81,34 +98,33 @@ class RouteRequest(StartingRequest):
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Do nothing: a soft limit is the run's own affair; of a hard one the pool also tells `on_failure`."""
 
-    def _record(self, error: Exception) -> None:
-        ledger: Ledger = self._app.process.ledger
-        try:
-            later = self._record_by(ledger, error)
-        except OutcomeNotRecordedError as exc:
-            logger.error("message %s (%s): %s; it comes back", self.id, self.name, exc)
-            return
-        self.acknowledge()
-        kind = "task-retried" if later else "task-failed"
-        self.send_event(kind, exception=error_line(error), traceback="")
-
-    def _record_by(self, ledger: Ledger, error: Exception) -> bool:
-        task, tag = self._task, self.message.delivery_tag
-        try:
-            message = task.message_of(self.request_dict, Envelope.from_wire(self.args[0]))
-        except EnvelopeError as exc:
-            letter = DeadLetter.malformed(
-                route=task.name,
-                queue=self.delivery_info["routing_key"],
-                message_id=self.id,
-                error=exc,
-                worker=self.hostname,
-            )
-            ledger.bury(letter, delivery_tag=tag, patience_s=PATIENCE_S)
-            return False
+    def _settle(self, error: Exception, exc_info: ExceptionInfo) -> None:
+        task = self._task
         if isinstance(error, TimeLimitExceeded):
             error = TimedOutError(task.route.timeout_s or error.args[0], killed=True)
-        verdict = ledger.record(
-            error, message, policy=task.route.retry, delivery_tag=tag, worker=self.hostname, patience_s=PATIENCE_S
-        )
-        return isinstance(verdict, Later)
+        held = task.held(self.request_dict, lambda: self.args, tag=self.message.delivery_tag, worker=self.hostname)
+        settled = self._app.process.outcomes.settle(held, error, patience_s=PATIENCE_S)
+        fate = settled.fate
+        self._give_back()
+        if isinstance(fate, Kept):
+            self.send_event("task-rejected", requeue=True)
+            return
+        kind = "task-retried" if isinstance(fate, Later) else "task-failed"
+        self.send_event(kind, exception=settled.told, traceback="")
+        self._signal(fate, error, exc_info)
+
+    def _signal(self, fate: Later | Dead, error: Exception, exc_info: ExceptionInfo) -> None:
+        """Tell those who listen to Celery, as the process would have done that is gone."""
+        task = self._task
+        task.request_stack.push(self._context)
+        try:
+            if isinstance(fate, Later):
+                reason = Retry(exc=error, when=fate.delay_s)
+                signals.task_retry.send(sender=task, request=self._context, reason=reason, einfo=exc_info)
+            else:
+                signals.task_failure.send(
+                    sender=task, task_id=self.id, exception=error, args=self.args, kwargs=self.kwargs,
+                    traceback=error.__traceback__, einfo=exc_info,
+                )  # fmt: skip
+        finally:
+            task.request_stack.pop()

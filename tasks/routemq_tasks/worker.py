@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from routemq_tasks.concurrency import choose_concurrency
 from routemq_tasks.prefork import RouteTaskPool
+from routemq_tasks.reports import watched
 from routemq_tasks.start import check_start
 from routemq_tasks.worker_log import quiet_per_message_logs
 
@@ -34,7 +35,7 @@ class RouteWorker(Worker):
         consumed = [queue for queue in queues if queue not in excluded]
         # Celery's command line says `pool`, its constructor takes both.
         pool = get_implementation(options.get("pool") or options.get("pool_cls") or self.app.conf.worker_pool)
-        options["pool"] = RouteTaskPool if pool is PreforkPool else pool
+        options["pool"] = RouteTaskPool if pool is PreforkPool else watched(pool)
         self._set_concurrency(options, consumed)
         self._set_log_level(options)
         super().__init__(app=self.app, hostname=hostname, **options)

@@ -1,8 +1,6 @@
 """kombu's Redis channel, which takes many messages in one step and delivers them one by one."""
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,12 +13,10 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from kombu.utils.scheduling import round_robin_cycle
 
-from routemq.dead_letters import DeadLetters
 from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
 from routemq.lifecycle.scripts import Script
-from routemq.queues import Keys
 from routemq.refusals import LeavingConnection, LeavingSSLConnection
-from routemq_transport.burial import Burial
+from routemq.text import error_line
 from routemq_transport.client import Client, PrefixedClient
 from routemq_transport.due import due_time
 from routemq_transport.fetcher import Fetcher, Turn
@@ -38,7 +34,7 @@ from routemq_transport.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)
 
-_OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "dead_letters_of", "hands_out_waiting")
+_OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "hands_out_waiting")
 _HASTENED_AT_ONCE = 500
 
 _ANSWERS = ".pidbox"
@@ -63,14 +59,11 @@ class FetchingChannel(stock.Channel):
         visibility_timeout: How long a message stays with a worker that does not renew its lease, in seconds.
         stock_visibility_timeout: The same for a worker with Celery's own transport that shares the queues.
         longest_redelivery_delay: A message that comes back again and again waits at most this long, in seconds.
-        dead_letters_of: Makes the store of what no consumer can take, from a client.
         hands_out_waiting: Hand out also what waits for its time, for a consumer that moves a queue elsewhere.
     """
 
     QoS = QoS
     Message = Message
-
-    dead_letters_of: "Callable[[redis.Redis], DeadLetters] | None" = None
 
     visibility_timeout = 120
     stock_visibility_timeout = 3600
@@ -143,9 +136,6 @@ class FetchingChannel(stock.Channel):
                 running=running_tags,
                 restore_other=lambda tag: self._restore_other(client, scripts, tag),
             )
-            make = self.dead_letters_of
-            letters = DeadLetters(client, Keys(self.global_keyprefix)) if make is None else make(client)
-            self._burial = Burial(letters, worker=f"{os.getpid()}@{socket.gethostname()}")
         return self._lease
 
     # What the intake asks of its channel.
@@ -187,7 +177,7 @@ class FetchingChannel(stock.Channel):
         self._in_poll = connection
 
     def deliver(self, item: Item) -> None:
-        """Hand one message to its consumer, or bury what no consumer can take."""
+        """Hand one message to its consumer, and elsewhere what no consumer can take."""
         lease = self.lease
         receiver = self._receivers.get(item.queue)
         if receiver is None:
@@ -200,11 +190,11 @@ class FetchingChannel(stock.Channel):
             message = self.Message(payload, channel=self)
         # Whatever the bytes make of kombu's codecs is the message's failure.
         except Exception as exc:  # noqa: BLE001
-            self._burial.bury_malformed(item, exc, lease)
+            self._refuse(item, exc)
             return
         if strikes >= STRIKES_TO_DIE or deliveries >= MOST_DELIVERIES:
             error = DeliveredTooOftenError(deliveries=deliveries, strikes=strikes)
-            self._burial.bury_poison(item, error, lease)
+            self._refuse(item, error)
             return
         if no_ack:
             lease.done(item.tag)
@@ -216,6 +206,19 @@ class FetchingChannel(stock.Channel):
                 # Before the next one, the loop acknowledges what is done.
                 self.intake.end_slice()
         callback(message)
+
+    def _refuse(self, item: Item, error: Exception) -> None:
+        refuse = getattr(self.connection.client, "refuse", None)
+        try:
+            if refuse is None:
+                logger.error("a message on %s goes back, no consumer can take it: %s", item.queue, error_line(error))
+            else:
+                refuse(item, error)
+        # What cannot be refused stays on its queue, and the worker goes on.
+        except Exception:
+            logger.exception("a message on %s goes back, it cannot be refused", item.queue)
+        # If its outcome was recorded, there is nothing to give back.
+        self.lease.put_back([item.tag], "returned", at_once=False)
 
     # What kombu asks of a channel.
 

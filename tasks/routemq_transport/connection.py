@@ -1,9 +1,12 @@
 """How a Celery app comes to our transports, and to no other app's."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import kombu
 from celery.app import amqp
+
+from routemq_transport.items import Item
 
 _MODULE = "routemq_transport.transport"
 
@@ -15,19 +18,22 @@ TRANSPORTS = {
 """By the scheme of the broker's URL, for Celery's setting `broker_transport`."""
 
 
+Refuse = Callable[[Item, Exception], object]
+
+
 class Connection(kombu.Connection):
-    """kombu's connection; what it shows, and Flower reads, is the scheme of its URL instead of our class."""
+    """kombu's connection; what it shows, and Flower reads, is the scheme of its URL instead of our class.
+
+    Attributes:
+        refuse: Takes what no consumer can, with the reason, and records what becomes of it; else it comes back.
+    """
+
+    refuse: ClassVar[Refuse | None] = None
 
     resolve_aliases: ClassVar[dict[str, str]] = {
         **kombu.Connection.resolve_aliases,
         **{path: scheme for scheme, path in TRANSPORTS.items()},
     }
-
-    def info(self) -> dict[str, Any]:
-        """Return what a worker's answer to `inspect stats` says of it: no option that JSON has no word for."""
-        found: dict[str, Any] = super().info()
-        options = found["transport_options"]
-        return found | {"transport_options": {name: value for name, value in options.items() if not callable(value)}}
 
 
 class AMQP(amqp.AMQP):

@@ -136,18 +136,26 @@ class Lease:
             self._starts.forget(*done.values())
             self._away = False
 
-    def put_back(self, tags: Iterable[str], how: PutBack) -> None:
-        """Give messages back, now if Redis is there, else as soon as it is."""
+    def put_back(self, tags: Iterable[str], how: PutBack, *, at_once: bool = True) -> None:
+        """Give messages back, now if Redis is there, else as soon as it is; what Redis holds no more stays gone.
+
+        Args:
+            at_once: Else with others, a moment later.
+        """
         chosen = list(tags)
         if not chosen:
             return
         with self._lock:
             for tag in chosen:
                 self._held.pop(tag, None)
-            self._to_put_back.append((how, chosen))
+            if how == "returned" and self._to_put_back and self._to_put_back[-1][0] == how:
+                self._to_put_back[-1][1].extend(chosen)
+            else:
+                self._to_put_back.append((how, chosen))
         self._starts.forget(chosen)
         self._suspects.difference_update(chosen)
-        self._put_back_waiting()
+        if at_once:
+            self._put_back_waiting()
 
     def starting(self, tag: str) -> None:
         """The task of a message starts: the loss of this worker is a strike for it from now on."""
@@ -202,6 +210,7 @@ class Lease:
             held = list(self._held)
             self.put_back([tag for tag in held if tag not in running], "unread")
             self.put_back([tag for tag in held if tag in running], "returned")
+            self._put_back_waiting()
         self._ended.set()
 
     def _run(self) -> None:

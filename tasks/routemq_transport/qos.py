@@ -74,14 +74,17 @@ class QoS(stock.QoS):
         self._drop(delivery_tag, route)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop a message that nobody ran, or put it at the back of its queue, later each time."""
+        """Drop a message that nobody ran, or put it at the back of its queue, later each time.
+
+        One whose outcome is recorded elsewhere is not there to be put back.
+        """
         self._delivered.pop(delivery_tag, None)
         if not requeue:
             self._drop(delivery_tag, None)
             return
         if delivery_tag == self.alone:
             self.alone = None
-        self.lease.put_back([delivery_tag], "returned")
+        self.lease.put_back([delivery_tag], "returned", at_once=False)
         self.channel.turn_in(ACK_DELAY_S)
 
     def _drop(self, delivery_tag: str, route: str | None) -> None:

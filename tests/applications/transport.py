@@ -4,12 +4,18 @@ import json
 import os
 import signal
 import time
+from functools import cache
 from pathlib import Path
 
+import redis
 from celery import Celery
 from celery.worker.consumer import Consumer
 from routemq_tasks.consumer import RouteConsumer
+from routemq_tasks.outcomes import Held, Outcomes
 from routemq_transport import install
+
+from routemq.dead_letters import DeadLetters
+from routemq.queues import Keys
 
 
 class PlainConsumer(RouteConsumer):
@@ -33,7 +39,14 @@ app.conf.update(
     worker_consumer=os.environ.get("CONSUMER", "celery.worker.consumer:Consumer"),
 )
 if os.environ.get("TRANSPORT", "ours") == "ours":
-    install(app)
+    install(app, lambda item, error: _outcomes().settle(Held.of_item(item, worker="test"), error))
+
+
+@cache
+def _outcomes() -> Outcomes:
+    client = redis.Redis.from_url(os.environ["BROKER"])
+    keys = Keys(json.loads(os.environ.get("BROKER_OPTIONS", "{}")).get("global_keyprefix", ""))
+    return Outcomes(client, keys, dead_letters=DeadLetters(client, keys))
 
 
 def _write(event: str, what: object) -> None:

@@ -42,7 +42,7 @@ def test_the_environment_moves_neither_broker_nor_result_backend(app: RouteMQCel
 def test_a_worker_can_answer_what_its_connection_is(app: RouteMQCelery) -> None:
     told = json.loads(json.dumps(app.connection_for_read().info()))
     assert (told["transport"], told["hostname"]) == ("redis", "ours.invalid")
-    assert "dead_letters_of" in app.connection_for_read().transport_options
+    assert app.connection_for_read().refuse == app.refuse
 
 
 def test_settings_of_the_application_leave_the_broker_alone(app: RouteMQCelery) -> None:

@@ -1,0 +1,64 @@
+"""What a message that came back from a worker says of that: the first member of its list item."""
+
+import re
+from dataclasses import dataclass
+
+NAME = "routemq"
+
+_MARKED = re.compile(rb'\{"routemq":\s*\[(\d{1,9}),\s*(\d{1,9})(?:,\s*(\d{1,12}))?\],\s*(?=")(.*)', re.DOTALL)
+_UNMARKED = re.compile(rb'\s*\{\s*(?=")(.*)', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Written before all other members, so that no script has to read JSON: `{"routemq":[deliveries,strikes],…`.
+
+    Attributes:
+        deliveries: How often it was handed to a worker and came back without an outcome.
+        strikes: How many processes it has ended, children and whole workers; it keeps them when it is run again.
+        unknown_since: When a worker first had it that does not know its route, Unix seconds; a third number.
+    """
+
+    deliveries: int = 0
+    strikes: int = 0
+    unknown_since: int | None = None
+
+    @classmethod
+    def of(cls, member: object) -> "Mark":
+        """Read the member `routemq` of a message.
+
+        Raises:
+            ValueError: It is no mark.
+        """
+        if member is None:
+            return cls()
+        numbers = member if isinstance(member, (list, tuple)) else ()
+        if len(numbers) not in (2, 3) or not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(f"its mark is {member!r:.100}")
+        return cls(deliveries=numbers[0], strikes=numbers[1], unknown_since=numbers[2] if len(numbers) == 3 else None)
+
+    @classmethod
+    def split(cls, item: bytes) -> "tuple[Mark, bytes]":
+        """Return the mark of a list item, and the item without it, byte for byte what it was.
+
+        Raises:
+            ValueError: It is no JSON object with members.
+        """
+        marked = _MARKED.fullmatch(item)
+        if marked is not None:
+            deliveries, strikes, since, rest = marked.groups()
+            mark = cls(
+                deliveries=int(deliveries), strikes=int(strikes), unknown_since=None if since is None else int(since)
+            )
+            return mark, b"{" + rest
+        if _UNMARKED.fullmatch(item) is None:
+            raise ValueError("no JSON object with members")
+        return cls(), item
+
+    def on(self, item: bytes) -> bytes:
+        """Return a list item that has no mark with this one."""
+        found = _UNMARKED.fullmatch(item)
+        if self == Mark() or found is None:
+            return item
+        since = b"" if self.unknown_since is None else b",%d" % self.unknown_since
+        return b'{"routemq":[%d,%d%s],%s' % (self.deliveries, self.strikes, since, found[1])

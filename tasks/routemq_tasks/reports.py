@@ -1,0 +1,99 @@
+"""What a pool reports of a run: that it is done only if the run says so, and nothing that acts as it is read."""
+
+from collections.abc import Callable
+from typing import Any
+
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+
+from routemq.dead_letters.fingerprint import shortened
+from routemq.text import error_line, printable
+from routemq_tasks.errors import ControllerFailedError, NotEndedError
+
+Report = tuple[int, Any, float | None]
+"""What Celery's tracer returns: 1 for a failure; the result, or an `ExceptionInfo`; how long it took, in seconds."""
+
+_TRACEBACK_LENGTH = 16_000
+_ACTED_ON = (MemoryError, SystemExit, KeyboardInterrupt)
+"""Of the exceptions that any program has, those that Celery does something about."""
+
+
+def checked(report: Report) -> Report:
+    """Return a report, as a failure if nothing in it says that the run came to its end.
+
+    Celery reports a success without a duration when it could not even begin, and of a greenlet that was killed.
+    """
+    failed, _, runtime = report
+    return report if failed or runtime is not None else _failure("there is no report of its end")
+
+
+def watched(pool: type[Any]) -> type[Any]:
+    """Return a pool of threads, greenlets or of the worker's own, that reports whatever becomes of a run.
+
+    Celery's would lose the message of a run that raises what is not expected of it: nobody looks at a thread's result.
+    """
+
+    class WatchedPool(pool):
+        def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
+            return super().apply_async(_watched(target), *args, **options)
+
+    # Celery shows both.
+    WatchedPool.__name__, WatchedPool.__module__ = pool.__name__, pool.__module__
+    return WatchedPool
+
+
+def portable(info: ExceptionInfo) -> ExceptionInfo:
+    """Return the description of an exception without anything that another process would have to import or run."""
+    error = info.exception
+    if isinstance(error, ExceptionWithTraceback):
+        error = error.exc
+    try:
+        plain = _plain(error)
+    # Whatever an exception of a user's does.
+    except Exception:  # noqa: BLE001
+        plain = ControllerFailedError("an exception that cannot be told")
+    told = ExceptionInfo.__new__(ExceptionInfo)
+    told.type, told.exception, told.internal, told.tb = type(plain), plain, bool(info.internal), None
+    told.traceback = shortened(printable(str(info.traceback), lines=True), _TRACEBACK_LENGTH)
+    return told
+
+
+def _plain(error: BaseException) -> Any:
+    if isinstance(error, Reject):
+        return Reject(printable(str(error.reason)), requeue=bool(error.requeue))
+    if isinstance(error, Retry):
+        cause = None if error.exc is None else ControllerFailedError(_told(error.exc))
+        return Retry(exc=cause, when=error.when if isinstance(error.when, (int, float)) else None)
+    for kind in (Ignore, NotEndedError, *_ACTED_ON):
+        if isinstance(error, kind):
+            return kind(error_line(error))
+    return ControllerFailedError(_told(error))
+
+
+def _told(error: BaseException) -> str:
+    try:
+        told = repr(error)
+    # As every other text of a user's.
+    except Exception:  # noqa: BLE001
+        return error_line(error)
+    return shortened(printable(told), _TRACEBACK_LENGTH)
+
+
+def _watched(target: Callable[..., Report]) -> Callable[..., Report]:
+    def run(*args: Any, **options: Any) -> Report:
+        try:
+            return checked(target(*args, **options))
+        except (WorkerShutdown, WorkerTerminate):
+            raise
+        # As a child's death in the pool of processes, it is reported, and judged there.
+        except BaseException as exc:  # noqa: BLE001
+            return _failure(error_line(exc))
+
+    return run
+
+
+def _failure(problem: str) -> Report:
+    error = NotEndedError(problem)
+    info = ExceptionInfo.__new__(ExceptionInfo)
+    info.type, info.exception, info.tb, info.traceback, info.internal = NotEndedError, error, None, "", True
+    return 1, info, None

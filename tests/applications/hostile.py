@@ -1,0 +1,157 @@
+"""Controllers, exceptions, policies and hooks that do what nobody expects of them, by accident."""
+
+import json
+import linecache
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from routemq import Message, Retry, RetryPolicy, Router
+
+
+class MuteError(Exception):
+    """Has no text, no repr, no truth and no equal."""
+
+    def _fail(self, *_args: object) -> NoReturn:
+        raise RuntimeError("no words")
+
+    __str__ = __repr__ = __bool__ = __eq__ = __hash__ = __len__ = _fail  # type: ignore[assignment]
+
+
+class OddText(str):
+    __slots__ = ()
+
+    def _fail(self, *_args: object) -> NoReturn:
+        raise RuntimeError("no text")
+
+    split = encode = __format__ = splitlines = isprintable = _fail  # type: ignore[assignment]
+
+
+class OddTextError(Exception):
+    def __str__(self) -> str:
+        return OddText("odd")
+
+
+class UnpicklableError(Exception):
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("not to be pickled")
+
+
+class LeavingError(Exception):
+    """Ends the process that pickles it."""
+
+    def __reduce__(self) -> NoReturn:
+        raise SystemExit(3)
+
+
+class DyingError(Exception):
+    """Can be made and pickled, and cannot be made again."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__("made of two")
+        self.both = one, two
+
+
+class LyingError(Exception):
+    """Says that it is of another class."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("no class")
+
+    @__class__.setter
+    def __class__(self, _value: object) -> None:
+        """Mypy wants one."""
+
+
+def _ghost() -> NoReturn:
+    """Raise an exception of a module that only this process has."""
+    module = types.ModuleType("ghost")
+    sys.modules["ghost"] = module
+    exec("class GhostError(Exception): pass", module.__dict__)
+    raise module.GhostError("boo")
+
+
+def _unreadable_source() -> NoReturn:
+    """Raise in code whose source cannot be shown."""
+
+    class Loader:
+        def get_source(self, _name: str) -> NoReturn:
+            raise ValueError("no source")
+
+    namespace = {"__name__": "unreadable", "__loader__": Loader()}
+    linecache.clearcache()
+    exec(compile("def fail():\n    raise ValueError('unreadable')", "<unreadable>", "exec"), namespace)
+    namespace["fail"]()  # type: ignore[operator]
+    raise AssertionError
+
+
+def _raise(error: BaseException) -> Callable[[], NoReturn]:
+    def act() -> NoReturn:
+        raise error
+
+    return act
+
+
+def _recurse() -> NoReturn:
+    _recurse()
+
+
+def _caused_by_mute() -> NoReturn:
+    raise ValueError("caused") from MuteError()
+
+
+ACTS: dict[str, Callable[[], NoReturn]] = {
+    "surrogate": _raise(ValueError("unknown device " + json.loads('"\\ud800"'))),
+    "mute": _raise(MuteError()),
+    "caused by mute": _caused_by_mute,
+    "odd text": _raise(OddTextError()),
+    "unpicklable": _raise(UnpicklableError()),
+    "leaving": _raise(LeavingError()),
+    "dying": _raise(DyingError(1, 2)),
+    "lying": _raise(LyingError()),
+    "ghost": _ghost,
+    "source": _unreadable_source,
+    "name": _raise(type("A\x1b[2J" * 1000, (Exception,), {})("named")),
+    "recursion": _recurse,
+    "huge": _raise(ValueError("x" * 20_000_000)),
+    "exit": _raise(SystemExit("\ud800")),
+    "group": _raise(BaseExceptionGroup("\ud800", [MuteError(), KeyboardInterrupt()])),
+    "retry soon": _raise(Retry("soon", delay_s="soon")),  # type: ignore[arg-type]
+    "retry never": _raise(Retry("never", delay_s=float("nan"))),
+}
+
+
+def act(kind: str) -> None:
+    ACTS[kind]()
+
+
+def fail() -> None:
+    raise ValueError("x")
+
+
+def fine(message: Message) -> None:
+    assert message.payload
+
+
+class OddPolicy(RetryPolicy):
+    """A policy of the user's own."""
+
+    def delay_after(self, attempts: int) -> Any:
+        answers: dict[int, Any] = {1: "soon", 2: float("nan")}
+        if attempts in answers:
+            return answers[attempts]
+        raise LookupError(attempts)
+
+
+def redact_to_text(_topic: str, payload: bytes) -> str:
+    return payload.decode()
+
+
+once = RetryPolicy(max_attempts=1)
+
+router = Router()
+router.on("act/{kind}", act, queue="act", retry=once, worker_count=2)
+router.on("policy", fail, queue="act", retry=OddPolicy())
+router.on("fine", fine, queue="act")

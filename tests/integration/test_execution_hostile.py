@@ -1,0 +1,106 @@
+"""Whatever an application's own code does, a failed run ends among the dead letters, or its message on its queue."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.applications import hostile
+from tests.processes import wait_until
+from tests.servers import Redis
+from tests.workers import Bench
+
+POOLS = ("prefork", "solo", "threads")
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix, application=hostile.__name__, router=hostile.router)
+
+
+def _nothing_is_left(bench: Bench) -> bool:
+    with bench.store.client() as client:
+        left = (
+            client.hlen(bench.keys.unacked)
+            + client.llen(bench.keys.queue("act"))
+            + client.zcard(bench.keys.delayed("act"))
+        )
+    return left == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("transport", ["routemq", "stock"])
+def test_every_failure_is_a_letter_and_none_is_done(bench: Bench, pool: str, transport: str) -> None:
+    with bench.worker("-P", pool, "-c", "2", "-E", env={"ROUTEMQ_TRANSPORT": transport}) as worker:
+        sent = {bench.put(f"act/{kind}", b"1").id: kind for kind in hostile.ACTS}
+        good = bench.put("fine", b"1")
+        letters = bench.wait_for_letters(len(sent), timeout_s=40)
+        wait_until(lambda: _nothing_is_left(bench), timeout_s=20, message="nothing is left")
+        wait_until(lambda: bench.totals().get("fine"), message="the good one is done")
+        assert worker.terminate() == 0
+        output = worker.output()
+    assert {sent[name]: letter.reason for name, letter in letters.items()} == dict.fromkeys(hostile.ACTS, "failed")
+    assert good.id not in letters
+    for name, letter in letters.items():
+        assert json.loads(letter.raw)["headers"]["id"] == name
+    totals = bench.totals()
+    assert (totals["fine"].done, totals["act/{kind}"].done, totals["act/{kind}"].dead) == (1, 0, len(sent))
+    assert "Unrecoverable" not in output
+    assert output.count("is dead, reason failed") == len(sent)
+
+
+def test_a_policy_that_fails_is_replaced_by_the_usual_one(bench: Bench) -> None:
+    with bench.worker("-P", "threads") as worker:
+        sent = bench.put("policy", b"1").id
+        letter = bench.wait_for_letters(1)[sent]
+        assert worker.terminate() == 0
+        assert "its retry policy fails, the usual one is used: LookupError: 3" in worker.output()
+    assert (letter.reason, letter.description["attempts"]) == ("failed", 3)
+
+
+def test_a_hook_that_returns_text_costs_the_payload_alone(bench: Bench) -> None:
+    env = {"DLQ_REDACT_HOOK": "tests.applications.hostile:redact_to_text"}
+    with bench.worker("-P", "threads", env=env) as worker:
+        sent = bench.put("act/surrogate", b"a secret").id
+        letter = bench.wait_for_letters(1)[sent]
+        assert worker.is_alive
+    assert letter.description["redacted"] == ["payload"]
+    assert b"secret" not in letter.raw
+    assert "surrogate" not in letter.description["message"]
+
+
+@pytest.fixture
+def no_graves(bench: Bench) -> Iterator[str]:
+    """Another program's key lies where dead letters go."""
+    with bench.store.client() as client:
+        client.set(bench.keys.dead_entries, "another program's")
+        yield bench.keys.dead_entries
+        client.delete(bench.keys.dead_entries)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("transport", ["routemq", "stock"])
+def test_what_cannot_be_recorded_stays_comes_back_ever_later_and_loudly(
+    bench: Bench, no_graves: str, pool: str, transport: str
+) -> None:
+    with bench.worker("-P", pool, env={"ROUTEMQ_TRANSPORT": transport}) as worker:
+        sent = bench.put("act/surrogate", b"1")
+        unknown = json.loads(sent.encode())
+        unknown["headers"] |= {"id": "\ud800", "task": None}
+        unknown["properties"]["delivery_tag"] = "another"
+        bench.put_raw("act", json.dumps(unknown).encode())
+        text = f"message {sent.id} (act/{{kind}}) stays on its queue: the Redis key {no_graves!r} is a string"
+        started = time.monotonic()
+        wait_until(lambda: worker.output().count(text) >= 3, timeout_s=20, message="it was tried three times")
+        assert time.monotonic() - started >= 1.0
+        assert worker.output().count(text) == 3
+        assert worker.is_alive
+        totals = bench.totals().get("act/{kind}")
+        assert totals is None or totals.done == 0
+        with bench.store.client() as client:
+            client.delete(no_graves)
+        letters = bench.wait_for_letters(2, timeout_s=30)
+        wait_until(lambda: _nothing_is_left(bench), message="nothing is left")
+    assert sorted(letter.reason for letter in letters.values()) == ["failed", "malformed"]
+    assert letters[sent.id].reason == "failed"
