@@ -19,6 +19,7 @@ from routemq.cli.explain import explains_errors
 from routemq.connections import connect_redis
 from routemq.queues import Keys
 from routemq.settings import Settings, load_settings, variable_of
+from routemq.terminal import fit_output
 from routemq_dev.demo_table import DemoTable
 from routemq_dev.runner import DevRunner, show_banner
 from routemq_dev.session import DevOptions, NotStartedError
@@ -137,6 +138,7 @@ def demo(*, duration_s: float | None, as_json: bool, rate: float, flower: bool) 
     Exit code 0 when messages were done and none was lost.
     """
     forget_settings()
+    fit_output()
     console = Console(stderr=as_json, highlight=False)
     live = not as_json and console.is_terminal
     with tempfile.TemporaryDirectory(prefix="routemq-demo-") as folder:

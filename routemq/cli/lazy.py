@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from routemq.terminal import fit_output, whole_output
+
 
 class LazyGroup(click.Group):
     """A click group.
@@ -17,6 +19,17 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, targets: Mapping[str, str], **options: Any) -> None:
         super().__init__(*args, **options)
         self._targets = dict(targets)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the command line; `--help` is answered here."""
+        fit_output()
+        with whole_output():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        with whole_output():
+            return super().invoke(ctx)
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the commands' names."""

@@ -634,6 +634,37 @@ def test_celery_knows_the_same_commands_and_exit_codes(redis_desk: Desk) -> None
     assert run("discard", "--device", "d9", "--yes")[0] == 3
 
 
+@pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii"])
+def test_what_a_terminal_cannot_show_is_replaced(redis_desk: Desk, encoding: str) -> None:
+    desk, error = redis_desk, "größer … ☃ als " + "x" * 300
+    desk.bury(a_message(1, f'{{"a": "{error}"}}'.encode()), a_message(2), error=ValueError(error))
+    written = error.encode(encoding, "replace").replace(b" ? ", b" ~ ", 1)[:20]
+    # Click takes ASCII for a mistake, and writes UTF-8.
+    desk.run_process("replay", "--all", PYTHONIOENCODING=encoding)
+    for command in ("list", "show m000001:0", "stats"):
+        assert written in desk.run_process(*command.split(), PYTHONIOENCODING=encoding).stdout, command
+    # JSON is UTF-8 for whoever reads it.
+    for command in ("list --json", "show m000001:0 --json", "stats --json", "export -"):
+        assert error.encode() in desk.run_process(*command.split(), PYTHONIOENCODING=encoding).stdout, command
+    assert b"Put dead letters" in desk.run_process("replay", "--help", PYTHONIOENCODING=encoding).stdout
+
+
+@pytest.mark.parametrize("command", ["list", "list --json --limit=300", "stats", "export -", "--help"])
+def test_output_that_nobody_reads_ends_in_silence(redis_desk: Desk, command: str) -> None:
+    desk = redis_desk
+    desk.fill(300)
+    whole = shlex.join(desk.argv(*command.split()))
+    ends = (("| head -c 1", b""), (">/dev/full", b"Error: cannot write: No space left on device\n"), (">&-", b""))
+    for end, told in ends:
+        done = subprocess.run(
+            ["bash", "-c", f"{whole} {end}"], env=clean_environment(desk.env), cwd=desk.folder, capture_output=True,
+            timeout=50, check=False,
+        )  # fmt: skip
+        assert b"Traceback" not in done.stderr
+        assert b"Exception" not in done.stderr
+        assert told in done.stderr
+
+
 def test_help_documents_exit_codes_and_every_command(redis_desk: Desk) -> None:
     shown = redis_desk.run("--help").stdout
     assert "Exit codes:" in shown

@@ -39,9 +39,8 @@ def list_letters(limit: int, after: str | None, as_json: bool, **filters: Any) -
     chosen = wanted(filters, now=now)
     page = newest(store, chosen, limit=limit, after=after)
     if as_json:
-        out = sys.stdout
         for letter in page.letters:
-            out.write(orjson.dumps(as_object(letter)).decode() + "\n")
+            click.echo(orjson.dumps(as_object(letter)))
         if page.next is not None:
             say(f"next page: --after {shlex.quote(str(page.next))}")
         return
@@ -70,7 +69,7 @@ def show(name: str, payload_only: bool, raw_only: bool, as_json: bool) -> None:
     if payload_only or raw_only:
         sys.stdout.buffer.write(opened.payload if payload_only else opened.raw)
     elif as_json:
-        click.echo(orjson.dumps(opened_as_object(opened)).decode())
+        click.echo(orjson.dumps(opened_as_object(opened)))
     else:
         _print_letter(opened, store.reader.now())
 

@@ -43,7 +43,7 @@ def stats(since: str | None, top: int, as_json: bool) -> None:
     if as_json:
         over_time = [asdict(bucket) for bucket in store.histogram(since=since_at, until=now)]
         more = {"over_time": over_time, "overdue": None if overdue is None else asdict(overdue)}
-        click.echo(orjson.dumps(_stats_object(found) | more).decode())
+        click.echo(orjson.dumps(_stats_object(found) | more))
         return
     if not found.total:
         say("There are no dead letters.")
@@ -102,7 +102,7 @@ def audit(limit: int, as_json: bool) -> None:
     entries = open_store().audit(limit=limit)
     if as_json:
         for entry in entries:
-            click.echo(orjson.dumps(asdict(entry)).decode())
+            click.echo(orjson.dumps(asdict(entry)))
         return
     if not entries:
         say("Nobody has changed the dead letters yet.")
@@ -134,7 +134,7 @@ def _follow(
 def _print_lines(console: Console, letters: Iterable[DeadLetter], *, as_json: bool) -> None:
     for letter in letters:
         if as_json:
-            click.echo(orjson.dumps(as_object(letter)).decode())
+            click.echo(orjson.dumps(as_object(letter)))
             continue
         line = Text(moment(letter.died_at), style="dim")
         line.append(f"  {letter.reason}", style="red")
