@@ -13,6 +13,7 @@ from flower.views import BaseHandler
 from routemq.errors import RouteMQError
 from routemq.refusals import explain
 from routemq_flower.backend import Backend
+from routemq_flower.events import SteadyEvents
 from routemq_flower.reach import asks_for_loopback, comes_from_here, listens_on_loopback_alone
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,12 @@ class RouteMQHandler(BaseHandler):
     def backend(self) -> Backend:
         """The store and the routes, made at the first request; Flower is one process with one loop."""
         return Backend.of(self.application)
+
+    @property
+    def blindness(self) -> dict[str, Any] | None:
+        """Since when and why Flower hears nothing of the workers; None while it does."""
+        events = self.application.events
+        return events.told() if isinstance(events, SteadyEvents) else None
 
     @property
     def is_unguarded(self) -> bool:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import flower.app
 from flower.options import default_options
 from flower.urls import handlers, settings
 from tornado.web import url
@@ -14,6 +15,7 @@ from routemq_flower.change_api import (
     OperationProgress,
     OperationStop,
 )
+from routemq_flower.events import SteadyEvents
 from routemq_flower.letter_api import (
     LetterAudit,
     LetterCount,
@@ -61,5 +63,7 @@ def install() -> None:
     settings["template_loader"] = OverlaidTemplates(
         own=_OWN_FOLDER / "templates", flowers=Path(settings["template_path"])
     )
+    # Flower has no option for it.
+    flower.app.Events = SteadyEvents
     # Flower's own default is every interface. This is the weakest word: any option, variable or file overrides it.
     default_options.address = "127.0.0.1"

@@ -69,7 +69,7 @@ class RouteList(ApiHandler):
             | {name: getattr(totals.get(route.name, RouteTotals()), name) for name in ("received", "done", "retried")}
             for route in backend.router.routes
         ]
-        await self.answer({"routes": rows, "now": time.time()})
+        await self.answer({"routes": rows, "now": time.time(), "blind": self.blindness})
 
     def _look(self) -> tuple[dict[str, QueueState], dict[str, RouteTotals], dict[str, int], set[str]]:
         backend = self.backend

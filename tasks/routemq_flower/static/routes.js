@@ -1,6 +1,6 @@
 // The page "Routes": where messages wait, how fast they come and go, and who works on them.
 
-import {api, byId, duration, keepLive, make, number, plural, setServerTime, serverNow} from "./common.js";
+import {api, byId, duration, keepLive, keepNotices, make, number, plural, setServerTime, serverNow} from "./common.js";
 
 const LIVE_MS = 2000;
 const page = byId("routes-page");
@@ -57,6 +57,9 @@ async function load() {
     byId("sum-depth").textContent = number([...queues.values()].reduce((total, depth) => total + depth, 0));
     byId("sum-dead").textContent = number(sum("dead_letters"));
     byId("routes").replaceChildren(...routes.map(row));
+    keepNotices("blind", found.blind && found.blind.because !== null ? {blind: ["warning", `Flower has heard nothing of the workers for ` +
+        `${duration(serverNow() - found.blind.since)}: what it shows of them, here and on its own pages, is as it was then. ` +
+        `It tries again every two seconds (${found.blind.because}).`]} : {});
 }
 
 keepLive(load, LIVE_MS);
