@@ -8,6 +8,7 @@ import redis
 
 from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
+from routemq.refusals import explain
 from routemq_ingest.errands import Errands
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,10 @@ class Lease:
         try:
             owner = answer.result()
         except redis.RedisError as exc:
-            self.trouble = f"redis does not say who holds the non-shared routes (key {self._key!r}): {exc}"
+            before, self.trouble = self.trouble, f"the key {self._key!r} of the non-shared routes: {explain(exc)}"
+            # That Redis is away is told already, by who has messages for it.
+            if self.trouble != before and isinstance(exc, redis.ResponseError):
+                logger.error("nobody can hold the non-shared routes: %s", self.trouble)
             self._ask_at = now + ask_s
             return
         self.trouble = None

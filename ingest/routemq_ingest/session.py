@@ -193,6 +193,8 @@ class Session:
             clean_start=False if connection.is_mqtt5 else MQTT_CLEAN_START_FIRST_ONLY,
             properties=asked,
         )
+        if connection is not self._opening:
+            connection.abandon()
 
     def _opened(self, connection: BrokerConnection, answer: "Future[None]") -> None:
         if connection is not self._opening:

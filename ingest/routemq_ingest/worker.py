@@ -17,6 +17,7 @@ from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
+from routemq.refusals import explain
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_ingest.batch import Batch
@@ -254,7 +255,11 @@ class IngestWorker:
             try:
                 stale = answer.result()
             except redis.RedisError as exc:
-                logger.debug("subscriptions not looked up: %s", exc)
+                logger.log(
+                    logging.ERROR if isinstance(exc, redis.ResponseError) else logging.DEBUG,
+                    "subscriptions of removed routes stay, their filters are not known client_id=%s: %s",
+                    client_id, explain(exc),
+                )  # fmt: skip
             else:
                 then(stale)
 

@@ -16,6 +16,7 @@ from routemq import Router
 from routemq.connections import connect_redis
 from routemq.queues import Keys
 from tests.ingest import CONTROLLER, ingest_process, ingesting, payloads, settings_for, wait_for_payloads
+from tests.link import Link
 from tests.mqtt_peer import Peer
 from tests.processes import wait_until
 from tests.servers import HOST, Redis, Stack, free_port
@@ -97,6 +98,37 @@ def test_a_holder_that_no_broker_serves_leaves_the_lease_to_another_and_takes_it
     wait_until(lambda: first.tend(served=False) or first.lease.held, message="the first has it again")
 
 
+def test_a_lease_that_would_outlast_its_holder_by_far_is_cut_to_its_length(
+    holder: Callable[[str], Holder], redis_store: Redis, key_prefix: str
+) -> None:
+    """As after a jump of Redis' clock back."""
+    waiting, key = holder("second"), Keys(key_prefix).lease("g")
+    with redis_store.client() as client:
+        client.set(key, "first", ex=86_400)
+        waiting.tend()
+        assert 0 < client.pttl(key) <= LEASE_S * 1000
+        assert not waiting.lease.held
+
+
+@pytest.mark.parametrize("command", ["RPUSH", "SET"])
+def test_a_key_of_another_in_the_place_of_the_lease_is_told(
+    holder: Callable[[str], Holder], redis_store: Redis, key_prefix: str, command: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    mine, key = holder("me"), Keys(key_prefix).lease("g")
+    with redis_store.client() as client:
+        client.execute_command(command, key, "x")
+        for _ in range(2):
+            mine.lease._ask_at = 0.0
+            mine.tend()
+        assert key in (mine.lease.trouble or "")
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        assert key in caplog.text
+        client.delete(key)
+    wait_until(lambda: mine.tend() or mine.lease.held, message="it holds the lease")
+    assert mine.lease.trouble is None
+
+
 def test_after_sigkill_of_the_holder_another_takes_over_within_seconds_and_nothing_is_lost_or_doubled(
     stack: Stack, tmp_path: Path, key_prefix: str, topic_prefix: str, group_name: str
 ) -> None:
@@ -127,6 +159,24 @@ def test_after_sigkill_of_the_holder_another_takes_over_within_seconds_and_nothi
         assert time.monotonic() - killed_at < LEASE_S + 4
         other.wait_for_output("session=resumed")
     assert payloads(stack.store, key_prefix, "alerts") == [str(number).encode() for number in range(200)]
+
+
+def test_a_holder_that_loses_the_broker_leaves_the_routes_to_one_that_has_it(
+    stack: Stack, key_prefix: str, topic_prefix: str, group_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "UNSERVED_S", 2.0)
+    router = Router()
+    router.on(f"{topic_prefix}/alerts/{{d}}", CONTROLLER, queue="alerts")
+    settings = settings_for(stack, key_prefix=key_prefix, group=group_name)
+    with Link(stack.broker.port) as link:
+        by_link = settings_for(stack, key_prefix=key_prefix, group=group_name, mqtt_port=link.port)
+        with ingesting(by_link, router, index=0) as holder, ingesting(settings, router, index=1) as other:
+            assert holder.health.holds
+            link.cut()
+            stack.broker.publish(f"{topic_prefix}/alerts/a", "meanwhile")
+            wait_until(lambda: other.health.holds, timeout_s=2 + LEASE_S, message="the other one holds the routes")
+            assert wait_for_payloads(stack.store, key_prefix, "alerts", 1) == [b"meanwhile"]
+            assert not holder.health.holds
 
 
 def test_a_clean_stop_hands_over_at_once(stack: Stack, key_prefix: str, topic_prefix: str, group_name: str) -> None:

@@ -25,9 +25,9 @@ from routemq.encoding import MessageEncoder
 from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.ingest import CONTROLLER, FakeBroker, ingesting, payloads, settings_for
+from tests.link import Link
 from tests.processes import wait_until
 from tests.servers import Redis, Stack
-from tests.slow_link import SlowLink
 
 MakeStore = Callable[..., Redis]
 DATA, OTHER = "data route", "other route"
@@ -210,7 +210,7 @@ def client_of(store: Redis, port: int, *, timeout_s: float) -> "redis.Redis":
 def test_what_cannot_be_sent_in_the_sockets_time_is_found_and_buried(redis_server: Redis, key_prefix: str) -> None:
     small = [b"%d" % number for number in range(20)]
     with (
-        SlowLink(redis_server.port, bytes_per_s=200_000) as link,
+        Link(redis_server.port, bytes_per_s=200_000) as link,
         client_of(redis_server, link.port, timeout_s=0.5) as client,
     ):
         publisher = publisher_on(client, key_prefix)

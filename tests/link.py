@@ -1,4 +1,4 @@
-"""A connection of little bandwidth between a client and a server."""
+"""What lies between a client and a server: slow, or cut."""
 
 import contextlib
 import socket
@@ -11,23 +11,34 @@ from tests.servers import HOST
 _PART_BYTES = 4096
 
 
-class SlowLink:
-    """Passes on what clients send at so many bytes per second each; what the server answers passes at once."""
+class Link:
+    """Passes on what clients and server send.
 
-    def __init__(self, port: int, *, bytes_per_s: int) -> None:
+    Args:
+        bytes_per_s: How much each client may send; what the server answers always passes at once.
+    """
+
+    def __init__(self, port: int, *, bytes_per_s: int | None = None) -> None:
         self._behind, self._bytes_per_s = port, bytes_per_s
         self._listener = socket.create_server((HOST, 0))
-        # What the kernel takes at once is not slow.
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PART_BYTES)
+        if bytes_per_s is not None:
+            # What the kernel takes at once is not slow.
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PART_BYTES)
         self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        self.cut()
+
+    def cut(self) -> None:
+        """End all connections, and refuse new ones."""
+        for each in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
@@ -35,6 +46,7 @@ class SlowLink:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection((HOST, self._behind))
+                self._sockets += [client, server]
                 threading.Thread(target=self._pump, args=(client, server, self._bytes_per_s), daemon=True).start()
                 threading.Thread(target=self._pump, args=(server, client, None), daemon=True).start()
 
