@@ -5,6 +5,7 @@ from typing import cast
 
 import redis
 
+from routemq.dead_letters.fingerprint_limit import FingerprintLimit
 from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.redaction import Redaction
 from routemq.lifecycle.scripts import Script
@@ -21,6 +22,7 @@ class Burials:
     def __init__(self, client: "redis.Redis", keys: Keys, *, most: int, redaction: Redaction | None) -> None:
         self._client, self._keys, self._most, self._redaction = client, keys, most, redaction
         self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
+        self._fingerprints = FingerprintLimit(client, keys)
         self._bury = Script(client, "bury")
         self._bury_direct = Script(client, "bury_direct")
 
@@ -33,6 +35,7 @@ class Burials:
             if record is None:
                 return None
             letter, instead = self._redaction.of_record(letter, record)
+        (letter,) = self._fingerprints.limited([letter])
         held = self._bury(
             keys=[*self._common_keys, keys.unacked, keys.unacked_index],
             args=[delivery_tag, letter.id, letter.description(), letter.traceback, self._most, instead],
@@ -40,15 +43,17 @@ class Burials:
         return letter if held else None
 
     def bury_direct(self, letters: Sequence[tuple[DeadLetter, bytes]]) -> None:
-        """Bury messages that never were on a queue, in one round trip.
+        """Bury messages that never were on a queue; see `DeadLetters.bury_direct`.
 
         Args:
             letters: Each with its list item, as it would have been queued.
         """
         if not letters:
             return
+        if self._redaction is not None:
+            letters = [self._redaction.of_item(letter, item) for letter, item in letters]
+        limited = self._fingerprints.limited([letter for letter, _ in letters])
         args: list[str | bytes | int] = [self._most]
-        for letter, message in letters:
-            kept, item = (letter, message) if self._redaction is None else self._redaction.of_item(letter, message)
+        for kept, (_, item) in zip(limited, letters, strict=True):
             args += [kept.id, kept.description(), item, kept.traceback]
         self._bury_direct(keys=self._common_keys, args=args)

@@ -7,6 +7,7 @@ import redis
 
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import Operation
+from routemq.dead_letters.fingerprint_limit import FingerprintLimit
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult, prepare
 from routemq.lifecycle.scripts import Script
 from routemq.queues import Keys
@@ -27,6 +28,7 @@ class LetterChanges:
     def __init__(self, client: "redis.Redis", keys: Keys, *, most: int) -> None:
         self._client, self._keys, self._most = client, keys, most
         self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
+        self._fingerprints = FingerprintLimit(client, keys)
         self._replay, self._discard, self._import = (Script(client, name) for name in ("replay", "discard", "import"))
 
     def replay(
@@ -75,8 +77,8 @@ class LetterChanges:
         """Bring letters of a file back; None when another process has brought these lines."""
         args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail, lines_before]
         args += [lines_before + len(letters), _IMPORT_REMEMBERED_S]
-        for archived in letters:
-            letter = archived.letter
+        limited = self._fingerprints.limited([archived.letter for archived in letters])
+        for letter, archived in zip(limited, letters, strict=True):
             args += [letter.id, letter.description(), archived.raw, letter.traceback, round(letter.died_at * 1e6)]
         added = self._import(keys=[*self._common_keys, self._keys.dead_import(file_digest)], args=args)
         return cast("int | None", added)

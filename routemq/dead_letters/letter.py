@@ -68,7 +68,7 @@ class DeadLetter:
         envelope = message.envelope
         content = envelope.topic.encode("utf-8", "replace") + b"\0" + envelope.payload
         return cls._described(
-            ErrorDescription.of(error),
+            ErrorDescription.of(error, topic=envelope.topic),
             id=letter_id(message.id, message.generation),
             route=message.route,
             queue=message.queue,

@@ -290,5 +290,5 @@ def _without(letter: DeadLetter, names: Iterable[str], secrets: Secrets) -> Dead
         traceback=frames,
         traceback_digest=text_digest(frames) if frames else None,
         # Of what is kept: a digest of a short secret could be guessed.
-        fingerprint=fingerprint_of(exception, message, frames),
+        fingerprint=fingerprint_of(exception, message, frames, topic=letter.topic),
     )

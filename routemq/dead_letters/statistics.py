@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import cast
 
 from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.fingerprint import OTHER
 from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.order import bounds
 from routemq.dead_letters.reading import LetterReader
@@ -36,6 +37,11 @@ class ErrorGroup(LetterGroup):
 
     route: str
     example: DeadLetter
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether these are the errors of a route that has too many kinds to count each."""
+        return self.name == OTHER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

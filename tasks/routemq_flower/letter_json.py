@@ -85,6 +85,7 @@ def overview(stats: LetterStats) -> dict[str, Any]:
             {
                 **_group(error),
                 "route": error.route,
+                "is_rest": error.is_rest,
                 "exception": error.example.exception,
                 "message": _cut(error.example.message),
                 "reason": error.example.reason,

@@ -1,6 +1,8 @@
 """Finding dead letters and acting on them."""
 
+import itertools
 import json
+import string
 import threading
 import time
 import uuid
@@ -24,6 +26,8 @@ from routemq.dead_letters import (
     Operation,
     ReplayOptions,
 )
+from routemq.dead_letters.fingerprint import OTHER
+from routemq.dead_letters.fingerprint_limit import MOST_FINGERPRINTS
 from routemq.dead_letters.redaction import Redaction
 from routemq.envelope import Envelope, TaskMessage, unacked_record
 from routemq.errors import DeadLetterNotFoundError, NotReplayableError
@@ -321,6 +325,42 @@ def test_archive_brings_everything_back(client: redis.Redis, keys: Keys, store: 
     assert [store.get(opened.letter.id) for opened in before] == before
     with pytest.raises(BrokenLineError, match="f, line 73: it ends too early"):
         ArchivedLetter.from_line(lines[0][:-9], source="f", number=73)
+
+
+def test_a_route_has_only_so_many_fingerprints(client: redis.Redis, keys: Keys) -> None:
+    words = ["".join(pair) for pair in itertools.product(string.ascii_lowercase, repeat=2)]
+
+    def letters(route: str) -> list[tuple[DeadLetter, bytes]]:
+        messages = [a_message(number, route=route) for number in range(len(words))]
+        return [
+            (
+                DeadLetter.of(message, reason="failed", error=ValueError(f"no {word} {word}"), worker="w"),
+                message.encode(),
+            )
+            for message, word in zip(messages, words, strict=True)
+        ]
+
+    # In one batch, one by one, and from a file; several processes meet the same errors.
+    stores = [DeadLetters(client, keys) for _ in range(3)]
+    stores[0].bury_direct(letters(SENSORS))
+    for number, (letter, item) in enumerate(letters(ALERTS)):
+        letter = replace(letter, id=f"a{number}:0")  # noqa: PLW2901
+        client.hset(keys.unacked, letter.id, unacked_record(item, "alerts"))
+        assert stores[number % 3].bury(letter, delivery_tag=letter.id)
+    copies = [replace(letter, id=f"c{letter.id}", route="copies") for letter, _ in letters(SENSORS)]
+    import_letters(stores[2], [ArchivedLetter(replace(letter, died_at=1.79e9), b"x") for letter in copies])
+    for route in (SENSORS, ALERTS, "copies"):
+        kinds = [name for name in client.hkeys(keys.dead_counters(route)) if name.startswith(b"error:")]
+        assert 150 < len(kinds) <= MOST_FINGERPRINTS + 21
+        assert stores[0].count(LetterFilter(route=route, error=OTHER)) == len(words) + 1 - len(kinds)
+    top = stores[0].stats(most_errors=3).errors
+    assert [(error.name, error.is_rest) for error in top] == [(OTHER, True)] * 3
+    # What is there is still told apart; room that was made is used.
+    (first, _), *_ = letters(SENSORS)
+    assert stores[0].count(LetterFilter(route=SENSORS, error=first.fingerprint)) == 1
+    stores[0].discard([letter.id for letter in stores[0].letters(LetterFilter(route=SENSORS))], actor="test")
+    stores[0].bury_direct(letters(SENSORS)[-1:])
+    assert stores[0].count(LetterFilter(route=SENSORS, error=OTHER)) == 0
 
 
 def test_redacted_values_are_kept_nowhere(client: redis.Redis, keys: Keys) -> None:

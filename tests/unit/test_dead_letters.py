@@ -6,10 +6,12 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from routemq.dead_letters import DeadLetter, LetterFilter, LetterFilterError
 from routemq.dead_letters.filters import CRITERIA
-from routemq.dead_letters.fingerprint import ErrorDescription
+from routemq.dead_letters.fingerprint import ErrorDescription, pattern_of
 from routemq.envelope import Envelope, TaskMessage
 
 
@@ -49,6 +51,30 @@ def test_words_are_found_in_the_payload_alone_however_it_travels(words: str) -> 
     assert LetterFilter(contains="pump").matches_payload(item)
     assert LetterFilter(contains="pump").matches_payload(b"\xff a PUMP, and no message")
     assert LetterFilter(contains="pump").matches_payload(b'{"body": "cHVtcA==", "pump": 1}')
+
+
+@pytest.mark.parametrize(
+    ("topic", "text", "pattern"),
+    [
+        ("s/d1", "device 'hall' at s/d1: 3 of [1, 2] failed (kitchen=4)", "device # at # of # failed (kitchen=#)"),
+        ("rooms/kitchen/data", "Kitchen: no such room", "# no such room"),
+        ("s/d1", "unknown unit \"mm Hg\", can't use b'x' or `y` don't", "unknown unit #, can't use # or # don't"),
+        ("s/d1", "'temperature'", "#"),
+        ("s/d1", "{'a': {'b': [1, {'c': \"it's\"}]}} is bad", "# is bad"),
+        ("s/d1", "row 5, 6, 7 | 8 of db-1.example.com:5432 refused", "row # of # refused"),
+        ("s/d1", "user ana@example.com " + "x" * 40 + " 50% of /var/lib/x", "user # of #"),
+        ("s/d1", "2 errors for Reading\na\n  Missing [input={}]\nb\n  Missing", "# errors for Reading\na\n  Missing #"),
+        (None, "it 'never ends", "it 'never ends"),
+        ("s//d1", "", ""),
+    ],
+)
+def test_what_is_about_one_message_is_no_part_of_a_pattern(topic: str | None, text: str, pattern: str) -> None:
+    assert pattern_of(text, topic) == pattern
+
+
+@given(st.text(), st.none() | st.text())
+def test_any_text_has_a_pattern(text: str, topic: str | None) -> None:
+    assert len(pattern_of(text * 50, topic)) <= 300
 
 
 def test_fingerprint_ignores_numbers_and_ids_but_not_words_or_places() -> None:

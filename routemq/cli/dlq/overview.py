@@ -159,6 +159,7 @@ def _errors(found: LetterStats, now: float) -> Table:
     )
     for error in found.errors:
         told = Text(f"{error.name}  ", style="dim")
+        told.append("and other errors, such as " if error.is_rest else "", style="dim")
         told.append(printable(error.example.error), style="red")
         told.append(f"\n{printable(error.route)}", style="dim")
         table.add_row(f"{error.count:,}", age(now - error.oldest_at), age(now - error.newest_at), told)
@@ -178,7 +179,7 @@ def _stats_object(found: LetterStats) -> dict[str, Any]:
     errors = [
         {
             "fingerprint": error.name, "route": error.route, "count": error.count, "oldest_at": error.oldest_at,
-            "newest_at": error.newest_at, "example": as_object(error.example),
+            "newest_at": error.newest_at, "is_rest": error.is_rest, "example": as_object(error.example),
         }
         for error in found.errors
     ]  # fmt: skip

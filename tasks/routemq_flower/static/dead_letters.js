@@ -163,7 +163,7 @@ function groups(found, kind) {
         share.style.width = `${(100 * group.count) / most}%`;
         const label = kind === "route"
             ? make("span", {class: "overview-name"}, group.name)
-            : make("span", {class: "overview-name"}, make("strong", {}, shortName(group.exception)), " ",
+            : make("span", {class: "overview-name"}, make("strong", {}, `${group.is_rest ? "Other errors, such as " : ""}${shortName(group.exception)}`), " ",
                 make("span", {class: "overview-message"}, group.message), make("span", {class: "overview-where muted"}, group.route));
         return make("button", {
             type: "button",
