@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from routemq.errors import EnvelopeError
+from routemq.mark import MEMBER, Mark
 
 VERSION = 1
 """Version of the envelope; a worker refuses one that it does not know."""
@@ -154,6 +155,7 @@ class TaskMessage:
         failures: The failed runs of this generation, the oldest first; at most the last 20.
         retries: Failed runs of this generation in all.
         replays: The replays that led to this generation, the oldest first; at most the last 10.
+        strikes: How many processes it has ended; travels in its mark.
         show_payload: Whether Celery's `argsrepr`, which reaches logs, events and Flower, shows the payload.
     """
 
@@ -165,6 +167,7 @@ class TaskMessage:
     failures: tuple[FailedAttempt, ...] = ()
     retries: int = 0
     replays: tuple[PastReplay, ...] = ()
+    strikes: int = 0
     show_payload: bool = False
 
     @property
@@ -179,7 +182,7 @@ class TaskMessage:
     def replayed(self, replay: PastReplay | None = None) -> "TaskMessage":
         """Return the message that an operator's replay puts back: the same id, attempts from the start."""
         replays = self.replays if replay is None else (*self.replays, replay)[-10:]
-        return replace(self, generation=self.generation + 1, retries=0, failures=(), replays=replays)
+        return replace(self, generation=self.generation + 1, retries=0, failures=(), replays=replays, strikes=0)
 
     def edited(self, payload: bytes) -> "TaskMessage":
         """Return the message with another payload."""
@@ -199,7 +202,7 @@ class TaskMessage:
         }
         if self.replays:
             own["replays"] = [[replay.at, replay.by, replay.error] for replay in self.replays]
-        return orjson.dumps(
+        item = orjson.dumps(
             {
                 "body": body,
                 "content-encoding": "utf-8",
@@ -232,6 +235,7 @@ class TaskMessage:
                 },
             }
         )
+        return Mark(strikes=self.strikes).on(item)
 
     def _argsrepr(self, argument: Mapping[str, Any]) -> str:
         shown = f"{self.envelope.topic!r}, {len(self.envelope.payload)} bytes"
@@ -256,7 +260,10 @@ class TaskMessage:
             if not (isinstance(headers["id"], str) and isinstance(headers["task"], str)):
                 raise EnvelopeError(problem="the headers id and task are no text", data=data)  # noqa: TRY301  as below
             return cls.from_request(
-                headers=headers, queue=properties["delivery_info"]["routing_key"], envelope=Envelope.from_wire(argument)
+                headers=headers,
+                queue=properties["delivery_info"]["routing_key"],
+                envelope=Envelope.from_wire(argument),
+                strikes=Mark.of(message.get(MEMBER)).strikes,
             )
         except EnvelopeError as exc:
             raise EnvelopeError(problem=exc.problem, data=data) from exc
@@ -264,7 +271,9 @@ class TaskMessage:
             raise EnvelopeError(problem=f"{type(exc).__name__}: {exc}", data=data) from exc
 
     @classmethod
-    def from_request(cls, *, headers: Mapping[str, Any], queue: str, envelope: Envelope) -> "TaskMessage":
+    def from_request(
+        cls, *, headers: Mapping[str, Any], queue: str, envelope: Envelope, strikes: int = 0
+    ) -> "TaskMessage":
         """Make the message again from what a worker has of it: its headers, its queue and its argument.
 
         Headers of a message that another Celery client sent may lack the header `routemq`.
@@ -284,6 +293,7 @@ class TaskMessage:
             ),
             retries=int(headers.get("retries") or 0),
             replays=tuple(PastReplay(at=at, by=by, error=error) for at, by, error in own.get("replays", ())),
+            strikes=strikes,
         )
 
 

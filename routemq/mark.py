@@ -3,15 +3,20 @@
 import re
 from dataclasses import dataclass
 
-NAME = "routemq"
+import orjson
 
-_MARKED = re.compile(rb'\{"routemq":\s*\[(\d{1,9}),\s*(\d{1,9})(?:,\s*(\d{1,12}))?\],\s*(?=")(.*)', re.DOTALL)
+MEMBER = "routemq"
+
+_MARKED = re.compile(rb'\{"routemq":\s*\[([\d,\s]{3,100})\],\s*(?=")(.*)', re.DOTALL)
+_MOST = 2**40
 _UNMARKED = re.compile(rb'\s*\{\s*(?=")(.*)', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """Written before all other members, so that no script has to read JSON: `{"routemq":[deliveries,strikes],…`.
+
+    A later release may add numbers; those that are not known are left out when it is written again.
 
     Attributes:
         deliveries: How often it was handed to a worker and came back without an outcome.
@@ -32,10 +37,10 @@ class Mark:
         """
         if member is None:
             return cls()
-        numbers = member if isinstance(member, (list, tuple)) else ()
-        if len(numbers) not in (2, 3) or not all(type(number) is int and number >= 0 for number in numbers):
+        numbers = member if isinstance(member, list) else []
+        if len(numbers) < 2 or not all(type(number) is int and 0 <= number < _MOST for number in numbers):
             raise ValueError(f"its mark is {member!r:.100}")
-        return cls(deliveries=numbers[0], strikes=numbers[1], unknown_since=numbers[2] if len(numbers) == 3 else None)
+        return cls(deliveries=numbers[0], strikes=numbers[1], unknown_since=numbers[2] if len(numbers) > 2 else None)
 
     @classmethod
     def split(cls, item: bytes) -> "tuple[Mark, bytes]":
@@ -46,11 +51,7 @@ class Mark:
         """
         marked = _MARKED.fullmatch(item)
         if marked is not None:
-            deliveries, strikes, since, rest = marked.groups()
-            mark = cls(
-                deliveries=int(deliveries), strikes=int(strikes), unknown_since=None if since is None else int(since)
-            )
-            return mark, b"{" + rest
+            return cls.of(orjson.loads(b"[" + marked[1] + b"]")), b"{" + marked[2]
         if _UNMARKED.fullmatch(item) is None:
             raise ValueError("no JSON object with members")
         return cls(), item

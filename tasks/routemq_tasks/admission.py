@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from routemq.errors import EnvelopeError, RouteMQError
+from routemq.mark import MEMBER, Mark
 from routemq_tasks.errors import UnroutableError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.own_tasks import CANVAS_TASKS
@@ -35,7 +36,7 @@ def admit(message: Any, tasks: Mapping[str, Any]) -> None:
         raise no_such_task(name)
     if isinstance(task, RouteTask):
         body = _json_body(message)
-        headers = _route_headers(message.headers, task.name)
+        headers = _route_headers(message.headers, task.name, mark_of(message))
         # Everything downstream, delays and burials, goes by this queue; one that no worker consumes would swallow it.
         if message.delivery_info.get("routing_key") not in task.app.router.queues:
             message.delivery_info["routing_key"] = task.route.queue
@@ -84,7 +85,20 @@ def _shaped(body: Any) -> Any:
     return body
 
 
-def _route_headers(headers: Mapping[str, Any], route: str) -> dict[str, Any]:
+def mark_of(message: Any) -> Mark:
+    """Return what a Kombu message says of its deliveries.
+
+    Raises:
+        EnvelopeError: It is no mark.
+    """
+    try:
+        # What neither Kombu nor Celery knows of.
+        return Mark.of(message._raw.get(MEMBER))  # noqa: SLF001
+    except ValueError as exc:
+        raise _problem(str(exc)) from exc
+
+
+def _route_headers(headers: Mapping[str, Any], route: str, mark: Mark) -> dict[str, Any]:
     own = headers.get("routemq") or {}
     if not isinstance(own, dict):
         raise _problem("its header 'routemq' is not an object")
@@ -97,7 +111,7 @@ def _route_headers(headers: Mapping[str, Any], route: str) -> dict[str, Any]:
     replays = own.get("replays") or []
     if not (isinstance(replays, list) and all(_is_failure(replay) for replay in replays)):
         raise _problem("its replays are not [time, who, error]")
-    own = {"generation": generation, "failures": failures, "replays": replays}
+    own = {"generation": generation, "failures": failures, "replays": replays, "strikes": mark.strikes}
     return {
         "lang": "py",
         "task": route,

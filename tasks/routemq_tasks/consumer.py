@@ -19,7 +19,7 @@ from routemq.errors import ConfigurationError, EnvelopeError
 from routemq.pauses import Pauses
 from routemq.refusals import explain
 from routemq.text import error_line
-from routemq_tasks.admission import admit, no_such_task
+from routemq_tasks.admission import admit, mark_of, no_such_task
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.outcomes import PATIENCE_S, USUAL_POLICY, Held, Kept, Later, is_away
 
@@ -206,6 +206,7 @@ class RouteConsumer(Consumer):
             queue=queue,
             worker=self.hostname,
             route=self._route_of(queue),
+            strikes=_strikes(message),
             policy=task.route.retry if isinstance(task, RouteTask) else USUAL_POLICY,
         )
 
@@ -213,6 +214,13 @@ class RouteConsumer(Consumer):
         """Return the queue's route, if it has one only; else the queue stands in for it."""
         routes = [route.name for route in self.app.router.routes if route.queue == queue]
         return routes[0] if len(routes) == 1 else queue or "(unknown)"
+
+
+def _strikes(message: Any) -> int:
+    try:
+        return mark_of(message).strikes
+    except EnvelopeError:
+        return 0
 
 
 def _task_name(message: Any) -> str | None:

@@ -94,6 +94,7 @@ class RouteTask(Task):
             tag=tag,
             queue=headers["delivery_info"]["routing_key"],
             worker=worker,
+            strikes=headers["routemq"]["strikes"],
             policy=self.route.retry,
         )
 

@@ -39,9 +39,14 @@ _NAME_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """The message is run again."""
+    """The message is run again.
+
+    Attributes:
+        is_strike: It has ended a process.
+    """
 
     delay_s: float
+    is_strike: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class Held:
         queue: str,
         worker: str,
         route: str = "",
+        strikes: int = 0,
         policy: RetryPolicy = USUAL_POLICY,
     ) -> "Held":
         """Read what Celery has of a message, whoever wrote it.
@@ -112,6 +118,7 @@ class Held:
         Args:
             arguments: Returns the arguments of the task, or raises.
             route: The route of a message that names none.
+            strikes: Of its mark.
         """
         fields: Mapping[str, Any] = headers if isinstance(headers, Mapping) else {}
         message_id, named = _name(fields.get("id")), _name(fields.get("task"))
@@ -119,7 +126,8 @@ class Held:
         if message_id and named:
             try:
                 (argument,) = arguments()
-                message = TaskMessage.from_request(headers=fields, queue=queue, envelope=Envelope.from_wire(argument))
+                envelope = Envelope.from_wire(argument)
+                message = TaskMessage.from_request(headers=fields, queue=queue, envelope=envelope, strikes=strikes)
             # Nothing about it was checked, so it may fail in any way; then it is no message of ours.
             except Exception as exc:  # noqa: BLE001
                 logger.debug("message %s cannot be read: %s", message_id, error_line(exc))
@@ -164,8 +172,8 @@ def judge(error: BaseException, message: TaskMessage | None, policy: RetryPolicy
     if message is None:
         return Dead("malformed")
     if issubclass(kind, WorkerLostError):
-        strikes = 1 + sum(failure.error.startswith(WorkerLostError.__name__) for failure in message.failures)
-        return Dead("poison") if strikes >= STRIKES_TO_DIE else Later(2.0 ** (strikes - 1))
+        strikes = message.strikes + 1
+        return Dead("poison") if strikes >= STRIKES_TO_DIE else Later(2.0 ** (strikes - 1), is_strike=True)
     delay_s = None if issubclass(kind, policy.never) else policy.delay_after(message.retries + 1)
     if delay_s is None:
         return Dead("timeout" if issubclass(kind, SoftTimeLimitExceeded) else "failed")
@@ -219,7 +227,7 @@ class Outcomes:
             (dead, lambda: self._burial(held, _plain_letter(held, dead.reason, error))),
         ]
         if isinstance(fate, Later):
-            steps.insert(0, (fate, lambda: self._retry(held, told, fate.delay_s)))
+            steps.insert(0, (fate, lambda: self._retry(held, told, fate)))
         for outcome, prepare in steps:
             try:
                 recorded = self._insist(prepare(), deadline)
@@ -293,13 +301,15 @@ class Outcomes:
             logger.debug("an error cannot be told")
         return printable(type(error).__name__), True
 
-    def _retry(self, held: Held, told: str, delay_s: float) -> Callable[[], bool]:
+    def _retry(self, held: Held, told: str, later: Later) -> Callable[[], bool]:
         message = held.message
         if message is None:
             raise EnvelopeError(problem="it cannot be queued again", data=b"")
         failure = FailedAttempt(at=time.time(), error=told, worker=held.worker)
-        following = replace(message.failed(failure), show_payload=self._show_payloads)
-        return lambda: self._delayed.retry_later(following, delivery_tag=held.tag, delay_s=delay_s)
+        following = replace(
+            message.failed(failure), strikes=message.strikes + later.is_strike, show_payload=self._show_payloads
+        )
+        return lambda: self._delayed.retry_later(following, delivery_tag=held.tag, delay_s=later.delay_s)
 
     def _burial(self, held: Held, letter: DeadLetter) -> Callable[[], DeadLetter | None]:
         return lambda: self._dead_letters.bury(letter, delivery_tag=held.tag)

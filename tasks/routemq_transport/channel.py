@@ -15,6 +15,7 @@ from kombu.utils.scheduling import round_robin_cycle
 
 from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
 from routemq.lifecycle.scripts import Script
+from routemq.mark import Mark
 from routemq.refusals import LeavingConnection, LeavingSSLConnection
 from routemq.text import error_line
 from routemq_transport.client import Client, PrefixedClient
@@ -186,23 +187,23 @@ class FetchingChannel(stock.Channel):
             return
         callback, no_ack = receiver
         try:
-            payload, deliveries, strikes = read_item(item)
+            payload, mark = read_item(item)
             message = self.Message(payload, channel=self)
         # Whatever the bytes make of kombu's codecs is the message's failure.
         except Exception as exc:  # noqa: BLE001
             self._refuse(item, exc)
             return
-        if strikes >= STRIKES_TO_DIE or deliveries >= MOST_DELIVERIES:
-            error = DeliveredTooOftenError(deliveries=deliveries, strikes=strikes)
+        if mark.strikes >= STRIKES_TO_DIE or mark.deliveries >= MOST_DELIVERIES:
+            error = DeliveredTooOftenError(deliveries=mark.deliveries, strikes=mark.strikes)
             self._refuse(item, error)
             return
         if no_ack:
             lease.done(item.tag)
         else:
             self.qos.append(message, item.tag)
-            if strikes >= STRIKES_TO_RUN_ALONE:
+            if mark.strikes >= STRIKES_TO_RUN_ALONE:
                 self.qos.alone = item.tag
-            if deliveries:
+            if mark != Mark():
                 # Before the next one, the loop acknowledges what is done.
                 self.intake.end_slice()
         callback(message)

@@ -8,9 +8,7 @@ import orjson
 from kombu.utils.json import loads as kombu_loads
 
 from routemq.errors import RouteMQError
-
-MARK = "routemq"
-"""The first member of an item that was restored: `[deliveries so far, strikes]`; see `restore.lua`."""
+from routemq.mark import MEMBER, Mark
 
 _MARKED = b'{"routemq":'
 _DIGITS_ALIKE = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
@@ -68,8 +66,8 @@ def loads_exactly(text: bytes) -> Any:
     return json.loads(text)
 
 
-def read_item(item: Item) -> tuple[dict[str, Any], int, int]:
-    """Return the message with the tag of this delivery in it, how often it was delivered before, and its strikes.
+def read_item(item: Item) -> tuple[dict[str, Any], Mark]:
+    """Return the message, with the tag of this delivery in it, and its mark.
 
     Raises:
         MalformedItemError: It is no Celery message.
@@ -91,14 +89,12 @@ def read_item(item: Item) -> tuple[dict[str, Any], int, int]:
     if not isinstance(information, dict):
         information = properties["delivery_info"] = {"exchange": "", "routing_key": item.queue}
     properties["delivery_tag"] = item.tag
-    mark = message.pop(MARK, None)
-    if not mark:
-        return message, 0, 0
-    information["redelivered"] = True
-    if headers is not None:
-        headers["redelivered"] = True
     try:
-        deliveries, strikes = mark
-        return message, int(deliveries), int(strikes)
-    except (TypeError, ValueError) as exc:
-        raise MalformedItemError(problem=f"its mark is {mark!r}") from exc
+        mark = Mark.of(message.get(MEMBER))
+    except ValueError as exc:
+        raise MalformedItemError(problem=str(exc)) from exc
+    if MEMBER in message:
+        information["redelivered"] = True
+        if headers is not None:
+            headers["redelivered"] = True
+    return message, mark

@@ -7,6 +7,7 @@ import time
 import orjson
 import pytest
 
+from routemq.envelope import TaskMessage
 from tests.processes import wait_until
 from tests.servers import Redis
 from tests.workers import POOLS, Bench
@@ -158,6 +159,21 @@ def test_a_child_that_dies_is_a_strike_for_its_message_alone(bench: Bench) -> No
             assert times[2] - times[1] > 1.9
         assert sorted(note["id"] for note in bench.notes("started")) == sorted(neighbours)
         assert worker.is_alive
+
+
+def test_what_has_ended_workers_before_may_end_no_more_children(bench: Bench) -> None:
+    """One count: a lost worker leaves its strike where a child's death is looked up, and the other way round."""
+    with bench.worker("-Q", "work", "-c", "2", "-P", "prefork"):
+        killer = bench.put("act/kill", strikes=2)
+        letter = bench.wait_for_letters(1)[killer.id]
+        assert letter.reason == "poison"
+        assert len(bench.notes("act")) == 1
+        survivor = bench.put("unlucky", strikes=1)
+        bench.wait_for_notes("unlucky", 1)
+        with bench.store.client() as client:
+            delayed = bench.keys.delayed("work.unlucky")
+            (waiting,) = wait_until(lambda: client.zrange(delayed, 0, -1), message="its next run waits")
+        assert (waiting[:18], TaskMessage.decode(waiting).id) == (b'{"routemq":[0,1],"', survivor.id)
 
 
 def test_a_run_that_takes_too_long_is_dead_by_timeout(bench: Bench) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from celery.exceptions import WorkerLostError
 from routemq_tasks.errors import TimedOutError, UnroutableError
@@ -29,7 +31,7 @@ def _message(*failures: str) -> TaskMessage:
         (Retry("not yet"), Later(1.0)),
         (Retry("not yet", delay_s=7.5), Later(7.5)),
         (Retry("at once", delay_s=-1), Later(0.0)),
-        (WorkerLostError("gone"), Later(1.0)),
+        (WorkerLostError("gone"), Later(1.0, is_strike=True)),
         (KeyError("x"), Dead("failed")),
         (Reject("no"), Dead("rejected")),
         (InvalidMessageError(part="payload", problem="empty"), Dead("invalid")),
@@ -52,6 +54,8 @@ def test_waits_double_until_the_policy_gives_up() -> None:
 
 def test_strikes_are_counted_apart_from_failures() -> None:
     lost = WorkerLostError("gone")
-    assert judge(lost, _message("ValueError: x", "ValueError: x"), POLICY) == Later(1.0)
-    assert judge(lost, _message("WorkerLostError: gone"), POLICY) == Later(2.0)
-    assert judge(lost, _message("WorkerLostError: a", "ValueError: x", "WorkerLostError: b"), POLICY) == Dead("poison")
+    failed = _message("ValueError: x", "ValueError: x")
+    assert judge(lost, failed, POLICY) == Later(1.0, is_strike=True)
+    assert judge(lost, replace(failed, strikes=1), POLICY) == Later(2.0, is_strike=True)
+    assert judge(lost, replace(failed, strikes=2), POLICY) == Dead("poison")
+    assert judge(ValueError("x"), replace(_message(), strikes=2), POLICY) == Later(1.0)
