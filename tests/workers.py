@@ -80,11 +80,18 @@ class Bench:
         self.put_raw(message.queue, message.encode())
         return message
 
-    def message(self, topic: str, payload: bytes | str = b"null", **fields: Any) -> TaskMessage:
+    def message(
+        self, topic: str, payload: bytes | str = b"null", *, received_at: float = 0.0, **fields: Any
+    ) -> TaskMessage:
         """Return a message of a topic's route."""
         (route,) = [route for route in self.router.routes if route.template.match(topic) is not None]
         data = payload.encode() if isinstance(payload, str) else payload
-        return TaskMessage(route=route.name, queue=route.queue, envelope=Envelope(topic=topic, payload=data), **fields)
+        return TaskMessage(
+            route=route.name,
+            queue=route.queue,
+            envelope=Envelope(topic=topic, payload=data, received_at=received_at),
+            **fields,
+        )
 
     def put_raw(self, queue: str, item: bytes) -> None:
         with self.store.client() as client:

@@ -17,6 +17,7 @@ from routemq.routing import Route
 from routemq.text import printable
 
 _RATES_OVER_S = 10.0
+_LATENCY_OVER_S = 5.0
 _NARROW = 110
 """A terminal with fewer columns does without the columns that matter least."""
 
@@ -69,7 +70,9 @@ class FleetView:
         """Return each route as it is now."""
         fleet, before = self._readings[-1], self._readings[0]
         elapsed_s = fleet.at - before.at
-        latency = latency_between(before.processes.live("worker"), fleet.processes.live("worker"))
+        # Of too short a time there would be none; then it is that of all since the workers began.
+        earlier = before.processes.live("worker") if elapsed_s >= _LATENCY_OVER_S else ()
+        latency = latency_between(earlier, fleet.processes.live("worker"))
         return [self._line(route, fleet, before, elapsed_s, latency.get(route.name)) for route in self._routes]
 
     def to_json(self) -> dict[str, Any]:

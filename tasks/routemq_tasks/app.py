@@ -29,6 +29,7 @@ from routemq_tasks.promoter import RetryPromotion
 from routemq_tasks.remote_control import RemoteControl
 from routemq_tasks.retention import RetentionKeeping
 from routemq_tasks.start import before_detach
+from routemq_tasks.timings import Timings
 from routemq_tasks.worker_log import quiet_per_message_logs
 
 
@@ -49,6 +50,7 @@ class RouteMQCelery(Celery):
         super().__init__("routemq", loader=Loader, changes=changes, set_as_current=False)
         self.on_after_configure.connect(self._keep_broker, weak=False)
         self.settings, self.router = settings, router
+        self.timings = Timings()
         self._process: ProcessResources | None = None
         self._process_lock, self._pid = threading.Lock(), os.getpid()
         self.steps["worker"].add(RetentionKeeping)

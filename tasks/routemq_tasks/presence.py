@@ -46,7 +46,12 @@ class WorkerPresence:
             problem=_problem(worker),
             memory_bytes=self._memory(pids),
             pids=pids,
-            details={"pool": type(worker.pool).__module__.rpartition(".")[2]},
+            details={
+                "pool": type(worker.pool).__module__.rpartition(".")[2],
+                "latency": {
+                    route: timings.latency.counts for route, timings in list(worker.app.timings.routes.items())
+                },
+            },
         )
 
     def _memory(self, pids: tuple[int, ...]) -> int:

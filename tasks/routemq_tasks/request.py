@@ -42,7 +42,9 @@ class RouteRequest(StartingRequest):
             send_failed_event: Whether monitors hear of it.
             return_ok: Whether the run itself returned; then it had its outcome recorded.
         """
-        self._has_failed = True
+        if not self._has_failed:
+            self._has_failed = True
+            self._time(is_done=False)
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
@@ -60,7 +62,10 @@ class RouteRequest(StartingRequest):
         """Let go of the message: if its run succeeded, for good."""
         if self._has_failed:
             self._give_back()
-        elif self.acknowledged or not self._connection_is_gone():
+            return
+        if not self.acknowledged:
+            self._time(is_done=True)
+        if self.acknowledged or not self._connection_is_gone():
             super().acknowledge()
         else:
             self.acknowledged = True
@@ -73,6 +78,17 @@ class RouteRequest(StartingRequest):
             self.send_event("task-rejected", requeue=True)
         elif not self._connection_is_gone():
             super().reject(requeue=False)
+
+    def _time(self, *, is_done: bool) -> None:
+        arguments = self.args
+        envelope = arguments[0] if arguments else None
+        self._app.timings.ended(
+            self.name,
+            started_at=self.time_start,
+            received_at=envelope.get("received_at") if isinstance(envelope, dict) else None,
+            is_first=not self.request_dict.get("retries"),
+            is_done=is_done,
+        )
 
     def _announce_revoked(self, *args: Any, **options: Any) -> None:
         # Celery acknowledges what an operator revoked, and an acknowledgement counts the message as done.

@@ -3,6 +3,7 @@
 import io
 import json
 import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -38,10 +39,14 @@ def test_what_waits_runs_and_died_is_shown(bench: Bench) -> None:
         bench.put("slow/limited", "no json")
         bench.wait_for_letters(1)
         for _ in range(3):
-            bench.put("slow/sleep", "6")
+            bench.put("slow/sleep", "3", received_at=time.time())
         line = wait_until(lambda: (found := route(bench, "slow/sleep"))["held"] == 3 and found, message="they are held")
         assert (line["concurrency"], line["p50_s"]) == (2, None)
         assert route(bench, "limited")["dead_letters"] == 1
+        line = wait_until(
+            lambda: (found := route(bench, "slow/sleep"))["p50_s"] and found, timeout_s=30, message="they are done"
+        )
+        assert 2.5 < line["p50_s"] <= line["p99_s"] < 30
         text = shown(bench, "--once")
         assert "worker one@here" in text
 

@@ -1,0 +1,45 @@
+"""How long messages waited, ran and took in all, by route; measured in the worker's main process."""
+
+import time
+
+from routemq.metrics.histogram import Histogram
+
+
+class RouteTimings:
+    """Of one route, since the worker began.
+
+    Attributes:
+        run: From the beginning of a run to its end, whatever became of it.
+        wait: From the receipt of a message to the beginning of a run; first runs alone.
+        latency: From the receipt of a message to the end of the run that did it.
+    """
+
+    __slots__ = ("latency", "run", "wait")
+
+    def __init__(self) -> None:
+        self.run, self.wait, self.latency = Histogram(), Histogram(), Histogram()
+
+
+class Timings:
+    """Of all routes of a worker. The pool's threads may add at once; a time that is lost then is no message lost."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, RouteTimings] = {}
+
+    def ended(
+        self, route: str, *, started_at: float | None, received_at: object, is_first: bool, is_done: bool
+    ) -> None:
+        """Count a run that ended now; times are in Unix seconds, and what is none is passed over."""
+        if started_at is None:
+            return
+        now = time.time()
+        timings = self.routes.get(route)
+        if timings is None:
+            timings = self.routes[route] = RouteTimings()
+        timings.run.add(now - started_at)
+        if not isinstance(received_at, (int, float)) or not received_at:
+            return
+        if is_first:
+            timings.wait.add(started_at - received_at)
+        if is_done:
+            timings.latency.add(now - received_at)
