@@ -1,5 +1,6 @@
 """How logs look; set up by the front doors alone."""
 
+import copy
 import logging
 import sys
 import threading
@@ -17,7 +18,10 @@ LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 SAME_PER_SECOND = 10
 """Records of one kind that are written in a second; the others are counted."""
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
+IN_ONE_LINE = "in_one_line"
+"""In a record's `extra`: its error is for those who listen to the log; what is written is one line, without frames."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data", IN_ONE_LINE}
 
 
 class PrintableFormatter(logging.Formatter):
@@ -25,6 +29,10 @@ class PrintableFormatter(logging.Formatter):
 
     So neither a payload nor an exception's text can pass for another record.
     """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return what is written of a record."""
+        return super().format(without_error(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
         """Return the record's line, or lines."""
@@ -56,6 +64,7 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
         }
         told |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        record = without_error(record)
         if record.exc_info:
             told["exception"] = printable(self.formatException(record.exc_info), lines=True)
         if record.stack_info:
@@ -128,6 +137,14 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else PrintableFormatter(LOG_FORMAT))
     handler.addFilter(Sameness())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+
+
+def without_error(record: logging.LogRecord) -> logging.LogRecord:
+    """Return the record as it is written: one that is to be one line without its error."""
+    if record.exc_info and getattr(record, IN_ONE_LINE, False):
+        record = copy.copy(record)
+        record.exc_info = record.exc_text = None
+    return record
 
 
 def _within(text: str) -> str:

@@ -5,12 +5,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from billiard.einfo import ExceptionInfo
 from celery import Task
 from celery.exceptions import Reject as CeleryReject
 from celery.exceptions import Retry as CeleryRetry
-from celery.exceptions import TaskPredicate
-from celery.utils.serialization import get_pickleable_exception
 
 from routemq.envelope import Envelope
 from routemq.errors import EnvelopeError
@@ -19,7 +16,7 @@ from routemq.middleware import Chain, Context
 from routemq.routing import Route
 from routemq.text import error_line
 from routemq_tasks.client import MessageClient
-from routemq_tasks.errors import ControllerFailedError, UnroutableError
+from routemq_tasks.errors import UnroutableError
 from routemq_tasks.outcomes import Held, Kept, Later, is_shutdown
 from routemq_tasks.process import ProcessResources
 
@@ -44,8 +41,6 @@ class RouteTask(Task):
     Request = "routemq_tasks.request:RouteRequest"
     acks_late = True
     ignore_result = True
-    # Celery's own report of a failure, with its traceback, becomes INFO: ours is one line, the traceback is on record.
-    throws = (Exception,)
     typing = False  # what arrives is judged by the execution, never by Celery's own reading of signatures
 
     def __init__(self, route: Route) -> None:
@@ -137,18 +132,18 @@ class RouteTask(Task):
 
     def _end(self, process: ProcessResources | None, arguments: Any, error: BaseException) -> Exception:
         """Have it recorded what becomes of a message whose run failed, and return what to tell Celery."""
-        back: Exception = CeleryReject("its outcome is not recorded", requeue=True)
+        told: Exception = CeleryReject("its outcome is not recorded", requeue=True)
         if process is None:
             logger.error("message %s (%s) stays on its queue: %s", self.request.id, self.name, error_line(error))
-            return back
+            return told
         request = self.request
         held = self.held(
             vars(request), lambda: arguments, tag=request.properties["delivery_tag"], worker=request.hostname
         )
         settled = process.outcomes.settle(held, error)
         if isinstance(settled.fate, Kept):
-            return back
-        told = ControllerFailedError(settled.told) if settled.hides else for_celery(error, settled.told)
+            return told
+        told = settled.error
         if isinstance(settled.fate, Later):
             told = CeleryRetry(exc=told, when=settled.fate.delay_s)
         return told
@@ -158,25 +153,3 @@ def _envelope(arguments: tuple[Any, ...]) -> Envelope:
     if len(arguments) != 1:
         raise EnvelopeError(problem=f"{len(arguments)} arguments instead of one", data=b"")
     return Envelope.from_wire(arguments[0])
-
-
-def for_celery(error: BaseException, shown: str) -> Exception:
-    """Return an exception for Celery to tell its listeners of: the very one where that is safe, else a stand-in.
-
-    Args:
-        shown: It, in one line.
-    """
-    try:
-        # What Celery, and its pool, will do with it.
-        ExceptionInfo((type(error), error, error.__traceback__))
-        get_pickleable_exception(error)
-    # Even `SystemExit`: an exception that is asked for its text, its truth or its parts runs the user's code.
-    except BaseException as exc:  # noqa: BLE001
-        logger.debug("an exception cannot be told to Celery: %s", type(exc).__name__)
-        return ControllerFailedError(shown)
-    if isinstance(error, Exception) and not isinstance(error, (MemoryError, TaskPredicate)):
-        return error
-    # Celery, or its pool, would act on it.
-    stand_in = ControllerFailedError(shown)
-    stand_in.__cause__ = error
-    return stand_in

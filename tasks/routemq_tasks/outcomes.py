@@ -3,13 +3,16 @@
 import logging
 import math
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import redis
 from billiard.common import terminate_handler_fired
-from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError, WorkerShutdown, WorkerTerminate
+from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate, WorkerLostError, WorkerShutdown, WorkerTerminate
+from celery.utils.serialization import get_pickleable_exception
 from routemq_transport.items import DeliveredTooOftenError, Item, MalformedItemError
 
 from routemq.dead_letters import DeadLetter, DeadLetters, Reason
@@ -19,11 +22,12 @@ from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.errors import EnvelopeError, InvalidMessageError
 from routemq.lifecycle.limits import STRIKES_TO_DIE
 from routemq.lifecycle.scripts import UnusableKeyError
+from routemq.logs import IN_ONE_LINE
 from routemq.queues import Keys
 from routemq.refusals import code_of, explain
 from routemq.retry import Reject, Retry, RetryPolicy
 from routemq.text import error_line, printable
-from routemq_tasks.errors import UnroutableError
+from routemq_tasks.errors import ControllerFailedError, UnroutableError
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +74,12 @@ class Settled:
 
     Attributes:
         told: The error in one line, as logs and monitors may show it.
-        hides: Whether they may not see the error itself, with its arguments and causes.
+        error: The error itself, where logs and monitors may have it, with its arguments and causes; else a stand-in.
     """
 
     fate: Fate
     told: str
-    hides: bool
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,18 +226,19 @@ class Outcomes:
         deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
         fate, (told, hides) = self._judged(held, error), self._told(error, held.message)
         dead = fate if isinstance(fate, Dead) else Dead("failed")
-        steps: list[tuple[Fate, Callable[[], Callable[[], Any]]]] = [
-            (dead, lambda: self._burial(held, _letter(held, dead.reason, error))),
-            (dead, lambda: self._burial(held, _plain_letter(held, dead.reason, error))),
+        steps: list[tuple[Fate, Callable[[], TaskMessage | DeadLetter]]] = [
+            (dead, lambda: _letter(held, dead.reason, error)),
+            (dead, lambda: _plain_letter(held, dead.reason, error)),
         ]
         if isinstance(fate, Later):
-            steps.insert(0, (fate, lambda: self._retry(held, told, fate)))
-        for outcome, prepare in steps:
+            steps.insert(0, (fate, lambda: self._following(held, told, fate)))
+        for outcome, make in steps:
             try:
-                recorded = self._insist(prepare(), deadline)
+                made = make()
+                recorded = self._insist(partial(self._record, held, outcome, made), deadline)
             except _StaysError as exc:
                 _say(logging.ERROR, held, "message %s (%s) stays on its queue: %s", exc)
-                return Settled(fate=Kept(), told=told, hides=hides)
+                break
             # Whatever goes wrong with this record, of this message, there is a plainer one.
             except BaseException as exc:
                 if is_shutdown(exc):
@@ -241,12 +246,15 @@ class Outcomes:
                 problem, _ = self._told(exc, None)
                 _say(logging.ERROR, held, "message %s (%s): its outcome cannot be recorded so: %s", problem)
                 continue
-            if isinstance(recorded, DeadLetter):
-                told, hides = recorded.error, hides or recorded.error != told
-            _report(held, outcome if recorded else None, told)
-            return Settled(fate=outcome, told=told, hides=hides)
-        _say(logging.ERROR, held, "message %s (%s) stays on its queue, no outcome of it can be recorded: %s", told)
-        return Settled(fate=Kept(), told=told, hides=hides)
+            if isinstance(made, DeadLetter) and isinstance(recorded, DeadLetter) and self._redaction is not None:
+                # Of what is no message of ours, only what is kept may be told.
+                told, hides = recorded.error, hides or recorded.message != made.message
+            tellable = ControllerFailedError(told) if hides else for_celery(error, told)
+            _report(held, outcome if recorded else None, told, tellable)
+            return Settled(fate=outcome, told=told, error=tellable)
+        else:
+            _say(logging.ERROR, held, "message %s (%s) stays on its queue, no outcome of it can be recorded: %s", told)
+        return Settled(fate=Kept(), told=told, error=ControllerFailedError(told))
 
     def give_back(self, delivery_tag: str, *, patience_s: float) -> None:
         """Let a message, if it is still held, wait for another worker, later each time; with Redis away it stays."""
@@ -301,18 +309,20 @@ class Outcomes:
             logger.debug("an error cannot be told")
         return printable(type(error).__name__), True
 
-    def _retry(self, held: Held, told: str, later: Later) -> Callable[[], bool]:
+    def _following(self, held: Held, told: str, later: Later) -> TaskMessage:
         message = held.message
         if message is None:
             raise EnvelopeError(problem="it cannot be queued again", data=b"")
         failure = FailedAttempt(at=time.time(), error=told, worker=held.worker)
-        following = replace(
-            message.failed(failure), strikes=message.strikes + later.is_strike, show_payload=self._show_payloads
-        )
-        return lambda: self._delayed.retry_later(following, delivery_tag=held.tag, delay_s=later.delay_s)
+        strikes = message.strikes + later.is_strike
+        return replace(message.failed(failure), strikes=strikes, show_payload=self._show_payloads)
 
-    def _burial(self, held: Held, letter: DeadLetter) -> Callable[[], DeadLetter | None]:
-        return lambda: self._dead_letters.bury(letter, delivery_tag=held.tag)
+    def _record(self, held: Held, outcome: Fate, made: TaskMessage | DeadLetter) -> DeadLetter | bool | None:
+        """Return what is kept; nothing when the message is not held any more."""
+        if isinstance(made, DeadLetter):
+            return self._dead_letters.bury(made, delivery_tag=held.tag)
+        delay_s = outcome.delay_s if isinstance(outcome, Later) else 0.0
+        return self._delayed.retry_later(made, delivery_tag=held.tag, delay_s=delay_s)
 
     def _insist(self, step: Callable[[], Any], deadline: float) -> Any:
         pause_s = 0.1
@@ -334,6 +344,28 @@ class Outcomes:
 
 class _StaysError(Exception):
     """Redis takes no record now, of any message."""
+
+
+def for_celery(error: BaseException, told: str) -> Exception:
+    """Return an exception for Celery to tell its listeners of: the very one where that is safe, else a stand-in.
+
+    Args:
+        told: It, in one line.
+    """
+    try:
+        # What Celery, and its pool, will do with it.
+        traceback.format_exception(error)
+        get_pickleable_exception(error)
+    # Even `SystemExit`: an exception that is asked for its text, its truth or its parts runs the user's code.
+    except BaseException as exc:  # noqa: BLE001
+        logger.debug("an exception cannot be told to Celery: %s", type(exc).__name__)
+        return ControllerFailedError(told)
+    if isinstance(error, Exception) and not isinstance(error, (MemoryError, TaskPredicate)):
+        return error
+    # Celery, or its pool, would act on it.
+    stand_in = ControllerFailedError(told)
+    stand_in.__cause__ = error
+    return stand_in
 
 
 def is_away(error: Exception) -> bool:
@@ -369,9 +401,10 @@ def _plain_letter(held: Held, reason: Reason, error: BaseException) -> DeadLette
     )
 
 
-def _report(held: Held, outcome: Fate | None, told: str) -> None:
+def _report(held: Held, outcome: Fate | None, told: str, error: Exception) -> None:
     if isinstance(outcome, Dead):
-        _say(logging.ERROR, held, "message %s (%s) is dead, reason %s: %s", outcome.reason, told)
+        # With the error itself, for those who listen to the log, such as Sentry; it is written as one line.
+        _say(logging.ERROR, held, "message %s (%s) is dead, reason %s: %s", outcome.reason, told, error=error)
     elif isinstance(outcome, Later):
         run = 1 if held.message is None else held.message.retries + 1
         text = "message %s (%s) failed in run %d, next in %.1f s: %s"
@@ -390,10 +423,10 @@ def _line(error: BaseException) -> str:
         return printable(type(error).__name__)
 
 
-def _say(level: int, held: Held, text: str, *arguments: object) -> None:
+def _say(level: int, held: Held, text: str, *arguments: object, error: Exception | None = None) -> None:
     logger.log(
         level, text, held.id or "without an id", held.route, *arguments,
-        extra={"route": held.route, "message_id": held.id},
+        exc_info=error, extra={"route": held.route, "message_id": held.id, IN_ONE_LINE: True},
     )  # fmt: skip
 
 

@@ -30,9 +30,27 @@ class WorkerLogging(Logging):
         for handler in logger.handlers:
             if handler not in before:
                 handler.addFilter(Sameness())
+                handler.addFilter(FailuresOfRoutes(self.app))
                 if self.app.settings.log_format == "json":
                     handler.setFormatter(JsonFormatter())
         return logger
+
+
+class FailuresOfRoutes(logging.Filter):
+    """Leaves out what Celery's tracer writes of a route's failure, a page of traceback: ours is one line.
+
+    Only where it would be written: whoever listens to the logger, as an error tracker does, has it with its frames.
+    """
+
+    def __init__(self, app: Any) -> None:
+        super().__init__()
+        self._routes = {route.name for route in app.router.routes}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to write the record."""
+        if record.name != "celery.app.trace" or logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            return True
+        return getattr(record, "data", {}).get("name") not in self._routes
 
 
 def quiet_per_message_logs(level: int) -> None:
