@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from typing import Any
@@ -177,6 +177,13 @@ class FetchingChannel(stock.Channel):
         """Tell kombu on which connection a reply is awaited."""
         self._in_poll = connection
 
+    def given_back(self, queues: Iterable[str]) -> None:
+        """Messages are back on these queues: one that expires, and was empty meanwhile, must expire again."""
+        for queue in self._expires.keys() & set(queues):
+            # It is Redis that forgets the queue; while it is away there is nothing to do.
+            with suppress(redis.RedisError), self.conn_or_acquire() as client:
+                self._maybe_update_queues_expire(client, queue)
+
     def deliver(self, item: Item) -> None:
         """Hand one message to its consumer, and elsewhere what no consumer can take."""
         lease = self.lease
@@ -200,6 +207,7 @@ class FetchingChannel(stock.Channel):
         if no_ack:
             lease.done(item.tag)
         else:
+            message.queue = item.queue
             self.qos.append(message, item.tag)
             if mark.strikes >= STRIKES_TO_RUN_ALONE:
                 self.qos.alone = item.tag

@@ -165,12 +165,13 @@ class Intake:
                 # Without its reply, every tag that it may have used is given back.
                 channel.lease.put_back(self._fetcher.unanswered(), "unread")
             self._ended_fetch()
-        tags = [item.tag for item in self._arrived]
+        items = list(self._arrived)
         self._arrived.clear()
         channel.qos.waiting = 0
-        if tags:
-            channel.lease.put_back(tags, "unread")
-        return len(tags)
+        if items:
+            channel.lease.put_back([item.tag for item in items], "unread")
+            channel.given_back(item.queue for item in items)
+        return len(items)
 
     def lost_connection(self) -> None:
         """The connection of the fetch is gone: what the lost reply held is given back."""

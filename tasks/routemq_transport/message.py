@@ -15,9 +15,11 @@ class Message(virtual.Message):
 
     Attributes:
         awaits_pool: Celery's consumer has taken it in, for its pool to run.
+        queue: The queue that it was taken from.
     """
 
     awaits_pool = False
+    queue = ""
 
     def _decode(self) -> Any:
         if (

@@ -108,6 +108,7 @@ class QoS(stock.QoS):
         unread = [tag for tag, message in messages.items() if message.awaits_pool and tag not in started]
         self.lease.put_back(unread, "unread")
         self.lease.put_back([tag for tag in messages if tag not in set(unread)], "returned")
+        self.channel.given_back(message.queue for message in messages.values())
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """The channel closes: give back what will not be run, keep the lease of what still runs."""

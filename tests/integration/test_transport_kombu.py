@@ -126,6 +126,21 @@ def test_what_was_not_looked_at_goes_to_the_front_and_is_not_counted(bench: Benc
     assert not [item for item in items if item.startswith(b'{"routemq"')]
 
 
+@pytest.mark.parametrize("acknowledges", [True, False])
+def test_a_queue_that_expires_does_so_after_messages_were_given_back(bench: Bench, acknowledges: bool) -> None:
+    expiring = Queue("expiring", exchange=Exchange("expiring", type="direct"), routing_key="expiring", expires=60)
+    with bench.connection() as connection:
+        for number in range(3):
+            connection.Producer().publish(
+                number, exchange=expiring.exchange, routing_key="expiring", declare=[expiring]
+            )
+        with Consumer(connection, [expiring], callbacks=[lambda _, message: acknowledges and message.ack()]):
+            connection.drain_events(timeout=5)
+    with bench.client() as client:
+        assert client.llen(f"{bench.key_prefix}expiring") == (2 if acknowledges else 3)
+        assert 0 < client.pttl(f"{bench.key_prefix}expiring") <= 60_000
+
+
 def test_a_shutdown_tells_how_much_it_gives_back(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     with bench.connection() as connection:
         PLAIN(connection.default_channel).declare()
