@@ -132,7 +132,7 @@ def figures(store: DeadLetters, replay_count: int) -> Iterator[Figure]:
         frozen = store.freeze(LetterFilter(route=route, until=time.time()), actor="benchmark")
         for _ in range(replay_count // 500):
             store.replay_step(frozen)
-        store.frozen.forget(frozen.id)
+        store.give_up(frozen)
 
     yield measure(f"freeze a route, replay {replay_count:,}", replay, runs=3, bound_ms=3000)
     ids = [

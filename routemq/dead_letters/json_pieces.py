@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-PIECE = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]|[^\s{}\[\],:"]++')
-"""A string, a bracket, a comma, a colon, or a number or word."""
+_PIECE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[{}\[\],:]|[^\s{}\[\],:"]++')
+"""A string (the last one of a beginning may be cut), a bracket, a comma, a colon, or a number or word."""
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class JsonPieces:
     def _read(self) -> None:
         inside: Container | None = None
         name: str | None = None
-        for match in PIECE.finditer(self.text):
+        for match in _PIECE.finditer(self.text):
             piece, start, end = match[0], match.start(), match.end()
             if piece == ":":
                 key = self.leaves[-1]
@@ -102,3 +102,30 @@ class JsonPieces:
                 text = orjson.loads(piece) if is_string else piece
                 self.leaves.append(Leaf(start, end, inside, name, text=text, is_string=is_string))
                 name = None
+
+
+def indented(text: str, *, most: int) -> str:
+    """Return JSON, or its beginning, with a line for each value and otherwise as it was; at most so many characters."""
+    parts: list[str] = []
+    depth = length = 0
+    previous = ""
+    for match in _PIECE.finditer(text):
+        mark = match[0]
+        if mark in "]}":
+            depth -= 1
+            # An empty object or array stays on its line.
+            piece = mark if previous in "[{" else f"\n{'  ' * depth}{mark}"
+        elif previous and previous in "[{,":
+            piece = f"\n{'  ' * depth}{mark}"
+        else:
+            piece = mark
+        if mark in "[{":
+            depth += 1
+        elif mark == ":":
+            piece = ": "
+        parts.append(piece)
+        previous = mark
+        length += len(piece)
+        if length >= most:
+            break
+    return "".join(parts)[:most]

@@ -9,7 +9,7 @@ from typing import cast
 import redis
 
 from routemq.dead_letters.filters import LetterFilter
-from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.letter import DeadLetter, letter_id
 from routemq.dead_letters.opened import OpenedLetter, opened
 from routemq.dead_letters.order import IndexWalk, Position, bounds
 from routemq.dead_letters.peeked import PeekedLetter, peeked
@@ -17,7 +17,10 @@ from routemq.errors import DeadLetterNotFoundError
 from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
 
+ALL = LetterFilter()
+
 _CHUNK = 500
+_GENERATIONS_SEARCHED = 50
 _PEEK = script_text("peek", package="routemq.dead_letters")
 
 
@@ -49,12 +52,11 @@ class Tally:
     next: str | None
 
 
-@dataclass(frozen=True, slots=True)
 class LetterReader:
     """Reads the store; changes nothing."""
 
-    client: "redis.Redis"
-    keys: Keys
+    def __init__(self, client: "redis.Redis", keys: Keys) -> None:
+        self.client, self.keys = client, keys
 
     def routes(self) -> list[str]:
         """Return the routes that have, or had, dead letters."""
@@ -84,9 +86,9 @@ class LetterReader:
     def gone(self, letter_ids: list[str]) -> list[str]:
         """Return those of some letters that are not there."""
         pipe = self.client.pipeline(transaction=False)
-        for letter_id in letter_ids:
-            pipe.hexists(self.keys.dead_entries, letter_id)
-        return [letter_id for letter_id, is_there in zip(letter_ids, pipe.execute(), strict=True) if not is_there]
+        for name in letter_ids:
+            pipe.hexists(self.keys.dead_entries, name)
+        return [name for name, is_there in zip(letter_ids, pipe.execute(), strict=True) if not is_there]
 
     def positions(
         self, wanted: LetterFilter, *, after: Position | None = None, oldest_first: bool = False, chunk: int = _CHUNK
@@ -132,14 +134,30 @@ class LetterReader:
                     letter = None
             yield position, letter
 
-    def page(self, wanted: LetterFilter, *, limit: int, after: Position | None, scan_limit: int | None) -> Page:
-        """Return the newest matching letters beyond a position; see `DeadLetters.page`."""
+    def letters(self, wanted: LetterFilter = ALL, *, oldest_first: bool = False) -> Iterator[DeadLetter]:
+        """Yield every matching letter, in order."""
+        for _, letter in self.walk(wanted, oldest_first=oldest_first):
+            if letter is not None:
+                yield letter
+
+    def page(
+        self, wanted: LetterFilter = ALL, *, limit: int = 50, after: str | None = None, scan_limit: int | None = None
+    ) -> Page:
+        """Return matching letters, the newest first.
+
+        Args:
+            after: `Page.next` of the page before, or the id of a letter that is still there.
+            scan_limit: Look at no more letters than this; a page may then have fewer letters, or none, and yet a next.
+
+        Raises:
+            DeadLetterNotFoundError: `after` is neither.
+        """
         letters: list[DeadLetter] = []
         last: Position | None = None
         scanned = 0
         # One more than asked for tells whether there is another page.
         chunk = min(_CHUNK, limit + 1) if wanted.is_indexed else _CHUNK
-        for position, letter in self.walk(wanted, after=after, chunk=chunk):
+        for position, letter in self.walk(wanted, after=self._position(after), chunk=chunk):
             if len(letters) == limit and letter is not None:
                 return Page(letters=tuple(letters), next=str(last), scanned=scanned)
             scanned += 1
@@ -164,7 +182,24 @@ class LetterReader:
         died_at = self.client.zscore(self.keys.dead_by_time(route), letter_id)
         return Position(died_at or 0.0, letter_id.encode())
 
-    def open(self, letter_id: str) -> OpenedLetter:
+    def _position(self, after: str | None) -> Position | None:
+        return None if after is None else Position.parse(after) or self.position_of(after)
+
+    def newest(self) -> Position | None:
+        """Return where the newest letter is; None when there is none."""
+        return next(self.positions(ALL, chunk=1), None)
+
+    def find(self, task_id: str) -> str | None:
+        """Return the id of the last dead letter of a Celery task id, as logs and Flower show it."""
+        names = [letter_id(task_id, generation) for generation in reversed(range(_GENERATIONS_SEARCHED))]
+        found = self.client.hmget(self.keys.dead_entries, names)
+        return next((name for name, entry in zip(names, found, strict=True) if entry is not None), None)
+
+    def is_there(self, letter_id: str) -> bool:
+        """Say whether there is such a letter."""
+        return bool(self.client.hexists(self.keys.dead_entries, letter_id))
+
+    def get(self, letter_id: str) -> OpenedLetter:
         """Return a letter with all that is kept of it.
 
         Raises:
@@ -204,21 +239,26 @@ class LetterReader:
             letter = letter.with_traceback((text or b"").decode())
         return letter
 
-    def tally(self, wanted: LetterFilter, *, after: Position | None, scan_limit: int) -> Tally:
-        """Count the newest matching letters beyond a position; see `DeadLetters.tally`."""
+    def tally(self, wanted: LetterFilter, *, after: str | None = None, scan_limit: int) -> Tally:
+        """Count matching letters, in parts where no index knows them.
+
+        Args:
+            after: `Tally.next` of the part before.
+            scan_limit: Look at no more letters than this.
+        """
         if wanted.is_indexed and after is None:
             count = self.count(wanted)
             return Tally(count=count, scanned=count, next=None)
         count = scanned = 0
-        for position, letter in self.walk(wanted, after=after):
+        for position, letter in self.walk(wanted, after=self._position(after)):
             count += letter is not None
             scanned += 1
             if scanned >= scan_limit:
                 return Tally(count=count, scanned=scanned, next=str(position))
         return Tally(count=count, scanned=scanned, next=None)
 
-    def count(self, wanted: LetterFilter) -> int:
-        """Return how many letters match; quick when the filter is indexed."""
+    def count(self, wanted: LetterFilter = ALL) -> int:
+        """Return how many letters match; quick when `wanted.is_indexed`."""
         if not wanted.is_indexed:
             return sum(letter is not None for _, letter in self.walk(wanted))
         low, high = bounds(wanted)

@@ -67,7 +67,7 @@ class Overdue:
         days = settings.dlq_retention_days
         if not days or settings.dlq_archive_dir is not None:
             return None
-        count = store.count(LetterFilter(until=store.reader.now() - days * 86_400))
+        count = store.count(LetterFilter(until=store.now() - days * 86_400))
         return cls(count=count, days=days) if count else None
 
 
@@ -108,7 +108,7 @@ class Retention:
 
     def _sweep_routes(self, folder: Path, failures: dict[str, Exception]) -> int:
         removed = 0
-        for route in self._store.reader.routes():
+        for route in self._store.routes():
             try:
                 removed += self._sweep_route(route, folder)
             except (redis.ConnectionError, redis.TimeoutError):
@@ -164,7 +164,7 @@ class Retention:
 
     def _due(self, route: str) -> Iterator[DeadLetter]:
         """Yield the letters that must go, the oldest first."""
-        too_old = self._store.reader.now() - self._days * 86_400 if self._days else 0.0
+        too_old = self._store.now() - self._days * 86_400 if self._days else 0.0
         there = int(self._client.zcard(self._keys.dead_by_time(route)))
         too_many = 0
         if self._most is not None and there >= self._most:

@@ -12,22 +12,17 @@ from routemq.dead_letters.canary import Canary
 from routemq.dead_letters.changes import BATCH, LetterChanges
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
-from routemq.dead_letters.letter import DeadLetter, letter_id
-from routemq.dead_letters.opened import OpenedLetter
-from routemq.dead_letters.order import Position
-from routemq.dead_letters.reading import LetterReader, Page, Tally
+from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.reading import ALL, LetterReader
 from routemq.dead_letters.redaction import Redaction
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
 from routemq.dead_letters.statistics import Bucket, LetterStats, read_histogram, read_stats
 from routemq.queues import Keys
 from routemq.settings import Settings
 
-ALL = LetterFilter()
-_GENERATIONS_SEARCHED = 50
 
-
-class DeadLetters:
-    """Dead letters of all routes.
+class DeadLetters(LetterReader):
+    """Dead letters of all routes: what reads them, and what changes them.
 
     Attributes:
         redaction: What logs and monitors must not show either.
@@ -46,8 +41,7 @@ class DeadLetters:
         max_entries: int | None = None,
         redaction: Redaction | None = None,
     ) -> None:
-        self._client, self._keys = client, keys
-        self.reader = LetterReader(client, keys)
+        super().__init__(client, keys)
         self.frozen = FrozenReplays(client, keys)
         self.redaction = redaction
         self._burials = Burials(client, keys, most=max_entries or 0, redaction=redaction)
@@ -85,62 +79,9 @@ class DeadLetters:
         """
         self._burials.bury_direct(letters)
 
-    def page(
-        self, wanted: LetterFilter = ALL, *, limit: int = 50, after: str | None = None, scan_limit: int | None = None
-    ) -> Page:
-        """Return matching letters, the newest first.
-
-        Args:
-            after: `Page.next` of the page before, or the id of a letter that is still there.
-            scan_limit: Look at no more letters than this; a page may then have fewer letters, or none, and yet a next.
-
-        Raises:
-            DeadLetterNotFoundError: `after` is neither.
-        """
-        position = None if after is None else Position.parse(after) or self.reader.position_of(after)
-        return self.reader.page(wanted, limit=limit, after=position, scan_limit=scan_limit)
-
-    def letters(self, wanted: LetterFilter = ALL, *, oldest_first: bool = False) -> Iterator[DeadLetter]:
-        """Yield every matching letter, in order."""
-        for _, letter in self.reader.walk(wanted, oldest_first=oldest_first):
-            if letter is not None:
-                yield letter
-
-    def get(self, letter_id: str) -> OpenedLetter:
-        """Return a letter with all that is kept of it.
-
-        Raises:
-            DeadLetterNotFoundError: There is no such letter.
-        """
-        return self.reader.open(letter_id)
-
-    def find(self, task_id: str) -> str | None:
-        """Return the id of the last dead letter of a Celery task id, as logs and Flower show it."""
-        names = [letter_id(task_id, generation) for generation in reversed(range(_GENERATIONS_SEARCHED))]
-        found = self._client.hmget(self._keys.dead_entries, names)
-        return next((name for name, entry in zip(names, found, strict=True) if entry is not None), None)
-
-    def is_there(self, letter_id: str) -> bool:
-        """Say whether there is such a letter."""
-        return bool(self._client.hexists(self._keys.dead_entries, letter_id))
-
-    def count(self, wanted: LetterFilter = ALL) -> int:
-        """Return how many letters match; quick when `wanted.is_indexed`."""
-        return self.reader.count(wanted)
-
-    def tally(self, wanted: LetterFilter, *, after: str | None = None, scan_limit: int) -> Tally:
-        """Count matching letters, in parts where no index knows them.
-
-        Args:
-            after: `Tally.next` of the part before.
-            scan_limit: Look at no more letters than this.
-        """
-        position = None if after is None else Position.parse(after) or self.reader.position_of(after)
-        return self.reader.tally(wanted, after=position, scan_limit=scan_limit)
-
     def stats(self, *, most_errors: int = 20) -> LetterStats:
         """Return what is there by route, reason and error."""
-        return read_stats(self.reader, most_errors=most_errors)
+        return read_stats(self, most_errors=most_errors)
 
     def histogram(
         self,
@@ -156,11 +97,11 @@ class DeadLetters:
             since: Unix seconds; by default the oldest letter's.
             until: Unix seconds; by default now.
         """
-        return read_histogram(self.reader, wanted, since=since, until=until, buckets=buckets)
+        return read_histogram(self, wanted, since=since, until=until, buckets=buckets)
 
     def full_routes(self) -> dict[str, str]:
         """Return the routes that may not be consumed, with their queues: they have as many dead letters as they may."""
-        found = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.dead_full_routes))
+        found = cast("dict[bytes, bytes]", self.client.hgetall(self.keys.dead_full_routes))
         return {route.decode(): queue.decode() for route, queue in found.items()}
 
     def replay(
@@ -208,7 +149,7 @@ class DeadLetters:
         if isinstance(wanted, LetterFilter):
             detail = detail or str(wanted)
             ids: Iterable[str] = (
-                (position.letter_id.decode() for position in self.reader.positions(wanted, oldest_first=True))
+                (position.letter_id.decode() for position in self.positions(wanted, oldest_first=True))
                 if wanted.is_indexed
                 else (letter.id for letter in self.letters(wanted, oldest_first=True))
             )
@@ -216,7 +157,23 @@ class DeadLetters:
             ids = list(dict.fromkeys(wanted))
             detail = detail or _some(ids)
         operation = Operation(actor=actor, detail=detail)
-        return self.frozen.begin(ids, operation, options or ReplayOptions(), now=self.reader.now())
+        return self.frozen.begin(ids, operation, options or ReplayOptions(), now=self.now())
+
+    def unfinished_replays(self) -> tuple[FrozenReplay, ...]:
+        """Return the replays that are not complete, the newest first."""
+        return self.frozen.all()
+
+    def unfinished_replay(self, replay_id: str) -> FrozenReplay:
+        """Return a replay that is not complete.
+
+        Raises:
+            FrozenReplayNotFoundError: There is none with this id.
+        """
+        return self.frozen.get(replay_id)
+
+    def give_up(self, replay: FrozenReplay) -> None:
+        """Forget a replay; letters it has not come to stay where they are."""
+        self.frozen.forget(replay.id)
 
     def replay_step(self, replay: FrozenReplay, *, limit: int = BATCH) -> ReplayResult | None:
         """Replay the next letters of a frozen set, in one atomic step.
@@ -233,7 +190,7 @@ class DeadLetters:
 
     def replay_canaries(self, replay: FrozenReplay, *, limit: int) -> tuple[ReplayResult, Canary] | None:
         """Replay the next letters of a frozen set as `replay_step` does, and watch what becomes of them."""
-        canary = Canary(client=self._client, keys=self._keys)
+        canary = Canary(client=self.client, keys=self.keys)
         canary.watch(self.frozen.head(replay.id, min(limit, BATCH)))
         result = self.replay_step(replay, limit=limit)
         canary.replayed(result.replayed if result else (), result.queues if result else ())
@@ -256,10 +213,10 @@ class DeadLetters:
         if not letters:
             return
         digests = sorted({letter.traceback_digest for letter in letters if letter.traceback_digest})
-        pipe = self._client.pipeline(transaction=False)
-        pipe.hmget(self._keys.dead_raw, [letter.id for letter in letters])
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hmget(self.keys.dead_raw, [letter.id for letter in letters])
         if digests:
-            pipe.hmget(self._keys.dead_tracebacks, digests)
+            pipe.hmget(self.keys.dead_tracebacks, digests)
         raws, *texts = pipe.execute()
         tracebacks = dict(zip(digests, texts[0], strict=True)) if digests else {}
         for letter, raw in zip(letters, raws, strict=True):
@@ -283,15 +240,15 @@ class DeadLetters:
 
     def imported_lines(self, file_digest: str) -> int:
         """Return how many lines of a file an import brought that was broken off."""
-        return int(cast("bytes | None", self._client.get(self._keys.dead_import(file_digest))) or 0)
+        return int(cast("bytes | None", self.client.get(self.keys.dead_import(file_digest))) or 0)
 
     def import_ended(self, file_digest: str) -> None:
         """Forget how far a file was imported: importing it again begins at its first line."""
-        self._client.delete(self._keys.dead_import(file_digest))
+        self.client.delete(self.keys.dead_import(file_digest))
 
     def audit(self, *, limit: int = 50) -> tuple[AuditEntry, ...]:
         """Return the last changes, the newest first."""
-        return read_audit(self._client, self._keys, limit=limit)
+        return read_audit(self.client, self.keys, limit=limit)
 
 
 def _some(ids: Sequence[str]) -> str:

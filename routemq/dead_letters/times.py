@@ -23,7 +23,11 @@ class TimeError(RouteMQError):
 
 def moment(at: float) -> str:
     """Return Unix seconds as a date and a time of day in UTC, as `read_moment` reads it."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        # A message of another sender may have any number for the time of its failures.
+        return str(at)
 
 
 def read_duration(text: str) -> float:

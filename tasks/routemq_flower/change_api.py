@@ -82,7 +82,7 @@ class BulkChange(LetterHandler):
             return chosen_ids(body["ids"])
         if members == {"filter"} and isinstance(body["filter"], dict):
             wanted = letter_filter(body["filter"])
-            now = await self.backend.read(self.backend.letters.reader.now)
+            now = await self.backend.read(self.backend.letters.now)
             return ending_at(wanted, now if wanted.until is None else min(now, wanted.until))
         raise BadRequestError(
             name="body",
@@ -92,7 +92,7 @@ class BulkChange(LetterHandler):
 
     async def _resumed(self, replay_id: str) -> Progress:
         try:
-            replay = await self.backend.read(self.backend.letters.frozen.get, replay_id)
+            replay = await self.backend.read(self.backend.letters.unfinished_replay, replay_id)
         except FrozenReplayNotFoundError as exc:
             raise web.HTTPError(404, "This replay is complete, or was begun more than a week ago.") from exc
         return self.backend.operations.resume(replay)
@@ -104,7 +104,7 @@ class LettersGone(LetterHandler):
     @web.authenticated
     async def post(self) -> None:
         ids = chosen_ids((await self.body()).get("ids"))
-        await self.answer({"gone": await self.backend.read(self.backend.letters.reader.gone, ids)})
+        await self.answer({"gone": await self.backend.read(self.backend.letters.gone, ids)})
 
 
 class OperationHandler(LetterHandler):

@@ -100,7 +100,7 @@ class LetterOverview(LetterHandler):
         running = self.backend.operations.running()
         frozen_here = {progress.frozen_id for progress in running}
         buckets = letters.histogram(wanted, since=bars_from if wanted.since is None else None, buckets=_BARS)
-        now = letters.reader.now()
+        now = letters.now()
         overdue = Overdue.of(self.backend.settings, letters)
         return {
             **letter_json.overview(letters.stats()),
@@ -124,7 +124,7 @@ class LetterOverview(LetterHandler):
                     "total": replay.total,
                     "remaining": replay.remaining,
                 }
-                for replay in letters.frozen.all()
+                for replay in letters.unfinished_replays()
                 if replay.id not in frozen_here
             ],
         }
@@ -137,7 +137,7 @@ class LetterCount(LetterHandler):
     async def get(self) -> None:
         wanted = self.wanted("after")
         after = self.get_argument("after", escape=False)
-        now = await self.backend.read(self.backend.letters.reader.now)
+        now = await self.backend.read(self.backend.letters.now)
         until = now if wanted.until is None else min(now, wanted.until)
         wanted = ending_at(wanted, until)
         run = self.backend.read if wanted.is_indexed else self.backend.search
@@ -167,11 +167,11 @@ class LetterDetails(LetterHandler):
 
     def _details(self, letter_id: str) -> dict[str, Any]:
         # Not on Flower's loop, which everyone waits for; and of what is large only the beginning.
-        reader = self.backend.letters.reader
-        if reader.raw_bytes(letter_id) > _MOST_OPENED_BYTES:
-            shown = letter_json.peeked(reader.peek(letter_id, most_bytes=_PEEKED_BYTES))
+        letters = self.backend.letters
+        if letters.raw_bytes(letter_id) > _MOST_OPENED_BYTES:
+            shown = letter_json.peeked(letters.peek(letter_id, most_bytes=_PEEKED_BYTES))
         else:
-            shown = letter_json.detailed(reader.open(letter_id))
+            shown = letter_json.detailed(letters.get(letter_id))
         route = self.backend.router.get(shown["route"])
         return {**shown, "controller": None if route is None else route.controller}
 

@@ -3,32 +3,19 @@
 from typing import Any
 
 from routemq.dead_letters import DeadLetter
+from routemq.dead_letters.desk import PayloadView, attempt_object, group_object, letter_object
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.peeked import PeekedLetter
 from routemq.dead_letters.replaying import MOST_GENERATIONS
-from routemq.dead_letters.statistics import LetterGroup, LetterStats
+from routemq.dead_letters.statistics import LetterStats
 from routemq.envelope import FailedAttempt, TaskMessage
-from routemq_flower.payload_view import payload_view
 
 _MOST_LISTED_CHARACTERS = 300
 
 
 def listed(letter: DeadLetter) -> dict[str, Any]:
     """Return a letter as a row of the table."""
-    return {
-        "id": letter.id,
-        "route": letter.route,
-        "queue": letter.queue,
-        "topic": _cut(letter.topic),
-        "reason": letter.reason,
-        "exception": letter.exception,
-        "message": _cut(letter.message),
-        "fingerprint": letter.fingerprint,
-        "attempts": letter.attempts,
-        "generation": letter.generation,
-        "died_at": letter.died_at,
-        "payload_bytes": letter.payload_bytes,
-    }
+    return {**letter_object(letter), "topic": _cut(letter.topic), "message": _cut(letter.message)}
 
 
 def detailed(opened: OpenedLetter) -> dict[str, Any]:
@@ -36,10 +23,10 @@ def detailed(opened: OpenedLetter) -> dict[str, Any]:
     generation = None if opened.task is None else opened.task.generation
     return {
         **_described(opened.letter),
-        "history": [_attempt(attempt) for attempt in opened.attempts],
+        "history": [attempt_object(attempt) for attempt in opened.attempts],
         "problem": opened.problem,
         "needs_force": _needs_force(opened.letter, generation),
-        "payload": payload_view(opened.payload),
+        "payload": PayloadView.of(opened.payload).as_object(),
         "mqtt": None if opened.task is None else _mqtt(opened.task),
     }
 
@@ -50,40 +37,27 @@ def peeked(found: PeekedLetter) -> dict[str, Any]:
     last = FailedAttempt(at=letter.died_at, error=letter.error, worker=letter.worker)
     return {
         **_described(letter),
-        "history": [_attempt(last)],
+        "history": [attempt_object(last)],
         "problem": found.problem,
         "needs_force": _needs_force(letter, letter.generation),
-        "payload": payload_view(found.payload, size=found.bytes),
+        "payload": PayloadView.of(found.payload, size_bytes=found.bytes).as_object(),
         "mqtt": None,
     }
 
 
 def _described(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        **listed(letter),
-        "topic": letter.topic,
-        "message": letter.message,
-        "task_id": letter.task_id,
-        "first_at": letter.first_at,
-        "worker": letter.worker,
-        "redacted": list(letter.redacted),
-        "traceback": letter.traceback,
-    }
-
-
-def _attempt(attempt: FailedAttempt) -> dict[str, Any]:
-    return {"at": attempt.at, "error": attempt.error, "worker": attempt.worker}
+    return {**letter_object(letter), "task_id": letter.task_id, "traceback": letter.traceback}
 
 
 def overview(stats: LetterStats) -> dict[str, Any]:
     """Return the numbers at the top of the page."""
     return {
         "total": stats.total,
-        "routes": [_group(group) for group in stats.routes],
-        "reasons": [_group(group) for group in stats.reasons],
+        "routes": [group_object(group) for group in stats.routes],
+        "reasons": [group_object(group) for group in stats.reasons],
         "errors": [
             {
-                **_group(error),
+                **group_object(error),
                 "route": error.route,
                 "is_rest": error.is_rest,
                 "exception": error.example.exception,
@@ -102,10 +76,6 @@ def _cut(text: str | None) -> str | None:
     if text is None or len(text) <= _MOST_LISTED_CHARACTERS:
         return text
     return f"{text[:_MOST_LISTED_CHARACTERS]}…"
-
-
-def _group(group: LetterGroup) -> dict[str, Any]:
-    return {"name": group.name, "count": group.count, "oldest_at": group.oldest_at, "newest_at": group.newest_at}
 
 
 def _needs_force(letter: DeadLetter, generation: int | None) -> str | None:

@@ -181,7 +181,7 @@ class Operations:
             progress.go_on()
 
     def _looked_through(self, progress: Progress, wanted: LetterFilter) -> Iterator[str]:
-        for _, letter in self._letters.reader.walk(wanted, oldest_first=True):
+        for _, letter in self._letters.walk(wanted, oldest_first=True):
             progress.looked_at += 1
             if not progress.looked_at % _STEP:
                 progress.go_on()

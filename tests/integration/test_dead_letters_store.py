@@ -231,7 +231,7 @@ def test_a_set_that_is_frozen_by_half_is_none(store: DeadLetters, client: redis.
 
     with pytest.raises(KeyboardInterrupt):
         store.frozen.begin(ids(), Operation(actor="ana"), ReplayOptions(), now=1.0)
-    assert store.frozen.all() == ()
+    assert store.unfinished_replays() == ()
     assert not list(client.scan_iter(f"{keys.prefix}*"))
 
 
@@ -269,11 +269,11 @@ def test_frozen_replay_is_taken_up_by_another_process_and_catches_nothing_new(
     store.replay_step(begun, limit=5)
 
     other = DeadLetters(client, keys)
-    (found,) = other.frozen.all()
+    (found,) = other.unfinished_replays()
     assert (found.replayed, found.gone, found.remaining, found.operation.actor) == (4, 1, 15, "ana")
     while other.replay_step(found, limit=10) is not None:
         pass
-    assert other.frozen.all() == ()
+    assert other.unfinished_replays() == ()
     assert [message.id for message in queued(client, keys, "other")] == [f"m{n:06}" for n in range(20) if n != 3]
     assert sorted(ids_of(store.page().letters)) == ["m000000:1", "m000099:0"]
 
@@ -284,8 +284,8 @@ def test_step_that_another_process_took_is_not_counted_twice(store: DeadLetters)
     store.replay_step(begun, limit=2)
     # As if this process had read the head of the list before the other one moved it.
     assert store._changes.replay(["m000000:0", "m000001:0"], begun.operation, begun.options, {}, frozen=True) is None
-    assert store.frozen.get(begun.id).replayed == 2
-    assert store.frozen.get(begun.id).gone == 0
+    assert store.unfinished_replay(begun.id).replayed == 2
+    assert store.unfinished_replay(begun.id).gone == 0
 
 
 def test_stats_and_full_routes(client: redis.Redis, keys: Keys) -> None:

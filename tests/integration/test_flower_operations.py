@@ -70,7 +70,7 @@ def test_a_change_is_stopped_and_the_rest_stays(
         # What is left of a replay is taken up again; a discard is simply begun again.
         store.after_step = lambda: None
         if action == "replay":
-            (unfinished,) = store.frozen.all()
+            (unfinished,) = store.unfinished_replays()
             again = ended(operations.resume(unfinished))
         else:
             again = ended(operations.start(action, wanted, actor="ana", options=ReplayOptions()))

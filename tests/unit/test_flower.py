@@ -3,12 +3,10 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import flower
 import pytest
-from routemq_flower.payload_view import MOST_SHOWN_CHARACTERS, hex_dump, indented, payload_view
 from routemq_flower.requests import chosen_ids, json_object, letter_filter, whole_number
 from routemq_flower.route_api import awaits_answer, serving
 from routemq_flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
@@ -118,76 +116,6 @@ def test_address_is_loopback_unless_the_user_says_otherwise(
     command = [sys.executable, "-c", program, *told]
     printed = subprocess.run(command, env=clean_environment(variables), cwd=tmp_path, capture_output=True, check=True)
     assert printed.stdout.decode() == address
-
-
-def test_json_is_indented_with_its_numbers_and_keys_as_they_were() -> None:
-    text = '{"a":1e400,"a":12345678901234567890, "b" : [3.10,[],{}],"c\\u00e9":"x, {y}: \\"z\\""}'
-    assert indented(text, most=10_000) == (
-        '{\n  "a": 1e400,\n  "a": 12345678901234567890,\n  "b": [\n    3.10,\n    [],\n    {}\n  ],\n'
-        '  "c\\u00e9": "x, {y}: \\"z\\""\n}'
-    )
-
-
-@pytest.mark.parametrize(
-    ("payload", "kind"),
-    [
-        (b"", "empty"),
-        (b'{"a": 1}', "json"),
-        (b'{"a": ', "text"),
-        ("grüße".encode(), "text"),
-        (b"\x00\x01", "binary"),
-        (b"\xff\xfe", "binary"),
-        (b"[" * 100_000, "text"),
-    ],
-)
-def test_payload_is_shown_as_what_it_is(payload: bytes, kind: str) -> None:
-    assert payload_view(payload)["kind"] == kind
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b'"' + b"x" * 300_000 + b'"',
-        b"[" * 900 + b"1," * 100_000 + b"1" + b"]" * 900,
-        b"\x00" * 300_000,
-        b"a b " * 90_000,
-    ],
-    ids=["string", "deep", "binary", "text"],
-)
-def test_a_large_payload_is_cut_and_said_so(payload: bytes) -> None:
-    view = payload_view(payload)
-    assert view["is_cut"]
-    assert view["bytes"] == len(payload)
-    shown = [view[name] for name in ("json", "text", "hex") if name in view]
-    assert shown
-    assert all(len(text) <= MOST_SHOWN_CHARACTERS for text in shown)
-
-
-def test_the_beginning_of_a_payload_is_shown_as_what_it_is() -> None:
-    assert payload_view(b'{"a": "gr\xc3', size=9_000_000) == {
-        "kind": "json",
-        "bytes": 9_000_000,
-        "is_cut": True,
-        "text": '{"a": "gr',
-        "json": '{\n  "a": "gr',
-        "hex": hex_dump(b'{"a": "gr\xc3'),
-    }
-    assert payload_view(b"gr\xc3", size=4)["kind"] == "text"
-    assert payload_view(b"gr\xc3")["kind"] == "binary"
-    assert payload_view(b'{"a": tru', size=10)["kind"] == "json"
-    assert payload_view(b"{a: 1", size=10)["kind"] == "text"
-
-
-def test_looking_at_a_payload_takes_no_longer_for_more_of_it() -> None:
-    began = time.monotonic()
-    assert payload_view(b'{"a": "' + b"x" * 30_000_000 + b'"}')["kind"] == "json"
-    assert time.monotonic() - began < 1
-
-
-def test_hex_dump_shows_offset_bytes_and_ascii() -> None:
-    assert hex_dump(b"ABCDEFGHIJ\x00").splitlines() == [
-        "00000000  41 42 43 44 45 46 47 48  49 4a 00                 ABCDEFGHIJ."
-    ]
 
 
 def test_filter_is_read_from_what_a_person_types() -> None:

@@ -4,9 +4,9 @@ import sys
 
 import click
 
-from routemq.cli.dlq.rendering import is_json, pretty_json
 from routemq.cli.dlq.session import say
 from routemq.dead_letters import OpenedLetter
+from routemq.dead_letters.desk import indented_json
 from routemq.dead_letters.edits import check_edit
 from routemq.discovery import load_router
 from routemq.errors import BindingError, InvalidMessageError, NotReplayableError
@@ -28,10 +28,10 @@ def edited_payload(opened: OpenedLetter, settings: Settings) -> bytes | None:
     except UnicodeDecodeError as exc:
         raise NotReplayableError(letter_id=letter.id, problem="its payload is binary, not text to edit") from exc
     router = load_router(settings.routers)
-    shown = pretty_json(before) if is_json(before) else before
-    text = shown
+    document = indented_json(before)
+    text = shown = before if document is None else document
     while True:
-        edited = click.edit(text, extension=".json" if is_json(before) else ".txt")
+        edited = click.edit(text, extension=".txt" if document is None else ".json")
         if edited is None:
             return None
         # Editors end a file with a line break, which is none of the payload.

@@ -35,7 +35,7 @@ def export(file: str, **filters: Any) -> None:
     A link is followed; a pipe or a device is written as the letters are read. The letters stay in the store.
     """
     store = open_store()
-    chosen = wanted(filters, now=store.reader.now())
+    chosen = wanted(filters, now=store.now())
     try:
         lines = _lines(store, chosen)
         first = next(lines, None)

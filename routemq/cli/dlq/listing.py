@@ -16,6 +16,7 @@ from routemq.cli.dlq.searching import newest
 from routemq.cli.dlq.session import open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, OpenedLetter, Page
+from routemq.dead_letters.desk import PayloadView, attempt_object, letter_object
 from routemq.dead_letters.times import moment
 from routemq.text import printable
 
@@ -35,12 +36,12 @@ def list_letters(limit: int, after: str | None, as_json: bool, **filters: Any) -
     letters are read one by one until the page is full.
     """
     store = open_store()
-    now = store.reader.now()
+    now = store.now()
     chosen = wanted(filters, now=now)
     page = newest(store, chosen, limit=limit, after=after)
     if as_json:
         for letter in page.letters:
-            click.echo(orjson.dumps(as_object(letter)))
+            click.echo(orjson.dumps(letter_object(letter)))
         if page.next is not None:
             say(f"next page: --after {shlex.quote(str(page.next))}")
         return
@@ -71,37 +72,14 @@ def show(name: str, payload_only: bool, raw_only: bool, as_json: bool) -> None:
     elif as_json:
         click.echo(orjson.dumps(opened_as_object(opened)))
     else:
-        _print_letter(opened, store.reader.now())
-
-
-def as_object(letter: DeadLetter) -> dict[str, Any]:
-    """Return a letter for `--json`."""
-    return {
-        "id": letter.id,
-        "route": letter.route,
-        "queue": letter.queue,
-        "reason": letter.reason,
-        "topic": letter.topic,
-        "exception": letter.exception,
-        "message": letter.message,
-        "fingerprint": letter.fingerprint,
-        "attempts": letter.attempts,
-        "generation": letter.generation,
-        "first_at": letter.first_at,
-        "died_at": letter.died_at,
-        "worker": letter.worker,
-        "payload_bytes": letter.payload_bytes,
-        "redacted": list(letter.redacted),
-    }
+        _print_letter(opened, store.now())
 
 
 def opened_as_object(opened: OpenedLetter) -> dict[str, Any]:
     """Return a letter with all that is kept of it for `--json`."""
-    found = as_object(opened.letter) | {
+    found = letter_object(opened.letter) | {
         "traceback": opened.letter.traceback,
-        "runs": [
-            {"at": attempt.at, "error": attempt.error, "worker": attempt.worker} for attempt in opened.attempts
-        ],
+        "runs": [attempt_object(attempt) for attempt in opened.attempts],
         "replays": [
             {"at": replay.at, "by": replay.by, "error": replay.error}
             for replay in (opened.task.replays if opened.task else ())
@@ -170,7 +148,7 @@ def _print_letter(opened: OpenedLetter, now: float) -> None:
     console.print(facts)
     if opened.problem:
         console.print(Text(f"\nIts bytes are no message: {printable(opened.problem)}", style="yellow"))
-    kind, shown = payload_text(opened.payload)
+    kind, shown = payload_text(PayloadView.of(opened.payload))
     what = "message" if task is None else "payload"
     _heading(console, f"{what}: {size(len(opened.payload))}, {kind}" if shown else f"{what}: empty")
     if shown:

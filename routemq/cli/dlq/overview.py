@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from routemq.cli.dlq.listing import as_object
 from routemq.cli.dlq.options import filter_options, wanted
 from routemq.cli.dlq.rendering import age, bar_chart
 from routemq.cli.dlq.session import INTERRUPTED, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
+from routemq.dead_letters.desk import group_object, letter_object
 from routemq.dead_letters.order import Position
 from routemq.dead_letters.retention import Overdue
 from routemq.dead_letters.times import moment
@@ -37,7 +37,7 @@ def stats(since: str | None, top: int, as_json: bool) -> None:
     """Count dead letters by route, reason and error, with a chart over time."""
     store = open_store()
     found = store.stats(most_errors=top)
-    now = store.reader.now()
+    now = store.now()
     overdue = Overdue.of(load_settings(), store)
     since_at = None if since is None else wanted({"since": since}, now=now).since
     if as_json:
@@ -78,11 +78,8 @@ def stats(since: str | None, top: int, as_json: bool) -> None:
 def tail(last: int, as_json: bool, **filters: Any) -> None:
     """Follow new dead letters until Ctrl-C."""
     store = open_store()
-    chosen = wanted(filters, now=store.reader.now())
-    newest: Position | None = None
-    for position in store.reader.positions(LetterFilter(), chunk=1):
-        newest = position
-        break
+    chosen = wanted(filters, now=store.now())
+    newest = store.newest()
     console = Console(highlight=False, soft_wrap=True)
     try:
         _print_lines(console, reversed(store.page(chosen, limit=last).letters if last else ()), as_json=as_json)
@@ -122,7 +119,7 @@ def _follow(
     store: DeadLetters, chosen: LetterFilter, newest: Position | None, console: Console, *, as_json: bool
 ) -> Position | None:
     """Print what came after a position, and return the new one."""
-    for number, (position, letter) in enumerate(store.reader.walk(chosen, after=newest, oldest_first=True)):
+    for number, (position, letter) in enumerate(store.walk(chosen, after=newest, oldest_first=True)):
         if letter is not None:
             _print_lines(console, [letter], as_json=as_json)
         newest = position
@@ -134,7 +131,7 @@ def _follow(
 def _print_lines(console: Console, letters: Iterable[DeadLetter], *, as_json: bool) -> None:
     for letter in letters:
         if as_json:
-            click.echo(orjson.dumps(as_object(letter)))
+            click.echo(orjson.dumps(letter_object(letter)))
             continue
         line = Text(moment(letter.died_at), style="dim")
         line.append(f"  {letter.reason}", style="red")
@@ -179,14 +176,14 @@ def _stats_object(found: LetterStats) -> dict[str, Any]:
     errors = [
         {
             "fingerprint": error.name, "route": error.route, "count": error.count, "oldest_at": error.oldest_at,
-            "newest_at": error.newest_at, "is_rest": error.is_rest, "example": as_object(error.example),
+            "newest_at": error.newest_at, "is_rest": error.is_rest, "example": letter_object(error.example),
         }
         for error in found.errors
     ]  # fmt: skip
     return {
         "total": found.total,
-        "routes": [asdict(group) for group in found.routes],
-        "reasons": [asdict(group) for group in found.reasons],
+        "routes": [group_object(group) for group in found.routes],
+        "reasons": [group_object(group) for group in found.reasons],
         "errors": errors,
         "error_count": found.error_count,
         "full_routes": found.full_routes,

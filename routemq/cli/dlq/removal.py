@@ -33,7 +33,7 @@ _BATCH = 500
 def discard(ids: Sequence[str], everything: bool, yes: bool, **filters: Any) -> None:
     """Take dead letters away for good: by id, by filter, or all. `export` or `purge` keep them in a file."""
     store = open_store()
-    now = store.reader.now()
+    now = store.now()
     chosen = wanted(filters, now=now)
     if sum([bool(ids), not chosen.is_empty, everything]) != 1:
         raise click.UsageError("Say which letters: ids, or filters, or --all; one of these.")
@@ -70,7 +70,7 @@ def purge(older_than: float, export_path: Path | None, no_export: bool, yes: boo
     Each letter is on the disk before it goes, so a purge may be stopped at any moment and simply be run again.
     """
     store = open_store()
-    now = store.reader.now()
+    now = store.now()
     chosen = wanted(filters, now=now)
     until = min(now - older_than, now if chosen.until is None else chosen.until)
     chosen = LetterFilter(**{**chosen.criteria(), "until": until})
@@ -97,7 +97,7 @@ def _new_path() -> Path:
 
 def _remove(store: DeadLetters, chosen: LetterFilter, operation: Operation, action: str, path: Path | None) -> None:
     # What dies from now on is not meant.
-    ending = LetterFilter(**{"until": store.reader.now(), **chosen.criteria()})
+    ending = LetterFilter(**{"until": store.now(), **chosen.criteria()})
     removed = 0
     try:
         batches = _batches(matching(store, ending))

@@ -1,15 +1,13 @@
 """Letters for the eye: ages, payloads, bars."""
 
-import json
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from routemq.dead_letters import Bucket
+from routemq.dead_letters.desk import PayloadView
 from routemq.text import printable
 
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
-_DUMP_BYTES = 1024
+_MOST_DUMP_LINES = 64
 _BARS = " ▁▂▃▄▅▆▇█"
 _AGES = ((86_400 * 2, 86_400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"))
 
@@ -31,58 +29,17 @@ def size(count: int | None) -> str:
     return f"{count / 1024:.1f} KiB" if count < 1024 * 1024 else f"{count / 1024 / 1024:.1f} MiB"
 
 
-def payload_text(payload: bytes, *, limit_bytes: int | None = 65_536) -> tuple[str, str]:
-    """Return what a payload is (`JSON`, `text`, `binary`, `empty`), and how to show it."""
-    if not payload:
-        return "empty", ""
-    shown = payload if limit_bytes is None else payload[:limit_bytes]
-    cut = len(payload) - len(shown)
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError:
-        return "binary", hex_dump(payload)
-    if not cut and is_json(text):
-        return "JSON", printable(pretty_json(text), lines=True)
-    more = f"\n… {cut:,} more bytes; --payload writes all of them" if cut else ""
-    return "text", printable(shown.decode("utf-8", "ignore"), lines=True) + more
-
-
-def is_json(text: str) -> bool:
-    """Say whether a text is a JSON object or array."""
-    try:
-        return isinstance(json.loads(text), (dict, list))
-    except (ValueError, RecursionError):
-        return False
-
-
-def pretty_json(text: str) -> str:
-    """Return JSON with line breaks, every piece as it was written: no number changes."""
-    result, depth, previous = "", 0, ""
-    for piece in _PIECE.findall(text):
-        closes, opened = piece in "}]", previous in ("{", "[")
-        if closes:
-            depth -= 1
-        # An empty object or array stays on its line.
-        if (closes and not opened) or (not closes and (opened or previous == ",")):
-            result += "\n" + "  " * depth
-        result += piece + (" " if piece == ":" else "")
-        if piece in "{[":
-            depth += 1
-        previous = piece
-    return result
-
-
-def hex_dump(data: bytes) -> str:
-    """Return the bytes as `hexdump -C` would, the first kibibyte of them."""
-    lines = []
-    for offset in range(0, min(len(data), _DUMP_BYTES), 16):
-        part = data[offset : offset + 16]
-        left, right = part[:8].hex(" "), part[8:].hex(" ")
-        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
-        lines.append(f"{offset:06x}  {left:<23}  {right:<23}  {shown}")
-    if len(data) > _DUMP_BYTES:
-        lines.append(f"… {len(data) - _DUMP_BYTES:,} more bytes; --payload writes all of them")
-    return "\n".join(lines)
+def payload_text(view: PayloadView) -> tuple[str, str]:
+    """Return what a payload is, and how a terminal shows it."""
+    if view.text is not None:
+        # Also with control characters, written out, a text is easier to read than its bytes.
+        kind, shown = "JSON" if view.json else "text", printable(view.json or view.text, lines=True)
+        is_cut = view.is_cut
+    else:
+        kind, lines = view.kind, (view.hex or "").splitlines()
+        shown, is_cut = "\n".join(lines[:_MOST_DUMP_LINES]), view.is_cut or len(lines) > _MOST_DUMP_LINES
+    more = f"\n… of {size(view.size_bytes)}; --payload writes all of them" if is_cut else ""
+    return kind, shown + more
 
 
 def bar_chart(buckets: Sequence[Bucket], *, height: int = 4) -> list[str]:

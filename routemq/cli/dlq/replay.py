@@ -59,7 +59,7 @@ def replay(
     on with --resume.
     """
     store = open_store()
-    chosen = wanted(filters, now=store.reader.now())
+    chosen = wanted(filters, now=store.now())
     _check_usage(ids, chosen, everything=everything, edit=edit, resume=resume)
     if to_queue is not None and not force:
         _check_queue(to_queue)
@@ -76,7 +76,7 @@ def replay(
     if resume == "list":
         _list_replays(store)
     elif resume is not None:
-        begun = store.frozen.get(resume)
+        begun = store.unfinished_replay(resume)
         # From here on it is this person's.
         begun = dataclasses.replace(begun, operation=dataclasses.replace(begun.operation, actor=actor()))
         _finish(run_replay(store, begun, request.pace))
@@ -152,14 +152,14 @@ def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -
         else store.freeze(ids, actor=actor(), options=request.options, detail=str(chosen))
     )
     if not frozen.total:
-        store.frozen.forget(frozen.id)
+        store.give_up(frozen)
         nothing_matches(chosen)
     _finish(run_replay(store, frozen, request.pace))
 
 
 def preview(store: DeadLetters, found: Found, what: str) -> None:
     """Show what a command would do to the letters of a filter."""
-    now = store.reader.now()
+    now = store.now()
     click.echo(f"{found.count:,} {'letter' if found.count == 1 else 'letters'} would be {what}, the oldest first:")
     for letter in found.first:
         topic = printable(letter.topic or letter.route)
@@ -169,7 +169,7 @@ def preview(store: DeadLetters, found: Found, what: str) -> None:
 
 
 def _list_replays(store: DeadLetters) -> None:
-    replays = store.frozen.all()
+    replays = store.unfinished_replays()
     if not replays:
         say("No replay is unfinished.")
     for found in replays:

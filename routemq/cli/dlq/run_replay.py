@@ -116,7 +116,7 @@ def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary,
 
 
 def _say_how_to_go_on(store: DeadLetters, frozen: FrozenReplay, why: str) -> None:
-    now = store.frozen.get(frozen.id)
+    now = store.unfinished_replay(frozen.id)
     say(f"{why}: {now.total - now.remaining:,} of {now.total:,} letters are done, {now.remaining:,} are as they were.")
     say(f"Go on with them: routemq dlq replay --resume {frozen.id}")
 

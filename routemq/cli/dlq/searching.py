@@ -60,7 +60,7 @@ def matching(store: DeadLetters, chosen: LetterFilter) -> Iterator[DeadLetter]:
         return
     with _Looking(store, chosen) as looking:
         found = 0
-        for number, (_, letter) in enumerate(store.reader.walk(chosen, oldest_first=True), 1):
+        for number, (_, letter) in enumerate(store.walk(chosen, oldest_first=True), 1):
             if not number % _STEP:
                 looking.advance(_STEP, found)
             if letter is not None:

@@ -11,7 +11,7 @@ function short(at, span) {
     if (span <= 2 * 3600) {
         return text.slice(11);
     }
-    return span <= 2 * 86400 ? text.slice(5, 16) : text.slice(0, 16);
+    return `${span <= 2 * 86400 ? text.slice(5, 16) : text.slice(0, 16)}Z`;
 }
 
 export function drawBars(bars, choose) {

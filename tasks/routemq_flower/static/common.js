@@ -120,13 +120,10 @@ export function age(at) {
     return seconds < 1 ? "now" : `${duration(seconds)} ago`;
 }
 
-const two = (value) => String(value).padStart(2, "0");
-
-/** The browser's own time zone, in the form that log files have. */
+/** In UTC, as a terminal shows it too, and as the filter reads it. */
 export function moment(at) {
     const date = new Date(at * 1000);
-    return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ` +
-        `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+    return Number.isNaN(date.getTime()) ? String(at) : date.toISOString().replace("T", " ").replace(/\.\d+/, "");
 }
 
 /** An element that shows an age; `updateAges` keeps it true. */
