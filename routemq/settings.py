@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -291,6 +292,8 @@ def variable_of(field_name: str) -> str:
     return field_name.upper()
 
 
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
+
 SECRETS = frozenset({"MQTT_PASSWORD", "REDIS_URL", "ALERT_WEBHOOK"})
 
 
@@ -319,6 +322,16 @@ def _configuration_error(exc: ValidationError) -> ConfigurationError:
     return ConfigurationError(variable=variable, value=value, allowed=_allowed(variable, first))
 
 
+def with_service_link(allowed: str, value: object) -> str:
+    """Return what a variable may be, and where a value such as `tcp://10.0.0.1:1883` comes from."""
+    if not isinstance(value, str) or not _SERVICE_LINK.match(value):
+        return allowed
+    return (
+        f"{allowed}; Kubernetes sets this for a service of that name: set the variable in the container's own env, put "
+        "`enableServiceLinks: false` into the pod's spec, or give the service another name"
+    )
+
+
 def _allowed(variable: str, error: ErrorDetails) -> str:
     """Return what a variable may be, in an operator's words; pydantic says only which rule was broken."""
     if error["type"] == "value_error":
@@ -332,7 +345,7 @@ def _allowed(variable: str, error: ErrorDetails) -> str:
     if int in kinds:
         least = next((f" from {limit.ge}" for limit in field.metadata if isinstance(limit, Ge)), "")
         greatest = next((f" to {limit.le}" for limit in field.metadata if isinstance(limit, Le)), "")
-        return f"a whole number{least}{greatest}"
+        return with_service_link(f"a whole number{least}{greatest}", error.get("input"))
     if error["type"] == "string_pattern_mismatch":
         return "a name without '/', '+', '#' and white space"
     return error["msg"].replace("Input should be", "it is").replace("it is '", "one of '")

@@ -1,5 +1,6 @@
 """Put our pages into Flower before it starts."""
 
+import os
 from pathlib import Path
 
 import flower.app
@@ -15,6 +16,7 @@ from routemq_flower.change_api import (
     OperationProgress,
     OperationStop,
 )
+from routemq_flower.configuration import check_environment, check_when_complete
 from routemq_flower.events import SteadyEvents
 from routemq_flower.letter_api import (
     LetterAudit,
@@ -36,9 +38,14 @@ def install() -> None:
 
     All of Flower's own options keep their meaning: this runs before it reads `FLOWER_…`, its configuration file and its
     command line, and displaces none of them. Doing it twice changes nothing.
+
+    Raises:
+        ConfigurationError: Flower could not read one of its variables.
     """
     if "template_loader" in settings:
         return
+    check_environment(os.environ)
+    check_when_complete()
     # Before the last handler, which answers everything with "not found". With `url`, because Flower forgets the
     # arguments of a plain tuple's handler under --url_prefix.
     handlers[-1:-1] = [

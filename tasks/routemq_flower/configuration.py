@@ -1,0 +1,115 @@
+"""What Flower would fall over: settings that are checked before it reads them, and once more when it has them all."""
+
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import click
+from flower.options import options
+from flower.utils import strtobool
+from tornado.netutil import bind_sockets
+
+from routemq.errors import ConfigurationError
+from routemq.settings import with_service_link
+
+_PREFIX = "FLOWER_"
+_SECRETS = ("FLOWER_BASIC_AUTH", "FLOWER_COOKIE_SECRET", "FLOWER_OAUTH2_SECRET", "FLOWER_BROKER_API")
+_OPENING = "FLOWER_UNAUTHENTICATED_API"
+_YES_OR_NO = "true or false (also yes and no, on and off, 1 and 0)"
+_PASSWORD = "user:password, neither of them empty"  # noqa: S105  how one is written
+
+
+class RefusedOptionError(click.ClickException):
+    """Flower cannot start with what it was told; Celery prints it in one line."""
+
+    exit_code = 2
+
+
+def check_environment(environment: MutableMapping[str, str]) -> None:
+    """Look at each variable as Flower will, and take those away that are empty: as anywhere here, they are not set.
+
+    Raises:
+        ConfigurationError: Flower could not read one.
+    """
+    for variable in sorted(name for name in environment if name.startswith(_PREFIX)):
+        option = options._options.get(_name(variable))  # noqa: SLF001  Flower asks so too
+        value = environment[variable]
+        if option is None and variable != _OPENING:
+            continue
+        # A password that somebody forgot to set must not become a Flower without one.
+        if not value.strip() and variable != "FLOWER_BASIC_AUTH":
+            del environment[variable]
+            continue
+        try:
+            allowed = _read(option, value)
+        # As of `int`, `float`, or of what no text can be.
+        except (ValueError, TypeError):
+            allowed = _kind(option)
+        if allowed is not None:
+            shown = "(hidden)" if variable in _SECRETS else repr(value)
+            raise ConfigurationError(variable=variable, value=shown, allowed=with_service_link(allowed, value))
+
+
+def check_options() -> None:
+    """Look at what variables, configuration file and command line make together.
+
+    Raises:
+        RefusedOptionError: Nobody could log in, or everybody; or nothing can listen there.
+    """
+    if any(not _is_login(login) for login in options.basic_auth or ()):
+        raise RefusedOptionError(f"--basic_auth=(hidden) cannot be used: {_PASSWORD}")
+    if options.unix_socket:
+        return
+    try:
+        for sock in bind_sockets(options.port, address=options.address):
+            sock.close()
+    except (OSError, OverflowError, UnicodeError) as exc:
+        where = f"--address={options.address} --port={options.port}"
+        raise RefusedOptionError(f"Flower cannot listen there, {where}: {exc}") from exc
+
+
+def check_when_complete() -> None:
+    """Have `check_options` called when Flower has read all its sources.
+
+    It parses the command line twice when there is a configuration file, which comes between.
+    """
+    calls: list[None] = []
+
+    def parsed() -> None:
+        calls.append(None)
+        if len(calls) > 1 or not Path(options.conf).exists():
+            check_options()
+
+    options.add_parse_callback(parsed)
+
+
+def _name(variable: str) -> str:
+    # Tornado keeps its options with hyphens, as they are written on a command line.
+    return variable.removeprefix(_PREFIX).lower().replace("_", "-")
+
+
+def _read(option: Any, value: str) -> str | None:
+    """Convert a value as Flower does; return what it may be if it is of the right type and yet of no use."""
+    if option is None or option.type is bool:
+        strtobool(value)
+    elif option.multiple:
+        values = [option.type(part) for part in value.split(",")]
+        if option.name == "basic_auth" and not all(map(_is_login, values)):
+            return _PASSWORD
+    elif option.type(value) is not None and option.name == "port" and not 0 <= int(value) <= 65_535:
+        return _kind(option)
+    return None
+
+
+def _kind(option: Any) -> str:
+    if option is None or option.type is bool:
+        return _YES_OR_NO
+    if option.name == "port":
+        return "a whole number from 0 to 65535"
+    kinds = {int: "a whole number", float: "a number"}
+    return kinds.get(option.type, "nothing that a variable can say: use Flower's configuration file")
+
+
+def _is_login(login: object) -> bool:
+    user, _, password = str(login).partition(":")
+    return bool(user.strip() and password.strip())
