@@ -12,7 +12,7 @@ from routemq.queues import Keys
 from tests.ingest import CONTROLLER, FakeBroker, ingesting, payloads, queued, settings_for, wait_for_payloads
 from tests.mqtt_peer import Peer
 from tests.processes import wait_until
-from tests.servers import Redis, Stack
+from tests.servers import Mosquitto, Redis, Stack
 
 
 @pytest.fixture
@@ -225,3 +225,29 @@ def test_what_no_broker_should_send_is_dead_byte_for_byte_and_acknowledged(
     item = raw if raw.startswith(b"{") else json.dumps(json.loads(raw)[0]).encode()
     assert TaskMessage.decode(item).envelope.topic_bytes == b"\xff\xfe/data"
     assert "bytes \\xff" not in caplog.text
+
+
+@pytest.mark.parametrize("hook", ["returns_text", "leaves", "hangs"])
+def test_no_redaction_hook_ends_ingest(
+    redis_server: Redis,
+    mosquitto_server: Mosquitto,
+    routes: Router,
+    key_prefix: str,
+    topic_prefix: str,
+    group_name: str,
+    hook: str,
+) -> None:
+    stack = Stack(name="mosquitto+redis", broker=mosquitto_server, store=redis_server)
+    settings = settings_for(
+        stack, key_prefix=key_prefix, group=group_name, ingest_max_payload_bytes=30,
+        dlq_redact_hook=f"tests.applications.hooks:{hook}",
+    )  # fmt: skip
+    with ingesting(settings, routes):
+        for number in range(3):
+            stack.broker.publish(f"{topic_prefix}/d{number}/data", f"what-nobody-may-see and more of it {number}")
+        stack.broker.publish(f"{topic_prefix}/d9/data", "small")
+        wait_for_payloads(redis_server, key_prefix, "data", 1)
+    letters = dead_letters(redis_server, key_prefix)
+    assert [about["redacted"] for about, _ in letters] == [["payload"]] * 3
+    kept = [TaskMessage.decode(raw).envelope.payload for _, raw in letters]
+    assert all(b"DLQ_REDACT_HOOK" in payload and b"what-nobody" not in payload for payload in kept)
