@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from routemq.errors import ConfigurationError
-from routemq.refusals import LeavingConnection, LeavingSSLConnection
+from routemq.redis_connection import RedisConnection, RedisSSLConnection
 from routemq.settings import Settings
 
 OLDEST_REDIS = (7, 0)
@@ -28,7 +28,7 @@ def connect_redis(settings: Settings, *, timeout_s: float = 5.0) -> "redis.Redis
     # that is half open is found by the command as soon.
     return redis.Redis.from_url(
         url,
-        connection_class=LeavingSSLConnection if url.startswith("rediss:") else LeavingConnection,
+        connection_class=RedisSSLConnection if url.startswith("rediss:") else RedisConnection,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         socket_keepalive=True,

@@ -1,7 +1,6 @@
-"""What Redis answers instead of doing what it is asked, in words; and connections that then look elsewhere."""
+"""What Redis answers instead of doing what it is asked, in an operator's words."""
 
 import re
-from typing import Any
 
 import redis
 
@@ -32,29 +31,6 @@ _CERTIFICATE = re.compile(r"certificate verify failed: (.*?)\.? *\(_ssl")
 
 class RefusedError(redis.ConnectionError):
     """The server takes no commands now. The connection is closed: the next one goes where the address leads by then."""
-
-
-class LeavingConnection(redis.Connection):
-    """A connection that does not outlive its server's office.
-
-    A primary that was demoted keeps its connections and refuses every write; the one in its place is found by
-    connecting again. So do all users of Redis here, also kombu, by the same means as after a hang-up.
-    """
-
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        try:
-            return super().read_response(*args, **options)
-        except redis.RedisError as exc:
-            code = code_of(exc)
-            if code not in LEAVE:
-                raise
-            self.disconnect()  # type: ignore[no-untyped-call]
-            text = said(exc)
-            raise RefusedError(text if text.startswith(code) else f"{code} {text}") from exc
-
-
-class LeavingSSLConnection(LeavingConnection, redis.SSLConnection):
-    """The same over TLS."""
 
 
 def code_of(error: BaseException) -> str:

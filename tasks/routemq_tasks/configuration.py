@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from kombu.entity import Exchange, Queue
+from routemq_transport.connection import STOCK_TRANSPORTS
 
 from routemq.logs import LOG_FORMAT
 from routemq.queues import FALLBACK_QUEUE
@@ -23,8 +25,10 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
     make_queue: Any = Queue  # Kombu has no types
     make_exchange: Any = Exchange
     anonymous = make_exchange("", type="direct")
-    return {
-        "broker_url": settings.redis_url.get_secret_value(),
+    url = settings.redis_url.get_secret_value()
+    stock = {"broker_transport": STOCK_TRANSPORTS[urlsplit(url).scheme]} if settings.transport == "stock" else {}
+    return stock | {
+        "broker_url": url,
         "broker_transport_options": _transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -72,5 +76,5 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     }
     if settings.transport == "stock":
         # Celery's own would wait for ever on a connection that is half open; ours has its own limits.
-        options |= {"socket_keepalive": True, "socket_connect_timeout": 5, "socket_timeout": 30}
+        options |= {"socket_keepalive": True, "socket_connect_timeout": 5, "socket_timeout": 5}
     return options

@@ -16,7 +16,7 @@ from kombu.utils.scheduling import round_robin_cycle
 from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
 from routemq.lifecycle.scripts import Script
 from routemq.mark import Mark
-from routemq.refusals import LeavingConnection, LeavingSSLConnection
+from routemq.redis_connection import RedisConnection, RedisSSLConnection
 from routemq.text import error_line
 from routemq_transport.client import Client, PrefixedClient
 from routemq_transport.due import due_time
@@ -71,7 +71,7 @@ class FetchingChannel(stock.Channel):
     longest_redelivery_delay = 60
     hands_out_waiting = False
     # Kombu waits for ever on a connection that is half open.
-    socket_timeout = 10.0
+    socket_timeout = 5.0
     socket_connect_timeout = 5.0
     socket_keepalive = True
     # No PING: see `Client`.
@@ -431,15 +431,15 @@ class FetchingChannel(stock.Channel):
 class Channel(FetchingChannel):
     """Of one Redis."""
 
-    connection_class = LeavingConnection
-    connection_class_ssl = LeavingSSLConnection
+    connection_class = RedisConnection
+    connection_class_ssl = RedisSSLConnection
 
 
 class SecureChannel(FetchingChannel):
     """Of one Redis, over TLS: with the options of the URL or of `broker_use_ssl`, without any as redis-py has it."""
 
     # Kombu looks for the scheme `rediss` only where it is the transport's name.
-    connection_class = connection_class_ssl = LeavingSSLConnection
+    connection_class = connection_class_ssl = RedisSSLConnection
 
 
 class SentinelChannel(FetchingChannel, stock.SentinelChannel):

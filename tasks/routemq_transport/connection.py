@@ -17,6 +17,9 @@ TRANSPORTS = {
 }
 """By the scheme of the broker's URL, for Celery's setting `broker_transport`."""
 
+STOCK_TRANSPORTS = {"redis": "routemq_transport.stock:Transport", "rediss": "routemq_transport.stock:SecureTransport"}
+"""Likewise, over Celery's own transport."""
+
 
 Refuse = Callable[[Item, Exception], object]
 
@@ -32,8 +35,17 @@ class Connection(kombu.Connection):
 
     resolve_aliases: ClassVar[dict[str, str]] = {
         **kombu.Connection.resolve_aliases,
-        **{path: scheme for scheme, path in TRANSPORTS.items()},
+        **{path: scheme for names in (TRANSPORTS, STOCK_TRANSPORTS) for scheme, path in names.items()},
     }
+
+    def ensure(
+        self, obj: Any, fun: Any, errback: Any = None, max_retries: int | None = None, *args: Any, **options: Any
+    ) -> Any:
+        """Try once what kombu would try for ever, deaf to every stop signal: heartbeats, and answers to remote control.
+
+        Who asks for it goes on without, or connects anew in a way of its own.
+        """
+        return super().ensure(obj, fun, errback, 0 if max_retries is None else max_retries, *args, **options)
 
 
 class AMQP(amqp.AMQP):

@@ -1,0 +1,30 @@
+"""Celery's own Redis transport, over our connections."""
+
+from kombu.transport import redis as stock
+
+from routemq.redis_connection import RedisConnection, RedisSSLConnection
+
+
+class Channel(stock.Channel):
+    """kombu's channel, which leaves a server that does not answer, or takes no writes."""
+
+    connection_class = RedisConnection
+    connection_class_ssl = RedisSSLConnection
+
+
+class SecureChannel(Channel):
+    """The same over TLS; kombu looks for the scheme `rediss` only where it is the transport's name."""
+
+    connection_class = RedisSSLConnection
+
+
+class Transport(stock.Transport):
+    """`redis://`."""
+
+    Channel = Channel
+
+
+class SecureTransport(stock.Transport):
+    """`rediss://`."""
+
+    Channel = SecureChannel

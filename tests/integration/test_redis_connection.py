@@ -1,0 +1,63 @@
+"""What one connection learns of a server, all of the process know."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from routemq.connections import connect_redis
+from routemq.refusals import RefusedError
+from routemq.settings import Settings
+from tests.failover import Pair
+from tests.processes import wait_until
+from tests.servers import Redis
+
+
+def _clients(url: str, count: int, *, timeout_s: float = 3.0) -> "list[redis.Redis]":
+    settings = Settings(_env_file=None, redis_url=url)  # type: ignore[call-arg,arg-type]
+    return [connect_redis(settings, timeout_s=timeout_s) for _ in range(count)]
+
+
+def test_a_server_that_does_not_answer_is_waited_for_once(own_store: Callable[..., Redis]) -> None:
+    store = own_store()
+    clients = _clients(store.url, 4)
+    for client in clients:
+        client.set("a", 1)
+    store.pause()
+    with pytest.raises(redis.TimeoutError):
+        clients[0].get("a")
+    began = time.monotonic()
+    for client in [*clients, *_clients(store.url, 1)]:
+        with pytest.raises((redis.TimeoutError, redis.ConnectionError)):
+            client.get("a")
+    assert time.monotonic() - began < 1
+    store.resume()
+    for client in clients:
+        wait_until(lambda: client.get("a") == b"1", ignoring=(redis.RedisError,), message="it is used again")  # noqa: B023
+
+
+def test_giving_up_early_says_nothing_of_the_server(own_store: Callable[..., Redis]) -> None:
+    store = own_store()
+    (hasty,) = _clients(store.url, 1, timeout_s=0.2)
+    (patient,) = _clients(store.url, 1)
+    hasty.set("a", 1)
+    with pytest.raises(redis.TimeoutError):
+        hasty.eval("while true do end", 0)
+    store.client().script_kill()
+    assert patient.get("a") == b"1"
+
+
+def test_a_refusal_makes_all_connections_leave(own_store: Callable[..., Redis]) -> None:
+    pair = Pair.of(own_store(), own_store())
+    reading, writing = _clients(pair.url, 2)
+    writing.set("a", 1)
+    assert reading.get("a") == b"1"
+    pair.demote()
+    with pytest.raises(RefusedError, match="READONLY"):
+        writing.set("a", 2)
+    pair.lead_to_primary()
+    # Without a refusal of its own: it would have read from the replica for ever.
+    assert reading.info("replication")["role"] == "master"
+    writing.set("a", 3)
+    assert reading.get("a") == b"3"
