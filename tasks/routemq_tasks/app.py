@@ -29,6 +29,7 @@ from routemq_tasks.promoter import RetryPromotion
 from routemq_tasks.remote_control import RemoteControl
 from routemq_tasks.retention import RetentionKeeping
 from routemq_tasks.start import before_detach
+from routemq_tasks.stopping import Stopping
 from routemq_tasks.timings import Timings
 from routemq_tasks.worker_log import quiet_per_message_logs
 
@@ -41,6 +42,7 @@ class RouteMQCelery(Celery):
         router: The application's routes.
     """
 
+    amqp_cls = "routemq_transport.connection:AMQP"
     events_cls = "routemq_tasks.events:RouteEvents"
     log_cls = "routemq_tasks.worker_log:WorkerLogging"
     conf: Any
@@ -51,6 +53,7 @@ class RouteMQCelery(Celery):
         self.on_after_configure.connect(self._keep_broker, weak=False)
         self.settings, self.router = settings, router
         self.timings = Timings()
+        self.stopping = Stopping()
         self._process: ProcessResources | None = None
         self._process_lock, self._pid = threading.Lock(), os.getpid()
         self.steps["worker"].add(RetentionKeeping)
@@ -65,6 +68,7 @@ class RouteMQCelery(Celery):
         # The pool sends these in its children, and in the worker's own process when it has none.
         signals.worker_process_init.connect(self._forget_process, weak=False)
         signals.worker_process_shutdown.connect(self._close_process, weak=False)
+        signals.worker_shutting_down.connect(self._stop_soon, weak=False)
         signals.worker_shutdown.connect(self._worker_ended, weak=False)
 
     @cached_property
@@ -103,7 +107,7 @@ class RouteMQCelery(Celery):
             return process
         with self._process_lock:
             if self._process is None or self._process.pid != os.getpid():
-                self._process = ProcessResources(self.settings)
+                self._process = ProcessResources(self.settings, self.stopping)
             return self._process
 
     def refuse(self, item: Item, error: Exception) -> None:
@@ -117,6 +121,9 @@ class RouteMQCelery(Celery):
 
     def _keep_broker(self, **_signal: Any) -> None:
         self.conf = BrokerSettings.of(self.conf)
+
+    def _stop_soon(self, **_signal: Any) -> None:
+        self.stopping.begin()
 
     def _forget_process(self, **_signal: Any) -> None:
         if self._pid == os.getpid():

@@ -28,6 +28,7 @@ from routemq.refusals import code_of, explain
 from routemq.retry import Reject, Retry, RetryPolicy
 from routemq.text import error_line, printable
 from routemq_tasks.errors import ControllerFailedError, UnroutableError
+from routemq_tasks.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ USUAL_POLICY = RetryPolicy()
 _LONGEST_WAIT_S = 60.0
 _LONGEST_DELAY_S = 10 * 365 * 86_400.0
 _NAME_LENGTH = 200
+
+_LONGEST_LAST_PAUSE_S = 1.0
+"""A worker that is stopping pauses no longer for Redis, and then gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,7 @@ class Outcomes:
         redaction: What logs and monitors must not show either.
         show_payloads: Whether monitors may see payloads, of a message that is run again too.
         patience_s: How long to repeat a step while Redis is away.
+        stopping: Then a step is not repeated for long.
     """
 
     def __init__(
@@ -208,11 +213,13 @@ class Outcomes:
         redaction: Redaction | None = None,
         show_payloads: bool = False,
         patience_s: float = 30.0,
+        stopping: Stopping | None = None,
     ) -> None:
         self._client, self._keys = client, keys
         self._delayed = DelayedRetries(client, keys)
         self._dead_letters, self._redaction = dead_letters, redaction
         self._show_payloads, self._patience_s = show_payloads, patience_s
+        self._stopping = stopping
 
     def settle(self, held: Held, error: BaseException, *, patience_s: float | None = None) -> Settled:
         """Judge a message after an error, record what becomes of it, and return that.
@@ -274,9 +281,10 @@ class Outcomes:
 
     def acknowledge(self, delivery_tag: str, *, patience_s: float) -> None:
         """Let go of a message that is done, when the connection it came by is gone."""
-        with self._client.pipeline(transaction=True) as pipe:
-            pipe.zrem(self._keys.unacked_index, delivery_tag)
+        # Without MULTI, in which a full Redis refuses even this.
+        with self._client.pipeline(transaction=False) as pipe:
             pipe.hdel(self._keys.unacked, delivery_tag)
+            pipe.zrem(self._keys.unacked_index, delivery_tag)
             try:
                 self._insist(pipe.execute, time.monotonic() + patience_s)
             except (_StaysError, redis.RedisError) as exc:
@@ -335,7 +343,9 @@ class Outcomes:
             except redis.RedisError as exc:
                 if not is_away(exc):
                     raise
-                if time.monotonic() + pause_s > deadline:
+                # Not recorded, it is run again elsewhere; a worker that is killed because it does not end loses more.
+                in_haste = self._stopping is not None and self._stopping.begun
+                if time.monotonic() + pause_s > deadline or (in_haste and pause_s > _LONGEST_LAST_PAUSE_S):
                     raise _StaysError(explain(exc)) from exc
                 logger.warning("outcome not recorded yet, trying again: %s", explain(exc))
             time.sleep(pause_s)

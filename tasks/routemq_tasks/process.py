@@ -11,6 +11,7 @@ from routemq_tasks.event_loop import EventLoop
 from routemq_tasks.outcomes import Outcomes
 from routemq_tasks.publisher import Publisher
 from routemq_tasks.soft_limit import SoftTimeLimit
+from routemq_tasks.stopping import Stopping
 
 
 class ProcessResources:
@@ -19,7 +20,7 @@ class ProcessResources:
     Each opens what it needs on first use: a process that only buries has no MQTT connection and no loop.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stopping: Stopping) -> None:
         self.pid = os.getpid()
         keys = Keys(settings.key_prefix)
         client = connect_redis(settings)
@@ -30,6 +31,7 @@ class ProcessResources:
             dead_letters=letters,
             redaction=letters.redaction,
             show_payloads=settings.shows_payloads,
+            stopping=stopping,
         )
         # Our transport counts in the step that takes a message out of `unacked`; Celery's own cannot.
         self.done = DoneCounter(client, keys) if settings.transport == "stock" else None

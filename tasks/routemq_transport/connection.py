@@ -1,7 +1,7 @@
 """How a Celery app comes to our transports, and to no other app's."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import kombu
 from celery.app import amqp

@@ -1,7 +1,8 @@
-"""A warm shutdown in the middle of a backlog: what runs is done, the rest is on its queue, and it ends soon."""
+"""A warm shutdown: what runs is done, the rest is on its queue, and it ends soon, whatever Redis does meanwhile."""
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -34,3 +35,51 @@ def test_a_prefork_worker_ends_soon_and_runs_nothing_twice(redis_server: Redis, 
         assert bench.totals()["slow/sleep"].done == len(runs)
         assert len(runs) + bench.waiting("slow") == len(sent)
         assert bench.waiting("slow")
+
+
+@pytest.mark.parametrize(
+    ("pool", "transport", "how"),
+    [
+        ("prefork", "routemq", "silent"),
+        ("threads", "routemq", "silent"),
+        ("threads", "stock", "silent"),
+        ("prefork", "routemq", "gone"),
+    ],
+)
+def test_a_worker_ends_soon_though_redis_does_not_answer(
+    own_store: Callable[..., Redis], key_prefix: str, pool: str, transport: str, how: str
+) -> None:
+    """Celery's heartbeats and answers to remote control are tried for ever, deaf to every signal."""
+    store = own_store()
+    bench = Bench(store=store, key_prefix=key_prefix)
+    with bench.worker("-Q", "slow", "-P", pool, "-c", "2", "-E", env={"ROUTEMQ_TRANSPORT": transport}) as worker:
+        bench.put("slow/async", "0")
+        wait_until(lambda: bench.totals()["slow/async"].done == 1, ignoring=(KeyError,), message="one is done")
+        store.pause() if how == "silent" else store.kill()
+        # The first heartbeat without an answer.
+        silent_since = time.monotonic()
+        wait_until(lambda: time.monotonic() > silent_since + 2.5, message="it is silent")
+        began = time.monotonic()
+        assert worker.terminate(timeout_s=50) == 0
+        assert time.monotonic() - began < 2 * MOST_S
+        assert "Traceback" not in worker.output()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_an_outcome_that_cannot_be_recorded_keeps_no_worker_from_ending(
+    own_store: Callable[..., Redis], key_prefix: str, pool: str
+) -> None:
+    store = own_store(append_only=True)
+    bench = Bench(store=store, key_prefix=key_prefix)
+    with bench.worker("-Q", "slow", "-P", pool, "-c", "2") as worker:
+        sent = bench.put("slow/limited", "0.4")
+        bench.wait_for_notes("started", 1)
+        store.kill()
+        worker.wait_for_output("outcome not recorded yet")
+        began = time.monotonic()
+        assert worker.terminate(timeout_s=50) == 0
+        assert time.monotonic() - began < MOST_S
+    store.start()
+    assert bench.waiting("slow") + bench.held() == 1
+    with bench.store.client() as client:
+        assert sent.id in str([*client.lrange(bench.keys.queue("slow"), 0, -1), *client.hvals(bench.keys.unacked)])
