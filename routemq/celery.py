@@ -32,9 +32,10 @@ def _serve_command(context: click.Context, loaded: RouteMQCelery) -> None:
         click.echo(f"Warning: {unused}", err=True)
     # Celery loads the app before it reads the command's own words, and so before Flower reads its list of pages.
     if context.invoked_subcommand == "flower":
-        from routemq_flower import install
+        from routemq_flower import install, serve_health
 
         install()
+        serve_health(loaded.settings, loaded.router)
     elif context.invoked_subcommand == "migrate":
         from routemq_tasks.migration import migrate_as
 

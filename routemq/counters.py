@@ -7,7 +7,7 @@ killed process had not yet written is missing, and a message that was run twice 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import redis
@@ -16,16 +16,29 @@ from routemq.queues import Keys
 
 Total = Literal["received", "done", "retried", "dead", "replayed"]
 
+TOTALS: Mapping[str, str] = {
+    "received": "Messages that ingest queued or buried.",
+    "done": "Messages whose controller succeeded.",
+    "retried": "Runs that failed and were repeated.",
+    "replayed": "Dead letters that were put back on their queues.",
+}
+"""What each total counts, but for `dead`, which is told by reason."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteTotals:
-    """Messages of one route, since the counters began."""
+    """Messages of one route, since the counters began.
+
+    Attributes:
+        dead_by_reason: What `dead` is made of; what died before reasons were counted is missing.
+    """
 
     received: int = 0
     done: int = 0
     retried: int = 0
     dead: int = 0
     replayed: int = 0
+    dead_by_reason: Mapping[str, int] = field(default_factory=dict)
 
 
 def add_totals(client: "redis.Redis", keys: Keys, total: Total, amounts: Mapping[str, int]) -> None:
@@ -42,8 +55,12 @@ def read_totals(client: "redis.Redis", keys: Keys) -> dict[str, RouteTotals]:
     pipe = client.pipeline(transaction=False)
     for route in routes:
         pipe.hgetall(keys.counters(route))
-    known = RouteTotals.__dataclass_fields__
-    return {
-        route: RouteTotals(**{name.decode(): int(value) for name, value in found.items() if name.decode() in known})
-        for route, found in zip(routes, pipe.execute(), strict=True)
-    }
+    return {route: _read(found) for route, found in zip(routes, pipe.execute(), strict=True)}
+
+
+def _read(found: Mapping[bytes, bytes]) -> RouteTotals:
+    counts = {name.decode(): int(value) for name, value in found.items()}
+    return RouteTotals(
+        **{name: counts[name] for name in (*TOTALS, "dead") if name in counts},
+        dead_by_reason={name.partition(":")[2]: count for name, count in counts.items() if name.startswith("dead:")},
+    )

@@ -127,6 +127,19 @@ class Settings(BaseSettings):
     worker_auto_scale: bool = Field(default=False, description="Scale the worker between the next two.")
     worker_min_count: int = Field(default=1, ge=1, le=1024, description="Least concurrency when scaling.")
     worker_max_count: int = Field(default=10, ge=1, le=1024, description="Greatest concurrency when scaling.")
+    worker_health_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_000,
+        description="Serve a worker's `/healthz`, `/readyz` and `/metrics` here; "
+        "`routemq up` gives each further worker the next port.",
+    )
+    flower_health_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_000,
+        description="Serve Flower's `/healthz` and `/readyz` here, and as `/metrics` the numbers of the whole fleet.",
+    )
     transport: Transport = Field(
         default="routemq",
         validation_alias=_named("ROUTEMQ_TRANSPORT"),

@@ -9,6 +9,7 @@ _COMMANDS = {
     "dev": "routemq.cli.dev:dev",
     "doctor": "routemq.cli.doctor:doctor",
     "dlq": "routemq.cli.dlq:dlq",
+    "health": "routemq.cli.health:health",
     "ingest": "routemq.cli.ingest:ingest",
     "routes": "routemq.cli.routes:routes",
     "simulate": "routemq.cli.simulate:simulate",

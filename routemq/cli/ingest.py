@@ -15,7 +15,6 @@ from routemq_ingest.worker import READY, IngestWorker
 from routemq.cli.explain import explains_errors
 from routemq.connections import connect_redis
 from routemq.discovery import load_router
-from routemq.errors import ConfigurationError
 from routemq.logs import configure_logging
 from routemq.queues import Keys
 from routemq.settings import Settings, load_settings
@@ -25,7 +24,7 @@ from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import STOP_SIGNALS, Stop, ignore_stop_signals
 
 if TYPE_CHECKING:
-    from routemq_ingest.health import HealthServer
+    from routemq.metrics.http import HealthServer
 
 logger = logging.getLogger(__name__)
 
@@ -85,18 +84,19 @@ def _run_one(settings: Settings, index: int) -> None:
         signal.signal(number, lambda *_: worker.stop())
     with contextlib.ExitStack() as stack:
         if settings.ingest_health_port is not None:
-            stack.enter_context(_health_server(settings.ingest_health_port + index, worker))
+            port = settings.ingest_health_port + index
+            stack.enter_context(_health_server(port, worker))
         worker.run()
     ignore_stop_signals()
 
 
 def _health_server(port: int, worker: IngestWorker) -> "HealthServer":
-    from routemq_ingest.health import HealthServer
+    from routemq_ingest.health import IngestMetrics
 
-    try:
-        return HealthServer(port, lambda: worker.health)
-    except OSError as exc:
-        raise ConfigurationError(variable="INGEST_HEALTH_PORT", value=port, allowed=f"a free port ({exc})") from exc
+    from routemq.metrics.http import HealthServer
+
+    metrics = IngestMetrics(lambda: worker.health)
+    return HealthServer.on(port, lambda: worker.health, metrics, variable="INGEST_HEALTH_PORT")
 
 
 def _run_many(settings: Settings, count: int) -> None:

@@ -126,6 +126,7 @@ local function plan_to_bury(id, description, message, traceback, at)
   if letter then
     look_count(counters(letter.about), 'buried')
     plan_total(letter, 'dead')
+    plan_total(letter, 'dead:' .. tostring(letter.about.reason))
   end
   return letter
 end

@@ -280,9 +280,14 @@ class WorkerManager:
             self.supervisor.close()
 
     def _start(self, queue: str, hands: int, concurrency: int | None, *, all_but: Sequence[str] = ()) -> WorkerProcess:
+        env = self._env
+        if self.settings.worker_health_port is not None:
+            # They are on one host: each has a port of its own.
+            workers = sum(started.queue is not None for started in self._started.values())
+            env = env | {"WORKER_HEALTH_PORT": str(self.settings.worker_health_port + workers)}
         command = worker_command(
             queue, concurrency, self.settings,
-            options=self._worker_options, env=self._env, cwd=self._cwd, all_but=all_but,
+            options=self._worker_options, env=env, cwd=self._cwd, all_but=all_but,
         )  # fmt: skip
         return self._run(command, _Started(queue=queue, concurrency=hands))
 

@@ -21,6 +21,7 @@ from routemq.settings import Settings
 from routemq_tasks.broker import BrokerSettings, Loader, check_settings
 from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.execution import RouteTask
+from routemq_tasks.health import HealthKeeping
 from routemq_tasks.outcomes import PATIENCE_S, Held
 from routemq_tasks.own_tasks import load_own_tasks
 from routemq_tasks.presence import AlertKeeping, PresenceKeeping
@@ -59,6 +60,7 @@ class RouteMQCelery(Celery):
         self.steps["worker"].add(RetentionKeeping)
         self.steps["worker"].add(PresenceKeeping)
         self.steps["worker"].add(AlertKeeping)
+        self.steps["worker"].add(HealthKeeping)
         self.steps["consumer"].add(RemoteControl)
         self.user_options["worker"].add(before_detach())
         _choose_transport(self)

@@ -29,6 +29,9 @@ EVENTS_EVERY_S = 0.1
 EVENTS_PER_BATCH = 500
 """Celery sends the few events of each turn of its loop at once, and spends most of its time on these round trips."""
 
+TURN_EVERY_S = 1.0
+"""How often an idle loop shows that it turns."""
+
 _WORKED_S = 10.0
 """A connection that lasted so long was none that Redis refuses to use."""
 
@@ -37,9 +40,15 @@ class RouteConsumer(Consumer):
     """Celery's consumer behind a door: `admit` checks each message before Celery touches it.
 
     Celery's own ways with what it cannot run, to log all of it and drop it, or to end the worker, are closed.
+
+    Attributes:
+        turned_at: When its loop last turned, or it last waited for Redis, on the monotonic clock.
+        trouble: Why there is no connection, None while there is one; both are read by other threads.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        self.turned_at = time.monotonic()
+        self.trouble: str | None = None
         self._failures = Pauses()
         self._connected_at, self._soon_lost = 0.0, False
         super().__init__(*args, **options)
@@ -73,7 +82,9 @@ class RouteConsumer(Consumer):
         """Connect when Redis takes writes; until then wait and say why, and refuse one that never can be used."""
         self._wait_for_redis()
         self._connected_at = time.monotonic()
-        return super().connect()
+        connection = super().connect()
+        self.trouble = None
+        return connection
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect; an answer of Redis that kombu takes for final is waited out, as all others."""
@@ -104,7 +115,7 @@ class RouteConsumer(Consumer):
             client.close()
 
     def _say(self, what: str, error: Exception) -> None:
-        why = explain(error)
+        why = self.trouble = explain(error)
         if self._failures.speak(f"{what} {why}"):
             logger.error("%s %s, trying again: %s", what, self.conninfo.as_uri(), why)
 
@@ -113,14 +124,24 @@ class RouteConsumer(Consumer):
         while (left_s := until - time.monotonic()) > 0:
             # A stop signal ends the wait.
             maybe_shutdown()
+            self.turned_at = time.monotonic()
             time.sleep(min(left_s, 0.2))
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Send events in batches, now and then."""
+        """Send events in batches, now and then; and show that the loop turns."""
         super().register_with_event_loop(hub)
+        hub.call_repeatedly(TURN_EVERY_S, self._turn)
         if self.event_dispatcher:
             self.event_dispatcher.buffer_limit = EVENTS_PER_BATCH
             hub.call_repeatedly(EVENTS_EVERY_S, self._flush_events)
+
+    def perform_pending_operations(self) -> None:
+        """Show that the loop turns, in pools without an event loop."""
+        self._turn()
+        super().perform_pending_operations()
+
+    def _turn(self) -> None:
+        self.turned_at = time.monotonic()
 
     def on_send_event_buffered(self) -> None:
         """An event waits for its batch."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import psutil
 from celery.concurrency.prefork import TaskPool as PreforkPool
-from celery.worker import state
 
 from routemq.alerts.watch import AlertWatch, alert_watch
 from routemq.connections import connect_redis
 from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
 from routemq_tasks.companions import Companion
+from routemq_tasks.health import pool_children, worker_health
 
 _MEMORY_EVERY_S = 10.0
 """To add up the memory of a pool takes milliseconds of the kernel's time for each child."""
@@ -32,7 +32,7 @@ class WorkerPresence:
     def report(self) -> ProcessReport:
         """Return how the worker is now."""
         worker, settings = self._worker, self._worker.app.settings
-        pids = _children(worker.pool)
+        pids, health = pool_children(worker.pool), worker_health(worker)
         return ProcessReport(
             kind="worker",
             name=worker.hostname,
@@ -41,9 +41,9 @@ class WorkerPresence:
             queues=tuple(sorted(worker.app.amqp.queues.consume_from)),
             concurrency=worker.concurrency,
             hands=len(pids) if isinstance(worker.pool, PreforkPool) else worker.pool.num_processes or 1,
-            running=len(state.active_requests),
-            held=len(state.reserved_requests),
-            problem=_problem(worker),
+            running=health.running,
+            held=health.held,
+            problem=health.problem,
             memory_bytes=self._memory(pids),
             pids=pids,
             details={
@@ -59,21 +59,6 @@ class WorkerPresence:
             self._memory_at = time.monotonic()
             self._memory_bytes = sum(map(_memory_bytes, (None, *pids)))
         return self._memory_bytes
-
-
-def _children(pool: Any) -> tuple[int, ...]:
-    if not isinstance(pool, PreforkPool) or pool._pool is None:  # noqa: SLF001  billiard's pool, which Celery wraps
-        return ()
-    return tuple(child.pid for child in list(pool._pool._pool) if child.pid and child.exitcode is None)  # noqa: SLF001
-
-
-def _problem(worker: Any) -> str | None:
-    connection = getattr(worker.consumer, "connection", None)
-    if connection is None or not connection.connected:
-        return "not connected to redis"
-    if isinstance(worker.pool, PreforkPool) and not _children(worker.pool):
-        return "no child of the pool is alive"
-    return None
 
 
 def _memory_bytes(pid: int | None) -> int:

@@ -28,6 +28,8 @@ _ACK_BACKSTOP_S = 0.05
 _ORPHANS_S = 2.0
 _MARK_RUNNING_S = 1.0
 _AWAY_PAUSE_S = 1.0
+_OVERDUE = 4
+"""A renewal that is so many times later than it should be is one to speak of."""
 
 
 class Lease:
@@ -70,6 +72,7 @@ class Lease:
         self._thread: threading.Thread | None = None
         # What ran out is noticed within a tenth of its length.
         self._every_s = min(10.0, max(0.2, times.own_s / 10))
+        self._renewed_at = time.monotonic()
         self._clock = clock or SteadyClock(lease_s=times.own_s, renewed_every_s=self._every_s)
         self._reports = KeyReports()
         # After kombu's, which knows what was looked at.
@@ -213,8 +216,14 @@ class Lease:
             self._put_back_waiting()
         self._ended.set()
 
+    @property
+    def overdue_s(self) -> float | None:
+        """Seconds since the last renewal, when one is overdue; safe from other threads."""
+        silent_s = time.monotonic() - self._renewed_at
+        return silent_s if self._held and silent_s > _OVERDUE * self._every_s else None
+
     def _run(self) -> None:
-        renewed = marked = looked = time.monotonic()
+        self._renewed_at = renewed = marked = looked = time.monotonic()
         pause_s = _TURN_S
         while not self._ended.wait(pause_s):
             pause_s = _TURN_S
@@ -229,7 +238,7 @@ class Lease:
                     # Whoever looks at the leases of others has seen to its own.
                     if self._held:
                         self._renew()
-                    renewed = now
+                    self._renewed_at = renewed = now
                     self._restore_lost()
                 if now - marked >= _MARK_RUNNING_S:
                     marked = now
