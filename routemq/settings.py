@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         default="", validation_alias=_named("ROUTEMQ_KEY_PREFIX"), description="Put before every Redis key."
     )
 
+    allow_eviction: bool = Field(
+        default=False,
+        validation_alias=_named("ROUTEMQ_ALLOW_EVICTION"),
+        description="Use a Redis that may throw messages away, as a cache does (`maxmemory-policy allkeys-…`).",
+    )
+
     routers: str = Field(
         default="app.routers",
         validation_alias=_named("ROUTEMQ_ROUTERS"),

@@ -11,6 +11,7 @@ from routemq.connections import check_redis
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
+from routemq.eviction import EvictionWatch
 from routemq.lifecycle.scripts import Script, UnusableKeyError
 from routemq.queues import Keys
 from routemq.refusals import code_of
@@ -51,6 +52,7 @@ class Publisher:
         client_id: Of this process's own MQTT session; no other process may have it.
         remains: Makes a letter of what Redis cannot take as it is.
         plain: Buries such a letter, by nothing but our own code.
+        eviction: Nothing is queued, and so acknowledged, while Redis may throw it away.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class Publisher:
         client_id: str,
         remains: Remains,
         plain: DeadLetters,
+        eviction: EvictionWatch,
     ) -> None:
         self._client, self._keys = client, keys
         self._dead_letters, self._plain, self._remains = dead_letters, plain, remains
+        self._eviction = eviction
         self._last_batch = keys.last_batch(client_id)
         self._enqueue = Script(client, "enqueue")
         self._checked = False
@@ -78,11 +82,14 @@ class Publisher:
 
         Raises:
             ConfigurationError: This Redis cannot be used.
+            EvictionError: It may throw messages away by now.
             redis.RedisError: It does not answer, or refuses.
         """
         if not self._checked:
             check_redis(self._client)
+            self._eviction.start()
             self._checked = True
+        self._eviction.look()
         self._client.eval(_PROBE, 0)
         return {queue: self._client.llen(self._keys.queue(queue)) for queue in queues}
 
@@ -96,6 +103,7 @@ class Publisher:
             Exception: Nothing was queued, and no message is to blame. What was buried is buried once, however often it
                 is sent.
         """
+        self._eviction.look()
         while True:
             if not self._part:
                 self._part, self._number, self._tries = entries[: self._most], uuid.uuid4().hex, 0

@@ -15,6 +15,7 @@ import redis
 from routemq.alerts.watch import alert_watch
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
+from routemq.eviction import EvictionWatch
 from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
 from routemq.refusals import explain
@@ -77,6 +78,7 @@ class IngestWorker:
             client_id=self.client_id,
             remains=Remains(settings, worker=self.client_id),
             plain=DeadLetters.of(settings, self._client, buries=False),
+            eviction=EvictionWatch(self._client, allowed=settings.allow_eviction),
         )
         self._flow = Flow(max_queue_length=settings.ingest_max_queue_length)
         self._batch = Batch()

@@ -20,6 +20,7 @@ from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_tasks.broker import BrokerSettings, Loader, check_settings
 from routemq_tasks.configuration import celery_configuration
+from routemq_tasks.eviction import EvictionWatching
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.health import HealthKeeping
 from routemq_tasks.outcomes import PATIENCE_S, Held
@@ -58,6 +59,7 @@ class RouteMQCelery(Celery):
         self._process: ProcessResources | None = None
         self._process_lock, self._pid = threading.Lock(), os.getpid()
         self.steps["worker"].add(RetentionKeeping)
+        self.steps["worker"].add(EvictionWatching)
         self.steps["worker"].add(PresenceKeeping)
         self.steps["worker"].add(AlertKeeping)
         self.steps["worker"].add(HealthKeeping)

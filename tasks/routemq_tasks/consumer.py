@@ -16,6 +16,7 @@ from routemq_transport.request import StartingRequest
 
 from routemq.connections import check_redis, connect_redis
 from routemq.errors import ConfigurationError, EnvelopeError
+from routemq.eviction import EvictionWatch
 from routemq.pauses import Pauses
 from routemq.refusals import explain
 from routemq.text import error_line
@@ -103,6 +104,8 @@ class RouteConsumer(Consumer):
                 maybe_shutdown()
                 try:
                     check_redis(client)
+                    if not self._connected_at:
+                        EvictionWatch(client, allowed=self.app.settings.allow_eviction).start()
                 except ConfigurationError as exc:
                     logger.critical("%s", exc)
                     raise WorkerShutdown(1) from exc

@@ -9,6 +9,7 @@ from routemq.alerts.delivery import Delivery
 from routemq.connections import check_redis, connect_redis
 from routemq.dead_letters.redaction import Redaction
 from routemq.errors import RouteMQError
+from routemq.eviction import EvictionWatch
 from routemq.queues import expand_queues
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def check_start(app: "RouteMQCelery", requested: Any, excluded: Any) -> tuple[li
     """Return the queues of `-Q` and of `-X`, expanded.
 
     Raises:
-        click.ClickException: A queue that no route uses, a controller that cannot be loaded, a Redis that is too old:
+        click.ClickException: A queue that no route uses, a controller that cannot be loaded, a Redis that is of no use:
             one line for the operator, and an exit code that is not 0.
     """
     known = sorted(app.queues)
@@ -64,6 +65,7 @@ def _check_server(settings: Any) -> None:
     client = connect_redis(settings)
     try:
         check_redis(client)
+        EvictionWatch(client, allowed=settings.allow_eviction).start()
     except redis.RedisError:
         # Not there yet: Celery waits for it, and the consumer checks it then.
         return

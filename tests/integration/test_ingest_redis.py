@@ -22,6 +22,7 @@ from routemq.connections import connect_redis
 from routemq.counters import read_totals
 from routemq.dead_letters import DeadLetters
 from routemq.encoding import MessageEncoder
+from routemq.eviction import EvictionWatch
 from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.ingest import CONTROLLER, FakeBroker, ingesting, payloads, settings_for
@@ -199,7 +200,15 @@ def publisher_on(client: "redis.Redis", key_prefix: str) -> Publisher:
     keys = Keys(key_prefix)
     letters = DeadLetters(client, keys)
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
-    return Publisher(client, keys, letters, client_id="w", remains=Remains(settings, worker="w"), plain=letters)
+    return Publisher(
+        client,
+        keys,
+        letters,
+        client_id="w",
+        remains=Remains(settings, worker="w"),
+        plain=letters,
+        eviction=EvictionWatch(client, allowed=False),
+    )
 
 
 def client_of(store: Redis, port: int, *, timeout_s: float) -> "redis.Redis":

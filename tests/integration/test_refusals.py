@@ -3,11 +3,12 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from routemq import Router
-from tests.ingest import CONTROLLER, ingesting, settings_for, wait_for_payloads
+from tests.ingest import CONTROLLER, ingest_process, ingesting, settings_for, wait_for_payloads
 from tests.processes import RunningProcess, running, wait_until
 from tests.servers import REPOSITORY, Mosquitto, Redis, Stack
 from tests.workers import Bench
@@ -129,3 +130,24 @@ def test_a_worker_waits_until_its_user_may_work(own_store: Callable[..., Redis],
         bench.put("raw/2")
         bench.wait_for_notes("raw", 2)
         assert worker.terminate() == 0
+
+
+def test_a_redis_cluster_is_refused_in_one_line(
+    mosquitto_server: Mosquitto, own_store: Callable[..., Redis], key_prefix: str, group_name: str, tmp_path: Path
+) -> None:
+    store = own_store(options={"cluster-enabled": "yes"})
+    line = "REDIS_URL=(a Redis Cluster, which is not supported) cannot be used"
+    stack = Stack(name="cluster", broker=mosquitto_server, store=store)
+    env = stack.environment(key_prefix=key_prefix, group=group_name)
+    with ingest_process(tmp_path, "router.on('a', 'no:where')", env, "--index", "0", ready=False) as ingest:
+        assert ingest.wait() == 2
+        assert ingest.output().count(line) == 1
+        assert "Traceback" not in ingest.output()
+    with _worker(Bench(store=store, key_prefix=key_prefix), "-P", "threads") as worker:
+        assert worker.wait() == 1
+        assert worker.output().count(line) == 1
+        assert "Traceback" not in worker.output()
+    with running(["routemq", "dlq", "stats"], cwd=REPOSITORY, env=env) as command:
+        assert command.wait() == 1
+        assert command.output().startswith("Error: redis is a Redis Cluster, which is not supported")
+        assert command.output().count("\n") == 1
