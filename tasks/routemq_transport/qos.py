@@ -84,7 +84,8 @@ class QoS(stock.QoS):
             return
         if delivery_tag == self.alone:
             self.alone = None
-        self.lease.put_back([delivery_tag], "returned", at_once=False)
+        # Who calls the event loop himself may look for it at once.
+        self.lease.put_back([delivery_tag], "returned", at_once=self.channel.delivers_one_by_one)
         self.channel.turn_in(ACK_DELAY_S)
 
     def _drop(self, delivery_tag: str, route: str | None) -> None:

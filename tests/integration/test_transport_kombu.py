@@ -114,6 +114,16 @@ def test_a_message_that_a_callback_cannot_take_comes_back_counted_at_the_back(be
     assert item.startswith(b'{"routemq":[2,0]')
 
 
+def test_what_is_requeued_is_there_at_once(connection: Connection) -> None:
+    publish(connection, "again")
+    queue = PLAIN(connection.default_channel)
+    queue.get().requeue()
+    message = queue.get()
+    assert message.payload == "again"
+    assert message.delivery_info["redelivered"]
+    message.ack()
+
+
 def test_what_was_not_looked_at_goes_to_the_front_and_is_not_counted(bench: Bench) -> None:
     with bench.connection() as connection:
         PLAIN(connection.default_channel).declare()
