@@ -6,7 +6,8 @@ A task that does nothing, late acknowledgement, a backlog that was put before; b
 so that what else the machine does disturbs both alike. The processor time of the worker per message tells
 more than the rate while other programs want the processors. The rate leaves out the first and the last
 tenth of the backlog; the peer, which is slower, works off a fifth of it. Ours runs in RouteMQ's prefork pool, as its
-workers do, the peer in Celery's. Prints one JSON object; progress goes to the standard error.
+workers do, the peer in Celery's. Both hold 32 messages for each slot of the pool, as RouteMQ's workers do, and then 4,
+which is Celery's default. Prints one JSON object; progress goes to the standard error.
 """
 
 import argparse
@@ -32,6 +33,9 @@ from tests.transport import Bench
 POOLS = {"solo": ["-P", "solo"], "threads": ["-P", "threads", "-c", "4"], "prefork": ["-P", "prefork", "-c", "2"]}
 QUIET = ["-l", "WARNING", "--without-heartbeat"]
 STOCK_SHARE = 5
+PREFETCH = 32
+"""As RouteMQ's workers have it."""
+CELERYS_PREFETCH = 4
 LONGEST_S = 600
 
 
@@ -43,6 +47,7 @@ class Case:
         events: Whether the worker sends events.
         queues: On how many queues the backlog lies.
         backlog: How many messages.
+        prefetch: Messages that the worker holds for each slot of its pool.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Case:
     events: bool = False
     queues: int = 1
     backlog: int = 50_000
+    prefetch: int = PREFETCH
 
 
 def fill(bench: Bench, case: Case) -> list[str]:
@@ -77,7 +83,7 @@ def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[psutil.
     arguments = [*pool, *QUIET, *(["-E"] if case.events else [])]
     command = [sys.executable, "-m", "celery", "-A", "tests.applications.transport", "worker", "-Q", ",".join(queues)]
     command += ["--without-mingle", "--without-gossip", *arguments]
-    environment = clean_environment(bench.environment(transport=case.transport) | {"PREFETCH": "32"})
+    environment = clean_environment(bench.environment(transport=case.transport) | {"PREFETCH": str(case.prefetch)})
     if ours:
         # It sends events in batches; with a plain application Celery's own would send the few of each turn.
         environment["CONSUMER"] = "tests.applications.transport:PlainConsumer"
@@ -176,14 +182,19 @@ def main() -> int:
     chosen = parser.parse_args()
     cases = [
         Case(
-            name=f"{pool}{' -E' if events else ''}",
+            name=f"{pool}{what}",
             transport=transport,
             pool=pool,
             events=events,
+            prefetch=prefetch,
             backlog=chosen.backlog // (1 if transport == "ours" else STOCK_SHARE),
         )
         for pool in chosen.pools.split(",")
-        for events in (False, True)
+        for what, events, prefetch in (
+            ("", False, PREFETCH),
+            (" -E", True, PREFETCH),
+            (f", prefetch {CELERYS_PREFETCH}", False, CELERYS_PREFETCH),
+        )
         for transport in ("ours", "stock")
     ]
     if chosen.queues:
