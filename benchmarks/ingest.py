@@ -67,9 +67,9 @@ def process(command: list[str], folder: Path, environment: dict[str, str], *, re
             command, cwd=folder, env=clean_environment(environment), stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        while ready and "ingest is ready" not in (folder / "output").read_text():
+        while ready and "ingest is ready" not in (folder / "output").read_text("utf-8"):
             if running.poll() is not None:
-                raise RuntimeError((folder / "output").read_text())
+                raise RuntimeError((folder / "output").read_text("utf-8"))
             time.sleep(0.02)
         yield
     finally:
@@ -80,7 +80,7 @@ def process(command: list[str], folder: Path, environment: dict[str, str], *, re
 def backlog(port: int, messages: int) -> None:
     lines = "".join(f'{{"temperature": 21.5, "humidity": 40, "n":{n:07d}}}\n' for n in range(messages))
     command = [find_program("mosquitto_pub"), "-V", "5", "-h", HOST, "-p", str(port), "-q", "1", "-t", TOPIC, "-l"]
-    subprocess.run(command, input=lines, text=True, check=True)
+    subprocess.run(command, input=lines, encoding="utf-8", check=True)
 
 
 def drain_rate(client: redis.Redis, messages: int) -> float:
@@ -164,8 +164,8 @@ def main() -> None:
         package.mkdir(parents=True)
         for part in (package.parent, package):
             (part / "__init__.py").touch()
-        (package / "sensors.py").write_text(ROUTES)
-        (folder / "naive.py").write_text(NAIVE)
+        (package / "sensors.py").write_text(ROUTES, encoding="utf-8")
+        (folder / "naive.py").write_text(NAIVE, encoding="utf-8")
         results = {}
         for peer, command, messages in (
             ("naive", [sys.executable, "naive.py"], options.messages // 10),

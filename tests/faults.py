@@ -272,7 +272,7 @@ def read_runs(folder: Path) -> dict[int, list[float]]:
     """Return the moments at which each number was done."""
     found: dict[int, list[float]] = {}
     for path in folder.glob("runs-*"):
-        for line in path.read_text().splitlines():
+        for line in path.read_text("utf-8").splitlines():
             number, at = line.split()
             found.setdefault(int(number), []).append(float(at))
     return found

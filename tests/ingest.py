@@ -71,7 +71,7 @@ def ingest_process(
     package.mkdir(parents=True, exist_ok=True)
     for part in (package.parent, package):
         (part / "__init__.py").touch()
-    (package / "routes.py").write_text(f"from routemq import Router\n\nrouter = Router()\n{routes}\n")
+    (package / "routes.py").write_text(f"from routemq import Router\n\nrouter = Router()\n{routes}\n", encoding="utf-8")
     with running([*program, *options], cwd=folder, env=environment) as process:
         if ready:
             process.wait_for_output("ingest is ready")

@@ -77,7 +77,7 @@ class RunningProcess:
 
     def output(self) -> str:
         """Return everything it has written so far, standard output and error together."""
-        return self.log_path.read_text(errors="replace")
+        return self.log_path.read_text("utf-8", errors="replace")
 
     def wait_for_output(self, text: str, *, timeout_s: float = 20.0) -> str:
         """Wait until the text is in the output; fail at once when the process ends without it."""

@@ -75,7 +75,7 @@ class Server:
     @property
     def log(self) -> str:
         path = self.directory / "server.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return path.read_text("utf-8", errors="replace") if path.exists() else ""
 
     def start(self) -> None:
         """Start and return when it serves; on the port it had before, if any."""
@@ -236,12 +236,12 @@ class Mosquitto(MqttBroker):
 
     def _command(self) -> list[str]:
         path = self.directory / "mosquitto.conf"
-        path.write_text("\n".join(self._configuration()) + "\n")
+        path.write_text("\n".join(self._configuration()) + "\n", encoding="utf-8")
         return [find_program("mosquitto"), "-c", str(path)]
 
     def _configuration(self) -> list[str]:
         ours = ("listener ", "allow_anonymous ", "persistence ", "persistence_location ")
-        shipped = SHIPPED_MOSQUITTO_CONF.read_text().splitlines()
+        shipped = SHIPPED_MOSQUITTO_CONF.read_text("utf-8").splitlines()
         lines = [line for line in shipped if line and not line.startswith(("#", *ours))]
         lines.append(f"persistence {str(self.persistence).lower()}")
         if self.persistence:
@@ -282,7 +282,7 @@ class Rumqttd(MqttBroker):
 
     def _command(self) -> list[str]:
         path = self.directory / "rumqttd.toml"
-        path.write_text(_RUMQTTD_TOML.format(host=self.host, port=self.port))
+        path.write_text(_RUMQTTD_TOML.format(host=self.host, port=self.port), encoding="utf-8")
         return [sys.executable, "-m", "iotcore", "--config", str(path)]
 
 

@@ -121,7 +121,7 @@ class Bench:
         """Return what ran, in order."""
         if not self.runs_path.exists():
             return []
-        lines = [json.loads(line) for line in self.runs_path.read_text().splitlines()]
+        lines = [json.loads(line) for line in self.runs_path.read_text("utf-8").splitlines()]
         return [Run(event=kind, what=what, at=at, pid=pid) for kind, what, at, pid in lines if kind == event]
 
     def names(self, event: str = "done") -> list[Any]:

@@ -59,7 +59,9 @@ def mqtt_broker(state: Path, port: int) -> tuple[str, Command]:
     # Started by root, Mosquitto would become the user mosquitto, who may not read the project's folder.
     user = "user root" if os.geteuid() == 0 else ""
     configuration = directory / "mosquitto.conf"
-    configuration.write_text(_MOSQUITTO_CONF.format(port=port, host=LOOPBACK, directory=directory, user=user))
+    # A path is bytes to Mosquitto, whatever the locale takes them for.
+    text = _MOSQUITTO_CONF.format(port=port, host=LOOPBACK, directory=directory, user=user)
+    configuration.write_bytes(os.fsencode(text))
     return "Mosquitto", Command(name=MQTT_SERVER, argv=(program, "-c", str(configuration)), ready=" running")
 
 
@@ -97,7 +99,7 @@ def _redis_program() -> tuple[str, str]:
 def _version(argv: list[str], pattern: str) -> tuple[int, int]:
     """Return the version that a program prints, (0, 0) when it prints none."""
     try:
-        run = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+        run = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return 0, 0
     found = re.search(pattern, run.stdout + run.stderr)

@@ -28,9 +28,9 @@ def state_folder(folder: Path) -> Iterator[Path]:
         RunningAlreadyError: Another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ".gitignore").write_text("*\n")
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     # The lock ends with the process, however it ends; the number in the file is for people.
-    with (folder / "lock").open("a+") as lock:
+    with (folder / "lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

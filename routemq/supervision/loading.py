@@ -35,7 +35,14 @@ def read_routes(project: Path, env: Mapping[str, str]) -> Router:
     argv = [sys.executable, "-m", "routemq.cli", "routes", "--json", "--check"]
     try:
         run = subprocess.run(
-            argv, cwd=project, env=dict(env), capture_output=True, text=True, check=False, timeout=_LOAD_TIMEOUT_S
+            argv,
+            cwd=project,
+            env=dict(env),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=_LOAD_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired as exc:
         raise BrokenApplicationError(words=f"loading the routes takes longer than {_LOAD_TIMEOUT_S:g} s") from exc

@@ -43,7 +43,7 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     shutil.copytree(REPOSITORY / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "app" / "routers" / "flaky.py").unlink()
-    (folder / "app" / "routers" / "sensors.py").write_text(ROUTER)
+    (folder / "app" / "routers" / "sensors.py").write_text(ROUTER, encoding="utf-8")
     return folder
 
 
@@ -90,7 +90,7 @@ def dev_that_ends(project: Path) -> subprocess.CompletedProcess[str]:
         cwd=project,
         env=clean_environment(),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=30,
     )
@@ -98,7 +98,7 @@ def dev_that_ends(project: Path) -> subprocess.CompletedProcess[str]:
 
 def test_message_runs_its_controller_code_is_reloaded_and_ctrl_c_leaves_nothing(project: Path) -> None:
     controller = project / "app" / "controllers" / "sensor_controller.py"
-    good = controller.read_text()
+    good = controller.read_text("utf-8")
     with dev(project, PATH=ONLY_PYTHON) as running_dev:
         process = running_dev.process
         assert "(embedded)" in process.output()
@@ -106,12 +106,14 @@ def test_message_runs_its_controller_code_is_reloaded_and_ctrl_c_leaves_nothing(
         running_dev.publish("first")
         running_dev.wait_for_reading("first")
 
-        controller.write_text(good.replace("message.id, device_id,", "message.id, device_id.upper(),"))
+        controller.write_text(
+            good.replace("message.id, device_id,", "message.id, device_id.upper(),"), encoding="utf-8"
+        )
         process.wait_for_output("reloaded in", timeout_s=40)
         running_dev.publish("second")
         running_dev.wait_for_reading("SECOND")
 
-        controller.write_text(good + "\nimport nowhere_to_be_found\n")
+        controller.write_text(good + "\nimport nowhere_to_be_found\n", encoding="utf-8")
         process.wait_for_output("The code from before goes on running.")
         assert "nowhere_to_be_found" in process.output()
         running_dev.publish("third")
@@ -143,13 +145,13 @@ def test_what_waits_is_there_at_the_next_start_and_sigkill_leaves_nothing(projec
         listed = subprocess.run(
             ["routemq", "dlq", "list", "--json"],
             cwd=project, env=clean_environment({"REDIS_URL": f"redis://{HOST}:{port}/0"}),
-            capture_output=True, text=True, check=True, timeout=20,
+            capture_output=True, encoding="utf-8", check=True, timeout=20,
         )  # fmt: skip
         assert "sensors/broken/data" in listed.stdout
 
 
 def test_second_ctrl_c_kills_what_does_not_end(project: Path) -> None:
-    (project / "app" / "routers" / "sensors.py").write_text(SLEEPER)
+    (project / "app" / "routers" / "sensors.py").write_text(SLEEPER, encoding="utf-8")
     with dev(project) as running_dev:
         running_dev.publish("one")
         running_dev.process.wait_for_output("sleeping")
@@ -184,7 +186,7 @@ def test_configured_server_that_is_not_there_is_named(project: Path, variable: s
         cwd=project,
         env=clean_environment(env),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=30,
     )
@@ -197,14 +199,14 @@ def test_configured_server_that_is_not_there_is_named(project: Path, variable: s
 def test_port_that_is_taken_is_refused_when_it_was_asked_for(project: Path, stack: Stack) -> None:
     run = subprocess.run(
         ["routemq", "dev", "--mqtt-port", str(stack.broker.port)],
-        cwd=project, env=clean_environment(), capture_output=True, text=True, check=False, timeout=30,
+        cwd=project, env=clean_environment(), capture_output=True, encoding="utf-8", check=False, timeout=30,
     )  # fmt: skip
     assert run.returncode == 1
     assert f"port {stack.broker.port} is in use" in run.stderr
 
 
 def test_broken_application_is_shown_before_anything_is_started(project: Path) -> None:
-    (project / "app" / "routers" / "sensors.py").write_text("import nowhere_to_be_found\n")
+    (project / "app" / "routers" / "sensors.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
     run = dev_that_ends(project)
     assert run.returncode == 1
     assert run.stderr.startswith("Error: routers app.routers.sensors: importing it failed: ")

@@ -37,7 +37,13 @@ def test_a_reading_reaches_sqlite_and_a_broken_one_is_replayed_after_the_control
 
     def run(*command: str) -> str:
         ended = subprocess.run(
-            command, cwd=project, env=clean_environment(env), capture_output=True, text=True, timeout=30, check=False
+            command,
+            cwd=project,
+            env=clean_environment(env),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=30,
+            check=False,
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
@@ -77,10 +83,10 @@ def test_a_reading_reaches_sqlite_and_a_broken_one_is_replayed_after_the_control
         assert len(readings()) == 1
 
         controller = project / "app" / "controllers" / "sensor_controller.py"
-        code = controller.read_text()
+        code = controller.read_text("utf-8")
         assert "temperature: float\n" in code
         mended = code.replace("temperature: float\n", 'temperature: float = Field(validation_alias="temp")\n')
-        controller.write_text(mended.replace("import BaseModel", "import BaseModel, Field"))
+        controller.write_text(mended.replace("import BaseModel", "import BaseModel, Field"), encoding="utf-8")
         run("routemq", "dlq", "replay", letter["id"])
         with running(WORKER, cwd=project, env=env) as worker:
             worker.wait_for_output(" ready.")
@@ -94,7 +100,7 @@ def test_a_queue_that_no_route_uses_is_refused_with_the_queues_there_are(
     env = {"REDIS_URL": redis_server.url, "ROUTEMQ_KEY_PREFIX": key_prefix}
     ended = subprocess.run(
         ["celery", "-A", "routemq", "worker", "-Q", "sensor"],
-        cwd=project, env=clean_environment(env), capture_output=True, text=True, timeout=30, check=False,
+        cwd=project, env=clean_environment(env), capture_output=True, encoding="utf-8", timeout=30, check=False,
     )  # fmt: skip
     assert ended.returncode != 0
     assert "no route uses the queue 'sensor'" in ended.stderr

@@ -323,7 +323,7 @@ def test_read_only_visitors_look_and_touch_nothing(
 ) -> None:
     # The user's own configuration file, prefix, password: all of them count as they do in any Flower.
     configuration = tmp_path / "ours.py"
-    configuration.write_text('read_only = True\nbasic_auth = ["ana:secret"]\nurl_prefix = "ops"\n')
+    configuration.write_text('read_only = True\nbasic_auth = ["ana:secret"]\nurl_prefix = "ops"\n', encoding="utf-8")
     env = {"DLQ_RETENTION_DAYS": "1"}
     with serving(redis_server, f"--conf={configuration}", prefix="/ops", env=env) as place:
         letter = place.bury("waiting/d1", b'{"a": 1}')

@@ -136,7 +136,7 @@ class Deployment:
 def project(tmp_path: Path) -> Path:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "__init__.py").touch()
-    (tmp_path / "app" / "routers.py").write_text(ROUTERS)
+    (tmp_path / "app" / "routers.py").write_text(ROUTERS, encoding="utf-8")
     return tmp_path
 
 

@@ -39,7 +39,7 @@ def stack(mosquitto_server: Mosquitto, redis_server: Redis) -> Stack:
 def project(tmp_path: Path, topic_prefix: str) -> Path:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "__init__.py").touch()
-    (tmp_path / "app" / "routers.py").write_text(ROUTES.replace("PREFIX", topic_prefix))
+    (tmp_path / "app" / "routers.py").write_text(ROUTES.replace("PREFIX", topic_prefix), encoding="utf-8")
     return tmp_path
 
 

@@ -58,9 +58,9 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     site = next((environment / "lib").glob("python*")) / "site-packages"
     # A folder that a .pth names is searched, but its own .pth files are not read: this checkout does not come along.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     celery = environment / "bin" / "celery"
-    celery.write_text(f"#!{python}\nimport sys\nfrom celery.__main__ import main\nsys.exit(main())\n")
+    celery.write_text(f"#!{python}\nimport sys\nfrom celery.__main__ import main\nsys.exit(main())\n", encoding="utf-8")
     celery.chmod(0o755)
     return environment / "bin"
 
@@ -69,12 +69,13 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path) -> Path:
     """A user's own folder, with modules of the names that Celery users choose."""
     (tmp_path / "app").mkdir()
-    (tmp_path / "tasks.py").write_text(TASKS)
-    (tmp_path / "ingest.py").write_text(TASKS)
-    (tmp_path / "controllers.py").write_text(CONTROLLERS)
+    (tmp_path / "tasks.py").write_text(TASKS, encoding="utf-8")
+    (tmp_path / "ingest.py").write_text(TASKS, encoding="utf-8")
+    (tmp_path / "controllers.py").write_text(CONTROLLERS, encoding="utf-8")
     (tmp_path / "app" / "routers.py").write_text(
         "from routemq import Router\nfrom controllers import handle\n\n"
-        "router = Router()\nrouter.on('wheel/{device_id}', handle, shared=True)\n"
+        "router = Router()\nrouter.on('wheel/{device_id}', handle, shared=True)\n",
+        encoding="utf-8",
     )
     return tmp_path
 
@@ -98,7 +99,7 @@ def test_installed_commands_work_beside_modules_called_tasks_and_ingest(
     def run(*command: str) -> str:
         ended = subprocess.run(
             [str(commands / command[0]), *command[1:]],
-            cwd=project, env=clean_environment(env), capture_output=True, text=True, check=False, timeout=30,
+            cwd=project, env=clean_environment(env), capture_output=True, encoding="utf-8", check=False, timeout=30,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
@@ -119,7 +120,7 @@ def test_installed_commands_work_beside_modules_called_tasks_and_ingest(
         stack.broker.publish("wheel/d1", "hello")
         result = project / "d1.txt"
         wait_until(
-            lambda: result.read_text() == "hello the user the user",
+            lambda: result.read_text("utf-8") == "hello the user the user",
             message="the controller has run",
             ignoring=(FileNotFoundError,),
         )

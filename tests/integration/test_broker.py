@@ -44,7 +44,7 @@ def packet_id(number: int) -> bytes:
 
 def mosquitto_sub(broker: MqttBroker, *options: str) -> subprocess.Popen[str]:
     command = [find_program("mosquitto_sub"), "-h", broker.host, "-p", str(broker.port), "-W", "15", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
 
 
 # Shared subscriptions
@@ -102,7 +102,9 @@ def test_a_burst_to_one_member_that_takes_20_at_a_time_loses_nothing(
     member.subscribe(f"$share/workers/{topic_prefix}")
     command = [find_program("mosquitto_pub"), "-h", mqtt_broker.host, "-p", str(mqtt_broker.port)]
     lines = "\n".join(numbers(2000))
-    subprocess.run([*command, "-q", "1", "-t", topic_prefix, "-l"], input=lines, text=True, check=True, timeout=30)
+    subprocess.run(
+        [*command, "-q", "1", "-t", topic_prefix, "-l"], input=lines, encoding="utf-8", check=True, timeout=30
+    )
     member.round_trip()
     assert member.payloads == numbers(20)
     acked = 0

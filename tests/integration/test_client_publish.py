@@ -92,7 +92,7 @@ def test_a_run_whose_publish_is_denied_has_failed(
     own_broker: MakeBroker, redis_server: Redis, tmp_path: Path, key_prefix: str, qos: int
 ) -> None:
     access = tmp_path / "access"
-    access.write_text(ACCESS_LIST)
+    access.write_text(ACCESS_LIST, encoding="utf-8")
     broker = own_broker(persistence=False, extra=f"acl_file {access}")
     bench = Bench(store=redis_server, key_prefix=key_prefix)
     env = {"MQTT_BROKER": broker.host, "MQTT_PORT": str(broker.port)}

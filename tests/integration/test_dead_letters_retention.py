@@ -49,4 +49,4 @@ def test_what_is_too_much_goes_to_the_archive(bench: Bench, tmp_path: Path) -> N
             assert worker.terminate() == 0
         assert store.count() == 9
         (path,) = tmp_path.iterdir()
-        assert len(path.read_text().splitlines()) == 3
+        assert len(path.read_text("utf-8").splitlines()) == 3

@@ -124,7 +124,7 @@ def a_message(number: int = 0, payload: bytes | None = None, **changes: object) 
 
 
 def open_desk(store: Redis, prefix: str, folder: Path) -> Iterator[Desk]:
-    (folder / "my_routers.py").write_text(ROUTERS)
+    (folder / "my_routers.py").write_text(ROUTERS, encoding="utf-8")
     with store.client() as client:
         yield Desk(url=store.url, prefix=prefix, folder=folder, client=client)
 
@@ -230,7 +230,7 @@ def test_edit_is_checked_before_it_is_sent(redis_desk: Desk) -> None:
 
     def editor(text: str) -> str:
         script = redis_desk.folder / "editor"
-        script.write_text(f"#!/bin/sh\nprintf '%s\\n' '{text}' > \"$1\"\n")
+        script.write_text(f"#!/bin/sh\nprintf '%s\\n' '{text}' > \"$1\"\n", encoding="utf-8")
         script.chmod(0o755)
         return str(script)
 
@@ -400,7 +400,7 @@ def test_import_export_and_purge_survive_a_kill(redis_desk: Desk) -> None:
         assert "another process writes out.jsonl" in desk.run("export", "out.jsonl", exit_code=1).stderr
     assert "Wrote 2,000 letters" in desk.run("export", "out.jsonl").stderr
     assert [path.name for path in desk.folder.glob("*.jsonl*")] == ["out.jsonl"]
-    assert desk.run("export", "-").stdout == (desk.folder / "out.jsonl").read_text()
+    assert desk.run("export", "-").stdout == (desk.folder / "out.jsonl").read_text("utf-8")
 
     for begun in ("store:discard", "archive:to_line"):
         killed_in_the_middle(desk, "purge", "--older-than", "1h", "--export", f"{begun[-4:]}.jsonl", begun=begun)
@@ -463,7 +463,7 @@ def test_an_export_goes_where_a_name_leads(redis_desk: Desk) -> None:
     (folder / "elsewhere").mkdir()
     for name in ("there", "not-yet"):
         (folder / name).symlink_to(folder / "elsewhere" / name)
-    (folder / "elsewhere" / "there").write_text("old")
+    (folder / "elsewhere" / "there").write_text("old", encoding="utf-8")
     (folder / "elsewhere" / "there").chmod(0o600)
     for name in ("there", "not-yet"):
         desk.run("export", name)
@@ -471,7 +471,7 @@ def test_an_export_goes_where_a_name_leads(redis_desk: Desk) -> None:
         assert (folder / "elsewhere" / name).read_bytes() == whole
     assert (folder / "elsewhere" / "there").stat().st_mode & 0o777 == 0o600
     # Two names of one file; a name as long as a name may be.
-    (folder / "one").write_text("old")
+    (folder / "one").write_text("old", encoding="utf-8")
     os.link(folder / "one", folder / "two")
     for name in ("one", "x" * 255):
         desk.run("export", name)
@@ -522,13 +522,13 @@ def test_an_export_does_not_replace_what_this_user_may_not_write(redis_desk: Des
     redis_desk.run("export", "-")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "kept").write_text("kept")
+        (folder / "kept").write_text("kept", encoding="utf-8")
         (folder / "kept").chmod(0o444)
         folder.chmod(0o777)
         with no_longer_root():
             refused = replace(redis_desk, folder=folder).run("export", "kept", exit_code=1)
         assert "cannot write kept: Permission denied" in refused.stderr
-        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("kept", "kept")]
+        assert [(path.name, path.read_text("utf-8")) for path in folder.iterdir()] == [("kept", "kept")]
 
 
 def test_broken_line_is_named_and_nothing_is_imported(redis_desk: Desk) -> None:

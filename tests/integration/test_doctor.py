@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Path:
     package = tmp_path / "app"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "routers.py").write_text(ROUTES)
+    (package / "routers.py").write_text(ROUTES, encoding="utf-8")
     return tmp_path
 
 
@@ -74,7 +74,7 @@ class Patient:
         """Return the exit code, and the worst finding of each check."""
         run = subprocess.run(
             ["routemq", "doctor", "--json", *options], cwd=self.project, env=clean_environment(self.environment),
-            capture_output=True, text=True, check=False, timeout=50,
+            capture_output=True, encoding="utf-8", check=False, timeout=50,
         )  # fmt: skip
         assert run.returncode in (0, 1, 2), run.stderr
         order = ("pass", "warn", "fail")
@@ -248,8 +248,8 @@ def test_a_redis_user_who_may_not_ask_is_told_so(patient: Patient) -> None:
 def test_the_report_for_a_person_fits_a_terminal(patient: Patient) -> None:
     run = subprocess.run(
         ["routemq", "doctor", "--no-probe"], cwd=patient.project,
-        env=clean_environment(patient.environment | {"COLUMNS": "80"}), capture_output=True, text=True, check=False,
-        timeout=50,
+        env=clean_environment(patient.environment | {"COLUMNS": "80"}), capture_output=True, encoding="utf-8",
+        check=False, timeout=50,
     )  # fmt: skip
     assert max(map(len, run.stdout.splitlines())) <= 80
     assert "0 fail" in run.stdout

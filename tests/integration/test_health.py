@@ -47,7 +47,7 @@ def samples(port: int) -> dict[str, float]:
 def health(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["routemq", "health", *arguments], env=clean_environment({"WORKER_HEALTH_PORT": str(port)}),
-        capture_output=True, text=True, check=False, timeout=20,
+        capture_output=True, encoding="utf-8", check=False, timeout=20,
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class Flood:
 
     def __init__(self, broker: MqttBroker, topic: str, lines: list[str]) -> None:
         command = [find_program("mosquitto_pub"), "-V", "5", "-h", HOST, "-p", str(broker.port), "-q", "1"]
-        self._process = subprocess.Popen([*command, "-t", topic, "-l"], stdin=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen([*command, "-t", topic, "-l"], stdin=subprocess.PIPE, encoding="utf-8")
         assert self._process.stdin is not None
         self._process.stdin.write("\n".join(lines) + "\n")
         self._process.stdin.close()

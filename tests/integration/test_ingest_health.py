@@ -120,7 +120,7 @@ def test_a_slow_name_server_holds_up_neither_health_nor_the_end(
 ) -> None:  # fmt: skip
     stack, probe, names = Stack(name="one", broker=mosquitto_server, store=redis_server), Probe(), tmp_path / "names"
     names.mkdir()
-    (names / "sitecustomize.py").write_text(SLOW_NAMES)
+    (names / "sitecustomize.py").write_text(SLOW_NAMES, encoding="utf-8")
     environment = stack.environment(key_prefix=key_prefix, group=group_name)
     environment |= {"INGEST_HEALTH_PORT": str(probe.port), "PYTHONPATH": str(names)}
     environment[slow] = environment[slow].replace(HOST, "slow.example")

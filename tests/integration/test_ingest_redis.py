@@ -176,7 +176,8 @@ def test_whatever_a_redaction_hook_does_to_one_message_the_others_go_on(
 ) -> None:
     module = f"hook_{uuid.uuid4().hex}"
     (tmp_path / f"{module}.py").write_text(
-        f"def hook(topic, payload):\n    if b'bad' in payload:\n        {mistake}\n    return payload\n"
+        f"def hook(topic, payload):\n    if b'bad' in payload:\n        {mistake}\n    return payload\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     ingest = ingest_with(redis_server, dlq_redact_hook=f"{module}:hook", ingest_max_payload_bytes=10)

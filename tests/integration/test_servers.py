@@ -28,7 +28,9 @@ def test_every_broker_carries_a_message_between_two_foreign_clients(mqtt_broker:
     topic = f"{topic_prefix}/hello"
     mqtt_broker.publish(topic, "retained", retain=True)
     command = [find_program("mosquitto_sub"), "-h", mqtt_broker.host, "-p", str(mqtt_broker.port), "-t", topic]
-    received = subprocess.run([*command, "-C", "1", "-W", "10"], capture_output=True, text=True, check=True, timeout=20)
+    received = subprocess.run(
+        [*command, "-C", "1", "-W", "10"], capture_output=True, encoding="utf-8", check=True, timeout=20
+    )
     assert received.stdout == "retained\n"
 
 
@@ -55,9 +57,9 @@ def test_shipped_mosquitto_limits_hold_a_burst_for_a_client_that_is_away(
     burst = "".join(f"{number}\n" for number in range(3000))
     publisher = [find_program("mosquitto_pub"), "-h", mosquitto_server.host, "-p", str(mosquitto_server.port)]
     publisher += ["-q", "1", "-t", f"{topic_prefix}/burst", "-l"]
-    subprocess.run(publisher, input=burst, text=True, check=True, timeout=30)
+    subprocess.run(publisher, input=burst, encoding="utf-8", check=True, timeout=30)
     command = [find_program("mosquitto_sub"), *session, "-C", "3000", "-W", "20"]
-    received = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    received = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=30)
     assert received.stdout == burst
 
 

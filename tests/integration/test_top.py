@@ -24,7 +24,7 @@ def bench(redis_server: Redis, key_prefix: str) -> Bench:
 def shown(bench: Bench, *options: str) -> str:
     run = subprocess.run(
         ["routemq", "top", "--every", "0.5", *options], cwd=REPOSITORY, env=clean_environment(bench.environment()),
-        capture_output=True, text=True, check=True, timeout=30,
+        capture_output=True, encoding="utf-8", check=True, timeout=30,
     )  # fmt: skip
     return run.stdout
 

@@ -103,7 +103,7 @@ def test_a_message_that_a_callback_cannot_take_comes_back_counted_at_the_back(be
     taken: list[str] = []
     for _ in range(2):
         ended = subprocess.run(
-            [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=40, check=False
+            [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, encoding="utf-8", timeout=40, check=False
         )
         # The callback's own, and none of what gives back.
         assert ended.stderr.count("Traceback") == 1

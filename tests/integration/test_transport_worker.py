@@ -31,7 +31,7 @@ def python(bench: Bench, code: str) -> str:
         cwd=REPOSITORY,
         env=clean_environment(bench.environment()),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=40,
         check=False,
     )

@@ -89,7 +89,8 @@ def test_another_app_in_a_controller_keeps_its_own_broker_and_transport(
         "def charge():\n"
         "    billing.send_task('now')\n"
         "    billing.send_task('soon', countdown=5)\n"
-        "router.on('charge', charge, queue='charge')\n"
+        "router.on('charge', charge, queue='charge')\n",
+        encoding="utf-8",
     )
     env = {"ROUTEMQ_ROUTERS": "charging", "BILLING": theirs.url, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
     router = Router()

@@ -85,7 +85,8 @@ def test_a_worker_that_cannot_start_says_so_in_one_line(
 def test_a_controller_that_is_not_there_stops_the_worker_of_its_queue_alone(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "absent_app.py").write_text(
         "from routemq import Router\nrouter = Router()\n"
-        "router.on('a', 'no.such:controller', queue='a')\nrouter.on('b', 'builtins:print', queue='b')\n"
+        "router.on('a', 'no.such:controller', queue='a')\nrouter.on('b', 'builtins:print', queue='b')\n",
+        encoding="utf-8",
     )
     env = {"ROUTEMQ_ROUTERS": "absent_app", "PYTHONPATH": str(tmp_path)}
     ended = bench.celery("worker", "-Q", "a", **env)

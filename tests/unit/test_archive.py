@@ -58,7 +58,7 @@ def test_a_file_that_loses_its_name_takes_no_letter(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(ArchiveError, match="No such file"):
             file.write(LETTERS)
-        path.write_text("")
+        path.write_text("", encoding="utf-8")
         with pytest.raises(ArchiveError, match="another file"):
             file.write(LETTERS)
         path.unlink()

@@ -24,7 +24,7 @@ def test_every_command_says_on_one_line_what_it_does(group: click.Group) -> None
 def test_the_version_is_told_without_loading_the_application_side() -> None:
     script = "import sys; from routemq.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
     script += "print(sorted({'pydantic', 'redis', 'paho', 'celery', 'asyncio'} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert run.stdout.splitlines()[-1] == "[]"
 
 

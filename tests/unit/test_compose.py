@@ -14,7 +14,7 @@ from tests.processes import clean_environment
 from tests.servers import REPOSITORY
 
 COMPOSE_FILE = REPOSITORY / "docker-compose.yml"
-COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 SERVERS = {"mosquitto", "redis"}
 WORKERS = {name: service for name, service in SERVICES.items() if name.startswith("worker-")}
@@ -29,7 +29,7 @@ def application_queues() -> set[str]:
         cwd=REPOSITORY,
         env=clean_environment(),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         timeout=30,
     )
@@ -43,7 +43,7 @@ def requested_queue(service: dict[str, Any]) -> str:
 
 def test_file_is_valid_by_the_compose_specification() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE_FILE)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=30)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -89,7 +89,7 @@ def test_redis_is_not_published_and_keeps_every_write() -> None:
 
 def test_flower_asks_for_a_password_and_compose_does_not_start_without_one() -> None:
     assert re.search(r"\$\{FLOWER_PASSWORD:\?[^}]+\}", SERVICES["flower"]["environment"]["FLOWER_BASIC_AUTH"])
-    assert "FLOWER_PASSWORD=\n" in (REPOSITORY / ".env.example").read_text()
+    assert "FLOWER_PASSWORD=\n" in (REPOSITORY / ".env.example").read_text("utf-8")
 
 
 def test_mounts_name_files_and_volumes_that_exist() -> None:
@@ -100,9 +100,11 @@ def test_mounts_name_files_and_volumes_that_exist() -> None:
 
 
 def test_image_is_built_from_files_that_the_build_context_lets_in() -> None:
-    let_in = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    let_in = {
+        line[1:] for line in (REPOSITORY / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")
+    }
     copied: set[str] = set()
-    for line in (REPOSITORY / "Dockerfile").read_text().splitlines():
+    for line in (REPOSITORY / "Dockerfile").read_text("utf-8").splitlines():
         if line.startswith("COPY ") and "--from" not in line:
             copied |= set(line.split()[1:-1])
     assert copied == let_in

@@ -24,7 +24,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         for name, text in files.items():
             path = tmp_path / package / (name.replace("__", "/") + ".py")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text.replace("PACKAGE", package))
+            path.write_text(text.replace("PACKAGE", package), encoding="utf-8")
         return f"{package}.routers"
 
     return write
@@ -102,7 +102,7 @@ def test_module_that_fails_is_named_with_its_error(project: Project, text: str, 
 
 def test_package_whose_own_code_fails_is_named(project: Project) -> None:
     routers = project(routers__deep__a=ROUTER.format(topic="a"))
-    (Path(routers.replace(".", "/")) / "deep" / "__init__.py").write_text("1/0\n")
+    (Path(routers.replace(".", "/")) / "deep" / "__init__.py").write_text("1/0\n", encoding="utf-8")
     with pytest.raises(DiscoveryError, match=r"deep.*ZeroDivisionError"):
         load_router(routers)
 

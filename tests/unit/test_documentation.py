@@ -17,12 +17,12 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 
 
 def test_env_example_names_every_setting_and_no_other() -> None:
-    text = (REPOSITORY / ".env.example").read_text()
+    text = (REPOSITORY / ".env.example").read_text("utf-8")
     assert set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", text, re.MULTILINE)) == VARIABLES | OF_COMPOSE
 
 
 def test_readme_table_names_every_setting_and_no_other() -> None:
-    text = (REPOSITORY / "README.md").read_text()
+    text = (REPOSITORY / "README.md").read_text("utf-8")
     section = text.split("## Settings", 1)[1].split("\n## ", 1)[0]
     rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)} == VARIABLES
@@ -30,24 +30,28 @@ def test_readme_table_names_every_setting_and_no_other() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_within_the_project_lead_to_files(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("path", ["app/routers/sensors.py", "app/controllers/alert_controller.py"])
 def test_code_of_the_readme_is_the_code_of_the_sample_application(path: str) -> None:
-    assert f"```python\n# {path}\n{(REPOSITORY / path).read_text()}```\n" in (REPOSITORY / "README.md").read_text()
+    assert f"```python\n# {path}\n{(REPOSITORY / path).read_text('utf-8')}```\n" in (
+        REPOSITORY / "README.md"
+    ).read_text("utf-8")
 
 
 def test_first_code_of_the_readme_is_a_whole_application(tmp_path: Path) -> None:
-    path, code = re.findall(r"```python\n# (\S+)\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)[0]
+    path, code = re.findall(r"```python\n# (\S+)\n(.*?)```", (REPOSITORY / "README.md").read_text("utf-8"), re.DOTALL)[
+        0
+    ]
     (tmp_path / path).parent.mkdir(parents=True)
-    (tmp_path / path).write_text(code)
+    (tmp_path / path).write_text(code, encoding="utf-8")
     # This checkout has an app/ too.
     (tmp_path / "app" / "__init__.py").touch()
     command = ["routemq", "routes", "--json", "--check"]
     run = subprocess.run(
-        command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False, timeout=30
+        command, cwd=tmp_path, env=clean_environment(), capture_output=True, encoding="utf-8", check=False, timeout=30
     )
     assert run.returncode == 0, run.stderr
     assert [route["template"] for route in json.loads(run.stdout)] == ["sensors/{device_id}/data"]

@@ -24,8 +24,8 @@ OURS = REPOSITORY / "tasks" / "routemq_flower"
 
 
 def test_flowers_navigation_is_the_one_that_is_extended(caplog: pytest.LogCaptureFixture) -> None:
-    text = (FLOWER / "templates" / "navbar.html").read_text()
-    entries = (OURS / "templates" / "navigation_entries.html").read_text()
+    text = (FLOWER / "templates" / "navbar.html").read_text("utf-8")
+    entries = (OURS / "templates" / "navigation_entries.html").read_text("utf-8")
     extended = extended_navigation(text, entries)
     assert extended.index(">Broker</a>") < extended.index(">Dead letters</a>") < extended.index(">Routes</a>")
     assert extended.index(">Routes</a>") < extended.index("app-nav-secondary")
@@ -38,7 +38,7 @@ def test_an_unknown_navigation_is_left_alone_and_said_so(caplog: pytest.LogCaptu
 
 
 def test_flowers_page_has_what_ours_build_on() -> None:
-    base = (FLOWER / "templates" / "base.html").read_text()
+    base = (FLOWER / "templates" / "base.html").read_text("utf-8")
     for part in (
         "{% block title %}",
         "{% block navbar %}",
@@ -49,21 +49,21 @@ def test_flowers_page_has_what_ours_build_on() -> None:
     ):
         assert base.count(part) == 1, part
     # A script in the page itself would be refused by the policy of our pages.
-    assert "<script>" not in base + (FLOWER / "templates" / "navbar.html").read_text()
+    assert "<script>" not in base + (FLOWER / "templates" / "navbar.html").read_text("utf-8")
 
 
 def test_our_pages_load_no_script_of_flowers_that_they_do_not_use() -> None:
-    base = (FLOWER / "templates" / "base.html").read_text()
+    base = (FLOWER / "templates" / "base.html").read_text("utf-8")
     light = UNUSED_SCRIPTS.sub("", base)
     scripts = re.findall(r"static_url\('js/([a-z]+)", light)
     assert scripts == ["theme", "bootstrap"]
     assert len(re.findall("<script", base)) == len(re.findall("<script", light)) + 5
-    used = "".join(path.read_text() for path in (OURS / "static").glob("*.js"))
+    used = "".join(path.read_text("utf-8") for path in (OURS / "static").glob("*.js"))
     assert not re.search(r"\$\(|jQuery|moment\.tz|flower\.", used)
 
 
 def test_flowers_style_has_the_classes_and_colours_that_ours_use() -> None:
-    style = (FLOWER / "static" / "css" / "flower.css").read_text()
+    style = (FLOWER / "static" / "css" / "flower.css").read_text("utf-8")
     for name in (
         ".page-section", ".page-header", ".page-eyebrow", ".page-description", ".refresh-status", ".status-dot-live",
         ".status-dot-error", ".metric-grid", ".metric-card-danger", ".detail-page-header", ".detail-actions",
@@ -85,7 +85,7 @@ def test_our_templates_compile_without_a_script_or_style_of_their_own() -> None:
     loader = OverlaidTemplates(own=OURS / "templates", flowers=FLOWER / "templates")
     for path in sorted((OURS / "templates").glob("*.html")):
         loader.load(path.name)
-        text = path.read_text()
+        text = path.read_text("utf-8")
         assert not [word for word in ("{% raw", "style=", " onclick", "<style", "<script>", "//cdn") if word in text]
 
 
@@ -101,7 +101,7 @@ def test_address_is_loopback_unless_the_user_says_otherwise(
     variables: dict[str, str], arguments: list[str], address: str, tmp_path: Path
 ) -> None:
     conf = tmp_path / "conf.py"
-    conf.write_text('address = "192.0.2.2"\n')
+    conf.write_text('address = "192.0.2.2"\n', encoding="utf-8")
     program = (
         "import sys\n"
         "from routemq_flower import install\n"

@@ -56,7 +56,7 @@ def imported_names(source: str) -> Iterator[str]:
 
 
 def top_level_imports(path: Path) -> set[str]:
-    return {name.partition(".")[0] for name in imported_names(path.read_text())}
+    return {name.partition(".")[0] for name in imported_names(path.read_text("utf-8"))}
 
 
 def test_there_is_code_to_read() -> None:

@@ -22,14 +22,14 @@ router.on("doors/{device_id}/[bold]", handle, shared=True, worker_count=4, qos=0
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "shop" / "routers").mkdir(parents=True)
-    (tmp_path / "shop" / "controllers.py").write_text(CONTROLLERS)
-    (tmp_path / "shop" / "routers" / "doors.py").write_text(ROUTES)
+    (tmp_path / "shop" / "controllers.py").write_text(CONTROLLERS, encoding="utf-8")
+    (tmp_path / "shop" / "routers" / "doors.py").write_text(ROUTES, encoding="utf-8")
     return tmp_path
 
 
 def routes(folder: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["routemq", "routes", *options], cwd=folder, env=clean_environment(env), capture_output=True, text=True,
+        ["routemq", "routes", *options], cwd=folder, env=clean_environment(env), capture_output=True, encoding="utf-8",
         check=False, timeout=30,
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_brackets_of_a_topic_are_text(project: Path) -> None:
 
 
 def test_broken_router_is_named_in_one_line(project: Path) -> None:
-    (project / "shop" / "controllers.py").write_text("import nowhere_to_be_found\n")
+    (project / "shop" / "controllers.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
     run = routes(project, ROUTEMQ_ROUTERS="shop.routers")
     assert run.returncode == 1
     assert "shop.routers.doors" in run.stderr

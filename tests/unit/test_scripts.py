@@ -32,7 +32,7 @@ class Machine:
         self.user(0)
 
     def program(self, name: str, text: str) -> None:
-        (self.programs / name).write_text(text)
+        (self.programs / name).write_text(text, encoding="utf-8")
         (self.programs / name).chmod(0o755)
 
     def user(self, number: int) -> None:
@@ -60,7 +60,7 @@ class Machine:
     @property
     def installed(self) -> bool:
         return self.calls.exists() and "install -y -qq --no-install-recommends mosquitto redis-server policy=there" in (
-            self.calls.read_text()
+            self.calls.read_text("utf-8")
         )
 
 
@@ -123,8 +123,8 @@ def test_a_policy_of_the_machine_stays_and_one_of_ours_that_was_left_goes(machin
     assert machine.run()[0] == 0
     assert not machine.policy.exists()
 
-    machine.policy.write_text("#!/bin/sh\nexit 101\n")
+    machine.policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
     machine.policy.chmod(0o755)
     assert machine.run()[0] == 0
     assert machine.installed
-    assert machine.policy.read_text() == "#!/bin/sh\nexit 101\n"
+    assert machine.policy.read_text("utf-8") == "#!/bin/sh\nexit 101\n"

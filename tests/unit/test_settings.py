@@ -22,7 +22,11 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def set_all(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
     for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+        try:
+            monkeypatch.setenv(name, value)
+        except UnicodeEncodeError:
+            # The environment is in the locale's encoding, the file is not.
+            Path(".env").write_text(f"{name}={value}\n", encoding="utf-8")
 
 
 def test_names_of_the_seed_and_of_the_issue() -> None:
@@ -140,7 +144,7 @@ def test_bad_value_names_variable_value_and_what_is_allowed(
     ],
 )
 def test_hosts_that_can_be_looked_up(monkeypatch: pytest.MonkeyPatch, value: str, host: str) -> None:
-    monkeypatch.setenv("MQTT_BROKER", value)
+    set_all(monkeypatch, MQTT_BROKER=value)
     assert load_settings().mqtt_broker == host
 
 

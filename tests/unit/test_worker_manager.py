@@ -171,5 +171,5 @@ def test_ingest_says_ready_in_the_words_that_the_supervisor_waits_for() -> None:
 def test_the_public_name_is_there_without_being_loaded_for_every_process() -> None:
     assert routemq.WorkerManager is WorkerManager
     script = "import sys, routemq; print('psutil' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert run.stdout == "False\n"

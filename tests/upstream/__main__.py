@@ -100,12 +100,12 @@ def interpreter(folder: Path) -> Path:
     python = folder / "venv" / "bin" / "python"
     constraints = folder / "constraints.txt"
     frozen = subprocess.run(
-        [sys.executable, "-m", "pip", "freeze", "--exclude-editable"], check=True, capture_output=True, text=True
+        [sys.executable, "-m", "pip", "freeze", "--exclude-editable"], check=True, capture_output=True, encoding="utf-8"
     ).stdout
-    if python.exists() and constraints.exists() and constraints.read_text() == frozen:
+    if python.exists() and constraints.exists() and constraints.read_text("utf-8") == frozen:
         return python
     _run([sys.executable, "-m", "venv", "--clear", str(folder / "venv")])
-    constraints.write_text(frozen)
+    constraints.write_text(frozen, encoding="utf-8")
     _run([str(python), "-m", "pip", "install", "--quiet", "-c", str(constraints), "-e", str(REPOSITORY), *PLUGINS])
     return python
 

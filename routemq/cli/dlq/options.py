@@ -17,7 +17,8 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|min|m|h))?")
 _RATE_UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
-class Duration(click.ParamType[float]):
+# Generic since click 8.4; Celery is content with 8.3.
+class Duration(click.ParamType):  # type: ignore[type-arg]
     """`90s`, `15m`, `2h`, `14d`, `2w`; in seconds."""
 
     name = "duration"
@@ -29,7 +30,7 @@ class Duration(click.ParamType[float]):
             self.fail(str(exc), param, ctx)
 
 
-class Rate(click.ParamType[float]):
+class Rate(click.ParamType):  # type: ignore[type-arg]
     """`200/s`, `30/min`, `200`; messages a second."""
 
     name = "rate"
