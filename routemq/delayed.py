@@ -11,12 +11,15 @@ import redis
 from routemq.envelope import TaskMessage
 from routemq.lifecycle.scripts import Script
 from routemq.mark import Mark
-from routemq.queues import Keys
+from routemq.queues import Keys, prioritised
 
 _MOST_PER_QUEUE = 500
 """Moved by one script; a longer one would keep every other client waiting."""
 
 _RECORD = re.compile(rb'\[(.*),\s*"[^"]*",\s*("[^"]*")\]', re.DOTALL)
+
+_PRIORITY = re.compile(r"routemq:[^:]*:\d+:(\d+)")
+"""Ends a delivery tag of our transport."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class HeldItem:
 
     Attributes:
         item: The list item, without its mark.
-        queue: The list it was taken from.
+        queue: The queue it was taken from, with its priority.
         at: Redis' time, Unix seconds.
     """
 
@@ -82,7 +85,10 @@ class DelayedRetries:
         if found is None:
             raise ValueError("the record of a delivered message has another form")
         mark, item = Mark.split(found[1])
-        return HeldItem(item=item, mark=mark, queue=orjson.loads(found[2]), at=seconds + microseconds / 1e6)
+        queue, priority = orjson.loads(found[2]), _PRIORITY.fullmatch(delivery_tag)
+        if priority is not None:
+            queue = prioritised(queue, int(priority[1]))
+        return HeldItem(item=item, mark=mark, queue=queue, at=seconds + microseconds / 1e6)
 
     def give_back(self, found: HeldItem, mark: Mark, *, delivery_tag: str, delay_s: float) -> bool:
         """Let a message that nobody ran wait for the next worker, byte for byte but for its mark.

@@ -64,6 +64,11 @@ def expand_queues(requested: Iterable[str], known: Collection[str]) -> list[str]
     return list(chosen)
 
 
+def prioritised(queue: str, priority: int) -> str:
+    """Return the name of kombu's list for what is in a queue with a priority."""
+    return f"{queue}\x06\x16{priority}" if priority else queue
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """Names of Redis keys under one prefix.

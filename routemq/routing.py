@@ -115,6 +115,31 @@ class Router:
         """Return the route of this name."""
         return self._routes.get(name)
 
+    def find(self, name: str, *, topic: str, queue: str) -> Route | None:
+        """Return the route that a queued message is for, whichever release has queued it; None when it is not here.
+
+        That of its name, if it takes the topic. Else one of its queue that does: the one with the same topic filter,
+        whose parameters have been renamed since. Only a name that is no template of the topic tells no filter; then the
+        single one that takes the topic.
+
+        Args:
+            name: Of the route that it was queued for.
+            queue: Where it was queued; one that no route has says nothing.
+        """
+        named = self._routes.get(name)
+        if named is not None and named.template.match(topic) is not None:
+            return named
+        takers = [
+            route
+            for route in self.routes
+            if route.template.match(topic) is not None and (route.queue == queue or queue not in self.queues)
+        ]
+        topic_filter = _filter_told(name, topic)
+        if topic_filter is not None:
+            # Routes that overlap get a copy each: one with another filter has been given its own.
+            return next((route for route in takers if route.template.filter == topic_filter), None)
+        return takers[0] if len(takers) == 1 else None
+
     def on(self, topic: str, handler: Handler | str, **options: Unpack[RouteOptions]) -> Route:
         """Send the messages of a topic to a controller.
 
@@ -227,6 +252,15 @@ def overlapping(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
         for other in routes[index + 1 :]:
             if route.template.overlaps(other.template):
                 yield route, other
+
+
+def _filter_told(name: str, topic: str) -> str | None:
+    """Return the topic filter of a route that is called by its template; None when the name is another."""
+    try:
+        template = TopicTemplate(name)
+    except TopicTemplateError:
+        return None
+    return None if template.match(topic) is None else template.filter
 
 
 def _joined(prefix: str, topic: str) -> str:

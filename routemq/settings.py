@@ -158,6 +158,13 @@ class Settings(BaseSettings):
         description="After this many seconds the messages of a worker that died are run by another. "
         "Default: 120; 3600 with the stock transport, which runs a longer task twice.",
     )
+    unknown_route_wait_s: int = Field(
+        default=600,
+        ge=0,
+        validation_alias=_named("ROUTEMQ_UNKNOWN_ROUTE_WAIT_S"),
+        description="A message of a route that this release does not know waits so long for workers that do, at least "
+        "as long as a deployment takes; then it is dead, reason `unroutable`.",
+    )
 
     dlq_retention_days: int = Field(
         default=14,

@@ -1,15 +1,20 @@
 """What a worker looks at before Celery sees a message: nothing that a message contains may stop it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from routemq.errors import EnvelopeError, RouteMQError
+from routemq.envelope import VERSION
+from routemq.errors import EnvelopeError
 from routemq.mark import MEMBER, Mark
-from routemq_tasks.errors import UnroutableError
+from routemq.routing import Route
+from routemq_tasks.errors import LaterEnvelopeError, UnknownRouteError, UnroutableError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.own_tasks import CANVAS_TASKS
+
+if TYPE_CHECKING:
+    from routemq_tasks.app import RouteMQCelery
 
 _JSON = "application/json"
 _UTF8 = ("utf-8", "utf8")
@@ -17,34 +22,24 @@ _MOST_SHOWN = 200
 _MOST_COUNTED = 2**31
 
 
-def admit(message: Any, tasks: Mapping[str, Any]) -> None:
+def admit(message: Any, app: "RouteMQCelery") -> None:
     """Check a Kombu message, and leave in it only what was checked.
 
     Args:
         message: Changed in place.
-        tasks: The app's tasks by name.
 
     Raises:
-        UnroutableError: There is no such task.
+        UnknownRouteError: Another release of the application may know what it is for.
+        UnroutableError: No release can.
         EnvelopeError: It cannot be run.
     """
     name = message.headers.get("task")
-    # Celery's own tasks serve result backends, of which there is none, but for a few.
-    may_run = isinstance(name, str) and (not name.startswith("celery.") or name in CANVAS_TASKS)
-    task = tasks.get(name) if may_run else None
-    if task is None:
-        raise no_such_task(name)
-    if isinstance(task, RouteTask):
-        body = _json_body(message)
-        headers = _route_headers(message.headers, task.name, mark_of(message))
-        # Everything downstream, delays and burials, goes by this queue; one that no worker consumes would swallow it.
-        if message.delivery_info.get("routing_key") not in task.app.router.queues:
-            message.delivery_info["routing_key"] = task.route.queue
-        arguments, keywords, _ = body
-        if len(arguments) != 1 or keywords:
-            raise _problem("its body has other arguments than one envelope")
+    task = _task(name, app)
+    if task is None or isinstance(task, RouteTask):
+        route, argument = _route_and_envelope(message, name, app)
         # Callbacks, chains and chords would be sent by whoever wrote the message; a route has none.
-        body = [arguments, {}, {}]
+        body = [[argument], {}, {}]
+        headers = _route_headers(message.headers, route.name, mark_of(message))
     else:
         body, headers = _shaped(message.decode()), message.headers
     _check_headers(headers)
@@ -53,11 +48,40 @@ def admit(message: Any, tasks: Mapping[str, Any]) -> None:
     message._decoded_cache = body  # noqa: SLF001
 
 
-def no_such_task(name: object) -> RouteMQError:
-    """Return what is wrong with a message that names this task, or none."""
-    if isinstance(name, str) and name:
-        return UnroutableError(route=name[:_MOST_SHOWN], problem="this worker's application has no such route")
-    return _problem("it names no task")
+def _task(name: object, app: "RouteMQCelery") -> Any:
+    if not (isinstance(name, str) and name):
+        raise _problem("it names no task")
+    if name.startswith("celery.") and name not in CANVAS_TASKS:
+        raise UnroutableError(route=name[:_MOST_SHOWN], problem="it is for result backends, of which there is none")
+    return app.tasks.get(name)
+
+
+def _route_and_envelope(message: Any, name: str, app: "RouteMQCelery") -> tuple[Route, Any]:
+    named = app.router.get(name)
+    try:
+        arguments, keywords, _ = _json_body(message)
+        if len(arguments) != 1 or keywords:
+            raise _problem("its body has other arguments than one envelope")
+    except EnvelopeError:
+        if named is None:
+            raise _unknown(name) from None
+        raise
+    envelope = arguments[0]
+    fields = envelope if isinstance(envelope, dict) else {}
+    topic, queue, version = fields.get("topic"), message.delivery_info.get("routing_key"), fields.get("v")
+    if type(version) is int and version > VERSION:
+        raise LaterEnvelopeError(version=version)
+    route = app.router.find(name, topic=topic, queue=str(queue)) if isinstance(topic, str) else named
+    if route is None:
+        raise _unknown(name)
+    # Everything downstream, delays and burials, goes by this queue; one that no worker consumes would swallow it.
+    if queue != route.queue and queue not in app.router.queues:
+        message.delivery_info["routing_key"] = route.queue
+    return route, envelope
+
+
+def _unknown(name: str) -> UnknownRouteError:
+    return UnknownRouteError(route=name[:_MOST_SHOWN], problem="this release of the application has no such route")
 
 
 def _json_body(message: Any) -> Any:

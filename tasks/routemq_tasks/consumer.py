@@ -20,7 +20,8 @@ from routemq.eviction import EvictionWatch
 from routemq.pauses import Pauses
 from routemq.refusals import explain
 from routemq.text import error_line
-from routemq_tasks.admission import admit, mark_of, no_such_task
+from routemq_tasks.admission import admit, mark_of
+from routemq_tasks.errors import UnknownRouteError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.outcomes import PATIENCE_S, USUAL_POLICY, Held, Kept, Later, is_away
 
@@ -57,11 +58,11 @@ class RouteConsumer(Consumer):
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what is called with each message."""
         receive = super().create_task_handler(*args, **kwargs)
-        tasks = self.app.tasks
+        app = self.app
 
         def on_task_received(message: Any) -> None:
             try:
-                admit(message, tasks)
+                admit(message, app)
                 receive(message)
             # Whatever a message provokes is that message's end, not the worker's.
             except Exception as exc:
@@ -187,11 +188,11 @@ class RouteConsumer(Consumer):
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Bury what names no task."""
-        self.refuse(message, no_such_task(None))
+        self.refuse(message, EnvelopeError(problem="it names no task", data=b""))
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """Bury what names a task that is not here."""
-        self.refuse(message, no_such_task(_task_name(message)))
+        """Keep what names a task that Celery does not know."""
+        self.refuse(message, UnknownRouteError(route=_task_name(message) or "", problem="Celery has no such task"))
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Bury what Celery refused."""

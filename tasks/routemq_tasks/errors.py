@@ -2,18 +2,28 @@
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from routemq.errors import RouteMQError
+from routemq.envelope import VERSION
+from routemq.errors import EnvelopeError, RouteMQError
 
 
 class UnroutableError(RouteMQError):
-    """A message names a route that does not take its topic, or that is not there."""
+    """A message is for no route, whichever release of the application has it in hand."""
 
     def __init__(self, *, route: str, problem: str) -> None:
         self.route, self.problem = route, problem
         super().__init__(f"route {route!r}: {problem}")
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _unroutable, (self.route, self.problem)
+
+class UnknownRouteError(UnroutableError):
+    """A message is for a route that this release of the application does not know; another one may."""
+
+
+class LaterEnvelopeError(EnvelopeError):
+    """An envelope was written by a later release of RouteMQ."""
+
+    def __init__(self, *, version: int) -> None:
+        self.version = version
+        super().__init__(problem=f"envelope version {version}; this release reads {VERSION}", data=b"")
 
 
 class NotEndedError(RouteMQError):
@@ -58,7 +68,3 @@ class TimedOutError(SoftTimeLimitExceeded):
     def __str__(self) -> str:
         text = f"the run took longer than {self.timeout_s:g} s"
         return f"{text} and did not end by itself; its process was killed" if self.killed else text
-
-
-def _unroutable(route: str, problem: str) -> UnroutableError:
-    return UnroutableError(route=route, problem=problem)

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from routemq.queues import Keys
 from routemq.refusals import code_of, explain
 from routemq.retry import Reject, Retry, RetryPolicy
 from routemq.text import error_line, printable
-from routemq_tasks.errors import ControllerFailedError, UnroutableError
+from routemq_tasks.errors import ControllerFailedError, LaterEnvelopeError, UnknownRouteError, UnroutableError
 from routemq_tasks.stopping import Stopping
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ PATIENCE_S = 5.0
 USUAL_POLICY = RetryPolicy()
 
 _LONGEST_WAIT_S = 60.0
+_SAY_AGAIN_S = 30.0
+_MOST_REMEMBERED = 100
 _LONGEST_DELAY_S = 10 * 365 * 86_400.0
 _NAME_LENGTH = 200
 
@@ -169,6 +171,9 @@ _HOPELESS: tuple[tuple[type[Exception], Reason], ...] = (
 )
 """Errors that no further run would help, and what their messages are dead of."""
 
+OF_ANOTHER_RELEASE = (UnknownRouteError, LaterEnvelopeError)
+"""Errors of messages that another release of the application, or of RouteMQ, may well run."""
+
 
 def judge(error: BaseException, message: TaskMessage | None, policy: RetryPolicy) -> Later | Dead:
     """Say what becomes of a message after an error; all of an application's own code that has a say is run here."""
@@ -200,6 +205,7 @@ class Outcomes:
         dead_letters: Where a burial goes; it knows what must not be kept.
         redaction: What logs and monitors must not show either.
         show_payloads: Whether monitors may see payloads, of a message that is run again too.
+        unknown_wait_s: How long a message that only another release can run is kept for it.
         patience_s: How long to repeat a step while Redis is away.
         stopping: Then a step is not repeated for long.
     """
@@ -212,6 +218,7 @@ class Outcomes:
         dead_letters: DeadLetters,
         redaction: Redaction | None = None,
         show_payloads: bool = False,
+        unknown_wait_s: float = 600.0,
         patience_s: float = 30.0,
         stopping: Stopping | None = None,
     ) -> None:
@@ -219,6 +226,8 @@ class Outcomes:
         self._delayed = DelayedRetries(client, keys)
         self._dead_letters, self._redaction = dead_letters, redaction
         self._show_payloads, self._patience_s = show_payloads, patience_s
+        self._unknown_wait_s = unknown_wait_s
+        self._unknown: dict[str, float] = {}
         self._stopping = stopping
 
     def settle(self, held: Held, error: BaseException, *, patience_s: float | None = None) -> Settled:
@@ -231,15 +240,10 @@ class Outcomes:
             BaseException: The worker is being stopped; what was not recorded stays.
         """
         deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
-        fate, (told, hides) = self._judged(held, error), self._told(error, held.message)
-        dead = fate if isinstance(fate, Dead) else Dead("failed")
-        steps: list[tuple[Fate, Callable[[], TaskMessage | DeadLetter]]] = [
-            (dead, lambda: _letter(held, dead.reason, error)),
-            (dead, lambda: _plain_letter(held, dead.reason, error)),
-        ]
-        if isinstance(fate, Later):
-            steps.insert(0, (fate, lambda: self._following(held, told, fate)))
-        for outcome, make in steps:
+        told, hides = self._told(error, held.message)
+        if issubclass(type(error), OF_ANOTHER_RELEASE) and self._keeps_for_another(held, told, deadline):
+            return Settled(fate=Kept(), told=told, error=ControllerFailedError(told))
+        for outcome, make in self._steps(held, error, told):
             try:
                 made = make()
                 recorded = self._insist(partial(self._record, held, outcome, made), deadline)
@@ -290,6 +294,48 @@ class Outcomes:
             except (_StaysError, redis.RedisError) as exc:
                 logger.warning("acknowledgement not sent, the message is run again: %s", error_line(exc))
 
+    def _steps(
+        self, held: Held, error: BaseException, told: str
+    ) -> Iterator[tuple[Later | Dead, Callable[[], TaskMessage | DeadLetter]]]:
+        """Yield what may become of a message, and how that is put into words; each plainer than the one before."""
+        fate = self._judged(held, error)
+        if isinstance(fate, Later):
+            yield fate, lambda: self._following(held, told, fate)
+        dead = fate if isinstance(fate, Dead) else Dead("failed")
+        yield dead, lambda: _letter(held, dead.reason, error)
+        yield dead, lambda: _plain_letter(held, dead.reason, error)
+
+    def _keeps_for_another(self, held: Held, told: str, deadline: float) -> bool:
+        """Give a message back that another release can run; return False when that was waited for long enough."""
+        try:
+            found = self._insist(partial(self._delayed.held, held.tag), deadline)
+            if found is None:
+                return True
+            since = int(found.at) if found.mark.unknown_since is None else found.mark.unknown_since
+            waited_s = found.at - since
+            if waited_s >= self._unknown_wait_s:
+                return False
+            mark = replace(found.mark, unknown_since=since)
+            delay_s = min(_LONGEST_WAIT_S, max(1.0, waited_s / 2), self._unknown_wait_s - waited_s)
+            self._insist(
+                partial(self._delayed.give_back, found, mark, delivery_tag=held.tag, delay_s=delay_s), deadline
+            )
+        except _StaysError as exc:
+            _say(logging.ERROR, held, "message %s (%s) stays on its queue: %s", exc)
+            return True
+        # It is no item that could be given back.
+        except Exception as exc:  # noqa: BLE001
+            _say(logging.ERROR, held, "message %s (%s) cannot be kept for another release: %s", _line(exc))
+            return False
+        if held.route not in self._unknown or time.monotonic() - self._unknown[held.route] >= _SAY_AGAIN_S:
+            self._unknown = dict(list(self._unknown.items())[-_MOST_REMEMBERED:]) | {held.route: time.monotonic()}
+            text = (
+                "message %s (%s) goes back to the queue %s, as all of its kind: %s; start workers of the release that "
+                "queued it, or it is dead %d s after it was first met"
+            )
+            _say(logging.ERROR, held, text, found.queue, told, self._unknown_wait_s)
+        return True
+
     def _judged(self, held: Held, error: BaseException) -> Later | Dead:
         try:
             return judge(error, held.message, held.policy)
@@ -325,7 +371,7 @@ class Outcomes:
         strikes = message.strikes + later.is_strike
         return replace(message.failed(failure), strikes=strikes, show_payload=self._show_payloads)
 
-    def _record(self, held: Held, outcome: Fate, made: TaskMessage | DeadLetter) -> DeadLetter | bool | None:
+    def _record(self, held: Held, outcome: Later | Dead, made: TaskMessage | DeadLetter) -> DeadLetter | bool | None:
         """Return what is kept; nothing when the message is not held any more."""
         if isinstance(made, DeadLetter):
             return self._dead_letters.bury(made, delivery_tag=held.tag)

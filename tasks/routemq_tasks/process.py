@@ -31,6 +31,7 @@ class ProcessResources:
             dead_letters=letters,
             redaction=letters.redaction,
             show_payloads=settings.shows_payloads,
+            unknown_wait_s=settings.unknown_route_wait_s,
             stopping=stopping,
         )
         # Our transport counts in the step that takes a message out of `unacked`; Celery's own cannot.

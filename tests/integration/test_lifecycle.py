@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -179,6 +180,18 @@ class OneRoom(RuleBasedStateMachine):
         if item is not None:
             with self.all_or_nothing() as refused:
                 self.place.delayed.retry_later(TaskMessage.decode(item.raw), delivery_tag=item.tag, delay_s=delay_s)
+            if not refused:
+                del self.workers[who].held[item.tag]
+
+    @rule(data=st.data(), who=st.integers(0, 1), delay_s=st.sampled_from([0.0, 100.0]))
+    def give_back(self, data: st.DataObject, who: int, delay_s: float) -> None:
+        item = self._some(data, who)
+        if item is not None:
+            with self.all_or_nothing() as refused:
+                found = self.place.delayed.held(item.tag)
+                if found is not None:
+                    mark = replace(found.mark, unknown_since=int(found.at))
+                    self.place.delayed.give_back(found, mark, delivery_tag=item.tag, delay_s=delay_s)
             if not refused:
                 del self.workers[who].held[item.tag]
 

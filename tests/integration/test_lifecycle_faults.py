@@ -10,6 +10,7 @@ from routemq.dead_letters import DeadLetter, ReplayOptions
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.canary import Canary
 from routemq.envelope import Envelope, TaskMessage
+from routemq.mark import Mark
 from tests.lifecycle import COMMANDS, Place, Worker, limited_user
 from tests.servers import Redis
 
@@ -94,6 +95,14 @@ def restore_lost(place: Place) -> Step:
     return place.restore_lost
 
 
+def give_back(place: Place) -> Step:
+    (tag,) = taken(place, 1)
+    found = place.delayed.held(tag)
+    assert found is not None
+    mark = Mark(unknown_since=1_800_000_000)
+    return lambda: place.delayed.give_back(found, mark, delivery_tag=tag, delay_s=1)
+
+
 def requeue(place: Place) -> Step:
     record = json.dumps([json.loads(message(0).encode()), "", "a"]).encode()
     place.client.hset(place.keys.unacked, "theirs", record)
@@ -133,7 +142,7 @@ def import_(place: Place) -> Step:
 
 STEPS = [
     *(fetch, acknowledge, retry, bury, bury_direct, put_back_unread, put_back_returned, restore_lost, requeue, renew),
-    *(promote, replay, discard, import_),
+    *(give_back, promote, replay, discard, import_),
 ]
 
 

@@ -195,3 +195,37 @@ def test_controller_given_by_name_is_looked_up_only_when_it_is_to_run(controller
 
 def test_controller_given_by_name_runs() -> None:
     assert Router().on("a", f"{__name__}:handle").chain().is_async is False
+
+
+@pytest.mark.parametrize(
+    ("name", "topic", "queue", "found"),
+    [
+        ("a/{device}/x", "a/d1/x", "a", "a/{device}/x"),
+        # The parameter had another name, or none, or a converter.
+        ("a/{device_id}/x", "a/d1/x", "a", "a/{device}/x"),
+        ("a/+/x", "a/d1/x", "a", "a/{device}/x"),
+        ("a/{device:int}/x", "a/7/x", "a", "a/{device}/x"),
+        # Another filter: that route, which is not here, had a copy of its own.
+        ("a/special/x", "a/special/x", "a", None),
+        ("a/{rest:path}", "a/d1/x", "a", None),
+        # A name that tells no filter.
+        ("readings", "a/d1/x", "a", "a/{device}/x"),
+        ("readings", "both/d1", "a", None),
+        ("readings", "c/d1", "c", "named"),
+        # The route of this name has another topic now.
+        ("named", "a/d1/x", "a", "a/{device}/x"),
+        ("named", "nowhere", "a", None),
+        # What is on another route's queue is not ours, unless the queue is nobody's.
+        ("a/{device_id}/x", "a/d1/x", "c", None),
+        ("a/{device_id}/x", "a/d1/x", "nobody's", "a/{device}/x"),
+        ("a/{{", "a/d1/x", "a", "a/{device}/x"),
+    ],
+)
+def test_a_queued_message_finds_its_route_by_its_topic(name: str, topic: str, queue: str, found: str | None) -> None:
+    router = Router()
+    router.on("a/{device}/x", handle, queue="a")
+    router.on("both/{one}", handle, queue="a")
+    router.on("both/{rest:path}", handle, queue="a")
+    router.on("c/{device}", handle, queue="c", name="named")
+    route = router.find(name, topic=topic, queue=queue)
+    assert (route and route.name) == found

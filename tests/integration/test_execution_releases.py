@@ -1,0 +1,87 @@
+"""What a release does not know is not dead: another one may run it."""
+
+import time
+
+import orjson
+import pytest
+
+from routemq.envelope import Envelope, TaskMessage
+from tests.applications import releases
+from tests.processes import wait_until
+from tests.servers import Redis
+from tests.workers import Bench
+
+TRANSPORTS = ("routemq", "stock")
+BACK = "goes back to the queue a, as all of its kind"
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix, application=releases.__name__, router=releases.RELEASES[2])
+
+
+def _put_first(bench: Bench, topic: str) -> str:
+    """Queue a message as ingest of the first release does."""
+    message = TaskMessage(route="a/{device_id}/x", queue="a", envelope=Envelope(topic=topic, payload=b"1"))
+    bench.put_raw("a", message.encode())
+    return message.id
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_what_was_queued_before_a_parameter_was_renamed_is_run(bench: Bench, pool: str, transport: str) -> None:
+    sent = {_put_first(bench, f"a/d{number}/x") for number in range(20)}
+    with bench.worker("-P", pool, env={"RELEASE": "2", "ROUTEMQ_TRANSPORT": transport}):
+        notes = bench.wait_for_notes("x", 20)
+        wait_until(lambda: bench.held() == 0, message="nothing is held")
+    assert {note["id"] for note in notes} == sent
+    assert {note["route"] for note in notes} == {"a/{device}/x"}
+    assert {note["params"]["device"] for note in notes} == {f"d{number}" for number in range(20)}
+    assert not bench.letters()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_workers_of_two_releases_share_a_queue(bench: Bench, transport: str) -> None:
+    env = {"ROUTEMQ_TRANSPORT": transport}
+    with bench.worker("-P", "threads", "-n", "first@test", env=env | {"RELEASE": "1"}) as first:
+        sent = {bench.put(f"b/{number}/y").id for number in range(10)}
+        old = {_put_first(bench, f"a/d{number}/x") for number in range(10)}
+        first.wait_for_output(BACK)
+        bench.wait_for_notes("x", 10)
+        assert not bench.notes("y")
+        with bench.worker("-P", "threads", "-n", "second@test", env=env | {"RELEASE": "2"}):
+            notes = bench.wait_for_notes("y", 10, timeout_s=45)
+            wait_until(lambda: bench.held() == 0, message="nothing is held")
+        assert first.output().count(BACK) <= 2
+    assert {note["id"] for note in notes} == sent
+    assert {note["id"] for note in bench.notes("x")} == old
+    assert not bench.letters()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_what_no_release_knows_is_dead_when_a_deployment_would_be_over(bench: Bench, transport: str) -> None:
+    later = orjson.dumps(Envelope(topic="a/d/x", payload=b"1").to_wire()).replace(b'"v":1', b'"v":2')
+    with bench.worker("-P", "threads", env={"ROUTEMQ_UNKNOWN_ROUTE_WAIT_S": "3", "ROUTEMQ_TRANSPORT": transport}):
+        put_at = time.time()
+        sent = bench.put("b/1/y").id
+        with bench.store.client() as client:
+            body = orjson.dumps([[orjson.loads(later)], {}, {}])
+            item = releases_item(body.decode())
+            client.lpush(bench.keys.queue("a"), item)
+        letters = bench.wait_for_letters(2)
+    assert time.time() - put_at >= 3
+    letter = letters[sent]
+    assert (letter.reason, letter.description["route"], letter.description["topic"]) == (
+        "unroutable",
+        "b/{line}/y",
+        "b/1/y",
+    )
+    assert orjson.loads(letter.raw)["headers"]["id"] == sent
+    assert letters["later"].reason == "malformed"
+
+
+def releases_item(body: str) -> bytes:
+    headers = {"task": "a/{device_id}/x", "id": "later", "retries": 0}
+    properties = {"delivery_tag": "later", "delivery_info": {"exchange": "", "routing_key": "a"}}
+    message = {"body": body, "content-type": "application/json", "content-encoding": "utf-8"}
+    return orjson.dumps(message | {"headers": headers, "properties": properties | {"body_encoding": "utf-8"}})
