@@ -17,13 +17,12 @@ def check_edit(router: Router, task: TaskMessage, payload: bytes) -> None:
         InvalidMessageError: The controller would not get it, or the application has no such route.
         BindingError: The controller cannot be imported.
     """
-    route = router.get(task.route)
+    topic = task.envelope.topic
+    route = router.find(task.route, topic=topic, queue=task.queue)
     if route is None:
-        raise InvalidMessageError(part="route", problem=f"the application has no route {task.route!r}")
-    params = route.template.match(task.envelope.topic)
-    if params is None:
-        raise InvalidMessageError(part="topic", problem=f"{task.envelope.topic!r} is not of {route.template.text!r}")
-    message = Message(id=task.id, route=task.route, envelope=task.edited(payload).envelope, params=params)
+        raise InvalidMessageError(part="route", problem=f"the application has none for {task.route!r} and {topic!r}")
+    params = route.template.match(topic)
+    message = Message(id=task.id, route=task.route, envelope=task.edited(payload).envelope, params=params or {})
     bind(resolve(route.handler), route.template).check(Context(message=message, client=_NoClient()))
 
 

@@ -218,6 +218,19 @@ def test_replay_by_id_and_by_filter(desk: Desk) -> None:
     assert "route=sensors/{device_id}/data" in desk.run("audit").stdout
 
 
+def test_letters_of_routes_that_are_not_here_are_replayed_with_a_warning(redis_desk: Desk) -> None:
+    renamed = a_message(1, route="sensors/{id}/data")
+    strange = a_message(2, route="pumps/{id}/state", envelope=Envelope(topic="pumps/p1/state", payload=b"1"))
+    redis_desk.bury(renamed, strange)
+    warning = b"Warning: this release has no route for letters of pumps/{id}/state. Replayed, they wait"
+    assert redis_desk.run_process("replay", "m000001:0").stderr == b""
+    assert warning in redis_desk.run_process("replay", "--route", "pumps/{id}/state").stderr
+    redis_desk.bury(replace(strange, id="second"), replace(strange, id="third"))
+    assert warning in redis_desk.run_process("replay", "--all").stderr
+    assert warning in redis_desk.run_process("replay", "second:0").stderr
+    assert warning in redis_desk.run_process("replay", "--contains", "1", "--yes").stderr
+
+
 def test_more_than_three_generations_need_force(redis_desk: Desk) -> None:
     redis_desk.bury(a_message(1, generation=3))
     assert "--force replays it" in redis_desk.run("replay", "m000001:3", exit_code=1).stderr

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from routemq.cli.dlq.rendering import age
 from routemq.cli.dlq.run_replay import Pace, run_replay
 from routemq.cli.dlq.searching import Found, matching, search
 from routemq.cli.dlq.session import actor, nothing_matches, open_store, say
+from routemq.cli.dlq.strange_routes import one_of_each_route, warn_of_strange_routes
 from routemq.cli.explain import explains_errors
-from routemq.dead_letters import DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
+from routemq.dead_letters import DeadLetter, DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
 from routemq.dead_letters.times import moment
 from routemq.discovery import load_router
 from routemq.errors import DeadLetterNotFoundError, UnknownQueueError
@@ -109,6 +110,8 @@ def _check_queue(name: str) -> None:
 def _replay_ids(
     store: DeadLetters, ids: Sequence[str], request: Request, *, edits: dict[str, bytes] | None = None
 ) -> None:
+    known = (store.get(letter_id).letter for letter_id in ids if store.is_there(letter_id))
+    warn_of_strange_routes(known, to_queue=request.options.to_queue)
     if request.pace.is_unhurried and edits is None:
         there = [letter_id for letter_id in ids if store.is_there(letter_id)]
         for letter_id in set(ids) - set(there):
@@ -142,18 +145,29 @@ def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -
             nothing_matches(chosen)
         if found.count > 1:
             preview(store, found, "replayed")
+            examples = one_of_each_route(store, chosen) if chosen.is_indexed else found.first
+            warn_of_strange_routes(examples, to_queue=request.options.to_queue)
             say(f"Nothing was done. Do it: routemq dlq replay {as_options(chosen) or '--all'} --yes")
             say("(--canary 10 tries ten of them first, --rate 200/s takes it slowly)")
             return
-    ids = (letter.id for letter in matching(store, chosen))
+    seen: dict[str, DeadLetter] = {}
+    if chosen.is_indexed:
+        seen = {letter.route: letter for letter in one_of_each_route(store, chosen)}
+
+    def matching_ids() -> Iterator[str]:
+        for letter in matching(store, chosen):
+            seen.setdefault(letter.route, letter)
+            yield letter.id
+
     frozen = (
         store.freeze(chosen, actor=actor(), options=request.options)
         if chosen.is_indexed
-        else store.freeze(ids, actor=actor(), options=request.options, detail=str(chosen))
+        else store.freeze(matching_ids(), actor=actor(), options=request.options, detail=str(chosen))
     )
     if not frozen.total:
         store.give_up(frozen)
         nothing_matches(chosen)
+    warn_of_strange_routes(seen.values(), to_queue=request.options.to_queue)
     _finish(run_replay(store, frozen, request.pace))
 
 
