@@ -8,6 +8,7 @@ from typing import Any
 import redis
 from routemq_transport.fetcher import Fetched, Fetcher, Turn
 from routemq_transport.items import Item
+from routemq_transport.room import MOST_BYTES, Alone, Room
 from routemq_transport.scripts import LeaseTimes, Scripts, TransportKeys
 
 from routemq.dead_letters import DeadLetters
@@ -47,16 +48,20 @@ class Worker:
         self.held: dict[str, Item] = {}
 
     def fetch(
-        self, queues: tuple[str, ...], most: int, *, fair: bool = True, held: int | None = None, mark: bool = False
+        self,
+        queues: tuple[str, ...],
+        most: int,
+        *,
+        fair: bool = True,
+        held: int | None = None,
+        mark: bool = False,
+        alone: Alone | None = None,
+        most_bytes: int = MOST_BYTES,
     ) -> Fetched:
-        self._fetcher.send(
-            self._connection,
-            Turn(queues=queues, priorities=PRIORITIES, fair=fair),
-            most=most,
-            held=len(self.held) if held is None else held,
-            told=False,
-            mark=mark,
-        )
+        busy = bool(self.held if held is None else held)
+        room = Room(messages=most, bytes=most_bytes, waits=busy, alone=alone or ("left" if busy else "first"))
+        turn = Turn(queues=queues, priorities=PRIORITIES, fair=fair)
+        self._fetcher.send(self._connection, turn, room, told=False, mark=mark)
         fetched = self._fetcher.read(self._connection)
         self.held.update({item.tag: item for item in fetched.items})
         return fetched

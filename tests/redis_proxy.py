@@ -99,7 +99,7 @@ class RedisProxy:
     def _answers(self, client: socket.socket, server: socket.socket, awaited: list[Step]) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 16):
-                due = bool(awaited) and data != b"+OK\r\n" and not data.startswith(b"*3\r\n:") and data != b"*-1\r\n"
+                due = bool(awaited) and data != b"+OK\r\n" and not data.startswith(b"*4\r\n:") and data != b"*-1\r\n"
                 if awaited and due:
                     step = awaited.pop()
                     if not self.struck.is_set() and step is self._step and self._counts(step):

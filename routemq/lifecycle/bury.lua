@@ -21,8 +21,11 @@ if not record then
 end
 local message = ARGV[6]
 if message == '' then
-  -- Exactly the bytes between the brackets; decoding and encoding them again would change numbers and empty lists.
-  message = string.match(record, '^%[(.*),%s*"[^"]*",%s*"[^"]*"%]$') or record
+  -- Exactly the bytes before the exchange, which is nearly always '', and the queue, whose name may hold quotes; decoding
+  -- and encoding them again would change numbers and empty lists.
+  message = string.match(record, '^%[(.*),%s*"",%s*".*"%]$')
+    or string.match(record, '^%[(.*),%s*"[^"]*",%s*"[^"]*"%]$')
+    or record
 end
 local letter = plan_to_bury(ARGV[2], ARGV[3], message, ARGV[4], microtime())
 if letter then

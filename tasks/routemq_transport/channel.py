@@ -153,12 +153,9 @@ class FetchingChannel(stock.Channel):
 
     def next_turn(self) -> Turn:
         """From what to fetch next."""
-        queues = self._queue_cycle.consume(len(self.active_queues))
-        return Turn(
-            queues=tuple(queues),
-            priorities=tuple(self.priority_steps),
-            fair=isinstance(self._queue_cycle, round_robin_cycle),
-        )
+        fair = isinstance(self._queue_cycle, round_robin_cycle)
+        queues = self.active_queues if fair else self._queue_cycle.consume(len(self.active_queues))
+        return Turn(queues=tuple(queues), priorities=tuple(self.priority_steps), fair=fair)
 
     def served(self, queue: str) -> None:
         """This queue had its turn."""

@@ -1,15 +1,16 @@
 """The fetch, on a connection that an event loop polls: sent in one turn, read in a later one."""
 
+import time
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import orjson
 import redis
 
 from routemq.lifecycle.limits import STRIKES_TO_RUN_ALONE
 from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
 from routemq_transport.items import Item
+from routemq_transport.room import Alone, Room
 from routemq_transport.scripts import TAG_PREFIX, TransportKeys, fetch_text
 
 MOST_PER_FETCH = 100
@@ -19,12 +20,22 @@ MOST_DUE_PER_FETCH = 200
 """Retries per queue that one fetch moves back to it at most."""
 
 
+LOOK_FOR_DUE_EVERY_S = 0.02
+"""While messages come, retries that are due are looked for no more often."""
+
+
+_AT_ONCE = 16
+"""Messages that the script reads before it looks at their size; fewer when there were large ones of late."""
+
+_ALONE: tuple[Alone, ...] = ("left", "first", "last")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """From what to fetch.
 
     Attributes:
-        queues: In the order of their turn.
+        queues: If `fair`, always in the same order, of which the fetcher takes turns; else in the order of their turn.
         priorities: Steps of priority, the first one first.
         fair: Share between the queues; otherwise empty them in order.
     """
@@ -32,14 +43,6 @@ class Turn:
     queues: tuple[str, ...]
     priorities: tuple[int, ...]
     fair: bool
-
-    def lists(self, separator: str) -> list[tuple[str, int]]:
-        """Return each list's name with the number of its queue, all queues of the first priority first."""
-        return [
-            (f"{queue}{separator}{priority}" if priority else queue, number)
-            for priority in self.priorities
-            for number, queue in enumerate(self.queues)
-        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +52,17 @@ class Fetched:
     Attributes:
         items: In the order of their delivery.
         complete: There was no more to take.
-        next_due_s: Seconds until the next retry is due; None when none waits.
-        alone_waits: A message that must run alone waits until this worker holds nothing.
+        next_due_s: Seconds until the next retry is due; None when none waits, or none was looked for.
+        alone: A message that must run alone was left where it is, or is the last of these.
+        too_large: The next message did not fit beside what is in hand.
         marked: They are marked as started, but for those that came back.
     """
 
     items: list[Item]
     complete: bool
     next_due_s: float | None
-    alone_waits: bool
+    alone: Literal["left", "last"] | None
+    too_large: bool
     marked: bool
 
 
@@ -81,25 +86,35 @@ class Fetcher:
         self._tag_base = f"{TAG_PREFIX}{uuid.uuid4().hex}:"
         self._next_number = 1
         self._asked: _Asked | None = None
-        self._arguments: dict[Turn, tuple[list[str], list[str]]] = {}
+        self._known: tuple[tuple[str, ...], list[bytes]] = (), []
+        self._first = 0
+        self._brought, self._largest = False, 1
+        self._looked_for_due_at = 0.0
 
-    def send(self, connection: Any, turn: Turn, *, most: int, held: int, told: bool, mark: bool) -> None:
+    def send(self, connection: Any, turn: Turn, room: Room, *, told: bool, mark: bool) -> None:
         """Send one fetch.
 
         Args:
-            most: Messages to take, at most `MOST_PER_FETCH`.
-            held: Messages that this worker holds.
+            room: At most `MOST_PER_FETCH` messages.
             told: Let Redis tell when a list that was found empty changes; see `WakeUp`.
             mark: Mark them as started, but for those that came back.
         """
         if self._sha is None:
             connection.send_command("SCRIPT", "LOAD", self._script, check_health=False)
             self._sha = connection.read_response().decode()
-        keys, tails = self._arguments_of(turn)
+        keys, most, now = self._keys_of(turn.queues), room.messages, time.monotonic()
+        most_due = 0
+        if told or not self._brought or now - self._looked_for_due_at >= LOOK_FOR_DUE_EVERY_S:
+            most_due, self._looked_for_due_at = MOST_DUE_PER_FETCH, now
+        first = self._first % len(turn.queues) if turn.fair else 0
+        at_once = max(1, min(_AT_ONCE, room.bytes // self._largest))
         command = [
-            "EVALSHA", self._sha, len(keys), *keys, most, len(turn.queues), int(turn.fair), MOST_DUE_PER_FETCH,
-            self._tag_base, self._next_number, held, int(mark), STRIKES_TO_RUN_ALONE, *tails,
-        ]  # fmt: skip
+            *("EVALSHA", self._sha, len(keys), *keys),
+            *(most, max(0, room.bytes), at_once, int(room.waits), _ALONE.index(room.alone), STRIKES_TO_RUN_ALONE),
+            *(int(turn.fair), first + 1, most_due, int(told), int(mark), self._tag_base, self._next_number),
+            *(self._keys.prefix, self._keys.delayed(""), self._keys.separator),
+            *(priority or "" for priority in turn.priorities),
+        ]
         self._asked = _Asked(turn=turn, most=most, first_number=self._next_number, told=told, mark=mark)
         self._next_number += most
         commands = [("CLIENT", "CACHING", "YES"), command] if told else [command]
@@ -128,35 +143,31 @@ class Fetcher:
             self._asked = None
             raise (UnusableKeyError.of(exc) or exc) from None
         self._asked = None
-        wait_ms, alone, reported, *groups = rows
+        wait_ms, alone, too_large, reported, *groups = rows
         self._reports.log_all(reported)
-        lists = asked.turn.lists(self._keys.separator)
-        queues = len(asked.turn.queues)
-        items: list[Item] = []
-        number, position = asked.first_number, 0
-        while position < len(groups):
-            place, count = groups[position] - 1, groups[position + 1]
-            queue = asked.turn.queues[lists[place][1]]
-            suffix = self._suffix(asked.turn.priorities[place // queues])
-            for raw in groups[position + 2 : position + 2 + count]:
-                items.append(Item(f"{self._tag_base}{number}{suffix}", queue, raw))
-                number += 1
-            position += 2 + count
+        items = self._items(asked, groups)
+        self._brought = bool(items)
+        if items:
+            self._largest = max(self._largest // 2, *(len(item.raw) for item in items), 1)
+            # The queue after the one that was served last.
+            self._first = groups[_last_group(groups)]
         return Fetched(
             items=items,
-            complete=len(items) < asked.most,
+            complete=len(items) < asked.most and alone < 2 and not too_large,
             next_due_s=None if wait_ms < 0 else wait_ms / 1000,
-            alone_waits=bool(alone) and not items,
+            alone=(None, "left", "last")[alone],
+            too_large=bool(too_large),
             marked=asked.mark,
         )
 
-    def fetch(self, connection: Any, turn: Turn, *, held: int) -> Fetched:
-        """Send a fetch of one message and wait for its reply."""
-        self.send(connection, turn, most=1, held=held, told=False, mark=False)
+    def fetch(self, connection: Any, turn: Turn, *, alone: Alone) -> Fetched:
+        """Send a fetch of one message, however large, and wait for its reply."""
+        room = Room(messages=1, alone=alone)
+        self.send(connection, turn, room, told=False, mark=False)
         try:
             return self.read(connection)
         except redis.exceptions.NoScriptError:
-            self.send(connection, turn, most=1, held=held, told=False, mark=False)
+            self.send(connection, turn, room, told=False, mark=False)
             return self.read(connection)
 
     def unanswered(self) -> list[str]:
@@ -171,31 +182,36 @@ class Fetcher:
             for priority in asked.turn.priorities
         ]
 
-    def _arguments_of(self, turn: Turn) -> tuple[list[str], list[str]]:
-        known = self._arguments.get(turn)
-        if known is None:
-            keys, prefix = self._keys, self._keys.prefix
-            names = [name for name, _ in turn.lists(keys.separator)]
-            tails: list[str] = []
-            for priority in turn.priorities:
-                for queue in turn.queues:
-                    tails += [f',"",{orjson.dumps(queue).decode()}]', self._suffix(priority)]
-            known = (
-                [
-                    keys.unacked,
-                    keys.unacked_index,
-                    keys.started,
-                    *(prefix + name for name in names),
-                    *map(keys.delayed, names),
-                ],
-                tails,
-            )
-            if len(self._arguments) > 1000:
-                # Queues come and go; their turns must not fill the memory.
-                self._arguments.clear()
-            self._arguments[turn] = known
-        return known
+    def _keys_of(self, queues: tuple[str, ...]) -> list[bytes]:
+        known, keys = self._known
+        if known != queues:
+            names = [self._keys.unacked, self._keys.unacked_index, self._keys.started]
+            names += [self._keys.prefix + queue for queue in queues]
+            keys = [name.encode() for name in names]
+            self._known = queues, keys
+        return keys
+
+    def _items(self, asked: _Asked, groups: list[Any]) -> list[Item]:
+        items: list[Item] = []
+        queues, priorities = asked.turn.queues, asked.turn.priorities
+        number, position = asked.first_number, 0
+        while position < len(groups):
+            queue, priority, count = groups[position : position + 3]
+            name, suffix = queues[queue - 1], self._suffix(priorities[priority - 1])
+            position += 3
+            for raw in groups[position : position + count]:
+                items.append(Item(f"{self._tag_base}{number}{suffix}", name, raw))
+                number += 1
+            position += count
+        return items
 
     @staticmethod
     def _suffix(priority: int) -> str:
         return f":{priority}" if priority else ""
+
+
+def _last_group(groups: list[Any]) -> int:
+    position = 0
+    while (following := position + 3 + groups[position + 2]) < len(groups):
+        position = following
+    return position

@@ -9,8 +9,9 @@ import redis
 
 from routemq.pauses import Pauses
 from routemq.refusals import explain
-from routemq_transport.fetcher import MOST_PER_FETCH, Fetcher, Turn
+from routemq_transport.fetcher import MOST_PER_FETCH, Fetched, Fetcher, Turn
 from routemq_transport.items import Item
+from routemq_transport.room import MOST_BYTES, Alone, Room, Solitude
 from routemq_transport.wakeup import WakeUp
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class Intake:
         self._not_before = 0.0
         self._found_all = True
         self._changed = False
-        self._emptying_hands = False
+        self._solitude = Solitude()
+        self._alone: Item | None = None
+        self._full_at_bytes: int | None = None
         self._refusals = Pauses()
         self._delivering = self._slice_ended = False
         self.delivered = 0
@@ -94,11 +97,12 @@ class Intake:
             raise
         self._ended_fetch()
         self._refusals.over()
+        self._note_room(fetched)
         if fetched.items:
-            channel.lease.hold(fetched.items, marked=fetched.marked)
-            self._arrived.extend(fetched.items)
-            channel.qos.waiting = len(self._arrived)
             channel.served(fetched.items[-1].queue)
+            self._take(fetched)
+            self._not_before = 0.0
+        elif fetched.too_large:
             self._not_before = 0.0
         else:
             idle_s = IDLE_S if self._wakeup is not None and self._wakeup.works else IDLE_UNTOLD_S
@@ -112,7 +116,6 @@ class Intake:
         self._found_all = fetched.complete
         if not fetched.complete:
             channel.qos.filled_at = time.monotonic()
-        self._emptying_hands = fetched.alone_waits
         before = self.delivered
         self.turn()
         return self.delivered > before
@@ -146,7 +149,7 @@ class Intake:
         connection = pool.get_connection()
         turn = Turn(queues=(queue,), priorities=tuple(channel.priority_steps), fair=True)
         try:
-            fetched = self._single.fetch(connection, turn, held=channel.qos.in_hand)
+            fetched = self._single.fetch(connection, turn, alone="left" if channel.qos.in_hand else "first")
         finally:
             pool.release(connection)
         channel.lease.hold(fetched.items)
@@ -159,14 +162,14 @@ class Intake:
             connection = channel.client.connection
             try:
                 fetched = self._fetcher.read(connection)
-                channel.lease.hold(fetched.items)
-                self._arrived.extend(fetched.items)
+                self._take(fetched)
             except (redis.RedisError, OSError, AttributeError):
                 # Without its reply, every tag that it may have used is given back.
                 channel.lease.put_back(self._fetcher.unanswered(), "unread")
             self._ended_fetch()
-        items = list(self._arrived)
+        items = list(self._arrived) if self._alone is None else [*self._arrived, self._alone]
         self._arrived.clear()
+        self._alone = None
         channel.qos.waiting = 0
         if items:
             channel.lease.put_back([item.tag for item in items], "unread")
@@ -201,7 +204,10 @@ class Intake:
         qos = channel.qos
         if self._arrived:
             return
-        if not qos.can_consume() or (self._emptying_hands and qos.in_hand):
+        if self._alone is not None:
+            self._wait_for_empty_hands(self._alone)
+            return
+        if not qos.can_consume():
             if qos.in_hand < (qos.prefetch_count or 0):
                 self._again_in(0.010)
             return
@@ -209,24 +215,71 @@ class Intake:
         if now < self._not_before:
             self._again_in(self._not_before - now)
             return
+        room = self._room()
+        if room is None:
+            self._again_in(0.010)
+            return
         told = self._found_all and self._listen()
         connection = channel.connected_client().connection
         if told and self._wakeup is not None:
             self._wakeup.track(connection)
             told = self._wakeup.works
-        room = qos.can_consume_max_estimate()
-        most = MOST_PER_FETCH if room is None else min(room, MOST_PER_FETCH)
         self._changed = False
-        self._fetcher.send(
-            connection,
-            channel.next_turn(),
-            most=most,
-            held=qos.in_hand,
-            told=told,
-            mark=channel.lease.will_start_soon(most),
-        )
+        mark = channel.lease.will_start_soon(room.messages)
+        self._fetcher.send(connection, channel.next_turn(), room, told=told, mark=mark)
         self._sent_at = now
         channel.mark_polled(connection)
+
+    def _room(self) -> Room | None:
+        """Return what there is room for; None when there is none before something in hand is done."""
+        qos, lease = self._channel.qos, self._channel.lease
+        held_bytes, waits = lease.held_bytes, bool(qos.in_hand)
+        if held_bytes >= (MOST_BYTES if self._full_at_bytes is None else self._full_at_bytes):
+            waits = not qos.all_run
+            if waits:
+                return None
+        window = qos.can_consume_max_estimate()
+        return Room(
+            messages=MOST_PER_FETCH if window is None else min(window, MOST_PER_FETCH),
+            bytes=MOST_BYTES - held_bytes,
+            waits=waits,
+            alone=self._alone_wanted(),
+        )
+
+    def _alone_wanted(self) -> Alone:
+        if not self._channel.qos.in_hand:
+            return "first"
+        return "last" if self._solitude.may_wait else "left"
+
+    def _note_room(self, fetched: Fetched) -> None:
+        self._full_at_bytes = self._channel.lease.held_bytes if fetched.too_large else None
+        if fetched.alone == "left":
+            self._solitude.left()
+        elif fetched.complete:
+            self._solitude.none_left()
+
+    def _take(self, fetched: Fetched) -> None:
+        self._channel.lease.hold(fetched.items, marked=fetched.marked)
+        items = fetched.items
+        if fetched.alone == "last":
+            *items, self._alone = items
+            self._solitude.taken()
+        self._arrived.extend(items)
+        self._channel.qos.waiting = len(self._arrived)
+
+    def _wait_for_empty_hands(self, item: Item) -> None:
+        qos, delay_s = self._channel.qos, _AT_ONCE_S
+        if not qos.in_hand:
+            self._alone = None
+            self._arrived.append(item)
+            self._solitude.ran()
+        elif self._solitude.is_in_vain(slots_wait=qos.all_run):
+            self._alone = None
+            self._channel.lease.put_back([item.tag], "unread")
+            self._solitude.given_back()
+        else:
+            delay_s = 0.010
+        self._again_in(delay_s)
 
     def _listen(self) -> bool:
         if self._wakeup is None:

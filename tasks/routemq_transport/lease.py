@@ -60,7 +60,7 @@ class Lease:
         self._client, self._scripts, self._times = client, scripts, times
         self._running, self._restore_other = running, restore_other
         self._lock = threading.Lock()
-        self._held: dict[str, None] = {}
+        self._held: dict[str, int] = {}
         self._done = Acknowledgements()
         self._to_put_back: list[tuple[PutBack, list[str]]] = []
         self._suspects: set[str] = set()
@@ -82,6 +82,11 @@ class Lease:
         return len(self._held)
 
     @property
+    def held_bytes(self) -> int:
+        """The size of all that is held."""
+        return sum(list(self._held.values()))
+
+    @property
     def acks_due_in_s(self) -> float | None:
         """Seconds until waiting acknowledgements should go out; None when there are none."""
         return self._done.due_in_s
@@ -94,7 +99,7 @@ class Lease:
         """
         fresh = []
         for item in items:
-            self._held[item.tag] = None
+            self._held[item.tag] = len(item.raw)
             if item.came_back:
                 self._suspects.add(item.tag)
             else:
@@ -268,7 +273,7 @@ class Lease:
         lost = self._scripts.renew(list(self._held), running=False)
         self._away = False
         # What was acknowledged meanwhile is gone rightly.
-        lost = [tag for tag in lost if self._held.pop(tag, self) is None]
+        lost = [tag for tag in lost if self._held.pop(tag, None) is not None]
         if lost:
             logger.warning(
                 "lease of %d messages was lost, they are run elsewhere too; this worker was stopped or without Redis "

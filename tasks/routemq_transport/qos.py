@@ -45,6 +45,14 @@ class QoS(stock.QoS):
         """How many messages this worker holds."""
         return len(self._delivered) + self.waiting
 
+    @property
+    def all_run(self) -> bool:
+        """Whether no message in hand waits for its turn, so that slots may be free."""
+        if self.waiting:
+            return False
+        running = running_tags()
+        return all(tag in running or not message.awaits_pool for tag, message in list(self._delivered.items()))
+
     def can_consume(self) -> bool:
         """Return whether to fetch now."""
         if self.alone is not None:

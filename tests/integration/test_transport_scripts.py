@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from routemq.counters import read_totals
-from tests.lifecycle import QUEUES, Place, Worker
+from routemq.dead_letters import DeadLetter
+from tests.lifecycle import PRIORITIES, QUEUES, Place, Worker
 from tests.servers import Redis
 
 
@@ -72,7 +73,23 @@ def test_records_are_kombus_and_come_back_where_they_were(place: Place) -> None:
     place.scripts.put_back([item.tag], "returned")
     waiting: Any = place.client.zrange(place.transport_keys.delayed(place.list_name(queue, 3)), 0, -1)
     assert waiting == [b'{"routemq":[2,0],' + raw[1:]]
+    assert not worker.fetch(QUEUES, 5).items
     assert worker.fetch(QUEUES, 5).next_due_s == pytest.approx(1, abs=0.5)
+    worker.close()
+
+
+def test_a_letter_keeps_the_bytes_of_its_message_whatever_its_queue_is_called(place: Place) -> None:
+    queue = QUEUES[2]
+    raw = b'{"numbers": [12345678901234567890, []], "text": ",\\"\\",\\"x\\"]"}'
+    place.put(raw, queue=queue)
+    stock_record = b"[" + raw + b', "", ' + json.dumps(queue).encode() + b"]"
+    place.client.hset(place.keys.unacked, "stock", stock_record)
+    worker = Worker(place.client, place.transport_keys)
+    (item,) = worker.fetch(QUEUES, 5).items
+    for tag in (item.tag, "stock"):
+        letter = DeadLetter.malformed(route="r", queue=queue, message_id=tag, error=ValueError("no"), worker="w")
+        assert place.letters.bury(letter, delivery_tag=tag)
+        assert place.letters.get(letter.id).raw == raw
     worker.close()
 
 
@@ -86,13 +103,72 @@ def test_a_lost_lease_is_a_strike_for_what_was_running_and_two_strikes_run_alone
     assert sorted(place.items()) == [b"3", b'{"routemq":[1,0],"n":2}', b'{"routemq":[1,1],"n":1}']
     place.client.delete(place.keys.prefix + "a")
     place.put(b"before", b'{"routemq":[2,2],"n":1}', b"after")
-    (before,) = worker.fetch(("a",), 5, held=0).items
-    assert before.raw == b"before"
+    # Beside others it is left, and they are taken.
+    fetched = worker.fetch(("a",), 1, held=0)
+    assert ([item.raw for item in fetched.items], fetched.alone) == ([b"before"], None)
     fetched = worker.fetch(("a",), 5, held=1)
-    assert (fetched.items, fetched.alone_waits) == ([], True)
-    (alone,) = worker.fetch(("a",), 5, held=0).items
-    assert alone.raw == b'{"routemq":[2,2],"n":1}'
-    assert place.items() == [b"after"]
+    assert ([item.raw for item in fetched.items], fetched.alone, fetched.complete) == ([b"after"], "left", True)
+    assert place.items() == [b'{"routemq":[2,2],"n":1}']
+    place.put(b"later", b'{"routemq":[2,2],"n":2}', b"last")
+    fetched = worker.fetch(("a",), 5, held=0)
+    assert ([item.raw for item in fetched.items], fetched.alone) == ([b'{"routemq":[2,2],"n":1}'], "last")
+    # Or taken beside them, when nobody else has, and nothing after it.
+    fetched = worker.fetch(("a",), 5, held=1, alone="last")
+    assert [item.raw for item in fetched.items] == [b"later", b'{"routemq":[2,2],"n":2}']
+    assert (fetched.alone, fetched.complete) == ("last", False)
+    assert place.items() == [b"last"]
+    worker.close()
+
+
+def test_messages_that_run_alone_keep_their_place_before_all_that_is_taken_behind_them(place: Place) -> None:
+    lonely = [b'{"routemq":[2,2],"n":%d}' % number for number in range(30)]
+    place.put(*lonely[:10], b"1", *lonely[10:], b"2", b"3")
+    worker = Worker(place.client, place.transport_keys)
+    assert [item.raw for item in worker.fetch(("a",), 2, held=1).items] == [b"1", b"2"]
+    assert place.items() == [*lonely, b"3"]
+    assert [item.raw for item in worker.fetch(("a",), 2, held=1).items] == [b"3"]
+    assert place.items() == lonely
+    place.client.delete(place.keys.queue("a"))
+    # More than a hundred of them at the front are not looked through.
+    place.put(*lonely * 4, b"4")
+    fetched = worker.fetch(("a",), 2, held=1)
+    assert (fetched.items, fetched.alone) == ([], "left")
+    assert place.items() == [*lonely * 4, b"4"]
+    worker.close()
+
+
+def test_a_fetch_takes_no_more_bytes_than_there_is_room_for(place: Place) -> None:
+    sizes = [300, 300, 300, 5000, 100]
+    place.put(*(b"x" * size for size in sizes))
+    worker = Worker(place.client, place.transport_keys)
+
+    def fetch(most_bytes: int, *, held: int) -> tuple[list[int], bool, bool]:
+        fetched = worker.fetch(("a",), 10, held=held, most_bytes=most_bytes)
+        return [len(item.raw) for item in fetched.items], fetched.too_large, fetched.complete
+
+    assert fetch(100, held=1) == ([], True, False)
+    assert fetch(700, held=1) == ([300, 300], True, False)
+    assert fetch(400, held=1) == ([300], True, False)
+    assert fetch(400, held=1) == ([], True, False)
+    # What is larger than all the room there is goes to whoever has nothing that waits.
+    assert fetch(400, held=0) == ([5000], True, False)
+    assert fetch(400, held=1) == ([100], False, True)
+    worker.close()
+
+
+def test_a_fetch_serves_thousands_of_queues_and_takes_turns(place: Place) -> None:
+    queues = tuple(f"queue{number}" for number in range(2500))
+    for number in range(0, 2500, 500):
+        for priority in PRIORITIES:
+            place.put(b"x", b"x", queue=queues[number], priority=priority)
+    worker = Worker(place.client, place.transport_keys)
+    assert worker.fetch(queues, 1).items[0].queue == "queue0"
+    assert [item.queue for item in worker.fetch(queues, 2).items] == ["queue500", "queue1000"]
+    rest = worker.fetch(queues, 100)
+    turns = list(dict.fromkeys(item.queue for item in rest.items))
+    assert turns == ["queue1500", "queue2000", "queue0", "queue500", "queue1000"]
+    assert (len(rest.items), rest.complete) == (17, True)
+    assert worker.fetch(queues, 100, held=1).complete
     worker.close()
 
 
