@@ -16,7 +16,7 @@ from routemq.queues import Keys, prioritised
 _MOST_PER_QUEUE = 500
 """Moved by one script; a longer one would keep every other client waiting."""
 
-_RECORD = re.compile(rb'\[(.*),\s*"[^"]*",\s*("[^"]*")\]', re.DOTALL)
+_RECORD = re.compile(rb'\[(.*),\s*"[^"]*",\s*("(?:[^"\\]|\\.)*")\]', re.DOTALL)
 
 _PRIORITY = re.compile(r"routemq:[^:]*:\d+:(\d+)")
 """Ends a delivery tag of our transport."""

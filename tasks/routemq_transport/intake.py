@@ -276,6 +276,7 @@ class Intake:
         elif self._solitude.is_in_vain(slots_wait=qos.all_run):
             self._alone = None
             self._channel.lease.put_back([item.tag], "unread")
+            self._channel.given_back([item.queue])
             self._solitude.given_back()
         else:
             delay_s = 0.010

@@ -87,6 +87,9 @@ def test_a_letter_keeps_the_bytes_of_its_message_whatever_its_queue_is_called(pl
     worker = Worker(place.client, place.transport_keys)
     (item,) = worker.fetch(QUEUES, 5).items
     for tag in (item.tag, "stock"):
+        held = place.delayed.held(tag)
+        assert held is not None
+        assert (held.item, held.queue) == (raw, queue)
         letter = DeadLetter.malformed(route="r", queue=queue, message_id=tag, error=ValueError("no"), worker="w")
         assert place.letters.bury(letter, delivery_tag=tag)
         assert place.letters.get(letter.id).raw == raw
