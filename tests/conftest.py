@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 
 from tests.servers import (
@@ -22,6 +23,12 @@ from tests.servers import (
 )
 
 S = TypeVar("S", bound=Server)
+
+# How long an example takes says how busy the machine is, with the other tests if with nothing else.
+hypothesis.settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy machine")
 
 
 def _serving(server: S) -> Iterator[S]:
