@@ -1,5 +1,6 @@
 """Clients of the MQTT broker and of Redis, made from the settings."""
 
+import socket
 import ssl
 
 import redis
@@ -69,6 +70,22 @@ def _version_and_mode(client: "redis.Redis") -> tuple[str, str]:
         return told["version"].decode(), told["mode"].decode()
 
 
+class MqttClient(paho.Client):
+    """Paho's client, which closes a socket whose TLS handshake fails; paho leaves it to the garbage collector."""
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        if self._ssl_context is None:
+            raise RuntimeError("TLS without a context")
+        wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self._host, do_handshake_on_connect=False)
+        try:
+            wrapped.settimeout(self._connect_timeout)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
 def mqtt_client(
     settings: Settings,
     *,
@@ -82,7 +99,7 @@ def mqtt_client(
     On MQTT 3.1.1 its session outlives the connection if `persistent`; on MQTT 5 that is said at connect (clean start,
     session expiry).
     """
-    client = paho.Client(
+    client = MqttClient(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         protocol=protocol,

@@ -101,6 +101,14 @@ class Keys:
         """String: which ingest process holds the non-shared routes of a group; expires by itself."""
         return f"{self.prefix}routemq:lease:{group}"
 
+    def ingest_group(self, group: str) -> str:
+        """Hash: the ingest processes of a group → what each wishes of it, and until when it counts."""
+        return f"{self.prefix}routemq:group:{group}"
+
+    def plain_holder(self, group: str) -> str:
+        """String: which ingest process is subscribed to the shared routes without `$share`; expires by itself."""
+        return f"{self.prefix}routemq:plain:{group}"
+
     def subscriptions(self, client_id: str) -> str:
         """Set: the topic filters in an ingest process's MQTT session, so that a removed route's is left behind."""
         return f"{self.prefix}routemq:subscriptions:{client_id}"

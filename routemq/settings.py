@@ -24,6 +24,7 @@ _LONGEST_SHOWN = 100
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 MqttProtocol = Literal["auto", "5", "3.1.1"]
+MqttShare = Literal["auto", "always", "never"]
 Transport = Literal["routemq", "stock"]
 LogFormat = Literal["text", "json"]
 
@@ -51,6 +52,11 @@ class Settings(BaseSettings):
         default=None, description="First part of the MQTT client ids, stable over restarts. Default: `<group>-<host>`."
     )
     mqtt_protocol: MqttProtocol = Field(default="auto", description="`auto` tries MQTT 5 and falls back to 3.1.1.")
+    mqtt_share: MqttShare = Field(
+        default="auto",
+        description="Shared subscriptions: `auto` has them while the group has several ingest processes, or may have; "
+        "`never` lets one process take all messages, the others stand by.",
+    )
     mqtt_keepalive_s: int = Field(default=30, ge=5, le=65535, description="MQTT keep alive, seconds.")
     mqtt_session_expiry_s: int = Field(
         default=86_400,

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,8 +25,9 @@ CONTROLLER = "nowhere:Controller.method"
 
 
 def settings_for(stack: Stack, *, key_prefix: str, group: str, **more: Any) -> Settings:
-    """Return settings that use a stack and nothing of this machine's environment."""
-    fields = {"mqtt_port": stack.broker.port, "mqtt_broker": HOST, "redis_url": stack.store.url, **more}
+    """Return settings that use a stack and nothing of this machine's environment; shared routes are with `$share`."""
+    fields: dict[str, Any] = {"mqtt_port": stack.broker.port, "mqtt_broker": HOST, "redis_url": stack.store.url}
+    fields |= {"mqtt_share": "always"} | more
     return Settings(_env_file=None, mqtt_group_name=group, ROUTEMQ_KEY_PREFIX=key_prefix, **fields)  # type: ignore[call-arg]
 
 
@@ -110,6 +112,8 @@ class FakeBroker:
 
     Attributes:
         codes: Code that a SUBSCRIBE is answered with, by a part of the topic filter; 1 for the others.
+        leaving: Code that an UNSUBSCRIBE is answered with.
+        before_pong: What is sent before a PING is answered, after so many seconds.
         connack: The whole CONNACK.
         received: First byte and body of every packet.
         identifiers: Topic filter → subscription identifier.
@@ -124,6 +128,8 @@ class FakeBroker:
         answer: Callable[[str, int, bytes], bytes | None] = lambda _topic, _qos, mid: packet(0x40, mid) if mid else b"",
     ) -> None:
         self.codes = dict(codes or {})
+        self.leaving = 0
+        self.before_pong: list[tuple[float, bytes]] = []
         self.connack = connack
         self.answer = answer
         self.received: list[tuple[int, bytes]] = []
@@ -160,6 +166,11 @@ class FakeBroker:
         return [int.from_bytes(body[:2], "big") for first, body in list(self.received) if first == 0x40]
 
     @property
+    def left(self) -> list[str]:
+        """Topic filters of every UNSUBSCRIBE, in order."""
+        return [body[5:].decode() for first, body in list(self.received) if first == 0xA2]
+
+    @property
     def topics(self) -> list[str]:
         """Topics that were published to, in order."""
         published = [body for first, body in list(self.received) if first & 0xF0 == 0x30]
@@ -184,9 +195,7 @@ class FakeBroker:
 
     def publish(self, topic: bytes, payload: bytes, *, mid: int, identifiers: tuple[int, ...]) -> None:
         """Send a PUBLISH with QoS 1."""
-        listed = b"".join(b"\x0b" + _variable(identifier) for identifier in identifiers)
-        head = len(topic).to_bytes(2, "big") + topic + mid.to_bytes(2, "big")
-        self.send(packet(0x32, head + _variable(len(listed)) + listed + payload))
+        self.send(publish_packet(topic, payload, mid=mid, identifiers=identifiers))
 
     def _serve(self, connection: socket.socket) -> None:
         while (found := read_packet(connection)) is not None:
@@ -197,17 +206,7 @@ class FakeBroker:
                 if self.connack[3]:
                     return
             elif first == 0x82:
-                size = body[2]
-                identifier, shift = 0, 0
-                for byte in body[4 : 3 + size]:
-                    identifier |= (byte & 127) << shift
-                    shift += 7
-                topic_filter = body[5 + size : -1].decode()
-                self.identifiers[topic_filter] = identifier
-                if topic_filter.startswith("$share/"):
-                    self.shared_connection = connection
-                code = next((code for part, code in self.codes.items() if part in topic_filter), 1)
-                connection.sendall(packet(0x90, body[:2] + b"\0" + bytes([code])))
+                self._grant(connection, body)
             elif first & 0xF0 == 0x30:
                 end, qos = 2 + int.from_bytes(body[:2], "big"), first >> 1 & 3
                 answer = self.answer(body[2:end].decode(), qos, body[end : end + 2] if qos else b"")
@@ -217,8 +216,27 @@ class FakeBroker:
                 if answer[:1] == b"\xe0":
                     _close_gently(connection)
                     return
+            elif first == 0xA2:
+                connection.sendall(packet(0xB0, body[:2] + b"\0" + bytes([self.leaving])))
             elif first == 0xC0:
+                if self.before_pong and connection is self.shared_connection:
+                    after_s, data = self.before_pong.pop(0)
+                    time.sleep(after_s)
+                    connection.sendall(data)
                 connection.sendall(b"\xd0\0")
+
+    def _grant(self, connection: socket.socket, body: bytes) -> None:
+        size = body[2]
+        identifier, shift = 0, 0
+        for byte in body[4 : 3 + size]:
+            identifier |= (byte & 127) << shift
+            shift += 7
+        topic_filter = body[5 + size : -1].decode()
+        self.identifiers[topic_filter] = identifier
+        if topic_filter.startswith("$share/"):
+            self.shared_connection = connection
+        code = next((code for part, code in self.codes.items() if part in topic_filter), 1)
+        connection.sendall(packet(0x90, body[:2] + b"\0" + bytes([code])))
 
 
 class OldBroker:
@@ -301,6 +319,13 @@ def read_packet(connection: socket.socket) -> tuple[int, bytes] | None:
     while len(body) < size:
         body += connection.recv(size - len(body))
     return first[0], body
+
+
+def publish_packet(topic: bytes, payload: bytes, *, mid: int, identifiers: tuple[int, ...]) -> bytes:
+    """Return a PUBLISH of MQTT 5 with QoS 1."""
+    listed = b"".join(b"\x0b" + _variable(identifier) for identifier in identifiers)
+    head = len(topic).to_bytes(2, "big") + topic + mid.to_bytes(2, "big")
+    return packet(0x32, head + _variable(len(listed)) + listed + payload)
 
 
 def _close_gently(connection: socket.socket) -> None:

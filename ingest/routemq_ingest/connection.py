@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from paho.mqtt import MQTTException
-from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 
+from routemq.connections import MqttClient
 from routemq_ingest.packets import MalformedPublishError, Publish, decode_publish
 
 logger = logging.getLogger(__name__)
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 _READ_BYTES = 65_536
 _HUNG_UP: int | None = getattr(select, "POLLRDHUP", None)
 """Linux alone tells it without reading; elsewhere the next ping finds out."""
-_PUBLISH, _PUBACK = 0x30, 0x40
+_PUBLISH, _PUBACK, _PINGRESP = 0x30, 0x40, 0xD0
 _PING_AFTER_S = 4.0
 
 
-class BrokerConnection(paho.Client):
+class BrokerConnection(MqttClient):
     """Driven by one thread through `read`, `loop_write` and `tend`; never used for a second connection.
 
     A message carries the connection it came on, so that its PUBACK cannot go out on a later one, where the same packet
@@ -36,6 +36,10 @@ class BrokerConnection(paho.Client):
         on_publish_packet: Called with each PUBLISH; returns whether there is room for another one.
         has_more: Something may be left to read, here, in the TLS layer or in the socket.
         heard_at: When the broker last sent anything, on the monotonic clock.
+        published: How many PUBLISH packets have come.
+        owed: How many of them wait for their PUBACK.
+        pongs: How many PINGs were answered.
+        broken_by: What the socket or its TLS layer said when it broke.
     """
 
     def __init__(self, *, client_id: str, protocol: MQTTProtocolVersion, clean_session: bool = False) -> None:
@@ -51,6 +55,8 @@ class BrokerConnection(paho.Client):
         self.on_publish_packet: Callable[[Publish], bool] | None = None
         self.has_more = False
         self.heard_at = time.monotonic()
+        self.published = self.owed = self.pongs = self._pings = 0
+        self.broken_by = ""
         self._data = b""
         self._at = 0
         self._chunks: list[bytes] = []
@@ -75,8 +81,14 @@ class BrokerConnection(paho.Client):
         """Send PUBACK for each of these packet identifiers, in their order (MQTT 5, 4.6); nothing when it has ended."""
         if self._sock is None:
             return
+        self.owed -= len(mids)
         packets = b"".join(struct.pack("!BBH", _PUBACK, 2, mid) for mid in mids)
         self._packet_queue(_PUBACK, packets, 0, 0)
+
+    def ping(self) -> int:
+        """Send a PING; `pongs` is this number, or more, when it was answered."""
+        self._send_pingreq()
+        return self._pings
 
     def tend(self, *, reading: bool) -> None:
         """Ping when it is time, and soon when nothing is heard: whether the broker is there must be known.
@@ -143,6 +155,7 @@ class BrokerConnection(paho.Client):
             self.has_more = False
             return False
         except OSError as exc:
+            self.broken_by = f"{type(exc).__name__}: {exc}"
             logger.debug("mqtt connection broke while reading: %s", exc)
             chunk = b""
         if not chunk:
@@ -184,6 +197,9 @@ class BrokerConnection(paho.Client):
             if header & 0xF0 != _PUBLISH or on_publish is None:
                 room = self._hand_to_paho(header, data[start:end])
                 continue
+            self.published += 1
+            if header & 0x06:
+                self.owed += 1
             try:
                 room = on_publish(decode_publish(header, data, start, end, mqtt5=mqtt5))
             except MalformedPublishError as exc:
@@ -192,7 +208,13 @@ class BrokerConnection(paho.Client):
                 return False
         return room
 
+    def _send_pingreq(self) -> MQTTErrorCode:
+        self._pings += 1
+        return super()._send_pingreq()
+
     def _hand_to_paho(self, header: int, packet: bytes) -> bool:
+        if header == _PINGRESP:
+            self.pongs += 1
         self._in_packet["command"] = header
         self._in_packet["packet"] = bytearray(packet)
         self._in_packet["remaining_length"] = len(packet)

@@ -23,6 +23,9 @@ class IngestMetrics(Collector):
         yield CounterMetricFamily(
             "routemq_ingest_late_acks", "PUBACKs not sent, as their connection had ended.", value=totals.late_acks
         )
+        yield CounterMetricFamily(
+            "routemq_ingest_sessions_lost", "MQTT sessions that the broker had no more.", value=totals.sessions_lost
+        )
         yield CounterMetricFamily("routemq_ingest_paused_seconds", "Time of all pauses.", value=totals.paused_s)
         yield GaugeMetricFamily("routemq_ingest_ready", "1 while messages are taken.", value=int(now.ready))
         yield GaugeMetricFamily(

@@ -28,6 +28,7 @@ class Intake:
 
     Attributes:
         by_number: Whether the broker says by subscription identifier which route a message is for.
+        wanted: What the session is subscribed to.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Intake:
         remains: Remains,
     ) -> None:
         self.by_number = True
+        self.wanted: Sequence[Subscription] = ()
         self._subscriptions = subscriptions
         self._by_identifier = subscriptions.by_identifier
         self._batch = batch
@@ -126,7 +128,7 @@ class Intake:
         Some forget the identifiers of what has waited in a session, rumqttd for one: then the topic tells.
         """
         if not (self.by_number and publish.identifiers):
-            return self._subscriptions.for_topic(topic)
+            return self._subscriptions.for_topic(topic, self.wanted)
         known = self._by_identifier
         return [known[identifier] for identifier in publish.identifiers if identifier in known]
 

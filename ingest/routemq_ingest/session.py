@@ -4,7 +4,7 @@ import enum
 import logging
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -14,17 +14,20 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from routemq.connections import prepare_mqtt
 from routemq.errors import RouteError, RouteMQError
 from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
+from routemq.routing import Route, overlapping
 from routemq.settings import Settings
 from routemq_ingest.connection import BrokerConnection, properties
 from routemq_ingest.errands import Errands
+from routemq_ingest.fence import Fence
+from routemq_ingest.filters import Filters
 from routemq_ingest.intake import Intake
-from routemq_ingest.reasons import connect_mend, disconnect_mend, subscribe_mend
-from routemq_ingest.subscriptions import Subscription, Subscriptions
+from routemq_ingest.memory import SessionMemory
+from routemq_ingest.reasons import connect_mend, disconnect_mend
+from routemq_ingest.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ _STEADY_S = 30.0
 _SILENT_S = 10.0
 """A broker that has nothing to say is pinged long before."""
 _QUICK_LOSSES = 3
-_ASK_AGAIN_S = 60.0
+_GOODBYE_S = 2.0
 
 
 class State(enum.Enum):
@@ -52,60 +55,68 @@ class State(enum.Enum):
 class Session:
     """A persistent session with a stable client id, which connects and subscribes again whenever it must.
 
+    One that has nothing to subscribe to, and nothing left at the broker, is ended, and connects no more.
+
     Args:
         errands: Where it connects: a name server, TCP and TLS may take their time.
-        forgotten: Given client id and filters, calls back with those that an earlier release of the application left
-            behind, when it knows them.
 
     Attributes:
-        state: READY when every subscription was answered.
-        granted: Topic filters that the broker serves.
-        unsubscribed: Every UNSUBACK that was waited for has come.
+        filters: What it is subscribed to.
+        cannot_share: The broker has no shared subscriptions.
+        cannot_have_all: Shared and non-shared routes overlap, and the broker does not number their messages.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        client_id: str,
-        subscriptions: Subscriptions,
-        intake: Intake,
-        errands: Errands,
-        forgotten: Callable[[str, Collection[str], Callable[[Collection[str]], None]], None],
+        self, settings: Settings, *, client_id: str, intake: Intake, memory: SessionMemory, errands: Errands
     ) -> None:
         self.client_id = client_id
-        self.subscriptions = subscriptions
-        self.state = State.AWAY
+        self.filters = Filters(client_id, memory=memory, intake=intake)
         self.connection: BrokerConnection | None = None
-        self.granted: dict[str, Subscription] = {}
-        self._settings, self._intake, self._errands, self._forgotten = settings, intake, errands, forgotten
+        self._settings, self._intake, self._errands = settings, intake, errands
         self._opening: BrokerConnection | None = None
-        self._asked: dict[int, Subscription] = {}
-        self._refused: list[Subscription] = []
-        self._leaving: set[int] = set()
-        self._retry_at = self._connected_at = self._deadline = self._ask_again_at = 0.0
+        self._is_up = self._ending = False
+        self._fence: Fence | None = None
+        self._retry_at = self._connected_at = self._deadline = 0.0
         self._setbacks = 0
-        self._answered = self._switching = self._was_ready = False
+        self._answered = self._switching = self._was_ready = self._was_new = False
         self._ended_by = ""
+        self.cannot_share = self.cannot_have_all = False
+        self._kept_s = settings.mqtt_session_expiry_s
         self._choice = ProtocolChoice(settings.mqtt_protocol)
-        if self._choice.older:
-            subscriptions.refuse_overlaps(because="MQTT_PROTOCOL is 3.1.1")
+        self._overlap_of: Sequence[Subscription] = ()
+        self._overlapping: tuple[Route, Route] | None = None
+
+    @property
+    def state(self) -> State:
+        """Where it stands; READY when every subscription was answered."""
+        if self._is_up:
+            return State.READY if self.filters.settled else State.SUBSCRIBING
+        return State.AWAY if self.connection is None and self._opening is None else State.CONNECTING
+
+    @property
+    def serves(self) -> bool:
+        """Whether the broker serves all that is wanted."""
+        return self.state is State.READY and not self.filters.refused
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it needs no connection: nothing is wanted, and the broker has nothing."""
+        return self.filters.all_left and self.connection is None and self._opening is None and not self._ending
 
     @property
     def protocol(self) -> str:
         """Name of the protocol's version that is spoken or tried."""
         return self._choice.name
 
-    @property
-    def unsubscribed(self) -> bool:
-        """Whether no UNSUBACK is waited for."""
-        return not self._leaving
-
     def trouble(self, now: float) -> str | None:
         """Return why no messages come, None while they may; safe from other threads."""
         connection = self.connection
+        if not self.filters.wanted:
+            return None
         if self.state is not State.READY or connection is None:
             return f"the mqtt session {self.client_id} is {self.state.value}{self._ended_by and ': '}{self._ended_by}"
+        if refused := list(self.filters.refused):
+            return f"the mqtt broker refuses {', '.join(refused)}"
         if now - connection.heard_at > _SILENT_S:
             return f"the mqtt broker has not answered for {now - connection.heard_at:.0f} s"
         return None
@@ -113,56 +124,77 @@ class Session:
     def tend(self, *, reading: bool) -> None:
         """Connect when it is time, keep the connection alive, and notice its end."""
         now = time.monotonic()
+        self.filters.tend(now)
         connection = self.connection
         if connection is None:
-            if self._opening is None and now >= self._retry_at:
+            due = self.filters.wanted or self.filters.unwanted
+            if due and self._opening is None and not self._ending and now >= self._retry_at:
                 self._connect()
             return
         if connection.socket() is not None:
             connection.tend(reading=reading)
-        if self.state is State.CONNECTING and now > self._deadline and connection.socket() is not None:
+        if not self._is_up and now > self._deadline and connection.socket() is not None:
             self._ended_by = f"no CONNACK within {_CONNECT_TIMEOUT_S:.0f} s"
             connection.abandon()
         if connection.socket() is None:
             self._lost(now)
-        elif self._refused and now >= self._ask_again_at:
-            again, self._refused = self._refused, []
-            self._subscribe(connection, again)
+        elif self.state is State.READY:
+            self._was_ready = True
+            if self.filters.all_left:
+                self._end_when_empty(connection, now)
+            else:
+                self._fence = None
 
-    def close(self, *, end_session: bool = False) -> None:
-        """Say DISCONNECT and go; with `end_session` the broker forgets the session."""
+    def close(self) -> None:
+        """Say DISCONNECT and go; the broker keeps the session."""
         connection, self.connection, self._opening = self.connection, None, None
         if connection is not None and connection.socket() is not None:
-            if end_session and connection.is_mqtt5:
-                connection.disconnect(properties=properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0))
-            else:
-                connection.disconnect()
-            connection.flush(timeout_s=2.0)
-            if end_session and not connection.is_mqtt5:
-                self._begin_clean_session()
-        self.state = State.AWAY
-        self.granted.clear()
+            connection.disconnect()
+            connection.flush(timeout_s=_GOODBYE_S)
+        self._is_up = False
+        self.filters.lost()
         self._retry_at = 0.0
 
-    def unsubscribe_all(self) -> None:
-        """Ask for no more messages; what is on its way still comes."""
-        if self.connection is not None:
-            self._unsubscribe(self.connection, [subscription.filter for subscription in self.subscriptions.all])
+    def _end_when_empty(self, connection: BrokerConnection, now: float) -> None:
+        if self._fence is None or self._fence.connection is not connection:
+            self._fence = Fence(connection)
+        if not self._fence.passed(now):
+            return
+        self._fence = None
+        if connection.is_mqtt5:
+            connection.disconnect(properties=properties(PacketTypes.DISCONNECT, SessionExpiryInterval=0))
+            connection.flush(timeout_s=_GOODBYE_S)
+            self.close()
+            self._ended(None)
+        else:
+            self.close()
+            self._ending = True
+            self._errands.ask(self._begin_clean_session, then=self._ended)
+
+    def _ended(self, answer: "Future[None] | None") -> None:
+        self._ending = False
+        try:
+            if answer is not None:
+                answer.result()
+        # Whatever it is, the broker keeps a session that has no subscription.
+        except Exception as exc:  # noqa: BLE001
+            logger.error("mqtt session not ended, the broker keeps it client_id=%s: %s", self.client_id, exc)
+        self.filters.ended()
+        logger.info("drained, the session is ended client_id=%s", self.client_id)
 
     def _begin_clean_session(self) -> None:
         """End the session on MQTT 3.1.1, which knows no other way."""
         wiper = BrokerConnection(client_id=self.client_id, protocol=MQTTProtocolVersion.MQTTv311, clean_session=True)
         wiper.connect_timeout = _CONNECT_TIMEOUT_S
-        try:
-            prepare_mqtt(wiper, self._settings)
-            wiper.connect(self._settings.mqtt_broker, self._settings.mqtt_port)
-            wiper.wait_connected(timeout_s=_CONNECT_TIMEOUT_S)
-            wiper.disconnect()
-            wiper.flush(timeout_s=2.0)
-        except OSError as exc:
-            logger.error("mqtt session not ended, the broker keeps it client_id=%s: %s", self.client_id, exc)
+        prepare_mqtt(wiper, self._settings)
+        wiper.connect(self._settings.mqtt_broker, self._settings.mqtt_port)
+        wiper.wait_connected(timeout_s=_CONNECT_TIMEOUT_S)
+        wiper.disconnect()
+        wiper.flush(timeout_s=_GOODBYE_S)
 
     def _connect(self) -> None:
+        if self._choice.older and self._settings.mqtt_protocol == "3.1.1":
+            self._refuse_overlaps(because="MQTT_PROTOCOL is 3.1.1")
         self._ended_by = ""
         self._answered = False
         connection = BrokerConnection(client_id=self.client_id, protocol=self._choice.version)
@@ -170,9 +202,9 @@ class Session:
         connection.on_publish_packet = partial(self._intake.accept, connection)
         connection.on_connect = self._on_connect
         connection.on_disconnect = self._on_disconnect
-        connection.on_subscribe = self._on_subscribe
-        connection.on_unsubscribe = self._on_unsubscribe
-        self._opening, self.state = connection, State.CONNECTING
+        connection.on_subscribe = self.filters.on_subscribe
+        connection.on_unsubscribe = self.filters.on_unsubscribe
+        self._opening = connection
         self._errands.ask(partial(self._open, connection), then=partial(self._opened, connection))
 
     def _open(self, connection: BrokerConnection) -> None:
@@ -214,13 +246,11 @@ class Session:
             self.connection, self._deadline = connection, now + _CONNECT_TIMEOUT_S
 
     def _lost(self, now: float) -> None:
-        settings, was_connected = self._settings, self.state in (State.SUBSCRIBING, State.READY)
+        settings, was_connected = self._settings, self._is_up
         unanswered = self.connection is not None and not self._answered
-        self.connection, self.state = None, State.AWAY
-        self.granted.clear()
-        self._asked.clear()
-        self._refused.clear()
-        self._leaving.clear()
+        told = f" ({self.connection.broken_by})" if self.connection is not None and self.connection.broken_by else ""
+        self.connection, self._is_up = None, False
+        self.filters.lost()
         if was_connected:
             self._choice.ended()
             if now - self._connected_at > _STEADY_S:
@@ -234,8 +264,8 @@ class Session:
             self._setbacks += 1
         delay_s *= random.uniform(0.75, 1.25)  # noqa: S311  only spreads the load of a fleet
         self._retry_at = now + delay_s
-        why = self._ended_by or (hung_up(settings) if unanswered else "connection closed")
-        if unanswered and settings.mqtt_protocol == "auto" and self.subscriptions.overlap:
+        why = self._ended_by or (f"{hung_up(settings)}{told}" if unanswered else "connection closed")
+        if unanswered and settings.mqtt_protocol == "auto" and self._overlap():
             why += "; two routes overlap, so MQTT 3.1.1 is not tried"
         logger.error(
             "mqtt connection %s broker=%s:%d client_id=%s: %s; next try in %.1f s",
@@ -243,7 +273,7 @@ class Session:
             why, delay_s,
         )  # fmt: skip
         # Not with routes that overlap: one CONNECT of 3.1.1, and Mosquitto keeps one copy where both want theirs.
-        if unanswered and not self.subscriptions.overlap and self._choice.unanswered():
+        if unanswered and not self._overlap() and self._choice.unanswered():
             logger.warning("mqtt broker: no answer to CONNECT again and again; trying %s", self.protocol)
 
     def _on_connect(
@@ -258,6 +288,7 @@ class Session:
                 self._switching = self._choice.refused()
                 logger.warning("mqtt broker: it does not speak MQTT 5; trying %s", self.protocol)
             return
+        self._was_new |= not flags.session_present
         if not self._choice.accepted():
             logger.info("mqtt broker: it answers MQTT 3.1.1; trying once more whether it answers %s", self.protocol)
             self._switching = True
@@ -269,15 +300,35 @@ class Session:
             connection.abandon()
             return
         self._intake.by_number = by_number
+        # What an earlier connection found, and could not make use of, is true still.
+        resumed, self._was_new = not self._was_new, False
         logger.info(
             "mqtt connected broker=%s:%d client_id=%s protocol=%s session=%s",
             self._settings.mqtt_broker, self._settings.mqtt_port, self.client_id, self.protocol,
-            "resumed" if flags.session_present else "new",
+            "resumed" if resumed else "new",
         )  # fmt: skip
-        wanted = [subscription.filter for subscription in self.subscriptions.all]
-        # SUBSCRIBE again also in a session that was resumed: some brokers restore a shared subscription only then.
-        self._subscribe(connection, self.subscriptions.all)
-        self._forgotten(self.client_id, wanted, partial(self._leave, connection, resumed=flags.session_present))
+        self._heed_expiry(connack)
+        self._is_up = True
+        self.filters.connected(connection, resumed=resumed, by_number=by_number)
+
+    def _heed_expiry(self, connack: Properties | None) -> None:
+        """Tell when the broker keeps the session for less long than it was asked to (MQTT 5, 3.2.2.3.2)."""
+        kept_s, asked_s = getattr(connack, "SessionExpiryInterval", self._kept_s), self._settings.mqtt_session_expiry_s
+        if kept_s != self._kept_s and kept_s < asked_s:
+            logger.warning(
+                "the mqtt broker keeps the session of an absent client for %d s, not for MQTT_SESSION_EXPIRY_S=%d: if "
+                "we are away for longer, what comes for us is lost client_id=%s",
+                kept_s, asked_s, self.client_id,
+            )  # fmt: skip
+        self._kept_s = kept_s
+
+    def _overlap(self) -> tuple[Route, Route] | None:
+        """Return two routes that want a copy of the same message each, if there are any."""
+        wanted = self.filters.wanted
+        if self._overlap_of is not wanted:
+            self._overlap_of = wanted
+            self._overlapping = next(iter(overlapping([subscription.route for subscription in wanted])), None)
+        return self._overlapping
 
     def _refuse_overlaps(self, *, because: str) -> bool:
         """Return whether routes overlap, so that this connection is of no use.
@@ -286,81 +337,34 @@ class Session:
             RouteError: They do, and were never served: a mistake of the configuration. A broker that could tell them
                 apart before may do so again, and keeps our messages so long.
         """
-        try:
-            self.subscriptions.refuse_overlaps(because=because)
-        except RouteError as exc:
-            if not self._was_ready:
-                raise
-            self._ended_by = str(exc)
+        pair = self._overlap()
+        if pair is None:
+            return False
+        route, other = pair
+        if route.shared != other.shared and self._settings.mqtt_share == "auto":
+            self.cannot_have_all, self._ended_by = True, f"the routes {route.name!r} and {other.name!r} overlap"
             return True
-        return False
+        error = RouteError(
+            source=other.source,
+            route=other.name,
+            problem=f"it overlaps with the route {route.name!r} at {route.source}, and {because}, "
+            "which gives no subscription identifiers to tell their messages apart",
+            mend="change one of the topics, or use a broker that speaks MQTT 5",
+        )
+        if not self._was_ready:
+            raise error
+        self._ended_by = str(error)
+        return True
 
     def _on_disconnect(
-        self, _connection: Any, _: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
+        self, connection: Any, _: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
         if self._ended_by:
             return
         if flags.is_disconnect_packet_from_server:
             self._ended_by = f"the broker says: {reason}{disconnect_mend(reason, self.client_id)}"
-        elif self.state is not State.CONNECTING:
+        elif self._is_up:
             # Paho's word for a connection that just ended.
-            self._ended_by = "the connection broke" if reason.value == 0x80 else f"{reason}"
+            self._ended_by = (connection.broken_by or "the connection broke") if reason.value == 0x80 else f"{reason}"
             if self._setbacks >= _QUICK_LOSSES and time.monotonic() - self._connected_at < _STEADY_S:
                 self._ended_by += f" again; if it goes on, see whether another process connects as {self.client_id!r}"
-
-    def _subscribe(self, connection: BrokerConnection, subscriptions: Collection[Subscription]) -> None:
-        self.state = State.SUBSCRIBING
-        for subscription in subscriptions:
-            if connection.is_mqtt5:
-                number = None
-                if self._intake.by_number:
-                    number = properties(PacketTypes.SUBSCRIBE, SubscriptionIdentifier=subscription.identifier)
-                # Retained messages only for a subscription that is new: each reconnect would bring them again.
-                options = SubscribeOptions(qos=subscription.route.qos, retainHandling=1)
-                _, mid = connection.subscribe(subscription.filter, options=options, properties=number)
-            else:
-                _, mid = connection.subscribe(subscription.filter, subscription.route.qos)
-            if mid is not None:
-                self._asked[mid] = subscription
-
-    def _on_subscribe(self, _connection: Any, _: Any, mid: int, codes: list[ReasonCode], _properties: Any) -> None:
-        subscription = self._asked.pop(mid, None)
-        if subscription is None:
-            return
-        code, route = codes[0], subscription.route
-        context = {"route": route.name}
-        if code.is_failure:
-            self._refused.append(subscription)
-            self._ask_again_at = time.monotonic() + _ASK_AGAIN_S
-            logger.error(
-                "SUBSCRIPTION REFUSED, the route gets no messages filter=%s route=%s: %s%s; asking again in %.0f s",
-                subscription.filter, route.name, code, subscribe_mend(code), _ASK_AGAIN_S, extra=context,
-            )  # fmt: skip
-        else:
-            self.granted[subscription.filter] = subscription
-            if code.value < route.qos:
-                logger.error(
-                    "QOS LOWERED, messages of the route can be lost filter=%s route=%s asked=%d granted=%d: allow this "
-                    "QoS in the broker's configuration, or set qos=%d on the route",
-                    subscription.filter, route.name, route.qos, code.value, code.value, extra=context,
-                )  # fmt: skip
-            logger.info(
-                "subscribed filter=%s qos=%d route=%s queue=%s",
-                subscription.filter, code.value, route.name, route.queue, extra=context,
-            )  # fmt: skip
-        if not self._asked:
-            self.state, self._was_ready = State.READY, True
-
-    def _leave(self, connection: BrokerConnection, stale: Collection[str], *, resumed: bool) -> None:
-        if stale and resumed and connection is self.connection:
-            logger.info("leaving what no route subscribes to any more filters=%s", ", ".join(sorted(stale)))
-            self._unsubscribe(connection, sorted(stale))
-
-    def _unsubscribe(self, connection: BrokerConnection, filters: list[str]) -> None:
-        for topic_filter in filters:
-            _, mid = connection.unsubscribe(topic_filter)
-            if mid is not None:
-                self._leaving.add(mid)
-
-    def _on_unsubscribe(self, _connection: Any, _: Any, mid: int, _codes: Any, _properties: Any) -> None:
-        self._leaving.discard(mid)

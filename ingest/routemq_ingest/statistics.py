@@ -13,12 +13,15 @@ class Statistics:
         batches: Round trips that took them there.
         late_acks: PUBACKs not sent, because their connection had ended; the broker sends these messages again.
         paused_s: Seconds in which no messages were taken.
+        sessions_lost: How often the MQTT broker had no session of ours where it should have had one: messages may be
+            lost.
     """
 
     received: int = 0
     batches: int = 0
     late_acks: int = 0
     paused_s: float = 0.0
+    sessions_lost: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,10 @@
-"""Which subscription a route has, and which route a message is for."""
+"""Which subscriptions a route may have, and which route a message is for."""
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 
 from routemq.encoding import MessageEncoder
-from routemq.errors import RouteError
-from routemq.routing import Route, overlapping
+from routemq.routing import Route
 from routemq.topics import share_filter
 
 _LARGEST_IDENTIFIER = 0x0FFFFFFF
@@ -18,61 +16,67 @@ class Subscription:
 
     Attributes:
         filter: What is subscribed to, `$share/<group>/` included.
+        shared: Whether it is one with `$share`.
         identifier: Subscription identifier. It comes from the filter, not from the route's place in a list: what waits
             in the session over a new release of the application must not find another route behind its number.
         encoder: Makes the route's messages.
     """
 
-    __slots__ = ("encoder", "filter", "identifier", "queue", "route", "route_name")
+    __slots__ = ("encoder", "filter", "identifier", "queue", "route", "route_name", "shared")
 
-    def __init__(self, route: Route, *, topic_filter: str, identifier: int, show_payloads: bool) -> None:
+    def __init__(self, route: Route, *, topic_filter: str, identifier: int, encoder: MessageEncoder) -> None:
         self.route = route
         self.route_name = route.name
         self.queue = route.queue
         self.filter = topic_filter
+        self.shared = topic_filter != route.template.filter
         self.identifier = identifier
-        self.encoder = MessageEncoder(route=route.name, queue=route.queue, show_payload=show_payloads)
+        self.encoder = encoder
 
 
 class Subscriptions:
-    """The subscriptions of one MQTT session."""
+    """Every subscription that the routes may have; each MQTT session has some of them at a time.
+
+    Whatever session a message waits in, and for whichever form of its route's filter, its number is known.
+
+    Attributes:
+        shared: Of the shared routes, with `$share`.
+        plain: Of the same routes, without it.
+        own: Of the routes that are not shared.
+        twins: A shared and a non-shared route with one filter, which no session can have twice.
+    """
 
     def __init__(self, routes: Sequence[Route], *, group: str, show_payloads: bool) -> None:
         self.by_identifier: dict[int, Subscription] = {}
-        for route in routes:
-            topic_filter = share_filter(group, route.template.filter) if route.shared else route.template.filter
+        encoders = {
+            route.name: MessageEncoder(route=route.name, queue=route.queue, show_payload=show_payloads)
+            for route in routes
+        }
+
+        def subscription(route: Route, topic_filter: str) -> Subscription:
             identifier = _identifier(topic_filter)
             while identifier in self.by_identifier:
                 identifier = identifier % _LARGEST_IDENTIFIER + 1
-            self.by_identifier[identifier] = Subscription(
-                route, topic_filter=topic_filter, identifier=identifier, show_payloads=show_payloads
-            )
-        self.all = tuple(self.by_identifier.values())
+            made = Subscription(route, topic_filter=topic_filter, identifier=identifier, encoder=encoders[route.name])
+            self.by_identifier[identifier] = made
+            return made
 
-    def for_topic(self, topic: str) -> tuple[Subscription, ...]:
-        """Return the subscriptions that a topic belongs to; for brokers without subscription identifiers."""
-        return tuple(found for found in self.all if found.route.template.match(topic) is not None)
+        sharing = [route for route in routes if route.shared]
+        self.shared = tuple(subscription(route, share_filter(group, route.template.filter)) for route in sharing)
+        self.own = tuple(subscription(route, route.template.filter) for route in routes if not route.shared)
+        by_filter = {each.filter: each.route for each in self.own}
+        pairs = ((route, by_filter.get(route.template.filter)) for route in sharing)
+        self.twins = next(((route, other) for route, other in pairs if other is not None), None)
+        self.plain = tuple(subscription(route, route.template.filter) for route in sharing)
 
-    @cached_property
-    def overlap(self) -> tuple[Route, Route] | None:
-        """Two routes that want a copy of the same message each, if there are any."""
-        return next(iter(overlapping([subscription.route for subscription in self.all])), None)
+    def for_topic(self, topic: str, wanted: Sequence[Subscription]) -> Sequence[Subscription]:
+        """Return the subscriptions that a topic belongs to; for messages without a subscription identifier.
 
-    def refuse_overlaps(self, *, because: str) -> None:
-        """Without identifiers it cannot be told for which of two overlapping routes a copy was delivered.
-
-        Raises:
-            RouteError: Two routes overlap.
+        Args:
+            wanted: What the session is subscribed to; what waits in it may still be of what it was subscribed to.
         """
-        if self.overlap is not None:
-            route, other = self.overlap
-            raise RouteError(
-                source=other.source,
-                route=other.name,
-                problem=f"it overlaps with the route {route.name!r} at {route.source}, and {because}, "
-                "which gives no subscription identifiers to tell their messages apart",
-                mend="change one of the topics, or use a broker that speaks MQTT 5",
-            )
+        found = [each for each in wanted if each.route.template.match(topic) is not None]
+        return found or [each for each in (*self.own, *self.shared) if each.route.template.match(topic) is not None]
 
 
 def _identifier(topic_filter: str) -> int:

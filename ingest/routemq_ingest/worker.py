@@ -3,14 +3,10 @@
 import logging
 import select
 import time
-from collections.abc import Callable, Collection
-from concurrent.futures import Future
 from dataclasses import asdict, replace
-from functools import partial
 from importlib.metadata import version
 
 import psutil
-import redis
 
 from routemq.alerts.watch import alert_watch
 from routemq.connections import connect_redis
@@ -18,7 +14,6 @@ from routemq.dead_letters import DeadLetters
 from routemq.eviction import EvictionWatch
 from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
-from routemq.refusals import explain
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_ingest.batch import Batch
@@ -26,9 +21,11 @@ from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.delivery import Delivery
 from routemq_ingest.errands import Errands
 from routemq_ingest.flow import Flow
+from routemq_ingest.group import Group
 from routemq_ingest.intake import Intake
 from routemq_ingest.lease import Lease
-from routemq_ingest.left_behind import forgotten_filters
+from routemq_ingest.memory import SessionMemory
+from routemq_ingest.placement import Placement
 from routemq_ingest.publisher import Publisher
 from routemq_ingest.remains import Remains
 from routemq_ingest.session import Session, State
@@ -52,8 +49,6 @@ _FRESH_S = 5.0
 """What was answered longer ago says nothing about now."""
 _STUCK_S = 30.0
 """The loop waits for nothing: one that takes so long for a turn needs a restart."""
-_QUIET_S = 1.0
-"""A drained session is empty when nothing has come for so long."""
 
 
 class IngestWorker:
@@ -83,32 +78,36 @@ class IngestWorker:
         self._flow = Flow(max_queue_length=settings.ingest_max_queue_length)
         self._batch = Batch()
         # Redis may keep one waiting, and a name server may: not the loop, and not the lease behind a batch.
-        self._errands = tuple(Errands(name, wake=self._wake) for name in ("redis", "mqtt connect", "lease"))
-        self._redis, self._connecting, self._aside = self._errands
+        self._errands = tuple(Errands(name, wake=self._wake) for name in ("redis", "mqtt connect", "lease", "group"))
+        self._redis, self._connecting, self._aside, self._asking = self._errands
         self._delivery = Delivery(self._batch, publisher, self._flow, self._redis)
         self._stopping = self._finishing = self._announced = False
         self._turned_at = time.monotonic()
         self._tend_at = self._reported_at = 0.0
-        self._reported = self.statistics
-        self._shared = self._session(router, client_id=self.client_id, shared=True)
-        self._exclusive = self._session(router, client_id=f"{settings.mqtt_group_name}-exclusive", shared=False)
-        self._lease = (
-            Lease(
-                self._lease_client,
-                self._keys,
-                group=settings.mqtt_group_name,
-                holder=self.client_id,
-                errands=self._aside,
-            )
-            if self._exclusive is not None
-            else None
+        routes = Subscriptions(router.routes, group=settings.mqtt_group_name, show_payloads=settings.shows_payloads)
+        memory = SessionMemory(self._client, self._keys, self._asking)
+        self._own = self._session(routes, memory, client_id=self.client_id)
+        self._exclusive = self._session(routes, memory, client_id=f"{settings.mqtt_group_name}-exclusive")
+        self._lease = Lease(
+            self._lease_client,
+            self._keys,
+            group=settings.mqtt_group_name,
+            holder=self.client_id,
+            errands=self._aside,
         )
+        group = self._group = Group(self._client, self._keys, settings, client_id=self.client_id, errands=self._asking)
+        self._placement = Placement(
+            settings, routes, group=group, own=self._own, exclusive=self._exclusive, lease=self._lease
+        )
+        self._has_routes = bool(router.routes)
+        self._reported = self.statistics
         self._wakeup = Wakeup()
 
     @property
     def statistics(self) -> Statistics:
         """What was done so far; safe from other threads."""
-        return replace(self._delivery.statistics, paused_s=self._flow.paused_s)
+        lost = sum(session.filters.losses for session in self._sessions)
+        return replace(self._delivery.statistics, paused_s=self._flow.paused_s, sessions_lost=lost)
 
     @property
     def ready(self) -> bool:
@@ -122,7 +121,7 @@ class IngestWorker:
             alive=time.monotonic() - self._turned_at < _STUCK_S,
             trouble=self._trouble(),
             pause=self.pause,
-            holds=self._lease is not None and self._lease.held,
+            holds=self._lease.held and bool(self._exclusive.filters.wanted),
             statistics=self.statistics,
         )
 
@@ -143,7 +142,7 @@ class IngestWorker:
             ConfigurationError: Redis is too old, or a certificate cannot be used.
             RouteError: Two routes overlap, and the broker does not say which one a message is for.
         """
-        if self._shared is None and self._exclusive is None:
+        if not self._has_routes:
             logger.warning("the application has no routes, there is nothing to subscribe to")
         self._reported_at = time.monotonic()
         self._presence.start()
@@ -174,10 +173,10 @@ class IngestWorker:
             return self.pause
         if answered_at is None or now - answered_at > _FRESH_S:
             return f"redis has not answered for more than {_FRESH_S:.0f} s"
-        if self._shared is not None and (trouble := self._shared.trouble(now)):
-            return trouble
-        if self._exclusive is None or self._lease is None:
+        if not self._has_routes:
             return None
+        if trouble := self._placement.trouble or self._own.trouble(now):
+            return trouble
         return self._exclusive.trouble(now) if self._lease.held else self._lease.trouble
 
     def _wake(self) -> None:
@@ -185,7 +184,7 @@ class IngestWorker:
 
     def _turn(self) -> None:
         now = self._turned_at = time.monotonic()
-        if now >= self._tend_at or not self._announced:
+        if now >= self._tend_at or not self._announced or self._placement.is_moving:
             self._tend(now)
         for errands in self._errands:
             errands.tend()
@@ -194,18 +193,20 @@ class IngestWorker:
 
     def _tend(self, now: float) -> None:
         self._tend_at = now + _TEND_S
-        for session in (self._shared, self._exclusive):
-            if session is not None and self._may_connect(session):
-                session.tend(reading=self._may_read(session))
+        if self._has_routes:
+            self._placement.tend()
+            for session in self._sessions:
+                if self._may_connect(session):
+                    session.tend(reading=self._may_read(session))
         if self.ready and not self._announced:
             self._announce()
         if now >= self._reported_at + _REPORT_S:
             self._report()
 
     def _may_connect(self, session: Session) -> bool:
-        if session is not self._exclusive or self._lease is None:
+        if session is not self._exclusive:
             return True
-        self._lease.tend(served=session.state is State.READY)
+        self._lease.tend(served=session.state is State.READY or session.is_idle)
         if self._lease.held:
             return True
         if session.state is not State.AWAY:
@@ -248,52 +249,22 @@ class IngestWorker:
     def _connections(self) -> list[tuple[Session, BrokerConnection]]:
         return [
             (session, session.connection)
-            for session in (self._shared, self._exclusive)
-            if session is not None and session.connection is not None and session.connection.socket() is not None
+            for session in self._sessions
+            if session.connection is not None and session.connection.socket() is not None
         ]
 
-    def _forgotten(self, client_id: str, filters: Collection[str], then: Callable[[Collection[str]], None]) -> None:
-        def found(answer: "Future[Collection[str]]") -> None:
-            try:
-                stale = answer.result()
-            except redis.RedisError as exc:
-                logger.log(
-                    logging.ERROR if isinstance(exc, redis.ResponseError) else logging.DEBUG,
-                    "subscriptions of removed routes stay, their filters are not known client_id=%s: %s",
-                    client_id, explain(exc),
-                )  # fmt: skip
-            else:
-                then(stale)
-
-        self._redis.ask(
-            partial(forgotten_filters, self._client, self._keys, client_id=client_id, filters=filters), then=found
-        )
-
     def _drain(self) -> None:
-        """Leave the share group: take what still comes, until nothing does."""
-        session = self._shared
-        if session is None:
-            return
+        """Leave the share group: take what the broker still has for this process, and end its session."""
         logger.info("draining client_id=%s", self.client_id)
-        session.unsubscribe_all()
-        deadline, taken, quiet_since = time.monotonic() + _DRAIN_S, self.statistics.received, time.monotonic()
-        while session.connection is not None and time.monotonic() < deadline:
+        self._placement.leave()
+        deadline = time.monotonic() + _DRAIN_S
+        while not self._own.is_idle and time.monotonic() < deadline:
             self._turn()
-            quiet = self.statistics.received == taken and not self._batch
-            if not quiet or not session.unsubscribed or self._flow.pause is not None:
-                taken, quiet_since = self.statistics.received, time.monotonic()
-            if time.monotonic() - quiet_since >= _QUIET_S:
-                session.close(end_session=True)
-                self._redis.ask(
-                    partial(self._client.delete, self._keys.subscriptions(self.client_id)), then=lambda _: None
-                )
-                self._redis.finish(timeout_s=_GOODBYE_S)
-                logger.info("drained, the session is ended client_id=%s", self.client_id)
-                return
-        logger.error(
-            "NOT DRAINED, the mqtt broker keeps the session client_id=%s; start it again to take the rest",
-            self.client_id,
-        )
+        if not self._own.is_idle:
+            logger.error(
+                "NOT DRAINED, the mqtt broker keeps the session client_id=%s; start it again to take the rest",
+                self.client_id,
+            )
 
     def _finish(self) -> None:
         """Queue and acknowledge what was read, then go."""
@@ -303,22 +274,23 @@ class IngestWorker:
             self._turn()
         if self._batch:
             logger.warning("not queued, the mqtt broker keeps them and sends them again count=%d", len(self._batch))
-        for session in (self._shared, self._exclusive):
-            if session is not None:
-                session.close()
-        if self._lease is not None:
-            self._lease.release()
+        if self._own.is_idle:
+            self._group.leave()
+        for session in self._sessions:
+            session.close()
+        self._lease.release()
         self._report()
         logger.info("ingest has ended client_id=%s", self.client_id)
 
     def _announce(self) -> None:
         self._announced = True
-        shared = [] if self._shared is None else sorted(self._shared.granted)
-        own = [] if self._exclusive is None else [each.filter for each in self._exclusive.subscriptions.all]
-        held = self._lease is not None and self._lease.held
+        shared = sorted(self._own.filters.granted)
+        others = sorted(subscription.filter for subscription in self._exclusive.filters.wanted)
         parts = [f"shared: {', '.join(shared)}"] if shared else []
-        if own:
-            parts.append(f"{'non-shared' if held else 'standing by for the non-shared'}: {', '.join(sorted(own))}")
+        if others:
+            parts.append(
+                f"{'non-shared' if self._lease.held else 'standing by for the non-shared'}: {', '.join(others)}"
+            )
         logger.info("%s client_id=%s %s", READY, self.client_id, "; ".join(parts) or "no subscriptions")
 
     def _report(self) -> None:
@@ -346,25 +318,18 @@ class IngestWorker:
             details=asdict(health.statistics) | {"holds": health.holds},
         )
 
-    def _session(self, router: Router, *, client_id: str, shared: bool) -> Session | None:
-        routes = [route for route in router.routes if route.shared == shared]
-        if not routes:
-            return None
+    @property
+    def _sessions(self) -> tuple[Session, Session]:
+        return self._own, self._exclusive
+
+    def _session(self, routes: Subscriptions, memory: SessionMemory, *, client_id: str) -> Session:
         settings = self._settings
-        subscriptions = Subscriptions(routes, group=settings.mqtt_group_name, show_payloads=settings.shows_payloads)
         intake = Intake(
-            subscriptions,
+            routes,
             self._batch,
             max_payload_bytes=settings.ingest_max_payload_bytes,
             show_payloads=settings.shows_payloads,
             worker=self.client_id,
             remains=Remains(settings, worker=self.client_id),
         )
-        return Session(
-            settings,
-            client_id=client_id,
-            subscriptions=subscriptions,
-            intake=intake,
-            errands=self._connecting,
-            forgotten=self._forgotten,
-        )
+        return Session(settings, client_id=client_id, intake=intake, memory=memory, errands=self._connecting)

@@ -102,7 +102,8 @@ def _health_server(port: int, worker: IngestWorker) -> "HealthServer":
 def _run_many(settings: Settings, count: int) -> None:
     load_router(settings.routers)  # what every process would die of is said once, here
     stopping = Stop.on(*STOP_SIGNALS)
-    commands = [ingest_command(index, settings) for index in range(count)]
+    several = {"INGEST_WORKERS": str(count)}  # so that each knows from the start that it is one of many
+    commands = [ingest_command(index, settings, env=several) for index in range(count)]
     with Supervisor(on_line=MergedLog(sys.stderr).line) as supervisor:
         supervisor.start(*commands)
         names = [command.name for command in commands]

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from paho.mqtt import MQTTException
-from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from routemq.connections import prepare_mqtt
+from routemq.connections import MqttClient, prepare_mqtt
 from routemq.mqtt import reason_text
 from routemq.settings import Settings
 
@@ -39,7 +38,7 @@ class Answer(enum.Enum):
     WRONG_VERSION = "wrong version"
 
 
-class OutgoingConnection(paho.Client):
+class OutgoingConnection(MqttClient):
     """Driven by one thread, and never used for a second connection: what was in flight on it is its user's to repeat.
 
     Paho takes a PUBACK for a success whatever its code, answers a refused PUBREC with PUBREL, keeps to no limit that

@@ -11,6 +11,7 @@ import pytest
 
 from routemq import Router
 from routemq.errors import RouteError
+from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.ingest import (
     CONTROLLER,
@@ -68,8 +69,6 @@ def test_tls_with_a_client_certificate_and_a_password(
         assert wait_for_payloads(redis_server, key_prefix, "data", 2) == [large, b"small"]
 
 
-# Paho leaves a socket whose handshake failed to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("tls", [True, False], ids=["plain to a TLS port", "TLS to a plain port"])
 def test_a_port_that_speaks_otherwise_is_told_as_such(
     own_broker: MakeBroker, redis_server: Redis, tls_files: TlsFiles, router: Router, key_prefix: str,
@@ -224,10 +223,13 @@ def test_a_refused_filter_and_a_lowered_qos_are_loud_and_the_other_routes_go_on(
         router.on(f"{topic_prefix}/{name}", CONTROLLER, shared=True, queue=name, name=name)
     with FakeBroker(codes={"secret": 0x87, "lowered": 0}) as broker:
         settings = settings_for(stack_of(broker, redis_server), key_prefix=key_prefix, group=group_name)
-        with ingesting(settings, router):
+        with ingesting(settings, router, ready=False) as worker:
+            wait_until(lambda: len(broker.identifiers) == 3, message="all are asked for")
             number = broker.identifiers[f"$share/{group_name}/{topic_prefix}/fine"]
             broker.publish(f"{topic_prefix}/fine".encode(), b"on it goes", mid=1, identifiers=(number,))
             assert wait_for_payloads(redis_server, key_prefix, "fine", 1) == [b"on it goes"]
+            assert not worker.ready
+            assert f"refuses $share/{group_name}/{topic_prefix}/secret" in str(worker.health.trouble)
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert any(
         "SUBSCRIPTION REFUSED" in error and "route=secret" in error and "access list" in error for error in errors
@@ -249,6 +251,9 @@ def test_a_removed_route_leaves_the_session_and_its_number_is_never_anothers(
     stack.broker.publish(f"{topic_prefix}/old", "in the session still")
     with ingesting(settings, one) as worker:
         wait_until(lambda: worker.statistics.received == 1, message="the old message is taken")
+        key, new = Keys(key_prefix).subscriptions(worker.client_id), f"$share/{group_name}/{topic_prefix}/new".encode()
+        with stack.store.client() as client:
+            wait_until(lambda: client.smembers(key) == {new}, message="the old filter is left")
         for _ in range(3):
             stack.broker.publish(f"{topic_prefix}/old", "for nobody")
         stack.broker.publish(f"{topic_prefix}/new", "new")

@@ -174,7 +174,7 @@ def test_redis_is_away_at_the_start_and_nothing_is_lost_meanwhile(
     store = own_store("redis")
     stack = Stack(name="own", broker=mosquitto_server, store=store)
     store.stop()
-    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    environment = stack.environment(key_prefix=key_prefix, group=group_name) | {"MQTT_SHARE": "always"}
     with ingest_process(tmp_path, routes, environment, ready=False) as process:
         process.wait_for_output("redis is away")
         process.wait_for_output("subscribed filter=")
@@ -223,6 +223,7 @@ def test_a_drain_takes_everything_along_and_ends_the_session(
 ) -> None:
     environment = stack.environment(key_prefix=key_prefix, group=group_name)
     environment |= {"INGEST_DRAIN_ON_EXIT": "true", "MQTT_PROTOCOL": protocol, "MQTT_CLIENT_ID": f"{group_name}-me"}
+    environment |= {"MQTT_SHARE": "always"}
     environment |= {"MQTT_RECEIVE_MAXIMUM": "50"}
     with ingest_process(tmp_path, routes, environment) as process:
         Flood(stack.broker, f"{topic_prefix}/d1/data", numbered(3000)).wait()
@@ -244,7 +245,7 @@ def test_a_session_that_fewer_processes_leave_behind_is_told_until_it_is_drained
     group_name: str,
 ) -> None:
     stack = Stack(name="one", broker=mosquitto_server, store=redis_server)
-    environment = stack.environment(key_prefix=key_prefix, group=group_name)
+    environment = stack.environment(key_prefix=key_prefix, group=group_name) | {"MQTT_SHARE": "always"}
     warning = "left its mqtt session behind"
     with ingest_process(tmp_path, routes, environment, "--workers", "2") as process:
         process.wait_for_output("ingest is ready processes=2")

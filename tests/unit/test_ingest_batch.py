@@ -72,7 +72,7 @@ class Takes:
         router.on("t/{d}", "nowhere:C.m", shared=True, queue="q", name="r")
         self.batch = Batch()
         subscriptions = Subscriptions(router.routes, group="g", show_payloads=False)
-        self.subscription: Subscription = subscriptions.all[0]
+        self.subscription: Subscription = subscriptions.shared[0]
         self.intake = Intake(
             subscriptions, self.batch, max_payload_bytes=100, show_payloads=False, worker="w",
             remains=Remains(Settings(_env_file=None), worker="w"),  # type: ignore[call-arg]

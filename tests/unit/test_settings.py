@@ -52,7 +52,7 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     pem.touch()
     odd = {
         "MQTT_PROTOCOL": "3.1.1", "ROUTEMQ_LOG_LEVEL": "debug", "LOG_FORMAT": "json", "REDIS_URL": "rediss://h/3",
-        "MQTT_BROKER": "::1", "ROUTEMQ_TRANSPORT": "stock",
+        "MQTT_BROKER": "::1", "ROUTEMQ_TRANSPORT": "stock", "MQTT_SHARE": "never",
         **dict.fromkeys(["MQTT_TLS_CA_CERTS", "MQTT_TLS_CERTFILE", "MQTT_TLS_KEYFILE"], str(pem)),
     }  # fmt: skip
     for name, field in Settings.model_fields.items():
