@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+from pathlib import Path
+from typing import Any
 
 import redis
 from paho.mqtt import client as paho
@@ -24,18 +26,44 @@ def connect_redis(settings: Settings, *, timeout_s: float = 5.0) -> "redis.Redis
 
     Nothing is sent twice unseen: a command that failed is the caller's to repeat.
     """
-    url = settings.redis_url.get_secret_value()
+    address = settings.redis
     # No PING before a command after a pause: a user may not be allowed it, a full disk refuses it, and a connection
     # that is half open is found by the command as soon.
-    return redis.Redis.from_url(
-        url,
-        connection_class=RedisSSLConnection if url.startswith("rediss:") else RedisConnection,
+    pool = redis.ConnectionPool(
+        connection_class=RedisSSLConnection if address.tls else RedisConnection,
+        host=address.host,
+        port=address.port,
+        db=address.database,
+        username=address.username,
+        password=address.password,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         socket_keepalive=True,
-        retry_on_timeout=False,
         retry=Retry(NoBackoff(), 0),
+        **(redis_tls_options(settings) or {}),
     )
+    return redis.Redis.from_pool(pool)
+
+
+def redis_tls_options(settings: Settings) -> dict[str, Any] | None:
+    """Return what redis-py and kombu have to know of TLS, by the same names; None without it.
+
+    Raises:
+        ConfigurationError: A certificate cannot be used.
+    """
+    if not settings.redis.tls:
+        return None
+    _ssl_context("REDIS", settings.redis_tls_ca_certs, settings.redis_tls_certfile, settings.redis_tls_keyfile)
+    files = {
+        "ssl_ca_certs": settings.redis_tls_ca_certs,
+        "ssl_certfile": settings.redis_tls_certfile,
+        "ssl_keyfile": settings.redis_tls_keyfile,
+    }
+    return {
+        "ssl_cert_reqs": "none" if settings.redis_tls_insecure else "required",
+        "ssl_check_hostname": not settings.redis_tls_insecure,
+        **{name: str(path) for name, path in files.items() if path is not None},
+    }
 
 
 def check_redis(client: "redis.Redis") -> None:
@@ -120,26 +148,26 @@ def prepare_mqtt(client: paho.Client, settings: Settings) -> None:
         password = settings.mqtt_password
         client.username_pw_set(settings.mqtt_username, None if password is None else password.get_secret_value())
     if settings.mqtt_tls_enabled:
-        client.tls_set_context(_tls_context(settings))
+        client.tls_set_context(
+            _ssl_context("MQTT", settings.mqtt_tls_ca_certs, settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile)
+        )
         client.tls_insecure_set(settings.mqtt_tls_insecure)
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext:
+def _ssl_context(server: str, ca_certs: Path | None, certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=settings.mqtt_tls_ca_certs)
+        context = ssl.create_default_context(cafile=ca_certs)
     except ssl.SSLError as exc:
         raise ConfigurationError(
-            variable="MQTT_TLS_CA_CERTS",
-            value=settings.mqtt_tls_ca_certs,
-            allowed=f"a PEM file of certificates ({exc})",
+            variable=f"{server}_TLS_CA_CERTS", value=ca_certs, allowed=f"a PEM file of certificates ({exc})"
         ) from exc
-    if settings.mqtt_tls_certfile is not None:
+    if certfile is not None:
         try:
-            context.load_cert_chain(settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile)
+            context.load_cert_chain(certfile, keyfile)
         except ssl.SSLError as exc:
             raise ConfigurationError(
-                variable="MQTT_TLS_CERTFILE",
-                value=settings.mqtt_tls_certfile,
-                allowed=f"a PEM file with the certificate that MQTT_TLS_KEYFILE is the key of ({exc})",
+                variable=f"{server}_TLS_CERTFILE",
+                value=certfile,
+                allowed=f"a PEM file with the certificate that {server}_TLS_KEYFILE is the key of ({exc})",
             ) from exc
     return context

@@ -118,3 +118,12 @@ class RedisConnection(redis.Connection):
 
 class RedisSSLConnection(RedisConnection, redis.SSLConnection):
     """The same over TLS."""
+
+    def _wrap_socket_with_ssl(self, sock: Any) -> Any:
+        try:
+            return super()._wrap_socket_with_ssl(sock)  # type: ignore[no-untyped-call]
+        except TimeoutError as exc:
+            # A Redis without TLS takes what it hears for the beginning of a command.
+            raise redis.TimeoutError(
+                f"{self.host}:{self.port} is there, but speaks no TLS; without TLS, REDIS_URL begins with redis://"
+            ) from exc

@@ -1,21 +1,21 @@
 """Every environment variable, read once at a front door."""
 
-import ipaddress
 import os
 import re
 import socket
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from routemq.env_file import EnvFileSource
 from routemq.errors import ConfigurationError
+from routemq.hosts import checked_host
+from routemq.redis_address import RedisAddress
 
-_LONGEST_HOST = 253
 _LONGEST_MQTT_TEXT_BYTES = 65_535
 """MQTT 5, 1.5.4."""
 _ADDED_BYTES = {"mqtt_client_id": 500, "mqtt_group_name": 500}
@@ -37,7 +37,7 @@ def _named(variable: str) -> Any:
 class Settings(BaseSettings):
     """The configuration of one process: environment variables first, then the file `.env` in the working directory."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
     mqtt_broker: str = Field(default="localhost", description="Host of the MQTT broker.")
     mqtt_port: int = Field(default=1883, ge=1, le=65535, description="Port of the MQTT broker.")
@@ -77,8 +77,15 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = Field(
         default=SecretStr("redis://localhost:6379/0"),
-        description="Redis 7.0 or newer, or Valkey: `redis://` or `rediss://`.",
+        description="Redis 7.0 or newer, or Valkey: `redis://[[user]:password@]host[:port][/number]`, "
+        "or `rediss://` with TLS.",
     )
+    redis_tls_ca_certs: Path | None = Field(
+        default=None, description="File of CA certificates; the system's when unset."
+    )
+    redis_tls_certfile: Path | None = Field(default=None, description="Client certificate.")
+    redis_tls_keyfile: Path | None = Field(default=None, description="Key of the client certificate.")
+    redis_tls_insecure: bool = Field(default=False, description="Do not check whose certificate it is. For tests.")
     key_prefix: str = Field(
         default="", validation_alias=_named("ROUTEMQ_KEY_PREFIX"), description="Put before every Redis key."
     )
@@ -206,6 +213,18 @@ class Settings(BaseSettings):
         default=300.0, gt=0, description="An alert begins when the next message of a queue has waited for so long."
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read `.env` in our own way."""
+        return init_settings, env_settings, EnvFileSource(settings_cls, getattr(dotenv_settings, "env_file", None))
+
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
@@ -224,22 +243,7 @@ class Settings(BaseSettings):
         host = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         if not host.isprintable() or any(mark in host for mark in "/@ []") or host.count(":") == 1:
             raise ValueError("a host name or address alone; the port is MQTT_PORT, TLS is MQTT_TLS_ENABLED")
-        if ":" in host:
-            try:
-                ipaddress.IPv6Address(host)
-            except ValueError as exc:
-                raise ValueError(f"it looks like an IPv6 address, and is none: {exc}") from None
-            return host
-        try:
-            # As the name is put to the resolver, which has no word for what it cannot encode.
-            encoded = host.encode("idna")
-        except UnicodeError:
-            encoded = None
-        if encoded is None or len(encoded) > _LONGEST_HOST:
-            raise ValueError(
-                f"no host name: parts of 1 to 63 characters between the dots, {_LONGEST_HOST} characters in all"
-            )
-        return host
+        return checked_host(host)
 
     @field_validator("mqtt_username", "mqtt_client_id", "mqtt_group_name", "mqtt_password")
     @classmethod
@@ -253,22 +257,15 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_parts(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
-        if not text.startswith(("redis://", "rediss://")):
-            raise ValueError("it must start with redis:// or rediss://")
-        try:
-            parts = urlsplit(text)
-            number = parts.path.removeprefix("/")
-            usable = bool(parts.hostname) and parts.port != 0 and (not number or number.isdecimal())
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError(
-                "redis://[[user]:password@]host[:port][/number], special characters of the password percent-encoded"
-            )
-        return value
+        # A line break at the end is what `echo secret > file` leaves behind.
+        url = value.get_secret_value().strip()
+        RedisAddress.parse(url)
+        return SecretStr(url)
 
-    @field_validator("mqtt_tls_ca_certs", "mqtt_tls_certfile", "mqtt_tls_keyfile")
+    @field_validator(
+        "mqtt_tls_ca_certs", "mqtt_tls_certfile", "mqtt_tls_keyfile",
+        "redis_tls_ca_certs", "redis_tls_certfile", "redis_tls_keyfile",
+    )  # fmt: skip
     @classmethod
     def _readable(cls, value: Path | None) -> Path | None:
         if value is not None and not os.access(value, os.R_OK):
@@ -283,15 +280,30 @@ class Settings(BaseSettings):
                 value=self.worker_min_count,
                 allowed=f"at most WORKER_MAX_COUNT, which is {self.worker_max_count}",
             )
-        if self.mqtt_tls_keyfile and not self.mqtt_tls_certfile:
-            raise ConfigurationError(
-                variable="MQTT_TLS_KEYFILE", value=self.mqtt_tls_keyfile, allowed="only together with MQTT_TLS_CERTFILE"
-            )
+        for server, certificate, key in (
+            ("MQTT", self.mqtt_tls_certfile, self.mqtt_tls_keyfile),
+            ("REDIS", self.redis_tls_certfile, self.redis_tls_keyfile),
+        ):
+            if key and not certificate:
+                raise ConfigurationError(
+                    variable=f"{server}_TLS_KEYFILE", value=key, allowed=f"only together with {server}_TLS_CERTFILE"
+                )
+        for name in ("redis_tls_ca_certs", "redis_tls_certfile"):
+            value = getattr(self, name)
+            if value is not None and not self.redis.tls:
+                raise ConfigurationError(
+                    variable=variable_of(name), value=value, allowed="only with a REDIS_URL that begins with rediss://"
+                )
         if self.mqtt_password is not None and self.mqtt_username is None:
             raise ConfigurationError(
                 variable="MQTT_PASSWORD", value="(hidden)", allowed="only together with MQTT_USERNAME"
             )
         return self
+
+    @property
+    def redis(self) -> RedisAddress:
+        """Where Redis is."""
+        return RedisAddress.parse(self.redis_url.get_secret_value())
 
     @property
     def shows_payloads(self) -> bool:

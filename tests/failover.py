@@ -37,8 +37,9 @@ class Pair:
         """Let the replica follow the primary; returns when it has caught up."""
         with self.replica.client() as client:
             client.replicaof(self.primary.host, str(self.primary.port))
+        with self.primary.client() as client:
             wait_until(
-                lambda: client.info("replication").get("master_link_status") == "up",
+                lambda: client.info("replication").get("slave0", {}).get("state") == "online",
                 timeout_s=20,
                 message="the replica has caught up",
                 ignoring=(redis.ConnectionError,),

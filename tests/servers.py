@@ -185,10 +185,11 @@ class TlsFiles:
     client_key: Path
 
     @classmethod
-    def make(cls, directory: Path) -> "TlsFiles":
+    def make(cls, directory: Path, *names: str) -> "TlsFiles":
+        """Make them anew, the server's certificate for other names if some are given."""
         directory.mkdir(parents=True, exist_ok=True)
         authority = trustme.CA()
-        server = authority.issue_cert(HOST, "localhost")
+        server = authority.issue_cert(*(names or (HOST, "localhost")))
         client = authority.issue_cert("client@routemq.example")
         files = cls(
             ca_certs=directory / "ca.pem",
@@ -317,18 +318,22 @@ class Redis(Server):
         append_only: Keep an append-only file, synced as `fsync` says.
         fsync: `always`, `everysec` or `no`.
         password: Required of every client when it is not empty.
+        tls: Serve TLS, and only TLS.
+        require_certificate: Refuse TLS clients without a certificate of the authority.
         options: Further options, without their dashes: `{"maxmemory": "50mb"}`.
     """
 
     append_only: bool = False
     fsync: str = "always"
     password: str = ""
+    tls: TlsFiles | None = None
+    require_certificate: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         user = f":{self.password}@" if self.password else ""
-        return f"redis://{user}{self.host}:{self.port}/0"
+        return f"{'rediss' if self.tls else 'redis'}://{user}{self.host}:{self.port}/0"
 
     def break_disk(self) -> None:
         """Let a snapshot fail, as a full disk does; nothing can be written from then on."""
@@ -352,7 +357,12 @@ class Redis(Server):
 
     def client(self) -> redis.Redis:
         """Return a new client that gives bytes."""
-        return redis.Redis.from_url(self.url, socket_timeout=10)
+        if self.tls is None:
+            return redis.Redis.from_url(self.url, socket_timeout=10)
+        return redis.Redis.from_url(
+            self.url, socket_timeout=10, ssl_ca_certs=str(self.tls.ca_certs), ssl_check_hostname=False,
+            ssl_certfile=str(self.tls.client_cert), ssl_keyfile=str(self.tls.client_key),
+        )  # fmt: skip
 
     def _program(self) -> str:
         return find_program("redis-server")
@@ -362,6 +372,10 @@ class Redis(Server):
         command += ["--save", "", "--appendonly", "yes" if self.append_only else "no", "--appendfsync", self.fsync]
         if self.password:
             command += ["--requirepass", self.password]
+        if self.tls:
+            command += ["--tls-port", str(self.port), "--port", "0", "--tls-ca-cert-file", str(self.tls.ca_certs)]
+            command += ["--tls-cert-file", str(self.tls.server_cert), "--tls-key-file", str(self.tls.server_key)]
+            command += ["--tls-auth-clients", "yes" if self.require_certificate else "no"]
         for name, value in self.options.items():
             command += [f"--{name}", value]
         return command

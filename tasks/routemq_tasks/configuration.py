@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from kombu.entity import Exchange, Queue
 from routemq_transport.connection import STOCK_TRANSPORTS
 
+from routemq.connections import redis_tls_options
 from routemq.logs import LOG_FORMAT
 from routemq.queues import FALLBACK_QUEUE
 from routemq.settings import Settings
@@ -25,10 +25,10 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
     make_queue: Any = Queue  # Kombu has no types
     make_exchange: Any = Exchange
     anonymous = make_exchange("", type="direct")
-    url = settings.redis_url.get_secret_value()
-    stock = {"broker_transport": STOCK_TRANSPORTS[urlsplit(url).scheme]} if settings.transport == "stock" else {}
-    return stock | {
-        "broker_url": url,
+    stock = STOCK_TRANSPORTS["rediss" if settings.redis.tls else "redis"]
+    return ({"broker_transport": stock} if settings.transport == "stock" else {}) | {
+        "broker_url": settings.redis.url,
+        "broker_use_ssl": redis_tls_options(settings) or False,
         "broker_transport_options": _transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

@@ -65,9 +65,9 @@ def test_settings_come_from_the_file_by_every_name(monkeypatch: pytest.MonkeyPat
     for name in Settings.model_fields:
         monkeypatch.delenv(variable_of(name), raising=False)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("ROUTEMQ_KEY_PREFIX='${x}:'\nREDIS_URL=redis://:${x}@h\n")
+    (tmp_path / ".env").write_text("ROUTEMQ_KEY_PREFIX='${x}:'\nREDIS_URL=redis://:${x}@h\n", "utf-8")
     with pytest.raises(ConfigurationError, match=r"line 2"):
         load_settings()
-    (tmp_path / ".env").write_text("ROUTEMQ_KEY_PREFIX='${x}:'\nREDIS_URL=redis://:%24%7Bx%7D@h\n")
+    (tmp_path / ".env").write_text("ROUTEMQ_KEY_PREFIX='${x}:'\nREDIS_URL=redis://:%24%7Bx%7D@h\n", "utf-8")
     settings = load_settings()
     assert (settings.key_prefix, settings.redis.password) == ("${x}:", "${x}")

@@ -1,0 +1,118 @@
+"""TLS to Redis: every role verifies alike, and says in words what is not right."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import kombu
+import pytest
+import redis
+from routemq_tasks.configuration import celery_configuration
+
+from routemq import Router
+from routemq.connections import check_redis, connect_redis
+from routemq.errors import ConfigurationError
+from routemq.refusals import explain
+from routemq.settings import Settings
+from tests.ingest import CONTROLLER, ingesting, settings_for, wait_for_payloads
+from tests.processes import running, wait_until
+from tests.servers import REPOSITORY, Mosquitto, Redis, Stack, TlsFiles
+from tests.workers import Bench
+
+
+def _settings(url: str, **files: object) -> Settings:
+    return Settings(_env_file=None, redis_url=url, **files)  # type: ignore[call-arg,arg-type]
+
+
+def _problems(settings: Settings) -> Iterator[str | None]:
+    """Give what each way to Redis says: that of ingest and the commands, and that of the workers and Flower."""
+    for connect in (lambda: check_redis(connect_redis(settings)), lambda: _connect_kombu(settings)):
+        try:
+            connect()
+        except redis.RedisError as exc:
+            yield explain(exc)
+        else:
+            yield None
+
+
+def _connect_kombu(settings: Settings) -> None:
+    configuration = celery_configuration(settings, [])
+    transport = configuration.get("broker_transport") or "routemq_transport.transport:SecureTransport"
+    ssl = configuration["broker_use_ssl"]
+    with kombu.Connection(configuration["broker_url"], ssl=ssl, transport=transport) as connection:
+        connection.connect()
+
+
+@pytest.mark.parametrize("transport", ["routemq", "stock"])
+def test_a_certificate_is_verified_by_all_unless_it_is_said(
+    own_store: Callable[..., Redis], tls_files: TlsFiles, tmp_path: Path, transport: str
+) -> None:
+    foreign = TlsFiles.make(tmp_path / "foreign", "redis.example")
+    good, other_name = own_store(tls=tls_files), own_store(tls=foreign)
+    more = {"ROUTEMQ_TRANSPORT": transport}
+    untrusted = "the certificate of redis is not trusted: "
+
+    assert [*_problems(_settings(good.url, redis_tls_ca_certs=tls_files.ca_certs, **more))] == [None, None]
+    for problem in _problems(_settings(good.url, **more)):
+        assert problem is not None
+        assert problem.startswith(f"{untrusted}self-signed certificate in certificate chain")
+    for problem in _problems(_settings(other_name.url, redis_tls_ca_certs=foreign.ca_certs, **more)):
+        assert problem is not None
+        assert problem.startswith(f"{untrusted}IP address mismatch")
+    assert [*_problems(_settings(other_name.url, redis_tls_insecure=True, **more))] == [None, None]
+
+
+def test_a_client_certificate_is_shown(own_store: Callable[..., Redis], tls_files: TlsFiles) -> None:
+    store = own_store(tls=tls_files, require_certificate=True)
+    authority = {"redis_tls_ca_certs": tls_files.ca_certs}
+    own = {"redis_tls_certfile": tls_files.client_cert, "redis_tls_keyfile": tls_files.client_key}
+    assert all(_problems(_settings(store.url, **authority)))
+    assert [*_problems(_settings(store.url, **authority, **own))] == [None, None]
+
+
+def test_tls_where_there_is_none(redis_server: Redis) -> None:
+    url = redis_server.url.replace("redis://", "rediss://")
+    assert all("speaks no TLS" in str(problem) for problem in _problems(_settings(url)))
+
+
+@pytest.mark.parametrize("field", ["redis_tls_ca_certs", "redis_tls_certfile"])
+def test_a_file_without_a_certificate_is_refused_before_anything_is_asked(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "x.pem"
+    path.write_text("no certificate", "utf-8")
+    with pytest.raises(ConfigurationError, match=f"^{field.upper()}="):
+        connect_redis(_settings("rediss://nowhere.example", **{field: path}))
+
+
+def test_messages_come_through(
+    mosquitto_server: Mosquitto,
+    own_store: Callable[..., Redis],
+    tls_files: TlsFiles,
+    key_prefix: str,
+    topic_prefix: str,
+    group_name: str,
+) -> None:
+    store = own_store(tls=tls_files)
+    bench = Bench(store=store, key_prefix=key_prefix)
+    stack = Stack(name="tls", broker=mosquitto_server, store=store)
+    settings = settings_for(
+        stack, key_prefix=key_prefix, group=group_name, redis_tls_ca_certs=tls_files.ca_certs,
+    )  # fmt: skip
+    router = Router()
+    router.on(f"{topic_prefix}/a", CONTROLLER, queue="taken")
+    env = bench.environment() | {"REDIS_TLS_CA_CERTS": str(tls_files.ca_certs)}
+    with ingesting(settings, router):
+        mosquitto_server.publish(f"{topic_prefix}/a", "1")
+        wait_for_payloads(store, key_prefix, "taken", 1)
+    bench.put("slow/async", "0")
+    with bench.worker("-Q", "slow", "-P", "prefork", "-c", "1", "-E", env=env) as worker:
+        wait_until(lambda: bench.totals()["slow/async"].done == 1, ignoring=(KeyError,), message="it is done")
+        inspect = ["celery", "-A", "routemq", "inspect", "ping"]
+        for command in (inspect, ["routemq", "dlq", "stats"]):
+            with running(command, cwd=REPOSITORY, env=env) as process:
+                assert process.wait() == 0
+        assert worker.terminate() == 0
+    assert threading.active_count() < 20
+
+    with bench.worker("-Q", "slow", "-P", "threads", ready=False) as worker:
+        worker.wait_for_output("the certificate of redis is not trusted")
+        assert worker.terminate() == 0
