@@ -76,12 +76,13 @@ class Secrets:
         """Return what says whether another text of the same message has one of the values as a whole."""
         known = self.values | self.texts
         wanted = [(value, fold(value)) for value in known if len(value) >= _PIECE and value not in _WORDS]
-        around = [fold(text) for text in self.texts]
+        around = [(text, fold(text)) for text in self.texts]
 
         def has_one(text: str) -> bool:
             plain = fold(text) if wanted else ""
-            return any(value in text or (len(bare) >= _PIECE and bare in plain) for value, bare in wanted) or (
-                len(plain) >= _PIECE and any(plain in longer for longer in around)
+            return any(value in text or (len(bare) >= _PIECE and bare in plain) for value, bare in wanted) or any(
+                (len(text) >= _PIECE and text in longer) or (len(plain) >= _PIECE and plain in bare)
+                for longer, bare in around
             )
 
         return has_one
