@@ -1,13 +1,16 @@
 """What a controller's `client` is: the publishes of one run, which count with it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
 
 from routemq.errors import PublishError
 from routemq.topics import MAX_TOPIC_BYTES
+from routemq_tasks.green import call
 from routemq_tasks.publisher import Publication, Publisher
 
 Payload = bytes | str | dict[str, Any] | list[Any]
@@ -18,9 +21,14 @@ CONFIRMATION_TIMEOUT_S = 10.0
 
 @dataclass(slots=True)
 class MessageClient:
-    """The client of one message's run; remembers what it published until it is confirmed."""
+    """The client of one message's run; remembers what it published until it is confirmed.
+
+    Attributes:
+        hand_over: Calls a function in a thread in which the publisher may be used; see `EventLoop.hand_over`.
+    """
 
     publisher: Publisher
+    hand_over: Callable[[Callable[[], None]], Any] = call
     _publications: list[Publication] = field(default_factory=list)
 
     def publish(self, topic: str, payload: Payload, qos: int = 0, retain: bool = False) -> None:
@@ -33,7 +41,7 @@ class MessageClient:
         if problem is not None:
             raise PublishError(topic=topic, problem=problem)
         publication = Publication(topic, _encoded(topic, payload), int(qos), bool(retain))
-        self.publisher.publish(publication)
+        self.hand_over(partial(_publish, self.publisher, publication))
         self._publications.append(publication)
 
     def confirm(self) -> None:
@@ -52,6 +60,15 @@ class MessageClient:
         """Take back what is not confirmed: the run failed, and the next one publishes again."""
         self.publisher.withdraw(self._publications)
         self._publications.clear()
+
+
+def _publish(publisher: Publisher, publication: Publication) -> None:
+    try:
+        publisher.publish(publication)
+    except PublishError as exc:
+        # Where nobody hears of it now, who waits for the confirmation does.
+        publication.settle(exc.problem)
+        raise
 
 
 def _topic_problem(topic: str) -> str | None:

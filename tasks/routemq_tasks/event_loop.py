@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from routemq_tasks.errors import TimedOutError
+from routemq_tasks.green import Greenlets, are_greenlets, call, start_real_thread
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +29,60 @@ class _Raised:
     error: BaseException
 
 
+class _Call:
+    """One run on the loop, from the thread, or greenlet, that waits for it.
+
+    Args:
+        hand_over: Calls a function of its where the waiting thread may be woken; on the loop's own thread.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, hand_over: Callable[[Callable[[], Any]], Any]) -> None:
+        self._loop, self._hand_over = loop, hand_over
+        self._ended = threading.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    def begin(self, run: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._loop.call_soon_threadsafe(self._begin, run)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        return self._ended.wait(timeout_s)
+
+    def cancel(self) -> None:
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def result(self) -> Any:
+        if self._task is None or self._task.cancelled():
+            raise asyncio.CancelledError
+        outcome = self._task.result()
+        if isinstance(outcome, _Raised):
+            raise outcome.error
+        return outcome
+
+    def _begin(self, run: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._task = self._loop.create_task(run())
+        self._task.add_done_callback(lambda _task: self._hand_over(self._ended.set))
+        if self._is_cancelled:
+            self._task.cancel()
+
+    def _cancel(self) -> None:
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+
 class EventLoop:
-    """A loop in a daemon thread, started on first use."""
+    """A loop in a daemon thread of its own, started on first use; a real one, also where threads are greenlets.
+
+    Else a loop that runs in one greenlet would run, as asyncio sees it, in all of them: no sync controller could run
+    another one, nor use what refuses to block a loop, such as Django's ORM.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._hand_over: Callable[[Callable[[], Any]], Any] = call
+        self._stopped = threading.Event()
 
     def run(self, start: Callable[[], Awaitable[Any]], *, timeout_s: float | None = None) -> Any:
         """Run `await start()` on the loop and wait for it in this thread; an interrupted wait cancels it.
@@ -42,38 +91,94 @@ class EventLoop:
             TimedOutError: It took longer than `timeout_s`.
             BaseException: Whatever it raised.
         """
-        ended = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(_run(start, timeout_s, ended), self._loop or self._started())
+        run = _Call(self._loop or self._started(), self._hand_over)
+        run.begin(partial(_run, start, timeout_s))
         try:
-            outcome = future.result()
+            run.wait()
         except BaseException:
-            future.cancel()
-            if not ended.wait(_CLEANUP_S):
+            run.cancel()
+            if not run.wait(_CLEANUP_S):
                 logger.warning("a cancelled controller did not end within %.0f s; it is left behind", _CLEANUP_S)
             raise
-        if isinstance(outcome, _Raised):
-            raise outcome.error
-        return outcome
+        return run.result()
+
+    def hand_over(self, function: Callable[[], Any]) -> None:
+        """Call a function from the loop's thread where all but it may block: here, or in a greenlet among theirs."""
+        self._hand_over(function)
 
     def close(self) -> None:
         """Cancel what still runs on the loop, and stop it; what does not end soon is left behind."""
-        if self._loop is not None and self._thread is not None:
+        if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(2 * _CLEANUP_S)
+            self._stopped.wait(2 * _CLEANUP_S)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                loop = asyncio.new_event_loop()
-                loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="routemq-sync"))
-                self._thread = threading.Thread(target=_serve, args=(loop,), name="routemq-loop", daemon=True)
-                self._thread.start()
-                self._loop = loop
-            return self._loop
+                begun = threading.Event()
+                if are_greenlets():
+                    greenlets = Greenlets()
+                    self._hand_over = greenlets.call
+                    start_real_thread(partial(self._serve, partial(_GreenLoop, greenlets), begun))
+                else:
+                    serve = partial(self._serve, _threaded_loop, begun)
+                    threading.Thread(target=serve, name="routemq-loop", daemon=True).start()
+                begun.wait()
+            # Made by the thread that runs it: sockets of gevent belong to one.
+            loop = self._loop
+            assert loop is not None  # noqa: S101  what `begun` says
+            return loop
+
+    def _serve(self, make: Callable[[], asyncio.AbstractEventLoop], begun: threading.Event) -> None:
+        threading.current_thread().name = "routemq-loop"
+        loop = self._loop = make()
+        asyncio.set_event_loop(loop)
+        self._hand_over(begun.set)
+        try:
+            _serve(loop)
+        finally:
+            self._hand_over(self._stopped.set)
+
+
+class _GreenLoop(asyncio.SelectorEventLoop):
+    """A loop whose sync links run among the greenlets, as every sync controller does there."""
+
+    def __init__(self, greenlets: Greenlets) -> None:
+        super().__init__()
+        self._greenlets = greenlets
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """Have a function called in a greenlet; with an executor of the caller's, there."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        future = self.create_future()
+
+        def work() -> None:
+            try:
+                result = func(*args)
+            except BaseException as exc:  # noqa: BLE001  handed to who awaits it
+                # A future takes no StopIteration.
+                error = RuntimeError(repr(exc)) if isinstance(exc, StopIteration) else exc
+                self.call_soon_threadsafe(_settle, future, future.set_exception, error)
+            else:
+                self.call_soon_threadsafe(_settle, future, future.set_result, result)
+
+        self._greenlets.call(work)
+        return future
+
+
+def _threaded_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="routemq-sync"))
+    return loop
+
+
+def _settle(future: "asyncio.Future[Any]", setter: Callable[[Any], None], value: Any) -> None:
+    if not future.done():
+        setter(value)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
     while True:
         try:
             loop.run_forever()
@@ -94,7 +199,7 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-async def _run(start: Callable[[], Awaitable[Any]], timeout_s: float | None, ended: threading.Event) -> Any:
+async def _run(start: Callable[[], Awaitable[Any]], timeout_s: float | None) -> Any:
     try:
         if timeout_s is None:
             return await start()
@@ -108,5 +213,3 @@ async def _run(start: Callable[[], Awaitable[Any]], timeout_s: float | None, end
             raise
     except BaseException as exc:  # noqa: BLE001  handed to the thread that waits, which judges it
         return _Raised(exc)
-    finally:
-        ended.set()

@@ -17,6 +17,7 @@ from routemq.routing import Route
 from routemq.text import error_line
 from routemq_tasks.client import MessageClient
 from routemq_tasks.errors import UnroutableError
+from routemq_tasks.green import call
 from routemq_tasks.outcomes import Held, Kept, Later, is_shutdown
 from routemq_tasks.process import ProcessResources
 
@@ -101,7 +102,7 @@ class RouteTask(Task):
             )
         chain = self._chain or self.load()
         own = getattr(request, "routemq", None) or {}
-        client = MessageClient(process.publisher)
+        client = MessageClient(process.publisher, process.loop.hand_over if chain.is_async else call)
         context = Context(
             message=Message(
                 id=request.id,

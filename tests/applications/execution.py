@@ -83,8 +83,7 @@ def act(kind: str, message: Message) -> None:
 
 
 async def act_async(kind: str, message: Message) -> None:
-    note("act", kind=kind, id=message.id, attempt=message.attempt)
-    await asyncio.sleep(0)
+    await asyncio.to_thread(note, "act", kind=kind, id=message.id, attempt=message.attempt)
     ACTS[kind]()
 
 
@@ -96,7 +95,15 @@ async def loop(device: str, payload: Any) -> None:
     """The loop is the same for each message, and what one message leaves on it is there for the next."""
     _loop_state[device] = id(asyncio.get_running_loop())
     await asyncio.sleep(0.01)
-    note("loop", loop=id(asyncio.get_running_loop()), device=device, thread=threading.current_thread().name)
+    thread = threading.current_thread().name
+    # What blocks is none of the loop's; and where threads are greenlets, its thread may share no socket with theirs.
+    await asyncio.to_thread(note, "loop", loop=id(asyncio.get_running_loop()), device=device, thread=thread)
+
+
+def own_loop(message: Message) -> None:
+    """Do what is refused where an event loop runs; Django's ORM looks for one too."""
+    asyncio.run(asyncio.sleep(0.01))
+    note("own-loop", topic=message.topic)
 
 
 def raw(payload: bytes, message: Message) -> None:
@@ -133,6 +140,12 @@ async def sleep_async(payload: float) -> None:
     await asyncio.sleep(payload)
 
 
+async def answer_async(device: str, payload: Any, client: Client) -> None:
+    client.publish(f"{_PREFIX}/answers/{device}", {"to": device, "was": payload}, qos=1)
+    await asyncio.sleep(0.01)
+    client.publish(f"{_PREFIX}/answers/{device}", {"to": device, "again": True}, qos=1)
+
+
 def answer(device: str, payload: Any, client: Client) -> None:
     client.publish(f"{_PREFIX}/answers/{device}", {"to": device, "was": payload}, qos=1)
     note("answered", device=device)
@@ -153,7 +166,7 @@ class Sync(Middleware):
 
 class Async(Middleware):
     async def handle(self, context: Context, next_handler: Callable[[Context], Any]) -> Any:
-        context.state["seen"].append("async")
+        context.state.setdefault("seen", []).append("async")
         return await next_handler(context)
 
 
@@ -168,10 +181,13 @@ router.on("loop/{device}", loop, queue="work.loop")
 router.on("raw/{rest:path}", raw, queue="work.raw")
 router.on("again", again, queue="work.again")
 router.on("unlucky", unlucky, queue="work.unlucky")
+router.on("own-loop", own_loop, queue="work.loop")
+router.on("own-loop/in-async", own_loop, queue="work.loop", middleware=[Async()])
 router.on("chain/{device}", "tests.applications.execution:loop", queue="work.chain", middleware=[Sync(), Async()])
 router.on("slow/sleep", sleep, queue="slow", worker_count=2)
 router.on("slow/limited", sleep, queue="slow", timeout_s=0.5, retry=once, name="limited")
 router.on("slow/async", sleep_async, queue="slow", timeout_s=0.5, retry=once)
 router.on("slow/deaf", deaf, queue="deaf", timeout_s=0.5, retry=once)
 router.on("answer/{device}", answer, queue="answer")
+router.on("answer-async/{device}", answer_async, queue="answer")
 router.on("tell", tell, queue="answer", retry=quickly)

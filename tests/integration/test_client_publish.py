@@ -70,6 +70,25 @@ def test_answers_arrive_and_the_message_is_done(stack: Stack, key_prefix: str) -
     assert bench.totals()["answer/{device}"].done == 20
 
 
+@pytest.mark.parametrize("first", ["answer", "answer-async"])
+def test_sync_and_async_controllers_share_a_connection_among_greenlets(
+    stack: Stack, key_prefix: str, first: str
+) -> None:
+    bench = Bench(store=stack.store, key_prefix=key_prefix)
+    env = stack.environment(key_prefix=key_prefix)
+    peer = Peer(stack.broker.port).connect()
+    with contextlib.closing(peer), bench.worker("-Q", "answer", "-P", "gevent", "-c", "8", env=env):
+        peer.subscribe(f"{key_prefix}/answers/+", qos=1)
+        bench.put(f"{first}/d", '{"n": 0}')
+        wait_until(lambda: peer.messages, message="the first has answered")
+        for number in range(20):
+            bench.put(f"answer/d{number}", f'{{"n": {number}}}')
+            bench.put(f"answer-async/d{number}", f'{{"n": {number}}}')
+        wait_until(lambda: len(peer.messages) >= 61, message="each answer arrived once")
+        wait_until(lambda: not bench.held(), message="all are done")
+        assert not bench.letters()
+
+
 def test_a_message_waits_for_the_broker_that_its_answer_needs(
     own_broker: MakeBroker, redis_server: Redis, key_prefix: str
 ) -> None:

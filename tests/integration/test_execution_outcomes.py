@@ -24,6 +24,23 @@ def bench(redis_server: Redis, key_prefix: str) -> Bench:
 
 
 @pytest.mark.parametrize("pool", [*POOLS, "gevent"])
+def test_a_sync_controller_may_run_a_loop_of_its_own_after_an_async_one(bench: Bench, pool: str) -> None:
+    topics = ["own-loop", "own-loop/in-async", "own-loop"]
+    with bench.worker("-Q", "work.loop", "-P", pool, "-c", "8"):
+        bench.put("loop/first")
+        bench.wait_for_notes("loop", 1)
+        # One after the other: of greenlets in one thread, asyncio lets one run a loop at a time.
+        for number, topic in enumerate(topics, 1):
+            bench.put(topic)
+            for _ in range(4):
+                bench.put("loop/meanwhile")
+            bench.wait_for_notes("own-loop", number)
+        bench.wait_for_notes("loop", 1 + 4 * len(topics))
+    assert not bench.letters()
+    assert [note["topic"] for note in bench.notes("own-loop")] == topics
+
+
+@pytest.mark.parametrize("pool", [*POOLS, "gevent"])
 def test_each_message_is_done_or_dead_with_its_reason(bench: Bench, pool: str) -> None:
     dead: dict[str, tuple[str, str]] = {}
     with bench.worker("-Q", "work", "-P", pool) as worker:
