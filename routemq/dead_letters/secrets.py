@@ -2,11 +2,12 @@
 
 import base64
 import contextlib
+import functools
 import html
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus, unquote_plus
 
@@ -15,7 +16,7 @@ REDACTED = "[redacted]"
 _PIECE = 4
 """So many characters of a value in a row are taken for a part of it: a text may have shortened or escaped the rest."""
 
-_MOST_CHARACTERS = 16_384
+_MOST_CHARACTERS = 8_192
 _MOST_READINGS = 12
 _WORDS = ("true", "false")
 _CLASS = re.compile(r"[\w.]+")
@@ -66,10 +67,8 @@ class Secrets:
 
     def replaced(self, text: str) -> str:
         """Return the text with each value replaced that stands there whole."""
-        forms = {form for value in self.values | self.texts for form in _forms(value)}
-        for form in sorted(forms, key=len, reverse=True):
-            if len(form) >= _PIECE:
-                text = text.replace(form, REDACTED)
+        for form in _traces(self).forms:
+            text = text.replace(form, REDACTED)
         return text
 
     def in_other_texts(self) -> Callable[[str], bool]:
@@ -88,17 +87,37 @@ class Secrets:
         return has_one
 
     def _are_left_in(self, text: str) -> bool:
-        written, plain = text.casefold(), fold(text)
-        pieces = {*_pieces(written), *_pieces(plain)}
-        for value in self.values | self.texts:
-            for form in _forms(value):
-                short = form.casefold()
-                if 0 < len(short) < _PIECE:
-                    if re.search(rf"(?<![^\W_]){re.escape(short)}(?![^\W_])", written):
-                        return True
-                elif any(piece in pieces for piece in (*_pieces(short), *_pieces(fold(form)))):
-                    return True
-        return False
+        traces, written = _traces(self), text.casefold()
+        if not traces.pieces.isdisjoint(_pieces(written)) or not traces.pieces.isdisjoint(_pieces(fold(text))):
+            return True
+        return traces.short is not None and traces.short.search(written) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Traces:
+    """What of some values a text may have.
+
+    Attributes:
+        forms: In every notation, the longest first.
+        pieces: Parts of these.
+        short: Finds those that are too short to have parts, as words of their own.
+    """
+
+    forms: Sequence[str]
+    pieces: frozenset[str]
+    short: re.Pattern[str] | None
+
+
+@functools.lru_cache(maxsize=4)
+def _traces(secrets: Secrets) -> _Traces:
+    forms = {form for value in secrets.values | secrets.texts for form in _forms(value)}
+    written = {form.casefold() for form in forms}
+    short = sorted(form for form in written if 0 < len(form) < _PIECE)
+    return _Traces(
+        forms=sorted((form for form in forms if len(form) >= _PIECE), key=len, reverse=True),
+        pieces=frozenset(piece for form in written | set(map(fold, forms)) for piece in _pieces(form)),
+        short=re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, short))})(?![^\W_])") if short else None,
+    )
 
 
 def readings(text: str) -> list[str]:
