@@ -2,17 +2,19 @@
 
 import pytest
 
-from tests.applications import listeners
 from tests.processes import wait_until
 from tests.servers import Redis
 from tests.workers import Bench
 
 POOLS = ("prefork", "solo", "threads")
 
+LISTENERS = "tests.applications.listeners"
+"""Named and not imported: it listens to every process that imports it."""
+
 
 @pytest.fixture
 def bench(redis_server: Redis, key_prefix: str) -> Bench:
-    return Bench(store=redis_server, key_prefix=key_prefix, application=listeners.__name__)
+    return Bench(store=redis_server, key_prefix=key_prefix, application=LISTENERS)
 
 
 @pytest.mark.parametrize("pool", POOLS)

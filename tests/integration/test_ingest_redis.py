@@ -176,18 +176,18 @@ def test_whatever_a_redaction_hook_does_to_one_message_the_others_go_on(
 ) -> None:
     module = f"hook_{uuid.uuid4().hex}"
     (tmp_path / f"{module}.py").write_text(
-        f"def hook(topic, payload):\n    if b'bad' in payload:\n        {mistake}\n    return payload\n",
+        f"def hook(topic, payload):\n    if b'wicked' in payload:\n        {mistake}\n    return payload\n",
         encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     ingest = ingest_with(redis_server, dlq_redact_hook=f"{module}:hook", ingest_max_payload_bytes=10)
     messages = [b"x" * 20 + b"%d" % number for number in range(6)]
-    ingest.publish("data", *messages[:3], b"bad" * 10, *messages[3:], b"fine")
+    ingest.publish("data", *messages[:3], b"wicked" * 5, *messages[3:], b"fine")
     ingest.wait_for_pubacks()
     assert ingest.payloads("data") == [b"fine"]
     letters = ingest.letters()
     assert len(letters) == 7
-    assert not any(b"bad" in kept or base64.b64encode(b"badbad") in kept for _, kept in letters)
+    assert not any(b"wicked" in kept or base64.b64encode(b"wicked") in kept for _, kept in letters)
     assert ingest.received() == 8
 
 

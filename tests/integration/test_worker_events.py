@@ -80,7 +80,7 @@ def test_what_ends_while_redis_is_away_is_told_later(bench: Bench) -> None:
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_redacted_value_is_in_no_log_and_no_event(bench: Bench, pool: str) -> None:
-    env = {"DLQ_REDACT": "password", "ROUTEMQ_SHOW_PAYLOADS": "true"}
+    env = {"DLQ_REDACT": "password", "ROUTEMQ_SHOW_PAYLOADS": "true", "ROUTEMQ_UNKNOWN_ROUTE_WAIT_S": "0"}
     payload = orjson.dumps({"password": SECRET, "name": "m"})
     with _listening(bench) as events, bench.worker("-Q", "work", "-P", pool, "-E", env=env) as worker:
         wait_until(lambda: [event for event in events if event["type"] == "worker-online"], message="it is heard")
