@@ -109,6 +109,12 @@ class RunningProcess:
         self.popen.kill()
         self.popen.wait()
 
+    def signal_all(self, signal_number: int) -> None:
+        """Signal this process and all its descendants, as systemd and a terminal do."""
+        for process in _family(self.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal_number)
+
     def kill_all(self) -> None:
         """SIGKILL this process and all its descendants at once, as the loss of a host would."""
         everyone = _family(self.pid)

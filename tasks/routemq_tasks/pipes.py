@@ -9,8 +9,9 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from billiard.pool import READY
-from celery.concurrency.asynpool import ResultHandler, Worker
+from celery.concurrency.asynpool import ResultHandler
 
+from routemq_tasks.child_signals import EndableWorker
 from routemq_tasks.reports import checked, portable
 
 _HEADER = struct.Struct("!i")
@@ -32,7 +33,7 @@ def framed(job: object) -> Payload:
     return memoryview(header), memoryview(body), len(body)
 
 
-class QuickWorker(Worker):
+class QuickWorker(EndableWorker):
     """Celery's child, which sends nothing but what is plain, and so without the pickler that knows pipes and locks.
 
     An exception of a class that the parent cannot import, or whose making there fails, would end the worker.

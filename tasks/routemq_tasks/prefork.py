@@ -6,10 +6,12 @@ import gc
 import os
 from typing import Any
 
+from billiard import get_start_method
 from celery.concurrency.asynpool import SCHED_STRATEGY_FAIR, AsynPool
 from celery.concurrency.prefork import TaskPool
 from routemq_transport.request import StartingRequest
 
+from routemq_tasks.child_signals import allow_end, share_end
 from routemq_tasks.pipes import QuickResultHandler, QuickWorker, framed
 
 
@@ -22,6 +24,20 @@ class RouteAsynPool(AsynPool):
 
     ResultHandler = QuickResultHandler
     Worker = QuickWorker
+
+    def WorkerProcess(self, worker: Any) -> Any:  # noqa: N802  billiard's name
+        """Make the process of a child."""
+        process = super().WorkerProcess(worker)
+        # A child that is spawned has no memory in common with its parent.
+        if get_start_method() == "fork":
+            share_end(process, worker)
+        return process
+
+    def terminate_job(self, pid: int, sig: Any = None) -> None:
+        """End a child with what it runs, as an operator asked."""
+        process, _ = self._process_by_pid(pid)
+        allow_end(process)
+        super().terminate_job(pid, sig)
 
     def flush(self) -> None:
         """Forget what no child has, at a shutdown or when the connection to Redis is lost.

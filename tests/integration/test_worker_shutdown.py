@@ -1,11 +1,13 @@
 """A warm shutdown: what runs is done, the rest is on its queue, and it ends soon, whatever Redis does meanwhile."""
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
+from routemq.envelope import TaskMessage
 from tests.processes import wait_until
 from tests.servers import Redis
 from tests.workers import Bench
@@ -83,3 +85,41 @@ def test_an_outcome_that_cannot_be_recorded_keeps_no_worker_from_ending(
     assert bench.waiting("slow") + bench.held() == 1
     with bench.store.client() as client:
         assert sent.id in str([*client.lrange(bench.keys.queue("slow"), 0, -1), *client.hvals(bench.keys.unacked)])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["warm", "cold"])
+def test_a_stop_that_its_children_hear_too_interrupts_nothing_and_strikes_nobody(
+    redis_server: Redis, key_prefix: str, number: signal.Signals
+) -> None:
+    """As systemd stops a service, and Ctrl-\\ a terminal's foreground."""
+    bench = Bench(store=redis_server, key_prefix=key_prefix)
+    with bench.worker("-Q", "slow", "-P", "prefork", "-c", "3") as worker:
+        sent = {bench.put("slow/sleep", "1.5").id for _ in range(6)}
+        bench.wait_for_notes("started", 3)
+        worker.signal_all(number)
+        worker.wait()
+        assert "WorkerLost" not in worker.output()
+        assert "failed in run" not in worker.output()
+    slept = {note["id"] for note in bench.notes("slept")}
+    with bench.store.client() as client:
+        items = client.lrange(bench.keys.queue("slow"), 0, -1) + client.zrange(bench.keys.delayed("slow"), 0, -1)
+    waiting = {TaskMessage.decode(item) for item in items}
+    assert {message.strikes for message in waiting} <= {0}
+    assert slept | {message.id for message in waiting} == sent
+    assert len(slept) == (3 if number is signal.SIGTERM else 0)
+    assert not bench.letters()
+
+
+def test_a_child_is_still_ended_by_its_parent(redis_server: Redis, key_prefix: str) -> None:
+    bench = Bench(store=redis_server, key_prefix=key_prefix)
+    with bench.worker("-Q", "slow,deaf", "-P", "prefork", "-c", "2") as worker:
+        sent = bench.put("slow/sleep", "60").id
+        bench.wait_for_notes("started", 1)
+        began = time.monotonic()
+        assert bench.celery("control", "terminate", "SIGTERM", sent).returncode == 0
+        wait_until(lambda: not bench.held(), message="it is revoked")
+        bench.put("slow/sleep", "0")
+        bench.wait_for_notes("slept", 1)
+        assert time.monotonic() - began < MOST_S
+        assert worker.is_alive
+    assert not bench.letters()

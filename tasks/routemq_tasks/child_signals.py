@@ -1,0 +1,57 @@
+"""A child of the prefork pool is ended by its parent, and by nobody else who sends a signal to all.
+
+systemd stops a service by a signal to each of its processes, a terminal by one to its foreground. The parent finishes
+in peace what runs in its children; they must not fall over their own copy of the signal.
+"""
+
+import mmap
+import signal
+from types import FrameType
+from typing import Any
+
+from billiard.common import TERM_SIGNAL, reset_signals
+from celery.concurrency.asynpool import Worker
+
+_SENT_TO_ALL = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
+
+
+class EndableWorker(Worker):
+    """Celery's child, which heeds a signal to end only when its parent has allowed it.
+
+    Attributes:
+        may_end: A byte that the parent shares; 1 when a signal is its own.
+    """
+
+    may_end: mmap.mmap | None = None
+
+    def after_fork(self) -> None:
+        """Set up the process, and what signals do to it."""
+        super().after_fork()
+        if self.may_end is not None:
+            for number in {*_SENT_TO_ALL, TERM_SIGNAL}:
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.may_end is not None and self.may_end[0]:
+            # To the handler that would be here: it ends what runs, and lets it clean up.
+            reset_signals()
+            signal.raise_signal(number)
+
+
+def allow_end(process: Any) -> None:
+    """Let signals end a child from now on."""
+    may_end: mmap.mmap | None = getattr(process, "may_end", None)
+    if may_end is not None:
+        may_end[0] = 1
+
+
+def share_end(process: Any, worker: EndableWorker) -> None:
+    """Give a process that is about to be forked what it needs, and its parent the way to end it."""
+    terminate = process.terminate
+
+    def allowed() -> None:
+        allow_end(process)
+        terminate()
+
+    process.may_end = worker.may_end = mmap.mmap(-1, 1)
+    process.terminate = allowed
