@@ -2,13 +2,13 @@
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import redis
 
 from routemq.connections import check_redis
-from routemq.dead_letters import DeadLetter, DeadLetters
+from routemq.dead_letters import DeadLetter, DeadLetters, Reason
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
 from routemq.eviction import EvictionWatch
@@ -22,8 +22,6 @@ from routemq_ingest.remains import Remains
 
 logger = logging.getLogger(__name__)
 
-_PROBE = "#!lua flags=allow-oom\nreturn 1"
-"""Answered by a Redis that takes writes, as far as it can be seen without one; PING is not for every user."""
 _TRIES = 3
 """A message breaks the connection so often, with Redis well in between, before it is taken for the reason."""
 _REMEMBER_S = 86_400
@@ -78,7 +76,7 @@ class Publisher:
         self._tries = 0
 
     def look(self, queues: Sequence[str]) -> dict[str, int]:
-        """See whether Redis answers; return how long these queues are.
+        """See whether Redis would take messages for these queues; return how long they are.
 
         Raises:
             ConfigurationError: This Redis cannot be used.
@@ -90,8 +88,7 @@ class Publisher:
             self._eviction.start()
             self._checked = True
         self._eviction.look()
-        self._client.eval(_PROBE, 0)
-        return {queue: self._client.llen(self._keys.queue(queue)) for queue in queues}
+        return self._queue(dict.fromkeys(queues, ()), {}, number="")
 
     def send(self, entries: Sequence[Entry]) -> Sent:
         """Queue and bury the first of these, as many as Redis takes at once.
@@ -115,11 +112,11 @@ class Publisher:
             except BaseException as exc:
                 if _is_of_redis(exc):
                     raise
-                if isinstance(exc, (redis.ConnectionError, redis.TimeoutError, OSError)):
-                    self._client.eval(_PROBE, 0)
-                    self._tries += 1
-                    if self._tries < _TRIES:
-                        raise BreaksConnectionError(messages=len(part), error=exc) from exc
+                self.look([queue for _, queue, _, letter, _, _ in part if letter is None])
+                self._tries += 1
+                breaks = isinstance(exc, (redis.ConnectionError, redis.TimeoutError, OSError))
+                if breaks and self._tries < _TRIES:
+                    raise BreaksConnectionError(messages=len(part), error=exc) from exc
                 if len(part) > 1:
                     self._part, self._most = (), len(part) // 2
                     continue
@@ -145,8 +142,13 @@ class Publisher:
             self._dead_letters.bury_direct(dead)
         if not queues:
             return {}
+        return self._queue(queues, received, number=self._number)
+
+    def _queue(
+        self, queues: Mapping[str, Sequence[bytes]], received: Mapping[str, int], *, number: str
+    ) -> dict[str, int]:
         keys = self._keys
-        args: list[str | bytes | float] = [self._number, _REMEMBER_S, len(received)]
+        args: list[str | bytes | float] = [number, _REMEMBER_S, len(received)]
         for route, count in received.items():
             args += (route, count)
         for items in queues.values():
@@ -170,10 +172,11 @@ class Publisher:
                 logger.debug("message %s cannot be buried as it is: %s", message.id, error_line(exc))
             else:
                 return
-        made, raw = self._remains.letter(message, reason="too_large", error=error)
-        self._plain.bury_direct([(letter or made, raw)])
+        reason: Reason = "too_large" if letter is None else letter.reason
+        kept, raw = self._remains.letter(message, reason=reason, error=error)
+        self._plain.bury_direct([(kept, raw)])
         logger.error(
-            "message buried without its payload: %s (message %s)", made.error, message.id,
+            "message buried without its payload: %s (message %s)", kept.error, message.id,
             extra={"route": route, "message_id": message.id},
         )  # fmt: skip
 

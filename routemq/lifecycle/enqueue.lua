@@ -6,7 +6,7 @@
 -- KEYS[2]  the last batch of this ingest process, string
 -- KEYS[3]  onwards: totals of a route, hash; as many as there are routes
 -- then     queues, lists
--- ARGV[1]  number of the batch, which no other has
+-- ARGV[1]  number of the batch, which no other has; '' to see whether messages would be taken, and give none
 -- ARGV[2]  for how many seconds it is remembered
 -- ARGV[3]  how many routes
 -- then     for each route, its name and how many messages
@@ -25,8 +25,8 @@ for index = routes + 3, #KEYS do
 end
 
 local lengths = {}
-if read('GET', KEYS[2]) == ARGV[1] then
-  -- It had arrived, and the answer had not.
+if ARGV[1] == '' or read('GET', KEYS[2]) == ARGV[1] then
+  -- Or it had arrived, and the answer had not.
   for index = routes + 3, #KEYS do
     lengths[#lengths + 1] = read('LLEN', KEYS[index])
   end
