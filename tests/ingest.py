@@ -246,12 +246,14 @@ class OldBroker:
         refusal: What a CONNECT of MQTT 5 is answered with, before the connection is closed; None takes it.
         silent: Do not even close it.
         deserted: Hang up on every CONNECT, as a load balancer does that has no broker behind it.
+        literal: Take `$share` for a level like any other, as brokers do that have no shared subscriptions.
         refused: How often it refused.
         versions: Of the CONNECTs that it passed on.
     """
 
     def __init__(self, port: int, *, refusal: bytes | None, silent: bool = False) -> None:
         self.refusal, self.silent, self.deserted, self.refused = refusal, silent, False, 0
+        self.literal = False
         self.versions: list[int] = []
         self._behind = port
         self._clients: list[socket.socket] = []
@@ -299,7 +301,7 @@ class OldBroker:
             broker.sendall(packet(*first))
             back = threading.Thread(target=_pump, args=(broker, client), daemon=True)
             back.start()
-            _pump(client, broker)
+            _pump(client, broker, change=lambda data: data.replace(b"$share/", b"$level/") if self.literal else data)
             back.join(5)
 
 
@@ -335,10 +337,10 @@ def _close_gently(connection: socket.socket) -> None:
         pass
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(source: socket.socket, target: socket.socket, *, change: Callable[[bytes], bytes] = bytes) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65_536):
-            target.sendall(data)
+            target.sendall(change(data))
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)
 

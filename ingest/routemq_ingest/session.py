@@ -26,6 +26,8 @@ from routemq_ingest.fence import Fence
 from routemq_ingest.filters import Filters
 from routemq_ingest.intake import Intake
 from routemq_ingest.memory import SessionMemory
+from routemq_ingest.packets import Publish
+from routemq_ingest.probe import ShareProbe, Verdict, is_of_a_probe
 from routemq_ingest.reasons import connect_mend, disconnect_mend
 from routemq_ingest.subscriptions import Subscription
 
@@ -41,6 +43,7 @@ _SILENT_S = 10.0
 """A broker that has nothing to say is pinged long before."""
 _QUICK_LOSSES = 3
 _GOODBYE_S = 2.0
+_VAIN_PROBES = 2
 
 
 class State(enum.Enum):
@@ -81,6 +84,8 @@ class Session:
         self._answered = self._switching = self._was_ready = self._was_new = False
         self._ended_by = ""
         self.cannot_share = self.cannot_have_all = False
+        self._probe: ShareProbe | None = None
+        self._is_tried, self._vain_probes = False, 0
         self._kept_s = settings.mqtt_session_expiry_s
         self._choice = ProtocolChoice(settings.mqtt_protocol)
         self._overlap_of: Sequence[Subscription] = ()
@@ -96,7 +101,7 @@ class Session:
     @property
     def serves(self) -> bool:
         """Whether the broker serves all that is wanted."""
-        return self.state is State.READY and not self.filters.refused
+        return self.state is State.READY and not self.filters.refused and self._sharing_trouble is None
 
     @property
     def is_idle(self) -> bool:
@@ -117,6 +122,8 @@ class Session:
             return f"the mqtt session {self.client_id} is {self.state.value}{self._ended_by and ': '}{self._ended_by}"
         if refused := list(self.filters.refused):
             return f"the mqtt broker refuses {', '.join(refused)}"
+        if self._sharing_trouble is not None:
+            return self._sharing_trouble
         if now - connection.heard_at > _SILENT_S:
             return f"the mqtt broker has not answered for {now - connection.heard_at:.0f} s"
         return None
@@ -140,10 +147,62 @@ class Session:
             self._lost(now)
         elif self.state is State.READY:
             self._was_ready = True
+            self._try_sharing(connection, now)
             if self.filters.all_left:
                 self._end_when_empty(connection, now)
             else:
                 self._fence = None
+
+    @property
+    def _shares(self) -> bool:
+        return any(subscription.shared for subscription in self.filters.wanted)
+
+    @property
+    def _sharing_trouble(self) -> str | None:
+        if not self._shares:
+            return None
+        if self.cannot_share:
+            return "the mqtt broker has no shared subscriptions: set MQTT_SHARE to auto or never"
+        probe = self._probe
+        if probe is not None and probe.verdict is Verdict.OPEN:
+            return "it is not known yet whether the mqtt broker has shared subscriptions"
+        return None
+
+    def _try_sharing(self, connection: BrokerConnection, now: float) -> None:
+        """Find out whether $share works: an MQTT 3.1.1 broker may grant it, and mean something else."""
+        if self._probe is None:
+            if connection.is_mqtt5 or not self._shares or self._is_tried or self._vain_probes >= _VAIN_PROBES:
+                return
+            self._probe = ShareProbe(connection, group=self._settings.mqtt_group_name, client_id=self.client_id)
+        self._probe.tend(now)
+        if self._probe.verdict is Verdict.OPEN or self._is_tried:
+            return
+        self._is_tried = True
+        self._set_cannot_share(self._probe.verdict is Verdict.LITERAL)
+        if self._probe.verdict is Verdict.UNKNOWN:
+            logger.warning(
+                "it is not known whether the mqtt broker has shared subscriptions, it lets nothing through on routemq/"
+                "probe/#: see whether messages arrive, and set MQTT_SHARE=never if none do client_id=%s",
+                self.client_id,
+            )
+
+    def _set_cannot_share(self, cannot: bool) -> None:
+        if cannot and not self.cannot_share:
+            logger.error(
+                "NO SHARED SUBSCRIPTIONS at the mqtt broker, it would send the shared routes nothing: %s",
+                "one process takes all instead" if self._settings.mqtt_share == "auto" else "set MQTT_SHARE to auto",
+            )
+        self.cannot_share = cannot
+
+    def _accept(self, connection: BrokerConnection, publish: Publish) -> bool:
+        """Take a message over MQTT 3.1.1, where one may be a probe's."""
+        if not is_of_a_probe(publish):
+            return self._intake.accept(connection, publish)
+        if self._probe is not None:
+            self._probe.learn(publish)
+        if publish.qos:
+            connection.acknowledge([publish.mid])
+        return True
 
     def close(self) -> None:
         """Say DISCONNECT and go; the broker keeps the session."""
@@ -153,6 +212,7 @@ class Session:
             connection.flush(timeout_s=_GOODBYE_S)
         self._is_up = False
         self.filters.lost()
+        self._probe = None
         self._retry_at = 0.0
 
     def _end_when_empty(self, connection: BrokerConnection, now: float) -> None:
@@ -199,7 +259,8 @@ class Session:
         self._answered = False
         connection = BrokerConnection(client_id=self.client_id, protocol=self._choice.version)
         connection.connect_timeout = _CONNECT_TIMEOUT_S
-        connection.on_publish_packet = partial(self._intake.accept, connection)
+        accept = self._intake.accept if connection.is_mqtt5 else self._accept
+        connection.on_publish_packet = partial(accept, connection)
         connection.on_connect = self._on_connect
         connection.on_disconnect = self._on_disconnect
         connection.on_subscribe = self.filters.on_subscribe
@@ -251,6 +312,9 @@ class Session:
         told = f" ({self.connection.broken_by})" if self.connection is not None and self.connection.broken_by else ""
         self.connection, self._is_up = None, False
         self.filters.lost()
+        if self._probe is not None and self._probe.verdict is Verdict.OPEN:
+            self._vain_probes += 1  # the broker may have hung up on it
+        self._probe = None
         if was_connected:
             self._choice.ended()
             if now - self._connected_at > _STEADY_S:
@@ -308,6 +372,9 @@ class Session:
             "resumed" if resumed else "new",
         )  # fmt: skip
         self._heed_expiry(connack)
+        if connection.is_mqtt5:
+            self._is_tried = False
+            self._set_cannot_share(getattr(connack, "SharedSubscriptionAvailable", 1) == 0)
         self._is_up = True
         self.filters.connected(connection, resumed=resumed, by_number=by_number)
 

@@ -14,7 +14,17 @@ from routemq import Router
 from routemq.errors import RouteError
 from routemq.queues import Keys
 from routemq.settings import Settings
-from tests.ingest import CONTROLLER, ingest_process, ingesting, numbered, payloads, settings_for, wait_for_payloads
+from tests.ingest import (
+    CONTROLLER,
+    FakeBroker,
+    OldBroker,
+    ingest_process,
+    ingesting,
+    numbered,
+    payloads,
+    settings_for,
+    wait_for_payloads,
+)
 from tests.mqtt_peer import Peer
 from tests.processes import wait_until
 from tests.servers import MqttBroker, Redis, Stack
@@ -195,6 +205,56 @@ def test_a_key_of_another_kind_under_the_groups_name_is_told(
         wait_until(lambda: f"{key} is a string" in str(worker.health.trouble), message="it says which key it is")
         client.delete(key)
         wait_until(lambda: worker.ready, message="ingest is ready")
+
+
+def test_a_broker_that_takes_share_for_a_level_is_found_out(
+    mosquitto_server: MqttBroker, redis_server: Redis, router: Router, key_prefix: str, topic_prefix: str,
+    group_name: str, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    with OldBroker(mosquitto_server.port, refusal=b"\x20\x03\0\x84\0") as broker:
+        broker.literal = True
+        stack = Stack(name="old", broker=broker, store=redis_server)  # type: ignore[arg-type]
+        settings = settings_for(stack, key_prefix=key_prefix, group=group_name)
+        with ingesting(settings, router, ready=False) as worker:
+            wait_until(
+                lambda: "no shared subscriptions: set MQTT_SHARE" in str(worker.health.trouble), message="it is told"
+            )
+        assert not worker.ready
+        assert "NO SHARED SUBSCRIPTIONS" in caplog.text
+        # A second process, so that sharing is wished for.
+        with redis_server.client() as client:
+            client.hset(Keys(key_prefix).ingest_group(group_name), "another", f"{10**14} auto")
+        with ingesting(settings.model_copy(update={"mqtt_share": "auto"}), router) as worker:
+            wait_until(lambda: filters(worker) == ([], [f"{topic_prefix}/+/data"]), message="one has all")
+            mosquitto_server.publish(f"{topic_prefix}/d/data", "it comes")
+            assert wait_for_payloads(redis_server, key_prefix, "data", 1) == [b"it comes"]
+
+
+def test_a_broker_that_says_that_it_has_no_shared_subscriptions_is_believed(
+    redis_server: Redis, router: Router, key_prefix: str, group_name: str
+) -> None:
+    with FakeBroker(connack=b"\x20\x05\0\0\x02\x2a\0") as broker:
+        stack = Stack(name="fake", broker=broker, store=redis_server)  # type: ignore[arg-type]
+        settings = settings_for(stack, key_prefix=key_prefix, group=group_name)
+        with ingesting(settings, router, ready=False) as worker:
+            wait_until(
+                lambda: "no shared subscriptions: set MQTT_SHARE" in str(worker.health.trouble), message="it is told"
+            )
+
+
+def test_a_broker_that_lets_no_trial_through_is_taken_at_its_word(
+    own_broker: MakeBroker, redis_server: Redis, router: Router, tmp_path: Path, key_prefix: str, topic_prefix: str,
+    group_name: str, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    access = tmp_path / "access"
+    access.write_text(f"topic readwrite {topic_prefix}/#\n", "utf-8")
+    broker = own_broker(persistence=False, extra=f"acl_file {access}")
+    stack = Stack(name="own", broker=broker, store=redis_server)
+    settings = settings_for(stack, key_prefix=key_prefix, group=group_name, mqtt_protocol="3.1.1")
+    with ingesting(settings, router):
+        assert "not known whether the mqtt broker has shared subscriptions" in caplog.text
+        broker.publish(f"{topic_prefix}/d/data", "it comes")
+        assert wait_for_payloads(redis_server, key_prefix, "data", 1) == [b"it comes"]
 
 
 def test_routes_of_one_filter_are_shared_or_refused(
