@@ -177,6 +177,8 @@ class RouteConsumer(Consumer):
             # AttributeError. The messages come back by their visibility timeout.
             for channel in self.connection.transport.channels:
                 channel.qos.restore_at_shutdown = False
+        # Celery would close gossip's consumers by way of the connection that it has just dropped, and log a traceback.
+        self.gossip.consumers = None
         with warnings.catch_warnings():
             # A page on a setting that an operator cannot change here.
             warnings.simplefilter("ignore", CPendingDeprecationWarning)

@@ -144,8 +144,8 @@ class FetchingChannel(stock.Channel):
     @property
     def delivers_one_by_one(self) -> bool:
         """Whether the event loop is the caller's, who counts on one message for each call."""
-        one_by_one: bool = self.connection.cycle.is_callers
-        return one_by_one
+        # A message may be rejected when its channel is closed.
+        return self.connection is not None and bool(self.connection.cycle.is_callers)
 
     def connected_client(self) -> Any:
         """The client whose connection the event loop watches."""

@@ -230,6 +230,16 @@ def test_a_consumer_without_an_event_loop_hub(bench: Bench) -> None:
     assert bench.waiting("plain") == 0
 
 
+@pytest.mark.parametrize("end", ["ack", "reject", "requeue"])
+def test_a_message_may_outlive_its_connection(bench: Bench, end: str) -> None:
+    """As a task does, whose connection is lost while it runs."""
+    bench.put("x")
+    with bench.connection() as connection:
+        (message,) = consume(connection, [Queue("first", exchange="", routing_key="first")], 1, window=1)
+    getattr(message, end)()
+    bench.wait_until_nothing_is_held()
+
+
 def test_a_slow_consumer_wakes_for_a_retry_that_comes_due(bench: Bench) -> None:
     queue = Queue("plain", exchange="", routing_key="plain")
     with bench.connection() as connection, bench.client() as client:
