@@ -3,9 +3,10 @@
     .venv/bin/python -m benchmarks.faults [--minutes 5] [--seed 1] [--rate 200] [--pools prefork,prefork]
 
 Every few seconds one of these is struck by SIGKILL, SIGSTOP (and SIGCONT, a moment or more than a lease later) or
-SIGTERM: one of two ingest processes, one of the Celery workers or of its children, Redis. Some messages fail once, some
-always, some kill their worker. Ends with 1 if a message that the MQTT broker acknowledged is neither done, dead for its
-own reason, nor still on its way.
+SIGTERM: one of two ingest processes, one of the Celery workers or of its children, Redis. Or Redis is in trouble: it is
+demoted and keeps its connections, its disk is full, its memory is full and a worker is restarted meanwhile, or another
+program's key lies under one of our names. Some messages fail once, some always, some kill their worker. Ends with 1 if
+a message that the MQTT broker acknowledged is neither done, dead for its own reason, nor still on its way.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.fault_redis import KINDS
 from tests.faults import FaultRun
 
 
@@ -32,6 +34,9 @@ def main() -> int:
         "--transport", choices=["routemq", "stock"], default="routemq",
         help="stock is Celery's own, which loses messages and proves that this run would see it",
     )  # fmt: skip
+    parser.add_argument(
+        "--troubles", default=",".join(KINDS), help="what may become of Redis besides its death; empty: nothing"
+    )
     parser.add_argument("--keep", type=Path, help="copy all logs and data to this folder")
     parser.add_argument(
         "--kill-broker", action="store_true",
@@ -54,6 +59,7 @@ def main() -> int:
             pools=options.pools.split(","),
             transport=options.transport,
             kill_broker=options.kill_broker,
+            troubles=[kind for kind in options.troubles.split(",") if kind],
             say=say,
         )
         try:

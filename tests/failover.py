@@ -48,7 +48,7 @@ class Pair:
     def demote(self) -> None:
         """Hand over: no write is lost, the old primary keeps its connections, and the address leads to it still."""
         with self.primary.client() as client:
-            client.execute_command("FAILOVER", "TO", self.replica.host, self.replica.port)
+            client.execute_command("FAILOVER", "TO", self.replica.host, self.replica.port, "TIMEOUT", 5000)
             wait_until(lambda: client.info("replication")["role"] == "slave", message="the primary is demoted")
         self.primary, self.replica = self.replica, self.primary
 

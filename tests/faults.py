@@ -17,12 +17,15 @@ import redis
 from routemq.dead_letters import DeadLetters
 from routemq.envelope import TaskMessage
 from routemq.queues import Keys
+from tests.failover import Pair
 from tests.fault_load import TOPIC, Load
 from tests.fault_programs import Program
+from tests.fault_redis import KINDS, Troubles
 from tests.servers import HOST, REPOSITORY, Mosquitto, Redis, Server
 
 QUEUE = "faults"
 VISIBILITY_TIMEOUT_S = 10
+_SHARE_OF_TROUBLES = 0.3
 
 REASONS = {"fail_always": "failed", "reject": "rejected", "expect_int": "invalid", "kill_worker": "poison"}
 """Why the messages of a kind die; those of the others are done."""
@@ -66,6 +69,8 @@ class FaultRun:
         pools: Celery's pool of each worker.
         transport: Of Celery's messages, ours or Celery's own.
         kill_broker: Let the MQTT broker be killed too; what it then forgets is reported as lost.
+        troubles: What may become of Redis besides its death, see `fault_redis.KINDS`.
+        only_troubles: Let nothing else happen, and these in turn.
         say: Told what happens.
     """
 
@@ -79,6 +84,8 @@ class FaultRun:
         every_s: tuple[float, float] = (0.5, 4.0),
         transport: str = "routemq",
         kill_broker: bool = False,
+        troubles: Sequence[str] = KINDS,
+        only_troubles: bool = False,
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.account = Account()
@@ -86,9 +93,14 @@ class FaultRun:
         self._folder, self._every_s, self._say = folder, every_s, say
         self.broker = Mosquitto(directory=folder / "broker")
         # What is synced at every write survives the loss of Redis.
-        self.store = Redis(directory=folder / "redis", append_only=True, fsync="always")
-        self._servers: list[Server] = [self.store, *([self.broker] if kill_broker else [])]
-        self._server_back_at: dict[int, float] = {}
+        self._stores = [
+            Redis(directory=folder / name, append_only=True, fsync="always") for name in ("redis", "replica")
+        ]
+        self._pair: Pair | None = None
+        self._kill_broker = kill_broker
+        self._servers_back_at: dict[str, tuple[Server, float]] = {}
+        self._troubles: Troubles | None = None
+        self._trouble_kinds, self._only_troubles, self._trouble_ends_at = list(troubles), only_troubles, 0.0
         self._rate, self._pools, self._transport = rate, pools, transport
         self.programs: list[Program] = []
 
@@ -98,7 +110,7 @@ class FaultRun:
         runs.mkdir(parents=True)
         try:
             self.broker.start()
-            self.store.start()
+            self._start_stores()
             self._start_programs(runs)
             load = Load(self.broker.port, rate=self._rate, chance=random.Random(self._chance.random()))
             with load.publishing():
@@ -111,16 +123,45 @@ class FaultRun:
         finally:
             for program in self.programs:
                 program.stop()
-            self.store.stop()
+            if self._pair is not None:
+                self._pair.gate.close()
+            for store in self._stores:
+                store.stop()
             self.broker.stop()
         return self.account
+
+    @property
+    def store(self) -> Redis:
+        """The Redis that is the primary now."""
+        return self.pair.primary
+
+    @property
+    def pair(self) -> Pair:
+        if self._pair is None:
+            raise RuntimeError("it has not begun")
+        return self._pair
+
+    def _start_stores(self) -> None:
+        primary, replica = self._stores
+        primary.start()
+        replica.start()
+        self._pair = Pair.of(primary, replica)
+        keys = Keys()
+        names = [keys.queue(QUEUE), keys.delayed(QUEUE), keys.unacked, keys.unacked_index, keys.dead_entries]
+        self._troubles = Troubles(self._pair, chance=self._chance, names=names, restart_worker=self._restart_worker)
+
+    def _restart_worker(self) -> None:
+        for program in self.programs:
+            if program.name.startswith("worker") and program.alive and not program.paused:
+                self._strike_program(program, signal.SIGTERM, 0, itself=True)
+                return
 
     def _start_programs(self, runs: Path) -> None:
         env = {
             "MQTT_BROKER": HOST,
             "MQTT_PORT": str(self.broker.port),
             "MQTT_GROUP_NAME": "faults",
-            "REDIS_URL": self.store.url,
+            "REDIS_URL": self.pair.url,
             "ROUTEMQ_ROUTERS": "tests.applications.faults",
             "ROUTEMQ_TRANSPORT": self._transport,
             "ROUTEMQ_VISIBILITY_TIMEOUT_S": str(VISIBILITY_TIMEOUT_S),
@@ -152,44 +193,69 @@ class FaultRun:
     def _tend(self) -> None:
         for program in self.programs:
             program.tend(self._chance)
-        for index, back_at in list(self._server_back_at.items()):
+        for name, (server, back_at) in list(self._servers_back_at.items()):
             if time.monotonic() >= back_at:
-                del self._server_back_at[index]
-                server = self._servers[index]
+                del self._servers_back_at[name]
                 if server.process is None:
                     server.start()
                 else:
                     server.resume()
+        if self._troubles is not None and self._troubles.any and time.monotonic() >= self._trouble_ends_at:
+            self._troubles.end()
+            self._say("mended")
 
     def _strike(self) -> None:
-        victims: list[Program | int] = [program for program in self.programs if program.alive and not program.paused]
-        victims += [index for index in range(len(self._servers)) if index not in self._server_back_at]
+        # Mostly a moment, sometimes longer than a lease.
+        pause_s = self._chance.choice([0.5, 1.0, 2.0, 4.0, VISIBILITY_TIMEOUT_S * 1.4])
+        if self._begin_trouble(min(pause_s, 2.0 if self._only_troubles else 4.0)) or self._only_troubles:
+            return
+        victims: list[Program | Server] = [program for program in self.programs if program.alive and not program.paused]
+        # A Redis that dies with a trouble upon it would come back without it.
+        if "redis" not in self._servers_back_at and not (self._troubles and self._troubles.any):
+            victims.append(self.store)
+        if self._kill_broker and "mosquitto" not in self._servers_back_at:
+            victims.append(self.broker)
         if not victims:
             return
         victim = self._chance.choice(victims)
         number = self._chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
-        # Mostly a moment, sometimes longer than a lease.
-        pause_s = self._chance.choice([0.5, 1.0, 2.0, 4.0, VISIBILITY_TIMEOUT_S * 1.4])
-        if isinstance(victim, int):
+        if isinstance(victim, Server):
             self._strike_server(victim, number, min(pause_s, 4.0))
         else:
             self._strike_program(victim, number, pause_s)
 
-    def _strike_server(self, index: int, number: signal.Signals, pause_s: float) -> None:
-        server = self._servers[index]
-        self._note(type(server).__name__.lower(), number)
+    def _begin_trouble(self, pause_s: float) -> bool:
+        troubles, kinds = self._troubles, self._trouble_kinds
+        if troubles is None or not kinds or troubles.any or self._servers_back_at:
+            return False
+        if not self._only_troubles and self._chance.random() > _SHARE_OF_TROUBLES:
+            return False
+        kinds.append(kinds.pop(0))
+        what = troubles.begin(kinds[-1])
+        if what is None:
+            return False
+        self.account.faults[kinds[-1]] += 1
+        self._say(what)
+        self._trouble_ends_at = time.monotonic() + pause_s
+        return True
+
+    def _strike_server(self, server: Server, number: signal.Signals, pause_s: float) -> None:
+        name = type(server).__name__.lower()
+        self._note(name, number)
         if number is signal.SIGSTOP:
             server.pause()
         elif number is signal.SIGKILL:
             server.kill()
         else:
             server.stop()
-        self._server_back_at[index] = time.monotonic() + pause_s
+        self._servers_back_at[name] = server, time.monotonic() + pause_s
 
-    def _strike_program(self, program: Program, number: signal.Signals, pause_s: float) -> None:
+    def _strike_program(
+        self, program: Program, number: signal.Signals, pause_s: float, *, itself: bool = False
+    ) -> None:
         family = program.family()
         whole = number is signal.SIGKILL and self._chance.random() < 0.5
-        process = self._chance.choice(family) if family else None
+        process = (family[0] if itself else self._chance.choice(family)) if family else None
         if process is None:
             return
         who = program.name if process.pid == family[0].pid else f"{program.name}'s child"
@@ -205,8 +271,8 @@ class FaultRun:
         self._say(f"{number.name} {who}")
 
     def _mend_all(self) -> None:
-        for index in self._server_back_at:
-            self._server_back_at[index] = 0.0
+        self._servers_back_at = {name: (server, 0.0) for name, (server, _) in self._servers_back_at.items()}
+        self._trouble_ends_at = 0.0
         for program in self.programs:
             program.paused = dict.fromkeys(program.paused, 0.0)
         self._tend()

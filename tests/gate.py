@@ -45,7 +45,12 @@ class Gate:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                server = socket.create_connection(self._target)
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:
+                    # Nobody is there: as good as refused.
+                    client.close()
+                    continue
                 self._passing += [client, server]
                 threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
                 threading.Thread(target=self._pass, args=(server, client), daemon=True).start()

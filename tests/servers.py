@@ -337,7 +337,9 @@ class Redis(Server):
 
     def break_disk(self) -> None:
         """Let a snapshot fail, as a full disk does; nothing can be written from then on."""
-        (self.directory / "dump.rdb").mkdir()
+        snapshot = self.directory / "dump.rdb"
+        snapshot.unlink(missing_ok=True)
+        snapshot.mkdir()
         with self.client() as client:
             client.config_set("save", "3600 1")
             client.bgsave()

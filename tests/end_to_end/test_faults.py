@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fault_redis import KINDS
 from tests.faults import FaultRun
 
 
@@ -18,4 +19,18 @@ def test_nothing_acknowledged_is_lost_whatever_strikes(tmp_path: Path) -> None:
     assert account.wrongly_dead == {}
     assert account.done > account.published * 0.8
     assert set(account.dead) >= {"failed", "rejected"}
+    assert not account.left
+
+
+@pytest.mark.timeout(110)
+def test_nothing_acknowledged_is_lost_whatever_redis_refuses(tmp_path: Path) -> None:
+    run = FaultRun(tmp_path, seed=5, rate=60, every_s=(0.5, 1.0), only_troubles=True, say=print)
+    account = run.run(13, settle_s=60)
+    print(account)
+    assert set(account.faults) >= set(KINDS)
+    # The one that is restarted while the memory is full.
+    assert sum(account.deaths.values()) == account.faults["redis' memory full"]
+    assert account.acknowledged == account.published > 500
+    assert account.lost == []
+    assert account.wrongly_dead == {}
     assert not account.left
