@@ -16,6 +16,7 @@ from routemq.dead_letters.json_pieces import JsonPieces
 from routemq.dead_letters.letter import DeadLetter, text_digest
 from routemq.dead_letters.secrets import REDACTED, Secrets, fold, latin, readings
 from routemq.envelope import Envelope, TaskMessage
+from routemq.errors import ConfigurationError
 from routemq.settings import Settings
 
 _MOST_BYTES = 1 << 20
@@ -28,6 +29,8 @@ _PLAIN = re.compile(r"[\w\s.,:+/-]{0,64}")
 
 _NO_JSON = "it is no JSON in which DLQ_REDACT could look for fields"
 _NO_MESSAGE = "it is no message in which DLQ_REDACT could look for fields"
+_BRACKETS = " []\"'"
+_FIELD = re.compile(r"""[\w.$@/\[\]"'-]+""")
 _SEPARATOR = re.compile(r"[^\w-]+")
 _NAME = re.compile(r"[\w./\[\]-]+")
 _NAME_LENGTH = 100
@@ -73,7 +76,9 @@ class Redaction:
     """
 
     def __init__(self, *, fields: Iterable[str] = (), hook: RedactionHook | None = None) -> None:
-        self._fields = frozenset(filter(None, map(_key, fields)))
+        # A path names its last part too, wherever that is.
+        parts = [part for name in fields for part in (name, _SEPARATOR.split(name.strip(_BRACKETS))[-1])]
+        self._fields = frozenset(filter(None, map(_key, parts)))
         self._hook = hook if hook is None or isinstance(hook, GuardedHook) else GuardedHook(hook)
         # Whatever stands between its letters, and in whatever case: `api_key` is `apiKey`.
         written = ("[\\W_]*".join(map(re.escape, name)) for name in sorted(self._fields))
@@ -85,11 +90,15 @@ class Redaction:
         """Return what the settings ask for, if they ask for anything.
 
         Raises:
-            ConfigurationError: There is no such hook.
+            ConfigurationError: There is no such hook, or a name that would never be found.
         """
+        names = [name for name in map(str.strip, settings.dlq_redact.split(",")) if name]
+        for name in names:
+            if not _FIELD.fullmatch(name):
+                allowed = "names of fields with commas between them; write a blank in a name as _"
+                raise ConfigurationError(variable="DLQ_REDACT", value=settings.dlq_redact, allowed=allowed)
         hook = None if settings.dlq_redact_hook is None else GuardedHook.load(settings.dlq_redact_hook)
-        found = cls(fields=settings.dlq_redact.split(","), hook=hook)
-        return found if found._fields or hook else None
+        return cls(fields=names, hook=hook) if names or hook else None
 
     def kept(self, envelope: Envelope) -> Kept:
         """Return what is kept of a message, whatever it holds and whatever the hook does."""

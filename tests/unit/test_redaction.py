@@ -22,6 +22,8 @@ from routemq.dead_letters.hook import GuardedHook
 from routemq.dead_letters.redaction import Redaction
 from routemq.dead_letters.secrets import REDACTED
 from routemq.envelope import Envelope, FailedAttempt, PastReplay, TaskMessage
+from routemq.errors import ConfigurationError
+from routemq.settings import Settings
 from routemq.text import error_line
 
 FIELDS = ("password", "api_key")
@@ -219,6 +221,24 @@ def kept_of(payload: bytes, *, error: str = "no", redaction: Redaction | None = 
     letter = DeadLetter.of(message, reason="failed", error=ValueError(error), worker="w")
     letter, item = (redaction or Redaction(fields=FIELDS)).of_item(letter, message.encode())
     return letter, TaskMessage.decode(item).envelope.payload
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["password", " PASSWORD , x", '["password"]', "user.password", "$.user['password']", "user/password"],
+)
+def test_a_field_is_named_in_many_ways(setting: str) -> None:
+    redaction = Redaction.of(Settings(dlq_redact=setting))
+    assert kept_of(b'{"user": {"password": "hunter2"}}', redaction=redaction)[1] == (
+        b'{"user": {"password": "[redacted]"}}'
+    )
+
+
+@pytest.mark.parametrize("setting", ["password token", "password;token", "password:token", "a,pass word", "password|x"])
+def test_a_name_that_would_never_be_found_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"DLQ_REDACT=.*commas"):
+        Redaction.of(Settings(dlq_redact=setting))
+    assert Redaction.of(Settings(dlq_redact=" , ")) is None
 
 
 def test_all_the_rest_is_kept_as_it_was_written() -> None:
