@@ -339,13 +339,17 @@ class Outcomes:
     def _judged(self, held: Held, error: BaseException) -> Later | Dead:
         try:
             return judge(error, held.message, held.policy)
-        # A policy is the application's code, and so may be what it looks at.
-        except Exception as exc:  # noqa: BLE001
+        # A policy is the application's code, and so may be what it looks at; it may even end its process.
+        except BaseException as exc:
+            if is_shutdown(exc):
+                raise
             _say(logging.ERROR, held, "message %s (%s): its retry policy fails, the usual one is used: %s", _line(exc))
         try:
             return judge(error, held.message, USUAL_POLICY)
         # What the error says of its own delay.
-        except Exception:  # noqa: BLE001
+        except BaseException as exc:
+            if is_shutdown(exc):
+                raise
             return Dead("failed" if held.message is not None else "malformed")
 
     def _told(self, error: BaseException, message: TaskMessage | None) -> tuple[str, bool]:
@@ -359,7 +363,9 @@ class Outcomes:
                 line = error_line(error, hide=lambda text: redaction.of_text(envelope, text))
                 return line, redaction.hides(envelope, error)
         # Its class cannot be named, or what hides a secret has failed: nothing more may be shown.
-        except Exception:  # noqa: BLE001
+        except BaseException as exc:
+            if is_shutdown(exc):
+                raise
             logger.debug("an error cannot be told")
         return printable(type(error).__name__), True
 
@@ -474,8 +480,10 @@ def _report(held: Held, outcome: Fate | None, told: str, error: Exception) -> No
 def _line(error: BaseException) -> str:
     try:
         return error_line(error)
-    # Not even its text can be cut.
-    except Exception:  # noqa: BLE001
+    # Not even its text can be cut, or who asks for it is to end.
+    except BaseException as exc:
+        if is_shutdown(exc):
+            raise
         return printable(type(error).__name__)
 
 

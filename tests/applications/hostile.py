@@ -45,6 +45,13 @@ class LeavingError(Exception):
         raise SystemExit(3)
 
 
+class QuittingError(Exception):
+    """Ends the process that asks for its text."""
+
+    def __str__(self) -> NoReturn:
+        raise SystemExit(4)
+
+
 class DyingError(Exception):
     """Can be made and pickled, and cannot be made again."""
 
@@ -109,6 +116,7 @@ ACTS: dict[str, Callable[[], NoReturn]] = {
     "odd text": _raise(OddTextError()),
     "unpicklable": _raise(UnpicklableError()),
     "leaving": _raise(LeavingError()),
+    "quitting": _raise(QuittingError()),
     "dying": _raise(DyingError(1, 2)),
     "lying": _raise(LyingError()),
     "ghost": _ghost,
@@ -145,6 +153,13 @@ class OddPolicy(RetryPolicy):
         raise LookupError(attempts)
 
 
+class QuittingPolicy(RetryPolicy):
+    """A policy that ends the process which asks it."""
+
+    def delay_after(self, attempts: int) -> NoReturn:
+        raise SystemExit(attempts)
+
+
 def redact_to_text(_topic: str, payload: bytes) -> str:
     return payload.decode()
 
@@ -154,4 +169,5 @@ once = RetryPolicy(max_attempts=1)
 router = Router()
 router.on("act/{kind}", act, queue="act", retry=once, worker_count=2)
 router.on("policy", fail, queue="act", retry=OddPolicy())
+router.on("policy/quitting", fail, queue="act", retry=QuittingPolicy(never=(LookupError,)))
 router.on("fine", fine, queue="act")

@@ -50,13 +50,16 @@ def test_every_failure_is_a_letter_and_none_is_done(bench: Bench, pool: str, tra
     assert output.count("is dead, reason failed") == len(sent)
 
 
-def test_a_policy_that_fails_is_replaced_by_the_usual_one(bench: Bench) -> None:
-    with bench.worker("-P", "threads") as worker:
-        sent = bench.put("policy", b"1").id
-        letter = bench.wait_for_letters(1)[sent]
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_policy_that_fails_is_replaced_by_the_usual_one(bench: Bench, pool: str) -> None:
+    with bench.worker("-P", pool) as worker:
+        sent = [bench.put(topic, b"1").id for topic in ("policy", "policy/quitting")]
+        letters = bench.wait_for_letters(2)
         assert worker.terminate() == 0
-        assert "its retry policy fails, the usual one is used: LookupError: 3" in worker.output()
-    assert (letter.reason, letter.description["attempts"]) == ("failed", 3)
+        for text in ("LookupError: 3", "SystemExit: 3"):
+            assert f"its retry policy fails, the usual one is used: {text}" in worker.output()
+    for name in sent:
+        assert (letters[name].reason, letters[name].description["attempts"]) == ("failed", 3)
 
 
 def test_a_hook_that_returns_text_costs_the_payload_alone(bench: Bench) -> None:
