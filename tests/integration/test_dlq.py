@@ -461,7 +461,8 @@ def test_a_long_search_is_stopped_by_ctrl_c(redis_desk: Desk) -> None:
             [sys.executable, "-c", program.format(arguments=arguments)], env=clean_environment(redis_desk.env),
             cwd=redis_desk.folder, capture_output=True, timeout=50, check=False,
         )  # fmt: skip
-        assert (done.returncode, done.stderr[:7], b"Traceback" in done.stderr) == (130, b"Stopped", False)
+        # Click below 8.4 begins a line of its own.
+        assert (done.returncode, done.stderr.lstrip()[:7], b"Traceback" in done.stderr) == (130, b"Stopped", False)
     assert redis_desk.store.count() == 600
     assert not list(redis_desk.client.scan_iter(f"{redis_desk.prefix}routemq:dlq:replay*"))
 
