@@ -19,7 +19,7 @@ def bench(redis_server: Redis, key_prefix: str) -> Bench:
 @pytest.mark.parametrize(
     ("arguments", "env", "banner"),
     [
-        ("-Q work", {}, "concurrency: 9 (prefork)"),
+        ("-Q work", {}, "concurrency: 11 (prefork)"),
         ("-Q work.act,slow -P threads", {"WORKER_COUNT": "5"}, "concurrency: 5 (thread)"),
         ("-Q work -c 2", {"WORKER_COUNT": "5", "WORKER_AUTO_SCALE": "true"}, "concurrency: 2 (prefork)"),
         (
