@@ -311,7 +311,7 @@ class Outcomes:
             found = self._insist(partial(self._delayed.held, held.tag), deadline)
             if found is None:
                 return True
-            since = int(found.at) if found.mark.unknown_since is None else found.mark.unknown_since
+            since = math.ceil(found.at) if found.mark.unknown_since is None else found.mark.unknown_since
             waited_s = found.at - since
             if waited_s >= self._unknown_wait_s:
                 return False
