@@ -87,7 +87,7 @@ def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[psutil.
     if ours:
         # It sends events in batches; with a plain application Celery's own would send the few of each turn.
         environment["CONSUMER"] = "tests.applications.transport:PlainConsumer"
-    environment["CELERY_CUSTOM_WORKER_POOL"] = "routemq_tasks.prefork:RouteTaskPool"
+    environment["CELERY_CUSTOM_WORKER_POOL"] = "routemq_tasks.upstream.prefork:RouteTaskPool"
     with subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as worker:

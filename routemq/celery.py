@@ -37,7 +37,7 @@ def _serve_command(context: click.Context, loaded: RouteMQCelery) -> None:
         install()
         serve_health(loaded.settings, loaded.router)
     elif context.invoked_subcommand == "migrate":
-        from routemq_tasks.migration import migrate_as
+        from routemq_tasks.upstream.migration import migrate_as
 
         migrate_as(loaded)
     elif context.invoked_subcommand == "purge":

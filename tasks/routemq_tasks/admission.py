@@ -12,6 +12,7 @@ from routemq.routing import Route
 from routemq_tasks.errors import LaterEnvelopeError, UnknownRouteError, UnroutableError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.own_tasks import CANVAS_TASKS
+from routemq_tasks.upstream.messages import leave_body, raw_of
 
 if TYPE_CHECKING:
     from routemq_tasks.app import RouteMQCelery
@@ -44,8 +45,7 @@ def admit(message: Any, app: "RouteMQCelery") -> None:
         body, headers = _shaped(message.decode()), message.headers
     _check_headers(headers)
     message.headers = headers
-    # Kombu's cache of the decoded body: Celery asks for it at several places.
-    message._decoded_cache = body  # noqa: SLF001
+    leave_body(message, body)
 
 
 def _task(name: object, app: "RouteMQCelery") -> Any:
@@ -116,8 +116,7 @@ def mark_of(message: Any) -> Mark:
         EnvelopeError: It is no mark.
     """
     try:
-        # What neither Kombu nor Celery knows of.
-        return Mark.of(message._raw.get(MEMBER))  # noqa: SLF001
+        return Mark.of(raw_of(message).get(MEMBER))
     except ValueError as exc:
         raise _problem(str(exc)) from exc
 

@@ -45,7 +45,7 @@ class RouteMQCelery(Celery):
     """
 
     amqp_cls = "routemq_transport.connection:AMQP"
-    events_cls = "routemq_tasks.events:RouteEvents"
+    events_cls = "routemq_tasks.upstream.events:RouteEvents"
     log_cls = "routemq_tasks.worker_log:WorkerLogging"
     conf: Any
 

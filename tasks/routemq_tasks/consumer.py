@@ -2,14 +2,12 @@
 
 import logging
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import redis
 from celery import Task
-from celery.exceptions import CPendingDeprecationWarning, WorkerShutdown
-from celery.worker.consumer import Consumer
+from celery.exceptions import WorkerShutdown
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import OperationalError
 from routemq_transport.request import StartingRequest
@@ -24,6 +22,7 @@ from routemq_tasks.admission import admit, mark_of
 from routemq_tasks.errors import UnknownRouteError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.outcomes import PATIENCE_S, USUAL_POLICY, Held, Kept, Later, is_away
+from routemq_tasks.upstream.consumer import OpenConsumer
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ _WORKED_S = 10.0
 """A connection that lasted so long was none that Redis refuses to use."""
 
 
-class RouteConsumer(Consumer):
+class RouteConsumer(OpenConsumer):
     """Celery's consumer behind a door: `admit` checks each message before Celery touches it.
 
     Celery's own ways with what it cannot run, to log all of it and drop it, or to end the worker, are closed.
@@ -137,7 +136,7 @@ class RouteConsumer(Consumer):
         hub.call_repeatedly(TURN_EVERY_S, self._turn)
         if self.event_dispatcher:
             self.event_dispatcher.buffer_limit = EVENTS_PER_BATCH
-            hub.call_repeatedly(EVENTS_EVERY_S, self._flush_events)
+            hub.call_repeatedly(EVENTS_EVERY_S, self.flush_events)
 
     def perform_pending_operations(self) -> None:
         """Show that the loop turns, in pools without an event loop."""
@@ -152,13 +151,13 @@ class RouteConsumer(Consumer):
 
     def stop(self) -> None:
         """Send the events that still wait, then stop."""
-        self._flush_events()
+        self.flush_events()
         super().stop()
 
     def shutdown(self) -> None:
         """Send the events of what ended while the pool was stopping, then close."""
         self.perform_pending_operations()
-        self._flush_events()
+        self.flush_events()
         super().shutdown()
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
@@ -179,10 +178,7 @@ class RouteConsumer(Consumer):
                 channel.qos.restore_at_shutdown = False
         # Celery would close gossip's consumers by way of the connection that it has just dropped, and log a traceback.
         self.gossip.consumers = None
-        with warnings.catch_warnings():
-            # A page on a setting that an operator cannot change here.
-            warnings.simplefilter("ignore", CPendingDeprecationWarning)
-            super().on_connection_error_after_connected(exc)
+        super().on_connection_error_after_connected(exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Bury what Kombu could not unpack."""

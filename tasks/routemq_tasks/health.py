@@ -14,6 +14,7 @@ from routemq.metrics.histogram import Histogram
 from routemq.metrics.http import HealthServer
 from routemq_tasks.companions import Companion
 from routemq_tasks.timings import Timings
+from routemq_tasks.upstream.pools import pool_children
 
 _STALLED_S = 15.0
 """The consumer's loop turns once a second; in some pools a long task keeps it from that, which is no stall."""
@@ -68,13 +69,6 @@ def worker_health(worker: Any) -> WorkerHealth:
         held=len(state.reserved_requests),
         children=len(children),
     )
-
-
-def pool_children(pool: Any) -> tuple[int, ...]:
-    """Return the process ids of a prefork pool's children that are alive; other pools have none."""
-    if not isinstance(pool, PreforkPool) or pool._pool is None:  # noqa: SLF001  billiard's pool, which Celery wraps
-        return ()
-    return tuple(child.pid for child in list(pool._pool._pool) if child.pid and child.exitcode is None)  # noqa: SLF001
 
 
 def _problem(worker: Any, *, stalled_s: float, children: tuple[int, ...]) -> str | None:

@@ -12,7 +12,8 @@ from routemq.connections import connect_redis
 from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
 from routemq_tasks.companions import Companion
-from routemq_tasks.health import pool_children, worker_health
+from routemq_tasks.health import worker_health
+from routemq_tasks.upstream.pools import pool_children
 
 _MEMORY_EVERY_S = 10.0
 """To add up the memory of a pool takes milliseconds of the kernel's time for each child."""

@@ -7,16 +7,16 @@ from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import signals
 from celery.exceptions import Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
-from routemq_transport.request import StartingRequest
 
 from routemq.text import error_line
 from routemq_tasks.errors import NotEndedError, TimedOutError
 from routemq_tasks.outcomes import PATIENCE_S, Dead, Kept, Later
+from routemq_tasks.upstream.request import OpenRequest
 
 logger = logging.getLogger(__name__)
 
 
-class RouteRequest(StartingRequest):
+class RouteRequest(OpenRequest):
     """Hands the pool the body that the consumer has decoded already, and has recorded what the run itself could not.
 
     Only what succeeded is acknowledged. After any failure the message is given back, whoever says what: if its outcome
@@ -31,7 +31,7 @@ class RouteRequest(StartingRequest):
 
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Describe the message to `celery inspect`, which shows payloads only where they may be shown."""
-        described: dict[str, Any] = super().info(safe=safe or not self._app.settings.shows_payloads)
+        described: dict[str, Any] = super().info(safe=safe or not self.app.settings.shows_payloads)
         return described
 
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> None:
@@ -48,7 +48,7 @@ class RouteRequest(StartingRequest):
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
-        by_command = isinstance(error, Terminated) or self._already_cancelled or self._already_revoked
+        by_command = isinstance(error, Terminated) or self.is_ended_by_command
         if by_command or (return_ok and not isinstance(error, NotEndedError)):
             super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
             return
@@ -69,7 +69,7 @@ class RouteRequest(StartingRequest):
             super().acknowledge()
         else:
             self.acknowledged = True
-            self._app.process.outcomes.acknowledge(self.message.delivery_tag, patience_s=PATIENCE_S)
+            self.app.process.outcomes.acknowledge(self.message.delivery_tag, patience_s=PATIENCE_S)
 
     def reject(self, requeue: bool = False) -> None:
         """Drop the message, or give it back; when its connection is gone, its visibility timeout does."""
@@ -82,7 +82,7 @@ class RouteRequest(StartingRequest):
     def _time(self, *, is_done: bool) -> None:
         arguments = self.args
         envelope = arguments[0] if arguments else None
-        self._app.timings.ended(
+        self.app.timings.ended(
             self.name,
             started_at=self.time_start,
             received_at=envelope.get("received_at") if isinstance(envelope, dict) else None,
@@ -90,36 +90,35 @@ class RouteRequest(StartingRequest):
             is_done=is_done,
         )
 
-    def _announce_revoked(self, *args: Any, **options: Any) -> None:
-        # Celery acknowledges what an operator revoked, and an acknowledgement counts the message as done.
+    def on_revoked(self) -> None:
+        """Drop it: Celery acknowledges what an operator revoked, and an acknowledgement counts the message as done."""
         self.reject(requeue=False)
-        super()._announce_revoked(*args, **options)
 
     def _give_back(self) -> None:
         if self.acknowledged:
             return
         self.acknowledged = True
-        if self._app.settings.transport == "routemq":
-            self._on_reject(logger, self._connection_errors, True)
+        if self.app.settings.transport == "routemq":
+            self.on_reject(logger, self.connection_errors, True)
             return
         # Celery's own transport would queue it again at once, and again.
-        self._app.process.outcomes.give_back(self.message.delivery_tag, patience_s=PATIENCE_S)
+        self.app.process.outcomes.give_back(self.message.delivery_tag, patience_s=PATIENCE_S)
         if not self._connection_is_gone():
-            self._on_ack(logger, self._connection_errors)
+            self.on_ack(logger, self.connection_errors)
 
     def _connection_is_gone(self) -> bool:
         # Our transport takes an acknowledgement that comes late; Celery's own would end the worker.
-        return self._app.settings.transport == "stock" and bool(self.message.channel.closed)
+        return self.app.settings.transport == "stock" and bool(self.message.channel.closed)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Do nothing: a soft limit is the run's own affair; of a hard one the pool also tells `on_failure`."""
 
     def _settle(self, error: Exception, exc_info: ExceptionInfo) -> None:
-        task = self._task
+        task = self.task
         if isinstance(error, TimeLimitExceeded):
             error = TimedOutError(task.route.timeout_s or error.args[0], killed=True)
         held = task.held(self.request_dict, lambda: self.args, tag=self.message.delivery_tag, worker=self.hostname)
-        settled = self._app.process.outcomes.settle(held, error, patience_s=PATIENCE_S)
+        settled = self.app.process.outcomes.settle(held, error, patience_s=PATIENCE_S)
         fate = settled.fate
         self._give_back()
         if isinstance(fate, Kept):
@@ -131,12 +130,12 @@ class RouteRequest(StartingRequest):
 
     def _signal(self, fate: Later | Dead, error: Exception, exc_info: ExceptionInfo) -> None:
         """Tell those who listen to Celery, as the process would have done that is gone."""
-        task = self._task
-        task.request_stack.push(self._context)
+        task = self.task
+        task.request_stack.push(self.context)
         try:
             if isinstance(fate, Later):
                 reason = Retry(exc=error, when=fate.delay_s)
-                signals.task_retry.send(sender=task, request=self._context, reason=reason, einfo=exc_info)
+                signals.task_retry.send(sender=task, request=self.context, reason=reason, einfo=exc_info)
             else:
                 signals.task_failure.send(
                     sender=task, task_id=self.id, exception=error, args=self.args, kwargs=self.kwargs,

@@ -10,9 +10,9 @@ from celery.utils.log import mlevel
 from click.core import ParameterSource
 
 from routemq_tasks.concurrency import choose_concurrency
-from routemq_tasks.prefork import RouteTaskPool
 from routemq_tasks.reports import watched
 from routemq_tasks.start import check_start
+from routemq_tasks.upstream.prefork import RouteTaskPool
 from routemq_tasks.worker_log import quiet_per_message_logs
 
 if TYPE_CHECKING:

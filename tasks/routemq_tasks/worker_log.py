@@ -1,9 +1,11 @@
 """What Celery's log holds: no line on each message, and nothing that acts on a terminal."""
 
 import logging
+import warnings
 from typing import Any
 
 from celery.app.log import Logging, TaskFormatter
+from celery.exceptions import CPendingDeprecationWarning
 from celery.utils.log import ColorFormatter
 
 from routemq.logs import JsonFormatter, PrintableFormatter, Sameness
@@ -21,6 +23,13 @@ class PrintableTaskFormatter(PrintableFormatter, TaskFormatter):
 
 class WorkerLogging(Logging):
     """Celery's set-up of logs with our formatters."""
+
+    def setup(self, *args: Any, **options: Any) -> Any:
+        """Set it up, and leave out a page at each loss of the connection on a setting that is not the operator's."""
+        found = super().setup(*args, **options)
+        # After Celery has asked for all of these warnings.
+        warnings.filterwarnings("ignore", r"\s*In Celery 5\.1 we introduced", CPendingDeprecationWarning)
+        return found
 
     def setup_handlers(self, *args: Any, formatter: Any = ColorFormatter, **options: Any) -> Any:
         """Give a logger its handler."""

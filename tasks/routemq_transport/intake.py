@@ -15,7 +15,7 @@ from routemq_transport.room import MOST_BYTES, Alone, Room, Solitude
 from routemq_transport.wakeup import WakeUp
 
 if TYPE_CHECKING:
-    from routemq_transport.channel import FetchingChannel
+    from routemq_transport.upstream.channel import FetchingChannel
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from routemq_transport.message import JSON, Message
+from routemq_transport.upstream.message import JSON, Message
 
 
 class StartingRequest(Request):

@@ -6,6 +6,8 @@ from typing import Any
 
 import redis
 
+from routemq_transport.upstream.sockets import socket_of
+
 logger = logging.getLogger(__name__)
 
 _CHANNEL = "__redis__:invalidate"
@@ -39,7 +41,7 @@ class WakeUp:
         Raises:
             redis.ConnectionError: The connection failed.
         """
-        if self.connection._sock is not None and self._client_id:  # noqa: SLF001  redis-py has no public name for it
+        if socket_of(self.connection) is not None and self._client_id:
             return
         self.connection.disconnect()
         self.connection.connect()
@@ -52,14 +54,14 @@ class WakeUp:
 
     def track(self, connection: Any) -> None:
         """Let Redis track what this connection reads after `CLIENT CACHING YES`, once per pair of connections."""
-        if connection._sock is self._armed_socket or not self.works:  # noqa: SLF001
+        if socket_of(connection) is self._armed_socket or not self.works:
             return
         try:
             self._ask("CLIENT", "TRACKING", "OFF", of=connection)
             self._ask("CLIENT", "TRACKING", "ON", "REDIRECT", str(self._client_id), "OPTIN", "NOLOOP", of=connection)
         except redis.ResponseError as exc:
             self._give_up(exc)
-        self._armed_socket = connection._sock  # noqa: SLF001
+        self._armed_socket = socket_of(connection)
 
     def read(self) -> bool:
         """Read what has come; True if a key changed."""

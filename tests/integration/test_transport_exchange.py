@@ -22,7 +22,7 @@ SOLO = ("-P", "solo")
 THREADS = ("-P", "threads", "-c", "3")
 GEVENT = ("-P", "gevent", "-c", "3")
 PREFORK = ("-P", "custom", "-c", "2")
-OUR_PREFORK = {"CELERY_CUSTOM_WORKER_POOL": "routemq_tasks.prefork:RouteTaskPool"}
+OUR_PREFORK = {"CELERY_CUSTOM_WORKER_POOL": "routemq_tasks.upstream.prefork:RouteTaskPool"}
 
 
 @pytest.fixture

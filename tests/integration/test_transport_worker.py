@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from routemq_transport.intake import IDLE_S
-from routemq_transport.qos import CADENCE_S
+from routemq_transport.upstream.qos import CADENCE_S
 
 from tests.processes import clean_environment, wait_until
 from tests.servers import REPOSITORY, Redis

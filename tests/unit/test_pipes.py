@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from routemq_tasks.pipes import framed, read_messages
+from routemq_tasks.upstream.pipes import framed, read_messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Events that cannot be sent."""
 
 from celery import Celery
-from routemq_tasks.events import MOST_BATCHES_KEPT, BatchingDispatcher
+from routemq_tasks.upstream.events import MOST_BATCHES_KEPT, BatchingDispatcher
 
 
 class _Away:

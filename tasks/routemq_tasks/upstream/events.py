@@ -18,7 +18,7 @@ _LONGEST_TEXT = 16_000
 class RouteEvents(Events):
     """What Celery's app makes of events, with our dispatcher."""
 
-    dispatcher_cls = "routemq_tasks.events:BatchingDispatcher"
+    dispatcher_cls = "routemq_tasks.upstream.events:BatchingDispatcher"
 
 
 class BatchingDispatcher(EventDispatcher):

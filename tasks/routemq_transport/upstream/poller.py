@@ -10,6 +10,8 @@ from typing import Any
 
 from kombu.transport import redis as stock
 
+from routemq_transport.upstream.sockets import socket_of
+
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 2.0
@@ -21,6 +23,10 @@ class Poller(stock.MultiChannelPoller):
     It serves both of Celery's loops: the hub (prefork, threads, solo) calls `on_poll_start` in each of its turns and
     has timers; without a hub (gevent, eventlet, a plain consumer) `get` is the loop.
     """
+
+    # Kombu's transport keeps its timers here.
+    _brpop_health_tref: Any
+    _subclient_health_tref: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,14 +52,19 @@ class Poller(stock.MultiChannelPoller):
 
     def _register(self, channel: Any, client: Any, kind: str) -> None:
         super()._register(channel, client, kind)
-        self._new[client.connection._sock.fileno()] = channel, kind  # noqa: SLF001  redis-py has no public name for it
+        self._new[socket_of(client.connection).fileno()] = channel, kind
 
     def attach(self, hub: Any) -> None:
-        """Let a hub be the loop."""
+        """Let a hub be the loop; kombu has registered its own timers with it."""
         self._hub = hub
         self._timer = self._turn_at = None
         bell = self._make_bell()
         hub.add_reader(bell, self._answer_bell)
+        # Kombu looks for dead connections every 25 s, by a reply that is overdue, and by PING; our replies are due at
+        # once, and PING may be refused.
+        self._brpop_health_tref.cancel()
+        self._subclient_health_tref.cancel()
+        self._brpop_health_tref = hub.call_repeatedly(CHECK_EVERY_S, self.maybe_check_brpop_health)
 
     def turn_in(self, delay_s: float) -> None:
         """Turn every channel's intake after this many seconds at the latest."""
@@ -115,7 +126,7 @@ class Poller(stock.MultiChannelPoller):
     def register_wakeup(self, channel: Any, wakeup: Any) -> None:
         """Watch a wake-up connection."""
         ident = (channel, wakeup, "WAKE")
-        sock = wakeup.connection._sock  # noqa: SLF001  redis-py has no public name for it
+        sock = socket_of(wakeup.connection)
         if self._chan_to_sock.get(ident) is not sock:
             self._register(channel, wakeup, "WAKE")
 

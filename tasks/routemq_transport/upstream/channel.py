@@ -28,9 +28,9 @@ from routemq_transport.items import (
     read_item,
 )
 from routemq_transport.lease import Lease
-from routemq_transport.message import Message
-from routemq_transport.qos import QoS, running_tags
 from routemq_transport.scripts import LeaseTimes, Scripts, TransportKeys
+from routemq_transport.upstream.message import Message
+from routemq_transport.upstream.qos import QoS, running_tags
 from routemq_transport.wakeup import WakeUp
 
 logger = logging.getLogger(__name__)

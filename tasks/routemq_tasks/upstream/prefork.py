@@ -12,7 +12,7 @@ from celery.concurrency.prefork import TaskPool
 from routemq_transport.request import StartingRequest
 
 from routemq_tasks.child_signals import allow_end, share_end
-from routemq_tasks.pipes import QuickResultHandler, QuickWorker, framed
+from routemq_tasks.upstream.pipes import QuickResultHandler, QuickWorker, framed
 
 
 class RouteAsynPool(AsynPool):

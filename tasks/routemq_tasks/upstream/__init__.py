@@ -1,0 +1,62 @@
+"""What Celery, kombu and billiard do not publish, and a worker overrides, sets or reads: here and nowhere else.
+
+`NAMES` is all of it. A release may move any; `tests/unit/test_upstream.py` says which did.
+"""
+
+NAMES = {
+    "celery.bin.migrate": {
+        "Connection": "the command connects by itself, and would not as our app does",
+    },
+    "celery.concurrency.asynpool:AsynPool": {
+        "_active_writes": "a pipe that a job is being written to gets no other",
+        "_all_inqueues": "how many children there are",
+        "_busy_workers": "the children that have a job",
+        "_create_write_handlers(self, hub, pack, dumps, protocol)": "where Celery decides how jobs reach the children",
+        "_fileno_to_inq": "the child at the end of a pipe",
+        "_quick_put": "what the pool is given a job with",
+    },
+    "billiard.pool:Pool": {
+        "_cache": "the jobs that have no result",
+        "_pool": "the children",
+        "_process_by_pid(self, pid)": "the child that is told that its parent may end it",
+    },
+    "billiard.pool:ApplyResult": {
+        "_accept_callback": "leads from a job to its request, whose start is told as it is written",
+        "_accepted": "whether a child has said that it started a job",
+    },
+    "celery.concurrency.asynpool": {
+        "_is_alive": "whether the child that a job was written to lives",
+        "_payload": "a job as it is written",
+        "_scheduled_for": "the child that a job is meant for",
+        "_write_to": "the child that a job was written to",
+    },
+    "celery.concurrency.asynpool:ResultHandler": {
+        "_make_process_result(self, hub)": "reads all results that are there in one system call",
+    },
+    "billiard.pool:Worker": {
+        "_make_child_methods(self, loads)": "a child sends nothing that its parent cannot read",
+    },
+    "celery.concurrency.prefork:TaskPool": {
+        "_pool": "billiard's pool",
+    },
+    "celery.events.dispatcher:EventDispatcher": {
+        "_group_buffer": "what waits for its batch outlives a lost connection",
+        "_outbound_buffer": "batches that cannot be sent are kept, so many",
+    },
+    "celery.worker.consumer:Consumer": {
+        "_flush_events(self)": "events are sent now and then, and at the end",
+    },
+    "celery.worker.request:Request": {
+        "_already_cancelled": "an operator has ended the run",
+        "_already_revoked": "likewise",
+        "_announce_revoked(self, reason, terminated, signum, expired)": "what is revoked is not counted as done",
+        "_context": "what signals are told of a run",
+    },
+    "kombu.message:Message": {
+        "_decoded_cache": "the decoded body, which is decoded once",
+    },
+    "kombu.transport.virtual:Message": {
+        "_raw": "the list item, with what came of the message before",
+    },
+}
+"""Where it is → the name, with its parameters if that is a method → why."""
