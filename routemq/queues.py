@@ -64,38 +64,58 @@ def expand_queues(requested: Iterable[str], known: Collection[str]) -> list[str]
     return list(chosen)
 
 
+SEPARATOR = "\x06\x16"
+"""Kombu's, between a queue's name and a priority."""
+
+
 def prioritised(queue: str, priority: int) -> str:
     """Return the name of kombu's list for what is in a queue with a priority."""
-    return f"{queue}\x06\x16{priority}" if priority else queue
+    return f"{queue}{SEPARATOR}{priority}" if priority else queue
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names of Redis keys under one prefix.
+    """Every Redis key, under one prefix: what it is called, what type it has, what is in it.
+
+    A method without its argument, as in `counters("")`, gives what such keys begin with.
 
     Attributes:
         prefix: Put before every key, kombu's included (its `global_keyprefix`); empty by default.
+        unacked_name: kombu's option `unacked_key`; likewise the next two.
     """
 
     prefix: str = ""
+    unacked_name: str = "unacked"
+    unacked_index_name: str = "unacked_index"
+    separator: str = SEPARATOR
 
     def queue(self, queue: str) -> str:
-        """List of waiting messages; LPUSH adds at the back, RPOP takes from the front (kombu's layout)."""
+        """List of waiting messages; LPUSH adds at the back, the front is at its right end (kombu's layout)."""
         return f"{self.prefix}{queue}"
 
     def delayed(self, queue: str) -> str:
-        """Sorted set of messages that wait for their time; score: due time in Unix seconds."""
+        """Sorted set: what waits for its time before it goes to this list; score: when it is due, Unix seconds."""
         return f"{self.prefix}routemq:delayed:{queue}"
 
     @property
     def unacked(self) -> str:
         """Kombu's hash: delivery tag → `[message, exchange, routing key]` of what a worker holds."""
-        return f"{self.prefix}unacked"
+        return f"{self.prefix}{self.unacked_name}"
 
     @property
     def unacked_index(self) -> str:
-        """Kombu's sorted set: delivery tag → time of delivery in Unix seconds."""
-        return f"{self.prefix}unacked_index"
+        """Kombu's sorted set: delivery tag → time of delivery or of the last renewal, Unix seconds."""
+        return f"{self.prefix}{self.unacked_index_name}"
+
+    @property
+    def started(self) -> str:
+        """Sorted set: delivery tag of what has started → when that was marked, Unix seconds."""
+        return f"{self.prefix}routemq:started"
+
+    @property
+    def held(self) -> list[str]:
+        """All three of what workers hold."""
+        return [self.unacked, self.unacked_index, self.started]
 
     def lease(self, group: str) -> str:
         """String: which ingest process holds the non-shared routes of a group; expires by itself."""
@@ -142,84 +162,100 @@ class Keys:
         return f"{self.prefix}routemq:counters:{route}"
 
     @property
-    def dead_letters(self) -> str:
-        """Stem of all keys below, which the scripts of `dead_letters/` derive from it; `letters.lua` lists them."""
-        return f"{self.prefix}routemq:dlq:"
+    def letters(self) -> list[str]:
+        """The keys of every script that changes dead letters, in the order of `letters.lua`."""
+        return [
+            *(
+                self.dead_entries,
+                self.dead_raw,
+                self.dead_by_time(""),
+                self._dead("by-reason:"),
+                self._dead("by-error:"),
+            ),
+            *(self.dead_counters(""), self.dead_routes, self.dead_tracebacks, self._dead("traceback-uses")),
+            *(self.dead_full_routes, self.dead_audit, self.counters(""), self.counted_routes),
+        ]
 
     @property
     def dead_routes(self) -> str:
         """Set of the routes that have, or had, dead letters."""
-        return f"{self.dead_letters}routes"
+        return self._dead("routes")
 
     @property
     def dead_entries(self) -> str:
         """Hash: dead letter id → its description as JSON."""
-        return f"{self.dead_letters}entries"
+        return self._dead("entries")
 
     @property
     def dead_raw(self) -> str:
         """Hash: dead letter id → the message byte for byte, as it lay on its queue."""
-        return f"{self.dead_letters}raw"
+        return self._dead("raw")
 
     @property
     def dead_tracebacks(self) -> str:
-        """Hash: digest → traceback, kept once for all letters that share it."""
-        return f"{self.dead_letters}tracebacks"
+        """Hash: digest → traceback, kept once for all letters that share it; `traceback-uses` counts them."""
+        return self._dead("tracebacks")
 
     def dead_by_time(self, route: str) -> str:
-        """Sorted set: dead letter id by time of death in Unix seconds."""
-        return f"{self.dead_letters}by-time:{route}"
+        """Sorted set: dead letter id by time of death, Unix seconds."""
+        return self._dead(f"by-time:{route}")
 
     def dead_by_reason(self, route: str, reason: str) -> str:
         """Sorted set: dead letter ids of one reason by time of death."""
-        return f"{self.dead_letters}by-reason:{reason}:{route}"
+        return self._dead(f"by-reason:{reason}:{route}")
 
     def dead_by_error(self, route: str, fingerprint: str) -> str:
         """Sorted set: dead letter ids of one error fingerprint by time of death."""
-        return f"{self.dead_letters}by-error:{fingerprint}:{route}"
+        return self._dead(f"by-error:{fingerprint}:{route}")
 
     def dead_counters(self, route: str) -> str:
-        """Hash of totals: buried, replayed, discarded; and of what is there: `reason:…`, `error:…`, `queue:…`."""
-        return f"{self.dead_letters}counters:{route}"
+        """Hash of a route: buried, replayed, discarded; what is there by `reason:…`, `error:…`, `queue:…`; limit."""
+        return self._dead(f"counters:{route}")
 
     @property
     def dead_full_routes(self) -> str:
         """Hash: route that has as many dead letters as it may → its queue; such a route is not consumed."""
-        return f"{self.dead_letters}full-routes"
+        return self._dead("full-routes")
 
     @property
     def dead_audit(self) -> str:
         """Capped stream: every change that a person made to the dead letters."""
-        return f"{self.dead_letters}audit"
+        return self._dead("audit")
 
     @property
     def dead_frozen_all(self) -> str:
         """Sorted set: unfinished replays of many letters by the time they began."""
-        return f"{self.dead_letters}replays"
+        return self._dead("replays")
 
     def dead_frozen(self, replay_id: str) -> str:
         """Hash: who began a replay of many letters, and how far it is; expires."""
-        return f"{self.dead_letters}replay:{replay_id}"
+        return self._dead(f"replay:{replay_id}")
 
     def dead_frozen_ids(self, replay_id: str) -> str:
         """List: the letters that a replay has not come to, the next one first; expires."""
-        return f"{self.dead_letters}replay-ids:{replay_id}"
+        return self._dead(f"replay-ids:{replay_id}")
 
     def dead_import(self, file_digest: str) -> str:
         """String: lines of a file that were imported when the import was broken off; expires."""
-        return f"{self.dead_letters}import:{file_digest}"
+        return self._dead(f"import:{file_digest}")
 
     @property
     def dead_canaries(self) -> str:
-        """Hash: `<task id>.<generation>` of a message that a replay waits for → whether a worker is done; expires."""
-        return f"{self.dead_letters}canaries"
+        """Hash: `<task id>.<generation>` of a message that a replay waits for → '', or `done`; expires.
+
+        Who replays writes what it waits for, before it replays; `acknowledge.lua` notes what is done.
+        """
+        return self._dead("canaries")
 
     @property
     def dead_archive_problem(self) -> str:
         """String: why letters that are due could not be archived; expires by itself."""
-        return f"{self.dead_letters}archive-problem"
+        return self._dead("archive-problem")
 
     @property
     def dead_retention_lock(self) -> str:
         """String: which process archives dead letters right now; expires."""
-        return f"{self.dead_letters}retention-lock"
+        return self._dead("retention-lock")
+
+    def _dead(self, name: str) -> str:
+        return f"{self.prefix}routemq:dlq:{name}"

@@ -8,11 +8,12 @@ from typing import Any
 import redis
 from routemq_transport.fetcher import Fetched, Fetcher, Turn
 from routemq_transport.items import Item
-from routemq_transport.room import MOST_BYTES, Alone, Room
-from routemq_transport.scripts import LeaseTimes, Scripts, TransportKeys
+from routemq_transport.room import MOST_BYTES, Room
 
 from routemq.dead_letters import DeadLetters
-from routemq.delayed import DelayedRetries
+from routemq.envelope import TaskMessage
+from routemq.lifecycle.moves import Alone, LeaseTimes, Moves
+from routemq.lifecycle.record import HeldItem
 from routemq.queues import Keys
 
 QUEUES = ("a", "b", 'c"\\ü')
@@ -42,7 +43,7 @@ return found
 class Worker:
     """One worker's fetcher, and what it believes to hold."""
 
-    def __init__(self, client: "redis.Redis", keys: TransportKeys) -> None:
+    def __init__(self, client: "redis.Redis", keys: Keys) -> None:
         self._connection = client.connection_pool.get_connection()
         self._fetcher = Fetcher(keys)
         self.held: dict[str, Item] = {}
@@ -87,15 +88,8 @@ class Place:
     ) -> None:
         self.client, self.scripts_client = client, scripts or client
         self.keys = Keys(prefix or f"s{uuid.uuid4().hex[:10]}:")
-        self.transport_keys = TransportKeys(
-            prefix=self.keys.prefix,
-            unacked=self.keys.unacked,
-            unacked_index=self.keys.unacked_index,
-            separator="\x06\x16",
-        )
-        self.scripts = Scripts(self.scripts_client, self.transport_keys, most_delay_s=60)
+        self.moves = Moves(self.scripts_client, self.keys)
         self.letters = DeadLetters(self.scripts_client, self.keys)
-        self.delayed = DelayedRetries(self.scripts_client, self.keys)
         self._aside: dict[str, str] = {}
 
     def list_name(self, queue: str, priority: int = 0) -> str:
@@ -108,9 +102,17 @@ class Place:
         found: Any = self.client.lrange(self.keys.prefix + self.list_name(queue, priority), 0, -1)
         return list(reversed(found))
 
+    def retry(self, message: TaskMessage, *, tag: str, delay_s: float) -> bool:
+        return self.moves.retry_later(
+            message.encode(), tag=tag, queue=message.queue, route=message.route, delay_s=delay_s
+        )
+
+    def held(self, tag: str) -> HeldItem | None:
+        return HeldItem.read(self.scripts_client, self.keys, tag)
+
     def restore_lost(self) -> tuple[int, list[str]]:
         """Return how many messages were restored, and the tags of those that only Python can route."""
-        restored = self.scripts.restore_lost(LEASE)
+        restored = self.moves.restore(LEASE)
         return restored.count, restored.others
 
     def expire_leases(self, seconds: float) -> None:
@@ -129,7 +131,7 @@ class Place:
             for priority in PRIORITIES:
                 name = self.list_name(queue, priority)
                 waiting: Any = self.client.llen(self.keys.prefix + name)
-                delayed: Any = self.client.zcard(self.transport_keys.delayed(name))
+                delayed: Any = self.client.zcard(self.keys.delayed(name))
                 total += waiting + delayed
         return total
 

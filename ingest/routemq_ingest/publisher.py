@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import redis
@@ -12,7 +12,8 @@ from routemq.dead_letters import DeadLetter, DeadLetters, Reason
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
 from routemq.eviction import EvictionWatch
-from routemq.lifecycle.scripts import Script, UnusableKeyError
+from routemq.lifecycle.moves import Moves
+from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
 from routemq.refusals import code_of
 from routemq.text import error_line
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 _TRIES = 3
 """A message breaks the connection so often, with Redis well in between, before it is taken for the reason."""
-_REMEMBER_S = 86_400
 _SMALL_BYTES = 65_536
 """The size of no message of so few bytes is the reason: it can be kept whole."""
 
@@ -64,11 +64,10 @@ class Publisher:
         plain: DeadLetters,
         eviction: EvictionWatch,
     ) -> None:
-        self._client, self._keys = client, keys
+        self._client, self._client_id = client, client_id
         self._dead_letters, self._plain, self._remains = dead_letters, plain, remains
         self._eviction = eviction
-        self._last_batch = keys.last_batch(client_id)
-        self._enqueue = Script(client, "enqueue")
+        self._moves = Moves(client, keys)
         self._checked = False
         self._most = MAX_MESSAGES
         self._part: Sequence[Entry] = ()
@@ -88,7 +87,7 @@ class Publisher:
             self._eviction.start()
             self._checked = True
         self._eviction.look()
-        return self._queue(dict.fromkeys(queues, ()), {}, number="")
+        return self._moves.enqueue(dict.fromkeys(queues, ()), received={}, sender=self._client_id, number="")
 
     def send(self, entries: Sequence[Entry]) -> Sent:
         """Queue and bury the first of these, as many as Redis takes at once.
@@ -142,21 +141,7 @@ class Publisher:
             self._dead_letters.bury_direct(dead)
         if not queues:
             return {}
-        return self._queue(queues, received, number=self._number)
-
-    def _queue(
-        self, queues: Mapping[str, Sequence[bytes]], received: Mapping[str, int], *, number: str
-    ) -> dict[str, int]:
-        keys = self._keys
-        args: list[str | bytes | float] = [number, _REMEMBER_S, len(received)]
-        for route, count in received.items():
-            args += (route, count)
-        for items in queues.values():
-            args.append(len(items))
-            args += items
-        names = [keys.counters(route) for route in received] + [keys.queue(queue) for queue in queues]
-        lengths = self._enqueue(keys=[keys.counted_routes, self._last_batch, *names], args=args)
-        return dict(zip(queues, lengths, strict=True))
+        return self._moves.enqueue(queues, received=received, sender=self._client_id, number=self._number)
 
     def _bury(self, entry: Entry, error: BaseException) -> None:
         route, _, item, letter, _, _ = entry

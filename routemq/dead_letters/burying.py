@@ -8,7 +8,7 @@ import redis
 from routemq.dead_letters.fingerprint_limit import FingerprintLimit
 from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.redaction import Redaction
-from routemq.lifecycle.scripts import Script
+from routemq.lifecycle.moves import Burial, Moves
 from routemq.queues import Keys
 
 
@@ -20,27 +20,20 @@ class Burials:
     """
 
     def __init__(self, client: "redis.Redis", keys: Keys, *, most: int, redaction: Redaction | None) -> None:
-        self._client, self._keys, self._most, self._redaction = client, keys, most, redaction
-        self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
+        self._client, self._keys, self._redaction = client, keys, redaction
         self._fingerprints = FingerprintLimit(client, keys)
-        self._bury = Script(client, "bury")
-        self._bury_direct = Script(client, "bury_direct")
+        self._moves = Moves(client, keys, most_letters=most)
 
     def bury(self, letter: DeadLetter, *, delivery_tag: str) -> DeadLetter | None:
         """Move a message from its worker to the dead letters; see `DeadLetters.bury`."""
-        keys = self._keys
         instead = b""
         if self._redaction is not None:
-            record = cast("bytes | None", self._client.hget(keys.unacked, delivery_tag))
+            record = cast("bytes | None", self._client.hget(self._keys.unacked, delivery_tag))
             if record is None:
                 return None
             letter, instead = self._redaction.of_record(letter, record)
         (letter,) = self._fingerprints.limited([letter])
-        held = self._bury(
-            keys=[*self._common_keys, keys.unacked, keys.unacked_index],
-            args=[delivery_tag, letter.id, letter.description(), letter.traceback, self._most, instead],
-        )
-        return letter if held else None
+        return letter if self._moves.bury(_burial(letter, instead), tag=delivery_tag) else None
 
     def bury_direct(self, letters: Sequence[tuple[DeadLetter, bytes]]) -> None:
         """Bury messages that never were on a queue; see `DeadLetters.bury_direct`.
@@ -53,7 +46,8 @@ class Burials:
         if self._redaction is not None:
             letters = [self._redaction.of_item(letter, item) for letter, item in letters]
         limited = self._fingerprints.limited([letter for letter, _ in letters])
-        args: list[str | bytes | int] = [self._most]
-        for kept, (_, item) in zip(limited, letters, strict=True):
-            args += [kept.id, kept.description(), item, kept.traceback]
-        self._bury_direct(keys=self._common_keys, args=args)
+        self._moves.bury_direct([_burial(kept, item) for kept, (_, item) in zip(limited, letters, strict=True)])
+
+
+def _burial(letter: DeadLetter, message: bytes) -> Burial:
+    return Burial(id=letter.id, description=letter.description(), traceback=letter.traceback, message=message)

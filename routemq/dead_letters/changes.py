@@ -1,7 +1,6 @@
 """The scripts that change letters which are there, or bring some back; each writes the audit in the same step."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import redis
 
@@ -9,13 +8,11 @@ from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.fingerprint_limit import FingerprintLimit
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult, prepare
-from routemq.lifecycle.scripts import Script
+from routemq.lifecycle.moves import Burial, Change, Moves
 from routemq.queues import Keys
 
 BATCH = 500
 """Letters that one script changes; more would keep every other client waiting."""
-
-_IMPORT_REMEMBERED_S = 7 * 86_400
 
 
 class LetterChanges:
@@ -26,10 +23,9 @@ class LetterChanges:
     """
 
     def __init__(self, client: "redis.Redis", keys: Keys, *, most: int) -> None:
-        self._client, self._keys, self._most = client, keys, most
-        self._common_keys = [keys.dead_letters, keys.counters(""), keys.counted_routes]
+        self._client, self._keys = client, keys
         self._fingerprints = FingerprintLimit(client, keys)
-        self._replay, self._discard, self._import = (Script(client, name) for name in ("replay", "discard", "import"))
+        self._moves = Moves(client, keys, most_letters=most)
 
     def replay(
         self,
@@ -49,12 +45,10 @@ class LetterChanges:
         descriptions, raws, (now, _) = pipe.execute()
         found = zip(ids, descriptions, raws, strict=True)
         prepared = prepare(found, options, edits, actor=operation.actor, now=float(now))
-        args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail]
-        args += [len(ids) if frozen else 0, ids[0], len(prepared.refused)]
-        for name, message in prepared.messages.items():
-            args += [name, keys.queue(message.queue), message.encode()]
-        frozen_keys = [keys.dead_frozen_ids(operation.id), keys.dead_frozen(operation.id)]
-        flags = cast("list[int] | None", self._replay(keys=[*self._common_keys, *frozen_keys], args=args))
+        messages = {name: (message.queue, message.encode()) for name, message in prepared.messages.items()}
+        flags = self._moves.replay(
+            messages, _change(operation), frozen=ids if frozen else (), refused=len(prepared.refused)
+        )
         if flags is None:
             return None
         done = dict(zip(prepared.messages, flags, strict=True))
@@ -67,18 +61,26 @@ class LetterChanges:
 
     def discard(self, ids: Sequence[str], operation: Operation, action: str) -> list[str]:
         """Take letters away for good and return the ids of those that were there."""
-        args: list[str | int] = [self._most, operation.actor, action, operation.id, operation.detail, *ids]
-        flags = cast("list[int]", self._discard(keys=self._common_keys, args=args))
+        flags = self._moves.discard(ids, _change(operation), action=action)
         return [name for name, flag in zip(ids, flags, strict=True) if flag]
 
     def import_(
         self, letters: Sequence[ArchivedLetter], operation: Operation, *, file_digest: str, lines_before: int
     ) -> int | None:
         """Bring letters of a file back; None when another process has brought these lines."""
-        args: list[str | bytes | int] = [self._most, operation.actor, operation.id, operation.detail, lines_before]
-        args += [lines_before + len(letters), _IMPORT_REMEMBERED_S]
         limited = self._fingerprints.limited([archived.letter for archived in letters])
-        for letter, archived in zip(limited, letters, strict=True):
-            args += [letter.id, letter.description(), archived.raw, letter.traceback, round(letter.died_at * 1e6)]
-        added = self._import(keys=[*self._common_keys, self._keys.dead_import(file_digest)], args=args)
-        return cast("int | None", added)
+        burials = [
+            Burial(
+                id=letter.id,
+                description=letter.description(),
+                traceback=letter.traceback,
+                message=archived.raw,
+                died_at_us=round(letter.died_at * 1e6),
+            )
+            for letter, archived in zip(limited, letters, strict=True)
+        ]
+        return self._moves.import_(burials, _change(operation), file=file_digest, lines_before=lines_before)
+
+
+def _change(operation: Operation) -> Change:
+    return Change(who=operation.actor, operation=operation.id, detail=operation.detail)

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Forgets messages that are done, and counts those of routes. What is not held any more is left alone, and not counted.
 --
--- KEYS[1]  unacked, hash: delivery tag -> record
--- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery
--- KEYS[3]  started, zset: delivery tag -> when it was marked as started
--- KEYS[4]  counted-routes, set: the routes that have totals
--- KEYS[5]  canaries of a replay, hash: `<task id>.<generation>` -> '', or 'done', which is written here
--- KEYS[6]  onwards: totals of a route, hash
+-- KEYS[1]  unacked
+-- KEYS[2]  unacked_index
+-- KEYS[3]  started
+-- KEYS[4]  counted-routes
+-- KEYS[5]  canaries of a replay
+-- KEYS[6]  onwards: totals of a route
 -- ARGV[1]  onwards: for each key of totals, the route, and how many delivery tags are its
 -- then     delivery tags, in the order of the routes; after them those that are not counted
 --

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Moves a message from a worker's hands to the dead letters, in one step. See letters.lua for KEYS[1] to KEYS[3].
+-- Moves a message from a worker's hands to the dead letters, in one step. See letters.lua for KEYS[1] to KEYS[13].
 --
--- KEYS[4]  unacked, hash: delivery tag -> record `[message, exchange, routing key]`
--- KEYS[5]  unacked_index, zset: delivery tag -> time of delivery
+-- KEYS[14]  unacked
+-- KEYS[15]  unacked_index
 -- ARGV[1]  delivery tag
 -- ARGV[2]  id of the dead letter
 -- ARGV[3]  its description
@@ -13,9 +13,9 @@
 -- Returns 1, or 0 when the tag is not held any more; then nothing was done.
 
 local most = number(5)
-look(KEYS[4], 'HDEL')
-look(KEYS[5], 'ZREM')
-local record = read('HGET', KEYS[4], ARGV[1])
+look(KEYS[14], 'HDEL')
+look(KEYS[15], 'ZREM')
+local record = read('HGET', KEYS[14], ARGV[1])
 if not record then
   return answer(0)
 end
@@ -31,6 +31,6 @@ local letter = plan_to_bury(ARGV[2], ARGV[3], message, ARGV[4], microtime())
 if letter then
   bury(letter, most)
 end
-write('HDEL', KEYS[4], ARGV[1])
-write('ZREM', KEYS[5], ARGV[1])
+write('HDEL', KEYS[14], ARGV[1])
+write('ZREM', KEYS[15], ARGV[1])
 return answer(1)

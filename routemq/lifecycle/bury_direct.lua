@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Adds messages that never were on a queue to the dead letters, and counts them as received. See letters.lua for
--- KEYS[1] to KEYS[3].
+-- KEYS[1] to KEYS[13].
 --
 -- ARGV[1]  most dead letters of a route, 0 for any number
 -- ARGV     from 2 on, four for each letter: id, description, message, traceback or ''

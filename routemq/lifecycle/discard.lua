@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Takes dead letters away for good. See letters.lua for KEYS[1] to KEYS[3].
+-- Takes dead letters away for good. See letters.lua for KEYS[1] to KEYS[13].
 --
 -- ARGV[1]  most dead letters of a route, 0 for any number
 -- ARGV[2]  who asks

@@ -1,11 +1,9 @@
 #!lua
 -- Puts messages on their queues and counts them as received: all of them, or none when a key is another's; and once,
--- however often they are sent.
+-- however often they are sent. Unlike the others it is refused by a full Redis.
 --
--- KEYS[1]  counted-routes, set: the routes that have totals
--- KEYS[2]  the last batch of this ingest process, string
--- KEYS[3]  onwards: totals of a route, hash; as many as there are routes
--- then     queues, lists
+-- KEYS[1]  counted-routes                 KEYS[2]  the last batch of this sender
+-- KEYS[3]  onwards: totals of a route, as many as there are routes; then the queues' lists
 -- ARGV[1]  number of the batch, which no other has; '' to see whether messages would be taken, and give none
 -- ARGV[2]  for how many seconds it is remembered
 -- ARGV[3]  how many routes
@@ -14,35 +12,37 @@
 --
 -- Returns how long each queue is now.
 
-local remember_s, routes = number(2), number(3)
+local remember_s, last_route = number(2), 2 + number(3)
 look(KEYS[1], 'SADD')
 look(KEYS[2], 'SET')
-for index = 3, routes + 2 do
+local at, received, queued = 4, {}, {}
+for index = 3, last_route do
   look_count(KEYS[index], 'received')
+  received[#received + 1] = {route = ARGV[at], totals = KEYS[index], amount = number(at + 1)}
+  at = at + 2
 end
-for index = routes + 3, #KEYS do
+for index = last_route + 1, #KEYS do
   look(KEYS[index], 'LPUSH')
+  local last = at + number(at)
+  queued[#queued + 1] = {list = KEYS[index], first = at + 1, last = last}
+  at = last + 1
 end
 
 local lengths = {}
 if ARGV[1] == '' or read('GET', KEYS[2]) == ARGV[1] then
   -- Or it had arrived, and the answer had not.
-  for index = routes + 3, #KEYS do
-    lengths[#lengths + 1] = read('LLEN', KEYS[index])
+  for _, each in ipairs(queued) do
+    lengths[#lengths + 1] = read('LLEN', each.list)
   end
   return answer(lengths)
 end
 
 write('SET', KEYS[2], ARGV[1], 'EX', remember_s)
-local at = 4
-for index = 3, routes + 2 do
-  write('SADD', KEYS[1], ARGV[at])
-  count(KEYS[index], 'received', ARGV[at + 1])
-  at = at + 2
+for _, each in ipairs(received) do
+  write('SADD', KEYS[1], each.route)
+  count(each.totals, 'received', each.amount)
 end
-for index = routes + 3, #KEYS do
-  local last = at + ARGV[at]
-  lengths[#lengths + 1] = write('LPUSH', KEYS[index], unpack(ARGV, at + 1, last))
-  at = last + 1
+for _, each in ipairs(queued) do
+  lengths[#lengths + 1] = write('LPUSH', each.list, unpack(ARGV, each.first, each.last))
 end
 return answer(lengths)

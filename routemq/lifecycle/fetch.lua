@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- Takes messages for one worker and records each as unacked, in one step; first moves retries that are due to their queues.
 --
--- KEYS[1]  unacked, hash: delivery tag -> record `[message, "", queue]`
--- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery
--- KEYS[3]  started, zset: delivery tag -> when it was marked as started
+-- KEYS[1]  unacked
+-- KEYS[2]  unacked_index
+-- KEYS[3]  started
 -- KEYS[4]  onwards: the queues' lists, for messages of the first priority
 -- ARGV[1]  most messages to take
 -- ARGV[2]  most bytes to take; one message that is larger goes through when ARGV[4] is 0

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- Takes a message that nobody ran out of a worker's hands, and lets it wait for the next one.
 --
--- KEYS[1]  unacked, hash: delivery tag -> record
--- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery
--- KEYS[3]  delayed set of the queue, zset: list item -> due time
--- KEYS[4]  its queue, list
+-- KEYS[1]  unacked
+-- KEYS[2]  unacked_index
+-- KEYS[3]  delayed set of the queue
+-- KEYS[4]  its queue
 -- ARGV[1]  delivery tag
 -- ARGV[2]  list item
 -- ARGV[3]  delay, milliseconds

@@ -1,8 +1,8 @@
 -- Functions to put what a worker held back on its queue; put_back.lua and restore.lua begin with them.
 --
--- KEYS[1]  unacked, hash: delivery tag -> record `[message, "", queue]`
--- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery, or of the last renewal
--- KEYS[3]  started, zset: delivery tag -> when it was marked as started
+-- KEYS[1]  unacked
+-- KEYS[2]  unacked_index
+-- KEYS[3]  started
 -- ARGV[1]  prefix of every list
 -- ARGV[2]  prefix of every delayed set
 -- ARGV[3]  between a queue's name and a priority

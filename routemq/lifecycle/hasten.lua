@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Moves what waits for its time to the back of its queue, due or not, the next one first.
 --
--- KEYS[1]  delayed set, zset: list item -> due time
--- KEYS[2]  queue, list
+-- KEYS[1]  delayed set
+-- KEYS[2]  queue
 -- ARGV[1]  most messages to move
 --
 -- Returns how many still wait.

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Adds dead letters from a file, with the times they had. See letters.lua for KEYS[1] to KEYS[3].
+-- Adds dead letters from a file, with the times they had. See letters.lua for KEYS[1] to KEYS[13].
 --
--- KEYS[4]  string: lines of the file that were imported; expires
+-- KEYS[14]  how far the file is imported
 -- ARGV[1]  most dead letters of a route, 0 for any number
 -- ARGV[2]  who asks
 -- ARGV[3]  operation, for the audit
@@ -14,9 +14,9 @@
 -- Returns how many were not there yet, or nil when another process has taken this step; then nothing was done.
 
 local most, kept_s = number(1), number(7)
-look(KEYS[4], 'SET')
+look(KEYS[14], 'SET')
 look_at_audit()
-if (read('GET', KEYS[4]) or '0') ~= ARGV[5] then
+if (read('GET', KEYS[14]) or '0') ~= ARGV[5] then
   return answer(false)
 end
 local letters = {}
@@ -27,6 +27,6 @@ end
 for _, letter in ipairs(letters) do
   add(letter, most)
 end
-write('SET', KEYS[4], ARGV[6], 'EX', kept_s)
+write('SET', KEYS[14], ARGV[6], 'EX', kept_s)
 audit(ARGV[2], 'import', ARGV[3], ARGV[4], #letters)
 return answer(#letters)

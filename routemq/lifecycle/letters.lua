@@ -1,26 +1,17 @@
 -- Functions to add a dead letter and to take one away; the scripts that change letters begin with them. Each letter is
 -- planned first, which looks at all that will be changed for it, and carried out when all of the script's letters are.
 --
--- KEYS[1]  stem of the dead letters' keys, '<prefix>routemq:dlq:'
--- KEYS[2]  stem of the routes' totals, '<prefix>routemq:counters:'
--- KEYS[3]  counted-routes, set: the routes that have totals
---
--- Under the stem KEYS[1]:
---   entries, raw             hashes: id -> description (JSON), message byte for byte
---   by-time:<route>, by-reason:<reason>:<route>, by-error:<fingerprint>:<route>
---                            zsets: id -> time of death, Unix seconds
---   counters:<route>         hash: buried, replayed, discarded; and how many are there: reason:<…>, error:<…>,
---                            queue:<…>; limit: at which it was marked full
---   routes                   set: routes that have, or had, dead letters
---   tracebacks, traceback-uses
---                            hashes: digest -> text, how many letters have it
---   full-routes              hash: route that has as many dead letters as it may -> its queue
---   audit                    capped stream: who, action, count, operation, detail
+-- KEYS[1]  entries                        KEYS[2]  raw
+-- KEYS[3]  by-time, without the route     KEYS[4]  by-reason, without the reason and the route
+-- KEYS[5]  by-error, without the fingerprint and the route
+-- KEYS[6]  counters of dead letters, without the route
+-- KEYS[7]  routes that have dead letters  KEYS[8]  tracebacks
+-- KEYS[9]  traceback-uses                 KEYS[10] full-routes
+-- KEYS[11] audit                          KEYS[12] totals, without the route
+-- KEYS[13] counted-routes
 
-local stem = KEYS[1]
-local entries, raw = stem .. 'entries', stem .. 'raw'
-local tracebacks, traceback_uses = stem .. 'tracebacks', stem .. 'traceback-uses'
-local full_routes, routes = stem .. 'full-routes', stem .. 'routes'
+local entries, raw, by_time, by_reason, by_error, counters_of, routes = unpack(KEYS, 1, 7)
+local tracebacks, traceback_uses, full_routes, audit_stream, totals_of, counted_routes = unpack(KEYS, 8, 13)
 
 -- What this script has planned: id -> letter, or false when it is taken away.
 local planned = {}
@@ -28,14 +19,14 @@ local planned = {}
 local function zsets(about)
   local route = about.route
   return {
-    stem .. 'by-time:' .. route,
-    stem .. 'by-reason:' .. about.reason .. ':' .. route,
-    stem .. 'by-error:' .. about.fingerprint .. ':' .. route,
+    by_time .. route,
+    by_reason .. about.reason .. ':' .. route,
+    by_error .. about.fingerprint .. ':' .. route,
   }
 end
 
 local function counters(about)
-  return stem .. 'counters:' .. about.route
+  return counters_of .. about.route
 end
 
 local function kinds(about)
@@ -62,9 +53,9 @@ end
 
 -- Totals whose key is another program's are left out, and reported.
 local function plan_total(letter, total)
-  local key = KEYS[2] .. letter.about.route
+  local key = totals_of .. letter.about.route
   letter.totals = letter.totals or {}
-  if can_count(key, total) and can(KEYS[3], 'SADD') then
+  if can_count(key, total) and can(counted_routes, 'SADD') then
     table.insert(letter.totals, total)
   end
 end
@@ -174,8 +165,8 @@ end
 
 local function write_totals(letter)
   for _, total in ipairs(letter.totals or {}) do
-    write('SADD', KEYS[3], letter.about.route)
-    count(KEYS[2] .. letter.about.route, total, 1)
+    write('SADD', counted_routes, letter.about.route)
+    count(totals_of .. letter.about.route, total, 1)
   end
 end
 
@@ -221,13 +212,13 @@ end
 -- The steps of one command share an operation.
 local function audit(who, action, operation, detail, changed)
   if changed > 0 then
-    write('XADD', stem .. 'audit', 'MAXLEN', '~', 20000, '*',
+    write('XADD', audit_stream, 'MAXLEN', '~', 20000, '*',
       'who', who, 'action', action, 'operation', operation, 'detail', detail, 'count', changed)
   end
 end
 
 local function look_at_audit()
-  look(stem .. 'audit', 'XADD')
+  look(audit_stream, 'XADD')
 end
 
 local function microtime()

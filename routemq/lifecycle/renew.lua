@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Renews the lease of what a worker holds.
 --
--- KEYS[1]  unacked_index, zset: delivery tag -> time of delivery
--- KEYS[2]  started, zset: delivery tag -> when it was marked as started
+-- KEYS[1]  unacked_index
+-- KEYS[2]  started
 -- ARGV[1]  1 if the messages are running, 0 if not
 -- ARGV[2]  onwards: delivery tags
 --

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Puts messages of dead letters that are still there back on queues. See letters.lua for KEYS[1] to KEYS[3].
+-- Puts messages of dead letters that are still there back on queues. See letters.lua for KEYS[1] to KEYS[13].
 --
--- KEYS[4]  list of ids of a frozen replay; any key when ARGV[5] is 0
--- KEYS[5]  hash of the frozen replay: replayed, gone, refused
+-- KEYS[14]  list of ids of a frozen replay; any key when ARGV[5] is 0
+-- KEYS[15]  the frozen replay
 -- ARGV[1]  most dead letters of a route, 0 for any number
 -- ARGV[2]  who asks
 -- ARGV[3]  operation, for the audit
@@ -18,11 +18,11 @@
 local most, frozen, refused = number(1), number(5), number(7)
 look_at_audit()
 if frozen > 0 then
-  look(KEYS[4], 'LTRIM')
+  look(KEYS[14], 'LTRIM')
   for _, field in ipairs({'replayed', 'refused', 'gone'}) do
-    look_count(KEYS[5], field)
+    look_count(KEYS[15], field)
   end
-  if read('LINDEX', KEYS[4], 0) ~= ARGV[6] then
+  if read('LINDEX', KEYS[14], 0) ~= ARGV[6] then
     return answer(false)
   end
 end
@@ -42,10 +42,10 @@ for _, letter in ipairs(letters) do
   write('LPUSH', letter.queue, letter.item)
 end
 if frozen > 0 then
-  write('LTRIM', KEYS[4], frozen, -1)
-  count(KEYS[5], 'replayed', #letters)
-  count(KEYS[5], 'refused', refused)
-  count(KEYS[5], 'gone', frozen - #letters - refused)
+  write('LTRIM', KEYS[14], frozen, -1)
+  count(KEYS[15], 'replayed', #letters)
+  count(KEYS[15], 'refused', refused)
+  count(KEYS[15], 'gone', frozen - #letters - refused)
 end
 audit(ARGV[2], 'replay', ARGV[3], ARGV[4], #letters)
 return answer(done)

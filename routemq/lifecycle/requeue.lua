@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Puts one message that another transport's worker held back on its queues, unless its record changed meanwhile.
 --
--- KEYS[1]  unacked, hash: delivery tag -> record `[message, exchange, routing key]`
--- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery
+-- KEYS[1]  unacked
+-- KEYS[2]  unacked_index
 -- KEYS[3]  onwards: lists to put it on
 -- ARGV[1]  delivery tag
 -- ARGV[2]  its record, as it was read

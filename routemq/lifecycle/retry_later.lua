@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- Takes a message out of a worker's hands and lets its next run wait, in one step.
 --
--- KEYS[1]  unacked, hash: delivery tag -> record
--- KEYS[2]  unacked_index, zset: delivery tag -> time of delivery
--- KEYS[3]  delayed set of the queue, zset: list item -> due time
--- KEYS[4]  totals of the route, hash
--- KEYS[5]  counted-routes, set: the routes that have totals
+-- KEYS[1]  unacked
+-- KEYS[2]  unacked_index
+-- KEYS[3]  delayed set of the queue
+-- KEYS[4]  totals of the route
+-- KEYS[5]  counted-routes
 -- ARGV[1]  delivery tag
 -- ARGV[2]  list item of the next run
 -- ARGV[3]  delay, milliseconds

@@ -17,12 +17,14 @@ from routemq_transport.items import DeliveredTooOftenError, Item, MalformedItemE
 
 from routemq.dead_letters import DeadLetter, DeadLetters, Reason
 from routemq.dead_letters.redaction import Redaction
-from routemq.delayed import DelayedRetries
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.errors import EnvelopeError, InvalidMessageError
 from routemq.lifecycle.limits import STRIKES_TO_DIE
+from routemq.lifecycle.moves import Moves
+from routemq.lifecycle.record import HeldItem
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.logs import IN_ONE_LINE
+from routemq.mark import Mark
 from routemq.queues import Keys
 from routemq.refusals import code_of, explain
 from routemq.retry import Reject, Retry, RetryPolicy
@@ -223,7 +225,7 @@ class Outcomes:
         stopping: Stopping | None = None,
     ) -> None:
         self._client, self._keys = client, keys
-        self._delayed = DelayedRetries(client, keys)
+        self._moves = Moves(client, keys)
         self._dead_letters, self._redaction = dead_letters, redaction
         self._show_payloads, self._patience_s = show_payloads, patience_s
         self._unknown_wait_s = unknown_wait_s
@@ -271,28 +273,22 @@ class Outcomes:
         """Let a message, if it is still held, wait for another worker, later each time; with Redis away it stays."""
         deadline = time.monotonic() + patience_s
         try:
-            found = self._insist(lambda: self._delayed.held(delivery_tag), deadline)
+            found = self._insist(lambda: HeldItem.read(self._client, self._keys, delivery_tag), deadline)
             if found is None:
                 return
             mark = replace(found.mark, deliveries=found.mark.deliveries + 1)
             delay_s = min(_LONGEST_WAIT_S, 2.0 ** (mark.deliveries - 1))
-            self._insist(
-                lambda: self._delayed.give_back(found, mark, delivery_tag=delivery_tag, delay_s=delay_s), deadline
-            )
+            self._insist(lambda: self._give_back(found, mark, delivery_tag, delay_s), deadline)
         # It comes back by its visibility timeout.
         except Exception as exc:  # noqa: BLE001
             logger.error("a message could not be given back: %s", error_line(exc))
 
     def acknowledge(self, delivery_tag: str, *, patience_s: float) -> None:
         """Let go of a message that is done, when the connection it came by is gone."""
-        # Without MULTI, in which a full Redis refuses even this.
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.hdel(self._keys.unacked, delivery_tag)
-            pipe.zrem(self._keys.unacked_index, delivery_tag)
-            try:
-                self._insist(pipe.execute, time.monotonic() + patience_s)
-            except (_StaysError, redis.RedisError) as exc:
-                logger.warning("acknowledgement not sent, the message is run again: %s", error_line(exc))
+        try:
+            self._insist(lambda: self._moves.acknowledge({None: [delivery_tag]}), time.monotonic() + patience_s)
+        except (_StaysError, redis.RedisError) as exc:
+            logger.warning("acknowledgement not sent, the message is run again: %s", error_line(exc))
 
     def _steps(
         self, held: Held, error: BaseException, told: str
@@ -308,7 +304,7 @@ class Outcomes:
     def _keeps_for_another(self, held: Held, told: str, deadline: float) -> bool:
         """Give a message back that another release can run; return False when that was waited for long enough."""
         try:
-            found = self._insist(partial(self._delayed.held, held.tag), deadline)
+            found = self._insist(partial(HeldItem.read, self._client, self._keys, held.tag), deadline)
             if found is None:
                 return True
             since = math.ceil(found.at) if found.mark.unknown_since is None else found.mark.unknown_since
@@ -317,9 +313,7 @@ class Outcomes:
                 return False
             mark = replace(found.mark, unknown_since=since)
             delay_s = min(_LONGEST_WAIT_S, max(1.0, waited_s / 2), self._unknown_wait_s - waited_s)
-            self._insist(
-                partial(self._delayed.give_back, found, mark, delivery_tag=held.tag, delay_s=delay_s), deadline
-            )
+            self._insist(partial(self._give_back, found, mark, held.tag, delay_s), deadline)
         except _StaysError as exc:
             _say(logging.ERROR, held, "message %s (%s) stays on its queue: %s", exc)
             return True
@@ -382,7 +376,10 @@ class Outcomes:
         if isinstance(made, DeadLetter):
             return self._dead_letters.bury(made, delivery_tag=held.tag)
         delay_s = outcome.delay_s if isinstance(outcome, Later) else 0.0
-        return self._delayed.retry_later(made, delivery_tag=held.tag, delay_s=delay_s)
+        return self._moves.retry_later(made.encode(), tag=held.tag, queue=made.queue, route=made.route, delay_s=delay_s)
+
+    def _give_back(self, found: HeldItem, mark: Mark, tag: str, delay_s: float) -> bool:
+        return self._moves.give_back(mark.on(found.item), tag=tag, queue=found.queue, delay_s=delay_s)
 
     def _insist(self, step: Callable[[], Any], deadline: float) -> Any:
         pause_s = 0.1

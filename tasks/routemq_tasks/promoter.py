@@ -9,7 +9,7 @@ import redis
 from celery import bootsteps
 
 from routemq.connections import connect_redis
-from routemq.delayed import DelayedRetries
+from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
 from routemq.settings import Settings
 from routemq.text import error_line
@@ -26,7 +26,7 @@ class RetryPromoter(threading.Thread):
 
     def __init__(self, settings: Settings, queues: Callable[[], list[str]]) -> None:
         super().__init__(name="routemq-retries", daemon=True)
-        self._delayed = DelayedRetries(connect_redis(settings), Keys(settings.key_prefix))
+        self._moves = Moves(connect_redis(settings), Keys(settings.key_prefix))
         self._queues = queues
         self._stopped = threading.Event()
 
@@ -35,7 +35,7 @@ class RetryPromoter(threading.Thread):
         away = False
         while not self._stopped.wait(pause_s):
             try:
-                next_due_s = self._delayed.promote(self._queues())
+                next_due_s = self._moves.promote(self._queues())
             except redis.RedisError as exc:
                 if not away:
                     logger.warning("due retries wait, Redis is away: %s", error_line(exc))

@@ -2,13 +2,11 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+
+from routemq.lifecycle.moves import ByRoute
 
 ACKS_PER_BATCH = 100
 ACK_DELAY_S = 0.010
-
-ByRoute = Mapping[str | None, Sequence[str]]
-"""Delivery tags by the route that they are counted for; None: for none."""
 
 
 class Acknowledgements:

@@ -7,11 +7,14 @@ from typing import Any, Literal
 
 import redis
 
-from routemq.lifecycle.limits import STRIKES_TO_RUN_ALONE
+from routemq.lifecycle.moves import Alone, FetchCommand
 from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
+from routemq.queues import Keys
 from routemq_transport.items import Item
-from routemq_transport.room import Alone, Room
-from routemq_transport.scripts import TAG_PREFIX, TransportKeys, fetch_text
+from routemq_transport.room import Room
+
+TAG_PREFIX = "routemq:"
+"""What tells our delivery tags, which are unique and renewed, from those of a worker with Celery's own transport."""
 
 MOST_PER_FETCH = 100
 """Messages that one fetch takes at most."""
@@ -26,8 +29,6 @@ LOOK_FOR_DUE_EVERY_S = 0.02
 
 _AT_ONCE = 16
 """Messages that the script reads before it looks at their size; fewer when there were large ones of late."""
-
-_ALONE: tuple[Alone, ...] = ("left", "first", "last")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +79,13 @@ class _Asked:
 class Fetcher:
     """Sends the fetch script and reads its reply; makes a delivery tag for each delivery."""
 
-    def __init__(self, keys: TransportKeys) -> None:
-        self._keys = keys
-        self._script = fetch_text()
+    def __init__(self, keys: Keys) -> None:
         self._reports = KeyReports()
         self._sha: str | None = None
         self._tag_base = f"{TAG_PREFIX}{uuid.uuid4().hex}:"
+        self._command = FetchCommand(keys, tag_base=self._tag_base)
         self._next_number = 1
         self._asked: _Asked | None = None
-        self._known: tuple[tuple[str, ...], list[bytes]] = (), []
         self._first = 0
         self._brought, self._largest = False, 1
         self._looked_for_due_at = 0.0
@@ -100,24 +99,32 @@ class Fetcher:
             mark: Mark them as started, but for those that came back.
         """
         if self._sha is None:
-            connection.send_command("SCRIPT", "LOAD", self._script, check_health=False)
+            connection.send_command("SCRIPT", "LOAD", self._command.text, check_health=False)
             self._sha = connection.read_response().decode()
-        keys, most, now = self._keys_of(turn.queues), room.messages, time.monotonic()
+        most, now = room.messages, time.monotonic()
         most_due = 0
         if told or not self._brought or now - self._looked_for_due_at >= LOOK_FOR_DUE_EVERY_S:
             most_due, self._looked_for_due_at = MOST_DUE_PER_FETCH, now
-        first = self._first % len(turn.queues) if turn.fair else 0
-        at_once = max(1, min(_AT_ONCE, room.bytes // self._largest))
-        command = [
-            *("EVALSHA", self._sha, len(keys), *keys),
-            *(most, max(0, room.bytes), at_once, int(room.waits), _ALONE.index(room.alone), STRIKES_TO_RUN_ALONE),
-            *(int(turn.fair), first + 1, most_due, int(told), int(mark), self._tag_base, self._next_number),
-            *(self._keys.prefix, self._keys.delayed(""), self._keys.separator),
-            *(priority or "" for priority in turn.priorities),
-        ]
+        command = self._command.arguments(
+            turn.queues,
+            turn.priorities,
+            fair=turn.fair,
+            first=self._first % len(turn.queues) if turn.fair else 0,
+            most=most,
+            most_bytes=room.bytes,
+            at_once=max(1, min(_AT_ONCE, room.bytes // self._largest)),
+            waits=room.waits,
+            alone=room.alone,
+            most_due=most_due,
+            told=told,
+            mark=mark,
+            number=self._next_number,
+        )
         self._asked = _Asked(turn=turn, most=most, first_number=self._next_number, told=told, mark=mark)
         self._next_number += most
-        commands = [("CLIENT", "CACHING", "YES"), command] if told else [command]
+        commands: list[Any] = [("EVALSHA", self._sha, *command)]
+        if told:
+            commands.insert(0, ("CLIENT", "CACHING", "YES"))
         connection.send_packed_command(connection.pack_commands(commands))
 
     def read(self, connection: Any) -> Fetched:
@@ -181,15 +188,6 @@ class Fetcher:
             for number in numbers
             for priority in asked.turn.priorities
         ]
-
-    def _keys_of(self, queues: tuple[str, ...]) -> list[bytes]:
-        known, keys = self._known
-        if known != queues:
-            names = [self._keys.unacked, self._keys.unacked_index, self._keys.started]
-            names += [self._keys.prefix + queue for queue in queues]
-            keys = [name.encode() for name in names]
-            self._known = queues, keys
-        return keys
 
     def _items(self, asked: _Asked, groups: list[Any]) -> list[Item]:
         items: list[Item] = []

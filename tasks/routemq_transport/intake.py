@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from routemq.lifecycle.moves import Alone
 from routemq.pauses import Pauses
 from routemq.refusals import explain
 from routemq_transport.fetcher import MOST_PER_FETCH, Fetched, Fetcher, Turn
 from routemq_transport.items import Item
-from routemq_transport.room import MOST_BYTES, Alone, Room, Solitude
+from routemq_transport.room import MOST_BYTES, Room, Solitude
 from routemq_transport.wakeup import WakeUp
 
 if TYPE_CHECKING:

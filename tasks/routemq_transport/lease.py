@@ -12,11 +12,12 @@ from typing import Any
 
 import redis
 
+from routemq.lifecycle.moves import LeaseTimes, Moves, PutBack, StartCommand
 from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
+from routemq.queues import Keys
 from routemq_transport.acknowledgements import Acknowledgements
 from routemq_transport.clock import SteadyClock
 from routemq_transport.items import Item
-from routemq_transport.scripts import LeaseTimes, PutBack, Scripts
 from routemq_transport.starts import Starts
 
 logger = logging.getLogger(__name__)
@@ -50,21 +51,22 @@ class Lease:
     def __init__(
         self,
         client: "redis.Redis",
-        scripts: Scripts,
+        moves: Moves,
+        keys: Keys,
         times: LeaseTimes,
         *,
         running: Callable[[], Iterable[str]],
         restore_other: Callable[[str], None],
         clock: SteadyClock | None = None,
     ) -> None:
-        self._client, self._scripts, self._times = client, scripts, times
+        self._client, self._moves, self._times = client, moves, times
         self._running, self._restore_other = running, restore_other
         self._lock = threading.Lock()
         self._held: dict[str, int] = {}
         self._done = Acknowledgements()
         self._to_put_back: list[tuple[PutBack, list[str]]] = []
         self._suspects: set[str] = set()
-        self._starts = Starts(client.connection_pool, scripts.keys.started, self._held)
+        self._starts = Starts(client.connection_pool, StartCommand(keys), self._held)
         self._orphans: dict[str, weakref.ref[Any]] | None = None
         self._ending = False
         self._ended = threading.Event()
@@ -136,7 +138,7 @@ class Lease:
         if not done:
             return
         try:
-            self._scripts.acknowledge(done)
+            self._moves.acknowledge(done)
         except redis.RedisError as exc:
             self._log_away(exc)
             self._done.keep(done, pause_s=_AWAY_PAUSE_S)
@@ -183,7 +185,7 @@ class Lease:
         """Be sure that Redis knows what runs."""
         new = self._starts.unmarked(tags)
         if new:
-            self._scripts.renew(new, running=True)
+            self._moves.renew(new, running=True)
             self._starts.marked_by_hand(new)
 
     def let_go(self, messages: Mapping[str, Any]) -> None:
@@ -270,7 +272,7 @@ class Lease:
             self._starts.connect()
 
     def _renew(self) -> None:
-        lost = self._scripts.renew(list(self._held), running=False)
+        lost = self._moves.renew(list(self._held), running=False)
         self._away = False
         # What was acknowledged meanwhile is gone rightly.
         lost = [tag for tag in lost if self._held.pop(tag, None) is not None]
@@ -284,9 +286,10 @@ class Lease:
 
     def _restore_lost(self) -> None:
         if self._clock.believed_in_s:
-            self._note_time(self._scripts.now())
+            seconds, microseconds = self._client.time()
+            self._note_time(float(seconds) + microseconds / 1e6)
             return
-        restored = self._scripts.restore_lost(self._times, latest=self._clock.latest)
+        restored = self._moves.restore(self._times, latest=self._clock.latest)
         self._away = False
         self._note_time(restored.now)
         if restored.count:
@@ -320,7 +323,7 @@ class Lease:
         while waiting:
             how, tags = waiting[0]
             try:
-                self._scripts.put_back(tags, how)
+                self._moves.put_back(tags, how)
             except redis.RedisError as exc:
                 self._log_away(exc)
                 with self._lock:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+
+from routemq.lifecycle.moves import Alone
 
 MOST_BYTES = 32 * 1024 * 1024
 """Of list items in one worker's hands. A slot that is free gets a larger message all the same."""
@@ -12,8 +13,6 @@ _OTHERS_FIRST_S = 0.5
 _FIRST_PATIENCE_S = 1.0
 _PAUSE = 9
 """Times the patience that was in vain: free slots wait a tenth of the time at most."""
-
-Alone = Literal["left", "first", "last"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from routemq.lifecycle.scripts import script_text
+from routemq.lifecycle.moves import StartCommand
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +31,12 @@ class Starts:
 
     Args:
         pool: Its connections are of the kind to use.
-        key: See `TransportKeys.started`.
+        command: What is sent.
         held: The delivery tags that this worker holds.
     """
 
-    def __init__(self, pool: Any, key: str, held: Collection[str]) -> None:
-        self._pool, self._key, self._held = pool, key, held
-        self._script = script_text("start")
+    def __init__(self, pool: Any, command: StartCommand, held: Collection[str]) -> None:
+        self._pool, self._command, self._held = pool, command, held
         self._connection: Any = None
         self._lock = threading.Lock()
         self._marked: set[str] = set()
@@ -90,7 +89,7 @@ class Starts:
             return
         self._count += 1
         with self._lock:
-            if self._send("started", [tag]):
+            if self._send([tag], started=True):
                 self._marked.add(tag)
 
     def marked_by_hand(self, tags: Iterable[str]) -> None:
@@ -118,14 +117,13 @@ class Starts:
             self._marked.update(tag for tag in started if tag in self._held)
             late = [tag for tag in late if tag not in started]
             if late:
-                self._send("not started", late)
+                self._send(late, started=False)
 
-    def _send(self, what: str, tags: list[str]) -> bool:
+    def _send(self, tags: list[str], *, started: bool) -> bool:
         if self._connection is None:
             return False
         try:
-            # The script's text, not its hash: an error that a SCRIPT FLUSH makes would not be heard of.
-            self._connection.send_command("EVAL", self._script, 1, self._key, what, *tags, check_health=False)
+            self._connection.send_command(*self._command.arguments(tags, started=started), check_health=False)
         except (redis.RedisError, OSError) as exc:
             logger.debug("start of %d messages not told: %s", len(tags), exc)
             self._disconnect()

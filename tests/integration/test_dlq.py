@@ -22,13 +22,13 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 from routemq_tasks.retention import RetentionKeeper
-from routemq_transport.scripts import Scripts, TransportKeys
 
 from routemq.cli import main
 from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation
 from routemq.dead_letters.retention import Retention, SweepError, file_name
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
 from routemq.errors import EnvelopeError
+from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.processes import RunningProcess, clean_environment, running, wait_until
@@ -265,17 +265,10 @@ class AWorker:
         for message in self.messages:
             desk.client.hset(desk.keys.unacked, message.delivery_tag, unacked_record(message.encode(), QUEUE))
         desk.client.delete(desk.keys.queue(QUEUE))
-        keys = desk.keys
-        self.transport = Scripts(
-            desk.client,
-            TransportKeys(
-                prefix=keys.prefix, unacked=keys.unacked, unacked_index=keys.unacked_index, separator="\x06\x16"
-            ),
-            most_delay_s=60,
-        )
+        self.moves = Moves(desk.client, desk.keys)
 
     def is_done(self, *messages: TaskMessage) -> None:
-        self.transport.acknowledge({ROUTE: [message.delivery_tag for message in messages]})
+        self.moves.acknowledge({ROUTE: [message.delivery_tag for message in messages]})
 
     def buries(self, *messages: TaskMessage) -> None:
         for message in messages:
@@ -312,7 +305,7 @@ def test_canaries_that_are_done_let_the_others_follow(redis_desk: Desk) -> None:
         again = worker.messages[6].failed(FailedAttempt(at=1.0, error="KeyError", worker="w"))
         worker.forgets(worker.messages[6])
         redis_desk.client.hset(redis_desk.keys.unacked, "routemq:7", unacked_record(again.encode(), QUEUE))
-        worker.transport.acknowledge({ROUTE: ["routemq:7"]})
+        worker.moves.acknowledge({ROUTE: ["routemq:7"]})
         assert process.is_alive
         worker.is_done(worker.messages[7])
         assert process.wait() == 0

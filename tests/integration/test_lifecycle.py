@@ -24,6 +24,7 @@ from routemq.dead_letters import DeadLetter, ReplayOptions
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import Operation
 from routemq.envelope import Envelope, TaskMessage
+from routemq.lifecycle.moves import StartCommand
 from routemq.lifecycle.scripts import UnusableKeyError
 from tests.lifecycle import COMMANDS, PRIORITIES, QUEUES, LimitedUser, Place, Worker
 from tests.servers import Redis
@@ -52,7 +53,7 @@ class OneRoom(RuleBasedStateMachine):
         self.user = LimitedUser(self.client)
         self.limited = self.user.client()
         self.place = Place(self.client, scripts=self.limited)
-        self.workers = [Worker(self.limited, self.place.transport_keys) for _ in range(2)]
+        self.workers = [Worker(self.limited, self.place.keys) for _ in range(2)]
         self.forbidden: set[str] = set()
         self.all_counted = True
         self.put_ids: set[str] = set()
@@ -134,8 +135,14 @@ class OneRoom(RuleBasedStateMachine):
     @rule(queue=st.sampled_from(QUEUES), priority=st.sampled_from(PRIORITIES), count=st.integers(1, 5))
     def put(self, queue: str, priority: int, count: int) -> None:
         messages = [message(queue, number=self._new_number()) for _ in range(count)]
-        with self.place.all_or_nothing() as refused:
-            self.place.put(*[each.encode() for each in messages], queue=queue, priority=priority)
+        items = [each.encode() for each in messages]
+        with self.all_or_nothing() as refused:
+            if priority:
+                self.place.put(*items, queue=queue, priority=priority)
+            else:
+                number = messages[0].id
+                lengths = self.place.moves.enqueue({queue: items}, received={"r": count}, sender="me", number=number)
+                assert self.place.moves.enqueue({queue: items}, received={}, sender="me", number=number) == lengths
         if not refused:
             self.put_ids.update(each.id for each in messages)
 
@@ -167,7 +174,7 @@ class OneRoom(RuleBasedStateMachine):
         if item is not None:
             route, held = data.draw(st.sampled_from(["r", None])), self._is_held(item)
             with self.all_or_nothing() as refused:
-                self.place.scripts.acknowledge({route: [item.tag]})
+                self.place.moves.acknowledge({route: [item.tag]})
             if not refused:
                 del self.workers[who].held[item.tag]
                 if held:
@@ -179,7 +186,7 @@ class OneRoom(RuleBasedStateMachine):
         item = self._some(data, who)
         if item is not None:
             with self.all_or_nothing() as refused:
-                self.place.delayed.retry_later(TaskMessage.decode(item.raw), delivery_tag=item.tag, delay_s=delay_s)
+                self.place.retry(TaskMessage.decode(item.raw), tag=item.tag, delay_s=delay_s)
             if not refused:
                 del self.workers[who].held[item.tag]
 
@@ -188,10 +195,10 @@ class OneRoom(RuleBasedStateMachine):
         item = self._some(data, who)
         if item is not None:
             with self.all_or_nothing() as refused:
-                found = self.place.delayed.held(item.tag)
+                found = self.place.held(item.tag)
                 if found is not None:
                     mark = replace(found.mark, unknown_since=int(found.at))
-                    self.place.delayed.give_back(found, mark, delivery_tag=item.tag, delay_s=delay_s)
+                    self.place.moves.give_back(mark.on(found.item), tag=item.tag, queue=found.queue, delay_s=delay_s)
             if not refused:
                 del self.workers[who].held[item.tag]
 
@@ -211,7 +218,7 @@ class OneRoom(RuleBasedStateMachine):
         item = self._some(data, who)
         if item is not None:
             with self.all_or_nothing() as refused:
-                self.place.scripts.put_back([item.tag], how)
+                self.place.moves.put_back([item.tag], how)
             if not refused:
                 del self.workers[who].held[item.tag]
 
@@ -219,7 +226,7 @@ class OneRoom(RuleBasedStateMachine):
     def renew(self, who: int, running: bool) -> None:
         held = self.workers[who].held
         with self.all_or_nothing():
-            lost = self.place.scripts.renew(list(held), running=running)
+            lost = self.place.moves.renew(list(held), running=running)
             assert set(lost) == {tag for tag, item in held.items() if not self._is_held(item)}
 
     @rule(queue=st.sampled_from(QUEUES))
@@ -244,12 +251,24 @@ class OneRoom(RuleBasedStateMachine):
             record: Any = self.client.hget(self.place.keys.unacked, tag)
             item, _, queue = json.loads(record)
             with self.all_or_nothing():
-                self.place.scripts.requeue(tag, record, [self.place.keys.queue(queue)], json.dumps(item))
+                self.place.moves.requeue(json.dumps(item), tag=tag, record=record, lists=[queue])
 
     @rule()
     def promote(self) -> None:
         with self.all_or_nothing():
-            self.place.delayed.promote(QUEUES)
+            self.place.moves.promote(QUEUES)
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def hasten(self, queue: str) -> None:
+        with self.all_or_nothing():
+            self.place.moves.hasten(queue)
+
+    @rule(who=st.integers(0, 1), started=st.booleans())
+    def start(self, who: int, started: bool) -> None:
+        tags, command = list(self.workers[who].held), StartCommand(self.place.keys)
+        if tags:
+            with self.all_or_nothing():
+                self.limited.execute_command(*command.arguments(tags, started=started))
 
     # Dead letters.
 
@@ -337,7 +356,7 @@ class OneRoom(RuleBasedStateMachine):
             pipe.hgetall(real(keys.unacked)).zrange(real(keys.unacked_index), 0, -1)
             for name in [self.place.list_name(queue, priority) for queue in QUEUES for priority in PRIORITIES]:
                 pipe.lrange(real(keys.prefix + name), 0, -1)
-                pipe.zrange(real(self.place.transport_keys.delayed(name)), 0, -1)
+                pipe.zrange(real(self.place.keys.delayed(name)), 0, -1)
             records, index, *lists = pipe.execute()
         assert set(records) == set(index)
         places = [json.dumps(json.loads(record)[0]).encode() for record in records.values()]

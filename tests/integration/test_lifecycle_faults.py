@@ -10,6 +10,7 @@ from routemq.dead_letters import DeadLetter, ReplayOptions
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.canary import Canary
 from routemq.envelope import Envelope, TaskMessage
+from routemq.lifecycle.moves import Moves, StartCommand
 from routemq.mark import Mark
 from tests.lifecycle import COMMANDS, Place, Worker, limited_user
 from tests.servers import Redis
@@ -32,7 +33,7 @@ def letter(number: int) -> DeadLetter:
 def taken(place: Place, count: int, *, mark: bool = False) -> list[str]:
     """Let a worker hold so many messages."""
     place.put(*[message(number).encode() for number in range(count)])
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     tags = [item.tag for item in worker.fetch(("a",), count, mark=mark).items]
     worker.close()
     return tags
@@ -43,12 +44,17 @@ def three_letters(place: Place) -> list[str]:
     return [letter(number).id for number in range(3)]
 
 
+def enqueue(place: Place) -> Step:
+    items = {queue: [message(number).encode()] for number, queue in enumerate(("a", "b"))}
+    return lambda: place.moves.enqueue(items, received={"r": 2}, sender="me", number="1")
+
+
 def fetch(place: Place) -> Step:
     place.put(*[message(number).encode() for number in range(3)])
     place.put(message(3).encode(), priority=3)
     place.client.zadd(place.keys.delayed("a"), {message(4).encode(): 1})
     place.client.zadd(place.keys.delayed("b"), {message(5).encode(): 1, message(6).encode(): 4e9})
-    worker = Worker(place.scripts_client, place.transport_keys)
+    worker = Worker(place.scripts_client, place.keys)
     return lambda: worker.fetch(("a", "b"), 4, mark=True)
 
 
@@ -56,12 +62,12 @@ def acknowledge(place: Place) -> Step:
     tags = taken(place, 3, mark=True)
     canary = Canary(client=place.client, keys=place.keys)
     canary.watch(["m0:-1"])
-    return lambda: place.scripts.acknowledge({"r": tags[:2], None: tags[2:]})
+    return lambda: place.moves.acknowledge({"r": tags[:2], None: tags[2:]})
 
 
-def retry(place: Place) -> Step:
+def retry_later(place: Place) -> Step:
     (tag,) = taken(place, 1)
-    return lambda: place.delayed.retry_later(message(0), delivery_tag=tag, delay_s=1)
+    return lambda: place.retry(message(0), tag=tag, delay_s=1)
 
 
 def bury(place: Place) -> Step:
@@ -76,19 +82,19 @@ def bury_direct(place: Place) -> Step:
 
 def put_back_unread(place: Place) -> Step:
     tags = taken(place, 3, mark=True)
-    return lambda: place.scripts.put_back(tags, "unread")
+    return lambda: place.moves.put_back(tags, "unread")
 
 
 def put_back_returned(place: Place) -> Step:
     tags = taken(place, 3, mark=True)
-    place.scripts.put_back(tags, "returned")
-    worker = Worker(place.client, place.transport_keys)
+    place.moves.put_back(tags, "returned")
+    worker = Worker(place.client, place.keys)
     again = [item.tag for item in worker.fetch(("a",), 3).items]
     worker.close()
-    return lambda: place.scripts.put_back(again, "returned")
+    return lambda: place.moves.put_back(again, "returned")
 
 
-def restore_lost(place: Place) -> Step:
+def restore(place: Place) -> Step:
     tags = taken(place, 3, mark=True)
     place.client.zadd(place.keys.unacked_index, dict.fromkeys(tags, 1.0))
     place.client.zadd(place.keys.unacked_index, {"ahead": 4e9})
@@ -97,29 +103,38 @@ def restore_lost(place: Place) -> Step:
 
 def give_back(place: Place) -> Step:
     (tag,) = taken(place, 1)
-    found = place.delayed.held(tag)
+    found = place.held(tag)
     assert found is not None
     mark = Mark(unknown_since=1_800_000_000)
-    return lambda: place.delayed.give_back(found, mark, delivery_tag=tag, delay_s=1)
+    return lambda: place.moves.give_back(mark.on(found.item), tag=tag, queue=found.queue, delay_s=1)
 
 
 def requeue(place: Place) -> Step:
     record = json.dumps([json.loads(message(0).encode()), "", "a"]).encode()
     place.client.hset(place.keys.unacked, "theirs", record)
     place.client.zadd(place.keys.unacked_index, {"theirs": 1.0})
-    lists = [place.keys.queue("a"), place.keys.queue("b")]
-    return lambda: place.scripts.requeue("theirs", record, lists, message(0).encode())
+    return lambda: place.moves.requeue(message(0).encode(), tag="theirs", record=record, lists=["a", "b"])
 
 
 def renew(place: Place) -> Step:
     tags = taken(place, 3)
-    return lambda: place.scripts.renew(tags, running=True)
+    return lambda: place.moves.renew(tags, running=True)
 
 
 def promote(place: Place) -> Step:
     place.client.zadd(place.keys.delayed("a"), {message(0).encode(): 1, message(1).encode(): 4e9})
     place.client.zadd(place.keys.delayed("b"), {message(2).encode(): 1})
-    return lambda: place.delayed.promote(["a", "b"])
+    return lambda: place.moves.promote(["a", "b"])
+
+
+def hasten(place: Place) -> Step:
+    place.client.zadd(place.keys.delayed("a"), {message(0).encode(): 4e9, message(1).encode(): 4e9})
+    return lambda: place.moves.hasten("a", most=1)
+
+
+def start(place: Place) -> Step:
+    tags, command = taken(place, 2), StartCommand(place.keys)
+    return lambda: place.scripts_client.execute_command(*command.arguments(tags, started=True))
 
 
 def replay(place: Place) -> Step:
@@ -141,13 +156,19 @@ def import_(place: Place) -> Step:
 
 
 STEPS = [
-    *(fetch, acknowledge, retry, bury, bury_direct, put_back_unread, put_back_returned, restore_lost, requeue, renew),
-    *(give_back, promote, replay, discard, import_),
+    *(enqueue, bury_direct, fetch, promote, hasten, renew, start, acknowledge, retry_later, give_back, put_back_unread),
+    *(put_back_returned, restore, requeue, bury, replay, discard, import_),
 ]
 
 
 def ids(steps: object) -> str:
     return getattr(steps, "__name__", "").strip("_")
+
+
+def test_every_script_is_tried() -> None:
+    tried = {ids(step).removesuffix("_unread").removesuffix("_returned") for step in STEPS}
+    verbs = {name.rstrip("_") for name in vars(Moves) if not name.startswith("_")}
+    assert tried == verbs | {"fetch", "start"}
 
 
 def same_name(name: str, place: Place) -> str:

@@ -10,8 +10,8 @@ import redis
 from routemq_transport.clock import SteadyClock
 from routemq_transport.items import Item
 from routemq_transport.lease import Lease
-from routemq_transport.scripts import LeaseTimes
 
+from routemq.lifecycle.moves import LeaseTimes
 from tests.lifecycle import Place, Worker
 from tests.processes import wait_until
 from tests.servers import Redis
@@ -34,7 +34,8 @@ class Process:
         self.others: list[str] = []
         self.lease = Lease(
             self._client,
-            Place(self._client, prefix=place.keys.prefix).scripts,
+            Place(self._client, prefix=place.keys.prefix).moves,
+            place.keys,
             TIMES,
             running=list,
             restore_other=self._restore_other,
@@ -65,7 +66,7 @@ def process(server: Redis, place: Place) -> Iterator[Process]:
 
 def fetched(place: Place, *items: bytes, queue: str = "a") -> list[Item]:
     place.put(*items, queue=queue)
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     found = worker.fetch((queue,), len(items), mark=True).items
     worker.close()
     return found
@@ -145,7 +146,7 @@ def test_a_list_that_is_another_applications_ends_no_restoring_of_others(redis_s
             record = place.client.hget(place.keys.unacked, tag)
             assert isinstance(record, bytes)
             item, _, queue = json.loads(record)
-            place.scripts.requeue(tag, record, [place.keys.queue(queue)], json.dumps(item))
+            place.moves.requeue(json.dumps(item), tag=tag, record=record, lists=[queue])
 
     routing = Routing(redis_server, place)
     routing.lease.start()

@@ -20,13 +20,13 @@ def place(redis_store: Redis) -> Iterator[Place]:
 
 def test_what_is_done_is_counted_by_route_if_it_was_held(place: Place) -> None:
     place.put(*[b"%d" % number for number in range(2600)])
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     while worker.fetch(("a",), 100).items:
         pass
     tags = list(worker.held)
     # More than one part, as after Redis was away.
-    place.scripts.acknowledge({None: tags[:50], "one": tags[50:2550], "two": tags[2550:2570]})
-    place.scripts.acknowledge({"two": [*tags[2560:2580], "of nobody"], "none": tags[:5], "one": tags[2580:2590]})
+    place.moves.acknowledge({None: tags[:50], "one": tags[50:2550], "two": tags[2550:2570]})
+    place.moves.acknowledge({"two": [*tags[2560:2580], "of nobody"], "none": tags[:5], "one": tags[2580:2590]})
     totals = read_totals(place.client, place.keys)
     assert {route: found.done for route, found in totals.items()} == {"one": 2510, "two": 30}
     assert place.client.hlen(place.keys.unacked) == place.client.zcard(place.keys.unacked_index) == 10
@@ -37,7 +37,7 @@ def test_queues_take_fair_turns_and_priorities_go_first(place: Place) -> None:
     for queue in QUEUES:
         place.put(*[f"{queue}{number}".encode() for number in range(10)], queue=queue)
     place.put(b"late", queue="b", priority=3)
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     fetched = worker.fetch(QUEUES, 9)
     assert sorted(item.queue for item in fetched.items) == sorted(QUEUES * 3)
     assert not fetched.complete
@@ -58,20 +58,20 @@ def test_records_are_kombus_and_come_back_where_they_were(place: Place) -> None:
     queue = QUEUES[2]
     raw = json.dumps({"body": "e30=", "numbers": [12345678901234567890, []], "properties": {}}).encode()
     place.put(raw, queue=queue, priority=3)
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     (item,) = worker.fetch(QUEUES, 5).items
     record: Any = place.client.hget(place.keys.unacked, item.tag)
     assert record == b"[" + raw + b',"",' + json.dumps(queue, ensure_ascii=False).encode() + b"]"
     assert json.loads(record) == [json.loads(raw), "", queue]
-    place.scripts.put_back([item.tag], "unread")
+    place.moves.put_back([item.tag], "unread")
     assert place.items(queue, 3) == [raw]
     (item,) = worker.fetch(QUEUES, 5).items
-    place.scripts.put_back([item.tag], "returned")
+    place.moves.put_back([item.tag], "returned")
     assert place.items(queue, 3) == [b'{"routemq":[1,0],' + raw[1:]]
     (item,) = worker.fetch(QUEUES, 5).items
     # The second time it waits, in the delayed set of its own list.
-    place.scripts.put_back([item.tag], "returned")
-    waiting: Any = place.client.zrange(place.transport_keys.delayed(place.list_name(queue, 3)), 0, -1)
+    place.moves.put_back([item.tag], "returned")
+    waiting: Any = place.client.zrange(place.keys.delayed(place.list_name(queue, 3)), 0, -1)
     assert waiting == [b'{"routemq":[2,0],' + raw[1:]]
     assert not worker.fetch(QUEUES, 5).items
     assert worker.fetch(QUEUES, 5).next_due_s == pytest.approx(1, abs=0.5)
@@ -84,10 +84,10 @@ def test_a_letter_keeps_the_bytes_of_its_message_whatever_its_queue_is_called(pl
     place.put(raw, queue=queue)
     stock_record = b"[" + raw + b', "", ' + json.dumps(queue).encode() + b"]"
     place.client.hset(place.keys.unacked, "stock", stock_record)
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     (item,) = worker.fetch(QUEUES, 5).items
     for tag in (item.tag, "stock"):
-        held = place.delayed.held(tag)
+        held = place.held(tag)
         assert held is not None
         assert (held.item, held.queue) == (raw, queue)
         letter = DeadLetter.malformed(route="r", queue=queue, message_id=tag, error=ValueError("no"), worker="w")
@@ -98,9 +98,9 @@ def test_a_letter_keeps_the_bytes_of_its_message_whatever_its_queue_is_called(pl
 
 def test_a_lost_lease_is_a_strike_for_what_was_running_and_two_strikes_run_alone(place: Place) -> None:
     place.put(b'{"n":1}', b'{"n":2}', b"3")
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     first, *_ = worker.fetch(("a",), 5).items
-    assert place.scripts.renew([first.tag, "routemq:x:1"], running=True) == ["routemq:x:1"]
+    assert place.moves.renew([first.tag, "routemq:x:1"], running=True) == ["routemq:x:1"]
     place.expire_leases(200)
     assert place.restore_lost() == (3, [])
     assert sorted(place.items()) == [b"3", b'{"routemq":[1,0],"n":2}', b'{"routemq":[1,1],"n":1}']
@@ -126,7 +126,7 @@ def test_a_lost_lease_is_a_strike_for_what_was_running_and_two_strikes_run_alone
 def test_messages_that_run_alone_keep_their_place_before_all_that_is_taken_behind_them(place: Place) -> None:
     lonely = [b'{"routemq":[2,2],"n":%d}' % number for number in range(30)]
     place.put(*lonely[:10], b"1", *lonely[10:], b"2", b"3")
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     assert [item.raw for item in worker.fetch(("a",), 2, held=1).items] == [b"1", b"2"]
     assert place.items() == [*lonely, b"3"]
     assert [item.raw for item in worker.fetch(("a",), 2, held=1).items] == [b"3"]
@@ -143,7 +143,7 @@ def test_messages_that_run_alone_keep_their_place_before_all_that_is_taken_behin
 def test_a_fetch_takes_no_more_bytes_than_there_is_room_for(place: Place) -> None:
     sizes = [300, 300, 300, 5000, 100]
     place.put(*(b"x" * size for size in sizes))
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
 
     def fetch(most_bytes: int, *, held: int) -> tuple[list[int], bool, bool]:
         fetched = worker.fetch(("a",), 10, held=held, most_bytes=most_bytes)
@@ -164,7 +164,7 @@ def test_a_fetch_serves_thousands_of_queues_and_takes_turns(place: Place) -> Non
     for number in range(0, 2500, 500):
         for priority in PRIORITIES:
             place.put(b"x", b"x", queue=queues[number], priority=priority)
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     assert worker.fetch(queues, 1).items[0].queue == "queue0"
     assert [item.queue for item in worker.fetch(queues, 2).items] == ["queue500", "queue1000"]
     rest = worker.fetch(queues, 100)
@@ -177,19 +177,19 @@ def test_a_fetch_serves_thousands_of_queues_and_takes_turns(place: Place) -> Non
 
 def test_a_fetch_marks_what_it_takes_as_started_except_what_came_back(place: Place) -> None:
     place.put(b'{"n":1}', b'{"routemq":[1,0],"n":2}', b'{"n":3}')
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     fetched = worker.fetch(("a",), 5, mark=True)
     assert [item.came_back for item in fetched.items] == [False, True, False]
     marked = {item.tag.encode() for item in fetched.items if not item.came_back}
-    assert set(place.client.zrange(place.transport_keys.started, 0, -1)) == marked
-    place.scripts.put_back([item.tag for item in fetched.items], "unread")
-    assert not place.client.exists(place.transport_keys.started)
+    assert set(place.client.zrange(place.keys.started, 0, -1)) == marked
+    place.moves.put_back([item.tag for item in fetched.items], "unread")
+    assert not place.client.exists(place.keys.started)
     worker.close()
 
 
 def test_what_a_dead_worker_left_under_a_clock_that_was_ahead_comes_back(place: Place) -> None:
     place.put(b"x")
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     worker.fetch(("a",), 1)
     place.expire_leases(-3600)
     assert place.restore_lost() == (0, [])
@@ -203,7 +203,7 @@ def test_leases_of_other_transports_are_told_apart_however_many_there_are(place:
     place.client.zadd(place.keys.unacked_index, {f"stock{number}": now - 500 for number in range(300)})
     place.client.hset(place.keys.unacked, mapping={f"stock{number}": b"[{}, '', 'a']" for number in range(300)})
     place.put(b"x")
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     worker.fetch(("a",), 1)
     place.expire_leases(110)
     assert place.restore_lost() == (1, [])

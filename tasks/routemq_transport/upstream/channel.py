@@ -14,8 +14,9 @@ from kombu.utils.json import dumps, loads
 from kombu.utils.scheduling import round_robin_cycle
 
 from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
-from routemq.lifecycle.scripts import Script
+from routemq.lifecycle.moves import LeaseTimes, Moves
 from routemq.mark import Mark
+from routemq.queues import Keys
 from routemq.redis_connection import RedisConnection, RedisSSLConnection
 from routemq.text import error_line
 from routemq_transport.client import Client, PrefixedClient
@@ -28,7 +29,6 @@ from routemq_transport.items import (
     read_item,
 )
 from routemq_transport.lease import Lease
-from routemq_transport.scripts import LeaseTimes, Scripts, TransportKeys
 from routemq_transport.upstream.message import Message
 from routemq_transport.upstream.qos import QoS, running_tags
 from routemq_transport.wakeup import WakeUp
@@ -36,8 +36,6 @@ from routemq_transport.wakeup import WakeUp
 logger = logging.getLogger(__name__)
 
 _OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "hands_out_waiting")
-_HASTENED_AT_ONCE = 500
-
 _ANSWERS = ".pidbox"
 """Ends the name of every queue for answers to remote control."""
 
@@ -94,15 +92,9 @@ class FetchingChannel(stock.Channel):
         return partial(PrefixedClient, global_keyprefix=prefix) if prefix else Client
 
     @cached_property
-    def keys(self) -> TransportKeys:
+    def keys(self) -> Keys:
         """The Redis keys, complete."""
-        prefix = self.global_keyprefix
-        return TransportKeys(
-            prefix=prefix,
-            unacked=prefix + self.unacked_key,
-            unacked_index=prefix + self.unacked_index_key,
-            separator=self.sep,
-        )
+        return Keys(self.global_keyprefix, self.unacked_key, self.unacked_index_key, self.sep)
 
     @cached_property
     def intake(self) -> Intake:
@@ -129,13 +121,14 @@ class FetchingChannel(stock.Channel):
         """The lease of what this channel holds; made on first use."""
         if self._lease is None:
             client = redis.Redis(connection_pool=self._get_pool())
-            scripts = Scripts(client, self.keys, most_delay_s=float(self.longest_redelivery_delay))
+            moves = Moves(client, self.keys, longest_delay_s=float(self.longest_redelivery_delay))
             self._lease = Lease(
                 client,
-                scripts,
+                moves,
+                self.keys,
                 LeaseTimes(own_s=float(self.visibility_timeout), others_s=float(self.stock_visibility_timeout)),
                 running=running_tags,
-                restore_other=lambda tag: self._restore_other(client, scripts, tag),
+                restore_other=lambda tag: self._restore_other(client, moves, tag),
             )
         return self._lease
 
@@ -281,7 +274,8 @@ class FetchingChannel(stock.Channel):
             super()._put(queue, message, **options)
             return
         name = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-        key, entry = f"routemq:delayed:{name}", {dumps(message): due}
+        # The client puts the prefix before it.
+        key, entry = Keys().delayed(name), {dumps(message): due}
         batch = options.get("_publish_batch")
         if batch is not None:
             batch.add("zadd", key, entry)
@@ -323,11 +317,9 @@ class FetchingChannel(stock.Channel):
         return {key: count for key, count in zip(lists + delayed, counts, strict=True) if isinstance(count, int)}
 
     def _hasten(self, queue: str) -> None:
-        script = Script(self._plain_client(), "hasten")
+        moves = Moves(self._plain_client(), self.keys)
         for priority in self.priority_steps:
-            name = self._q_for_pri(queue, priority)
-            keys = [self.keys.delayed(name), self.keys.prefix + name]
-            while script(keys=keys, args=[_HASTENED_AT_ONCE]):
+            while moves.hasten(self._q_for_pri(queue, priority)):
                 pass
 
     def _plain_client(self) -> "redis.Redis":
@@ -402,23 +394,21 @@ class FetchingChannel(stock.Channel):
             self.intake.close()
         super().close()
 
-    def _restore_other(self, client: "redis.Redis", scripts: Scripts, tag: str) -> None:
+    def _restore_other(self, client: "redis.Redis", moves: Moves, tag: str) -> None:
         record = client.hget(self.keys.unacked, tag)
         if not isinstance(record, bytes):
             return
         try:
             message, exchange, routing_key = loads(bytes_to_str(record))
             priority = self._get_message_priority(message, reverse=False)
-            lists = [
-                self.keys.prefix + self._q_for_pri(queue, priority) for queue in self._routed(exchange, routing_key)
-            ]
+            lists = [self._q_for_pri(queue, priority) for queue in self._routed(exchange, routing_key)]
             message["headers"]["redelivered"] = True
             message["properties"]["delivery_info"]["redelivered"] = True
         # The record is another program's; one that cannot be read must not end the lease's thread.
         except Exception:
             logger.exception("cannot restore what another worker held under the tag %r", tag)
             return
-        scripts.requeue(tag, record, lists, dumps(message))
+        moves.requeue(dumps(message), tag=tag, record=record, lists=lists)
 
     def _routed(self, exchange: str, routing_key: str) -> Sequence[str]:
         queues: Sequence[str] = self._lookup(exchange, routing_key)
