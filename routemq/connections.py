@@ -147,27 +147,42 @@ def prepare_mqtt(client: paho.Client, settings: Settings) -> None:
     if settings.mqtt_username is not None:
         password = settings.mqtt_password
         client.username_pw_set(settings.mqtt_username, None if password is None else password.get_secret_value())
-    if settings.mqtt_tls_enabled:
-        client.tls_set_context(
-            _ssl_context("MQTT", settings.mqtt_tls_ca_certs, settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile)
-        )
+    context = mqtt_ssl_context(settings)
+    if context is not None:
+        client.tls_set_context(context)
         client.tls_insecure_set(settings.mqtt_tls_insecure)
+
+
+def mqtt_ssl_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return what TLS to the MQTT broker takes, None without TLS.
+
+    Raises:
+        ConfigurationError: A certificate cannot be used.
+    """
+    if not settings.mqtt_tls_enabled:
+        return None
+    return _ssl_context("MQTT", settings.mqtt_tls_ca_certs, settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile)
 
 
 def _ssl_context(server: str, ca_certs: Path | None, certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_certs)
-    except ssl.SSLError as exc:
+    except (OSError, ValueError) as exc:
         raise ConfigurationError(
             variable=f"{server}_TLS_CA_CERTS", value=ca_certs, allowed=f"a PEM file of certificates ({exc})"
         ) from exc
     if certfile is not None:
         try:
-            context.load_cert_chain(certfile, keyfile)
-        except ssl.SSLError as exc:
+            context.load_cert_chain(certfile, keyfile, password=_no_passphrase)
+        except (OSError, ValueError) as exc:
             raise ConfigurationError(
                 variable=f"{server}_TLS_CERTFILE",
                 value=certfile,
                 allowed=f"a PEM file with the certificate that {server}_TLS_KEYFILE is the key of ({exc})",
             ) from exc
     return context
+
+
+def _no_passphrase() -> str:
+    # OpenSSL would ask for it at the terminal, and wait.
+    raise ValueError("the key has a passphrase; give one without")

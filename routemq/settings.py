@@ -268,7 +268,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     @classmethod
     def _readable(cls, value: Path | None) -> Path | None:
-        if value is not None and not os.access(value, os.R_OK):
+        if value is not None and (value.is_dir() or not os.access(value, os.R_OK)):
             raise ValueError("the file does not exist or cannot be read")
         return value
 

@@ -9,6 +9,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from routemq.connections import check_redis, connect_redis, mqtt_client
 from routemq.errors import ConfigurationError
+from routemq.mqtt import connect_problem
 from routemq.settings import Settings
 
 _TIMEOUT_S = 5.0
@@ -57,7 +58,7 @@ def check_configured_broker(settings: Settings) -> None:
     try:
         client.connect(settings.mqtt_broker, settings.mqtt_port)
     except OSError as exc:
-        raise _unusable(settings, exc.strerror or str(exc)) from exc
+        raise _unusable(settings, connect_problem(exc, settings)) from exc
     client.loop_start()
     in_time = answered.wait(_TIMEOUT_S)
     client.disconnect()

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _ASK_AGAIN_S = 60.0
 _NOTE_AGAIN_S = 5.0
+_NO_SHARED_SUBSCRIPTIONS = 0x9E
 _NEVER = float("inf")
 
 
@@ -30,6 +31,7 @@ class Filters:
         wanted: What the session should be subscribed to.
         granted: Topic filters that the broker serves on this connection.
         refused: Those that it does not.
+        no_sharing: The broker has said that it has no shared subscriptions.
         losses: How often the broker had no session where it should have had one.
     """
 
@@ -38,6 +40,7 @@ class Filters:
         self.granted: dict[str, Subscription] = {}
         self.refused: dict[str, Subscription] = {}
         self.losses = 0
+        self.no_sharing = False
         self._client_id, self._memory, self._intake = client_id, memory, intake
         self._connection: BrokerConnection | None = None
         self._by_number = self._may_leave = False
@@ -144,6 +147,7 @@ class Filters:
         code, route = codes[0], subscription.route
         context = {"route": route.name}
         if code.is_failure:
+            self.no_sharing |= code.value == _NO_SHARED_SUBSCRIPTIONS
             self.refused[subscription.filter] = subscription
             self._ask_again_at = time.monotonic() + _ASK_AGAIN_S
             logger.error(

@@ -86,6 +86,11 @@ class Placement:
             exclusive.want(routes.own, leaving=self._own.serves)
 
     @property
+    def takes_all(self) -> bool:
+        """Whether this process has the shared routes without `$share`. Safe from other threads."""
+        return self._lease.held and bool(self._routes.shared) and self._exclusive.filters.wanted is self._everything
+
+    @property
     def is_moving(self) -> bool:
         """Whether a route has two places at this moment, which should be over soon."""
         own, exclusive = self._own.filters, self._exclusive.filters

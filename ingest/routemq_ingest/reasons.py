@@ -32,7 +32,7 @@ def subscribe_mend(reason: ReasonCode) -> str:
     if reason.value in (0x80, 0x87):
         return "; allow this user to read the filter in the broker's access list"
     if reason.value == 0x9E:
-        return "; this broker has no shared subscriptions: set shared=False on the route"
+        return "; this broker has no shared subscriptions: set MQTT_SHARE to auto or never"
     if reason.value == 0xA2:
         return "; this broker has no wildcard subscriptions: write the topics out"
     return ""

@@ -170,6 +170,8 @@ class Session:
 
     def _try_sharing(self, connection: BrokerConnection, now: float) -> None:
         """Find out whether $share works: an MQTT 3.1.1 broker may grant it, and mean something else."""
+        if self.filters.no_sharing:
+            self._set_cannot_share(True)
         if self._probe is None:
             if connection.is_mqtt5 or not self._shares or self._is_tried or self._vain_probes >= _VAIN_PROBES:
                 return

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import psutil
 
 from routemq.alerts.watch import alert_watch
-from routemq.connections import connect_redis
+from routemq.connections import connect_redis, mqtt_ssl_context
 from routemq.dead_letters import DeadLetters
 from routemq.eviction import EvictionWatch
 from routemq.metrics.presence import Presence, ProcessReport
@@ -59,6 +59,7 @@ class IngestWorker:
     """
 
     def __init__(self, settings: Settings, router: Router, *, index: int = 0) -> None:
+        mqtt_ssl_context(settings)  # told now, whatever else is to be waited for first
         self.client_id = f"{settings.client_id_base}-{index}"
         self._settings = settings
         self._keys = Keys(settings.key_prefix)
@@ -315,7 +316,7 @@ class IngestWorker:
             group=self._settings.mqtt_group_name,
             problem=health.trouble,
             memory_bytes=psutil.Process().memory_info().rss,
-            details=asdict(health.statistics) | {"holds": health.holds},
+            details=asdict(health.statistics) | {"holds": health.holds, "takes_all": self._placement.takes_all},
         )
 
     @property

@@ -133,7 +133,7 @@ def _split(settings: Settings, version: MQTTProtocolVersion, *, live: bool) -> I
         members[0].wait_until_quiet(quiet_s=0.5, timeout_s=5)
         members[1].wait_until_quiet(quiet_s=0.5, timeout_s=5)
         counts = [len(member.received) for member in members]
-    mend = "use a broker with shared subscriptions (MQTT 5, 4.8.2), or routes with shared=False"
+    mend = "use a broker with shared subscriptions (MQTT 5, 4.8.2), or MQTT_SHARE=never"
     if sum(counts) == 0:
         yield failed(check, "$share/… is taken for an ordinary topic: nothing arrives", mend)
     elif sum(counts) > _SPLIT:

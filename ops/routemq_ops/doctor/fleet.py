@@ -59,6 +59,8 @@ def _groups(ingest: Sequence[ProcessReport], settings: Settings) -> Finding:
 
 def _even(ingest: Sequence[ProcessReport]) -> Iterator[Finding]:
     counts = {process.name: int(process.details.get("received", 0)) for process in ingest}
+    if any(process.details.get("takes_all") for process in ingest):
+        return  # without shared subscriptions: the others stand by
     if len(counts) < 2 or sum(counts.values()) < _ENOUGH_TO_COMPARE:
         return
     if max(counts.values()) > _UNEVEN * max(1, min(counts.values())):
