@@ -12,7 +12,7 @@ class Pauses:
         remind_s: The same cause is spoken of again after so long.
     """
 
-    def __init__(self, *, first_s: float = 0.25, longest_s: float = 8.0, remind_s: float = 30.0) -> None:
+    def __init__(self, *, first_s: float = 0.25, longest_s: float = 4.0, remind_s: float = 30.0) -> None:
         self._first_s, self._longest_s, self._remind_s = first_s, longest_s, remind_s
         self._next_s = first_s
         self._cause: str | None = None

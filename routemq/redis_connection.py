@@ -20,15 +20,22 @@ class _Place:
 
     def __init__(self) -> None:
         self.left_at = 0.0
+        self._left_for: type[redis.RedisError] = redis.ConnectionError
+        self._left_with = "not left"
         self._silent_until: float | None = None
 
-    def leave(self) -> None:
+    def leave(self, why: redis.RedisError) -> None:
         """Use none of the connections there are."""
-        self.left_at = time.monotonic()
+        # Not the exception itself, which would keep alive the frames it has passed through.
+        self.left_at, self._left_for, self._left_with = time.monotonic(), type(why), str(why)
 
-    def was_silent(self) -> None:
+    def why_left(self) -> redis.RedisError:
+        """Return what made them useless, as another connection found it."""
+        return self._left_for(self._left_with)
+
+    def was_silent(self, why: redis.RedisError) -> None:
         """Nothing was answered in time."""
-        self.leave()
+        self.leave(why)
         self._silent_until = time.monotonic() + _SILENT_S
 
     def spoke(self) -> None:
@@ -72,24 +79,25 @@ class RedisConnection(redis.Connection):
         """Send, unless this is a connection to leave: then it is closed, and the caller's to connect again."""
         if self._is_left:
             self.disconnect()  # type: ignore[no-untyped-call]
-            raise redis.ConnectionError("left this connection, as the server was found to be of no use by another")
+            raise self._place.why_left()
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Read an answer; one that says that the server is of no use is a lost connection."""
         try:
             answer = super().read_response(*args, **options)
-        except redis.TimeoutError:
-            self._give_up()
+        except redis.TimeoutError as exc:
+            self._give_up(exc)
             raise
         except redis.RedisError as exc:
             code = code_of(exc)
             if code not in LEAVE:
                 raise
             self.disconnect()  # type: ignore[no-untyped-call]
-            self._place.leave()
             text = said(exc)
-            raise RefusedError(text if text.startswith(code) else f"{code} {text}") from exc
+            refused = RefusedError(text if text.startswith(code) else f"{code} {text}")
+            self._place.leave(refused)
+            raise refused from exc
         self._place.spoke()
         return answer
 
@@ -105,15 +113,15 @@ class RedisConnection(redis.Connection):
         try:
             return super()._connect()  # type: ignore[no-untyped-call]
         except TimeoutError:
-            self._give_up()
+            self._give_up(redis.TimeoutError("Timeout connecting to server"))
             raise
         except OSError:
             self._place.spoke()
             raise
 
-    def _give_up(self) -> None:
+    def _give_up(self, why: redis.RedisError) -> None:
         if (self.socket_timeout or _PATIENT_S) >= _PATIENT_S:
-            self._place.was_silent()
+            self._place.was_silent(why)
 
 
 class RedisSSLConnection(RedisConnection, redis.SSLConnection):

@@ -33,7 +33,7 @@ EVENTS_PER_BATCH = 500
 TURN_EVERY_S = 1.0
 """How often an idle loop shows that it turns."""
 
-_WORKED_S = 10.0
+_WORKED_S = 3.0
 """A connection that lasted so long was none that Redis refuses to use."""
 
 

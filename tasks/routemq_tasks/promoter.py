@@ -11,8 +11,8 @@ from celery import bootsteps
 from routemq.connections import connect_redis
 from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
+from routemq.refusals import explain
 from routemq.settings import Settings
-from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class RetryPromoter(threading.Thread):
                 next_due_s = self._moves.promote(self._queues())
             except redis.RedisError as exc:
                 if not away:
-                    logger.warning("due retries wait, Redis is away: %s", error_line(exc))
+                    logger.warning("due retries wait: %s", explain(exc))
                 away, pause_s = True, _MOST_PAUSE_S
                 continue
             away = False

@@ -137,7 +137,7 @@ class Fetcher:
         """
         asked = self._asked
         if asked is None:
-            raise redis.ConnectionError("a reply that nothing was asked for")
+            raise redis.ConnectionError("Redis has hung up, or answers what nobody asked")
         try:
             if asked.told:
                 connection.read_response()

@@ -15,6 +15,7 @@ import redis
 from routemq.lifecycle.moves import LeaseTimes, Moves, PutBack, StartCommand
 from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
 from routemq.queues import Keys
+from routemq.refusals import explain
 from routemq_transport.acknowledgements import Acknowledgements
 from routemq_transport.clock import SteadyClock
 from routemq_transport.items import Item
@@ -334,5 +335,4 @@ class Lease:
     def _log_away(self, exc: redis.RedisError) -> None:
         if not self._away:
             self._away = True
-            state = "refuses" if isinstance(exc, redis.ResponseError) else "is away"
-            logger.warning("Redis %s, %d messages are kept: %s", state, len(self._held), exc)
+            logger.warning("%d messages are kept meanwhile: %s", len(self._held), explain(exc))
