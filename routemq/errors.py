@@ -64,6 +64,18 @@ class UnknownQueueError(RouteMQError):
         super().__init__(f"no route uses the queue {names}; the queues there are: {queues}")
 
 
+class EmptyQueueNameError(RouteMQError):
+    """A queue was asked for by an empty name, as a shell variable that is not set leaves it."""
+
+    def __init__(self, *, known: Iterable[str]) -> None:
+        self.known = tuple(known)
+        queues = ", ".join(self.known) or "none: the application has no routes"
+        super().__init__(
+            f"the name of a queue is empty; is a variable not set? Leave the option out for all queues, or "
+            f"name some of these: {queues}"
+        )
+
+
 class EnvelopeError(RouteMQError):
     """Bytes from a queue are not a message of the wire contract.
 

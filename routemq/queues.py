@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from routemq.errors import UnknownQueueError
+from routemq.errors import EmptyQueueNameError, UnknownQueueError
 
 FALLBACK_QUEUE = "routemq"
 """The queue of a route whose topic has no literal level."""
@@ -49,9 +49,12 @@ def expand_queues(requested: Iterable[str], known: Collection[str]) -> list[str]
     `sensors` stands for `sensors`, `sensors.data`, `sensors.raw.data`; not for `sensors2`.
 
     Raises:
+        EmptyQueueNameError: A name is empty, which a command would take for every queue.
         UnknownQueueError: A name stands for nothing; the error lists the queues there are.
     """
-    wanted = [name.strip() for name in requested if name.strip()]
+    wanted = [name.strip() for name in requested]
+    if not all(wanted):
+        raise EmptyQueueNameError(known=sorted(known))
     chosen: dict[str, None] = {}
     unknown: list[str] = []
     for name in wanted:

@@ -23,11 +23,8 @@ def expanding_queues(app: "RouteMQCelery") -> click.Option:
             if context.get_parameter_source(name) not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
                 continue
             try:
-                expanded = expand_queues(context.params[name] or [], app.queues)
+                context.params[name] = expand_queues(context.params[name], app.queues)
             except RouteMQError as exc:
                 raise click.ClickException(str(exc)) from exc
-            if not expanded:
-                raise click.UsageError("name a queue; without -Q all are purged")
-            context.params[name] = expanded
 
     return click.Option(("--expand-queues",), hidden=True, expose_value=False, callback=expand)

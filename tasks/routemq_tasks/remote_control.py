@@ -12,7 +12,7 @@ from celery.worker import control
 from celery.worker.consumer.control import Control
 
 from routemq.connections import connect_redis
-from routemq.errors import UnknownQueueError
+from routemq.errors import RouteMQError
 from routemq.queues import Keys, expand_queues
 from routemq.waiting import Waiting, find_waiting, first_waiting
 
@@ -77,10 +77,10 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _for_each(state: Any, queue: str, answer: Callable[..., dict[str, str]]) -> dict[str, str]:
+def _for_each(state: Any, queue: object, answer: Callable[..., dict[str, str]]) -> dict[str, str]:
     try:
-        names = expand_queues([queue], state.app.queues)
-    except UnknownQueueError as exc:
+        names = expand_queues([str(queue)], state.app.queues)
+    except RouteMQError as exc:
         return {"error": str(exc)}
     return {"ok": ", ".join(answer(state, name)["ok"] for name in names)}
 

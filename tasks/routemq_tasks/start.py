@@ -20,12 +20,12 @@ def check_start(app: "RouteMQCelery", requested: Any, excluded: Any) -> tuple[li
     """Return the queues of `-Q` and of `-X`, expanded.
 
     Raises:
-        click.ClickException: A queue that no route uses, a controller that cannot be loaded, a Redis that is of no use:
-            one line for the operator, and an exit code that is not 0.
+        click.ClickException: A queue that no route uses or that has no name, a controller that cannot be loaded, a
+            Redis that is of no use: one line for the operator, and an exit code that is not 0.
     """
-    known = sorted(app.queues)
+    known, names = sorted(app.queues), _names(requested)
     try:
-        queues = expand_queues(_names(requested), known) or known
+        queues = expand_queues(names, known) if names else known
         left_out = expand_queues(_names(excluded), known)
         consumed = [queue for queue in queues if queue not in left_out]
         # Before the pool forks: a controller that is not there is an error at start, and its modules are shared.

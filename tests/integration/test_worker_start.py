@@ -61,6 +61,9 @@ def test_without_a_queue_a_worker_serves_all(bench: Bench) -> None:
     [
         (["-Q", "works"], {}, "Error: no route uses the queue 'works'; the queues there are: answer, deaf, slow, "),
         (["-X", "work,slow,deaf,answer"], {}, "Error: -X leaves this worker no queue"),
+        (["-Q", ""], {}, "Error: the name of a queue is empty; is a variable not set? "),
+        (["-Q", "work, "], {}, "Error: the name of a queue is empty; is a variable not set? "),
+        (["-X", ""], {}, "Error: the name of a queue is empty; is a variable not set? "),
         (
             ["-D", "-Q", "works"],
             {},
@@ -69,7 +72,7 @@ def test_without_a_queue_a_worker_serves_all(bench: Bench) -> None:
         ([], {"ROUTEMQ_ROUTERS": "no_such_app"}, "Error: routers no_such_app: there is no module 'no_such_app'"),
         ([], {"WORKER_COUNT": "many"}, "Error: WORKER_COUNT='many' cannot be used"),
     ],
-    ids=["queue", "no queue", "detached", "routers", "setting"],
+    ids=["queue", "no queue", "-Q of nothing", "-Q of a part", "-X of nothing", "detached", "routers", "setting"],
 )
 def test_a_worker_that_cannot_start_says_so_in_one_line(
     bench: Bench, arguments: list[str], env: dict[str, str], line: str

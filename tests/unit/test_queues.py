@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routemq.errors import UnknownQueueError
+from routemq.errors import EmptyQueueNameError, UnknownQueueError
 from routemq.queues import Keys, default_queue, expand_queues, queue_problem
 from routemq.topics import TopicTemplate
 
@@ -52,7 +52,7 @@ def test_queue_name_that_cannot_be_used_is_told(name: str) -> None:
         (["sensors.raw"], ["sensors.raw.data"]),
         (["alerts", "alerts"], ["alerts"]),
         (["sensors.data", "sensors"], ["sensors.data", "sensors.raw.data"]),
-        ([" alerts ", ""], ["alerts"]),
+        ([" alerts "], ["alerts"]),
         ([], []),
     ],
 )
@@ -66,6 +66,12 @@ def test_unknown_queue_lists_the_queues_there_are(requested: str) -> None:
         expand_queues(["alerts", requested], QUEUES)
     assert repr(requested) in str(caught.value)
     assert ", ".join(sorted(QUEUES)) in str(caught.value)
+
+
+@pytest.mark.parametrize("requested", [[""], [" "], ["", ""], ["alerts", ""], ["alerts", "\t"]])
+def test_an_empty_name_is_no_queue_and_not_all_of_them(requested: list[str]) -> None:
+    with pytest.raises(EmptyQueueNameError, match=r"is a variable not set\?.*alerts"):
+        expand_queues(requested, QUEUES)
 
 
 def test_application_without_routes_is_told() -> None:
