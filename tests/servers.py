@@ -17,6 +17,19 @@ import trustme
 from tests.processes import wait_until
 
 HOST = "127.0.0.1"
+SLOW_NAMES = """
+import socket, time
+
+asked = socket.getaddrinfo
+
+def slow(host, *args, **options):
+    if host == "slow.example":
+        time.sleep(40)
+    return asked("127.0.0.1" if host == "slow.example" else host, *args, **options)
+
+socket.getaddrinfo = slow
+"""
+"""A `sitecustomize` with which no name server answers where `slow.example` is; its last word is late."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED_MOSQUITTO_CONF = REPOSITORY / "deploy" / "mosquitto.conf"
 

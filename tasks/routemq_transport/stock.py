@@ -1,5 +1,6 @@
 """Celery's own Redis transport, over our connections."""
 
+import redis
 from kombu.transport import redis as stock
 
 from routemq.redis_connection import RedisConnection, RedisSSLConnection
@@ -8,7 +9,7 @@ from routemq.redis_connection import RedisConnection, RedisSSLConnection
 class Channel(stock.Channel):
     """kombu's channel, which leaves a server that does not answer, or takes no writes."""
 
-    connection_class = RedisConnection
+    connection_class: type[redis.Connection] = RedisConnection
     connection_class_ssl = RedisSSLConnection
 
 

@@ -18,23 +18,10 @@ import pytest
 from routemq import Router
 from tests.ingest import CONTROLLER, ingest_process, ingesting, settings_for, wait_for_payloads
 from tests.processes import wait_until
-from tests.servers import HOST, MqttBroker, Redis, Stack, free_port
+from tests.servers import HOST, SLOW_NAMES, MqttBroker, Redis, Stack, free_port
 
 MakeBroker = Callable[..., MqttBroker]
 MakeStore = Callable[..., Redis]
-
-SLOW_NAMES = """
-import socket, time
-
-asked = socket.getaddrinfo
-
-def slow(host, *args, **options):
-    if host == "slow.example":
-        time.sleep(40)
-    return asked("127.0.0.1" if host == "slow.example" else host, *args, **options)
-
-socket.getaddrinfo = slow
-"""
 
 
 @pytest.fixture

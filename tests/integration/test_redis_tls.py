@@ -1,5 +1,7 @@
 """TLS to Redis: every role verifies alike, and says in words what is not right."""
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ import kombu
 import pytest
 import redis
 from routemq_tasks.configuration import celery_configuration
+from routemq_transport.connection import TRANSPORTS
 
 from routemq import Router
 from routemq.connections import check_redis, connect_redis
@@ -37,8 +40,8 @@ def _problems(settings: Settings) -> Iterator[str | None]:
 
 def _connect_kombu(settings: Settings) -> None:
     configuration = celery_configuration(settings, [])
-    transport = configuration.get("broker_transport") or "routemq_transport.transport:SecureTransport"
-    ssl = configuration["broker_use_ssl"]
+    transport = configuration.get("broker_transport") or TRANSPORTS["rediss" if settings.redis.tls else "redis"]
+    ssl = configuration.get("broker_use_ssl")
     with kombu.Connection(configuration["broker_url"], ssl=ssl, transport=transport) as connection:
         connection.connect()
 
@@ -73,6 +76,38 @@ def test_a_client_certificate_is_shown(own_store: Callable[..., Redis], tls_file
 def test_tls_where_there_is_none(redis_server: Redis) -> None:
     url = redis_server.url.replace("redis://", "rediss://")
     assert all("speaks no TLS" in str(problem) for problem in _problems(_settings(url)))
+
+
+def test_no_tls_where_there_is_some(own_store: Callable[..., Redis], tls_files: TlsFiles, key_prefix: str) -> None:
+    store = own_store(tls=tls_files)
+    url = store.url.replace("rediss://", "redis://")
+    hint = "does it speak TLS? Then REDIS_URL begins with rediss://"
+    with_password = url.replace("redis://", "redis://:secret@")
+    for settings in (_settings(url), _settings(with_password), _settings(url, ROUTEMQ_TRANSPORT="stock")):
+        assert [hint in str(problem) or problem for problem in _problems(settings)] == [True, True]
+    env = Bench(store=store, key_prefix=key_prefix).environment() | {"REDIS_URL": url}
+    with running(["routemq", "dlq", "stats"], cwd=REPOSITORY, env=env) as command:
+        assert command.wait() == 1
+        assert hint in command.output()
+    with Bench(store=store, key_prefix=key_prefix).worker("-P", "solo", env=env, ready=False) as worker:
+        worker.wait_for_output(hint)
+        assert worker.terminate() == 0
+
+
+def test_tls_where_somebody_hangs_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_hang_up, args=(listener,), daemon=True).start()
+        for problem in _problems(_settings(f"rediss://127.0.0.1:{listener.getsockname()[1]}")):
+            assert problem is not None
+            assert "hangs up when it hears TLS; does it speak TLS?" in problem
+
+
+def _hang_up(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100)
 
 
 @pytest.mark.parametrize("field", ["redis_tls_ca_certs", "redis_tls_certfile"])

@@ -4,12 +4,13 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from routemq.envelope import TaskMessage
 from tests.processes import wait_until
-from tests.servers import Redis
+from tests.servers import HOST, REPOSITORY, SLOW_NAMES, Redis
 from tests.workers import Bench
 
 ROUNDS = 4
@@ -123,3 +124,21 @@ def test_a_child_is_still_ended_by_its_parent(redis_server: Redis, key_prefix: s
         assert time.monotonic() - began < MOST_S
         assert worker.is_alive
     assert not bench.letters()
+
+
+@pytest.mark.parametrize("transport", ["routemq", "stock"])
+def test_a_worker_ends_soon_though_no_name_server_answers(
+    redis_server: Redis, key_prefix: str, tmp_path: Path, transport: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_NAMES, encoding="utf-8")
+    bench = Bench(store=redis_server, key_prefix=key_prefix)
+    env = {
+        "ROUTEMQ_TRANSPORT": transport,
+        "REDIS_URL": redis_server.url.replace(HOST, "slow.example"),
+        "PYTHONPATH": f"{tmp_path}:{REPOSITORY}",
+    }
+    with bench.worker("-P", "threads", env=env, ready=False) as worker:
+        worker.wait_for_output("no name server has answered within 5 s")
+        began = time.monotonic()
+        assert worker.terminate(timeout_s=60) == 0
+        assert time.monotonic() - began < 20
