@@ -21,11 +21,15 @@ _WORDS = {
     "WRONGPASS": "redis refuses the user or password in REDIS_URL",
     "NOAUTH": "redis asks for a password, and REDIS_URL has none",
     "NOPERM": "redis does not allow this to the user in REDIS_URL; ACL SETUSER gives the permission",
+    "KILLED": "somebody has ended a script of ours with SCRIPT KILL",
     "DENIED": "redis is in protected mode: it has no password and answers only to its own host",
 }
 
 _IN_PIPELINE = "of pipeline caused error: "
 _ABORTED = re.compile(r"because of: ([A-Z]+) ")
+_KILLED = "Script killed by user"
+"""What Redis answers so under the code ERR is said of no message: the next time it runs."""
+
 _CERTIFICATE = re.compile(r"certificate verify failed: (.*?)\.? *\(_ssl")
 
 
@@ -36,6 +40,8 @@ class RefusedError(redis.ConnectionError):
 def code_of(error: BaseException) -> str:
     """Return the code that Redis' answer begins with, such as `READONLY`; empty when there was no answer."""
     text = said(error)
+    if _KILLED in text:
+        return "KILLED"
     aborted = _ABORTED.search(text)
     if aborted is not None:
         return aborted[1]

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import redis
@@ -113,11 +113,13 @@ class Publisher:
                     raise
                 self.look([queue for _, queue, _, letter, _, _ in part if letter is None])
                 self._tries += 1
-                breaks = isinstance(exc, (redis.ConnectionError, redis.TimeoutError, OSError))
-                if breaks and self._tries < _TRIES:
+                if _breaks(exc) and self._tries < _TRIES:
                     raise BreaksConnectionError(messages=len(part), error=exc) from exc
                 if len(part) > 1:
                     self._part, self._most = (), len(part) // 2
+                    continue
+                if self._tries < _TRIES:
+                    # Somebody may have killed the script, or it met what has passed.
                     continue
                 self._bury(part[0], exc)
                 lengths = {}
@@ -144,26 +146,41 @@ class Publisher:
         return self._moves.enqueue(queues, received=received, sender=self._client_id, number=self._number)
 
     def _bury(self, entry: Entry, error: BaseException) -> None:
-        route, _, item, letter, _, _ = entry
+        """Bury what Redis does not take: whole, or what is known of it, or that it was there; the first that goes."""
+        for make, store in self._letters(entry, error):
+            try:
+                kept, raw = make()
+                store.bury_direct([(kept, raw)])
+            # It may be refused again, for whatever is in it; of the last one nothing is the message's own.
+            except BaseException as exc:
+                if _is_of_redis(exc) or (store is self._plain and _breaks(exc)):
+                    raise
+                logger.debug("a message cannot be buried so: %s", error_line(exc))
+                error = exc
+                continue
+            if store is self._plain:
+                logger.error(
+                    "message buried without its payload: %s (letter %s)", kept.error, kept.id,
+                    extra={"route": kept.route, "message_id": kept.task_id},
+                )  # fmt: skip
+            return
+        raise error
+
+    def _letters(
+        self, entry: Entry, error: BaseException
+    ) -> Iterator[tuple[Callable[[], tuple[DeadLetter, bytes]], DeadLetters]]:
+        """Yield how a message may be buried, each plainer than the one before."""
+        route, queue, item, letter, _, _ = entry
+        reason: Reason = "too_large" if letter is None else letter.reason
         try:
             message = TaskMessage.decode(item)
         except EnvelopeError:
-            raise error from None  # it is a letter, and as small as it can be: Redis takes nothing of it
-        if letter is None and len(item) <= _SMALL_BYTES:
-            try:
-                self._dead_letters.bury_direct([(self._remains.whole(message, error=error), item)])
-            # It may be refused again, for whatever is in it.
-            except BaseException as exc:  # noqa: BLE001
-                logger.debug("message %s cannot be buried as it is: %s", message.id, error_line(exc))
-            else:
-                return
-        reason: Reason = "too_large" if letter is None else letter.reason
-        kept, raw = self._remains.letter(message, reason=reason, error=error)
-        self._plain.bury_direct([(kept, raw)])
-        logger.error(
-            "message buried without its payload: %s (message %s)", kept.error, message.id,
-            extra={"route": route, "message_id": message.id},
-        )  # fmt: skip
+            pass  # it is what remains of a message already
+        else:
+            if letter is None and len(item) <= _SMALL_BYTES:
+                yield lambda: (self._remains.whole(message, error=error), item), self._dead_letters
+            yield lambda: self._remains.letter(message, reason=reason, error=error), self._plain
+        yield lambda: self._remains.trace(item, route=route, queue=queue, reason=reason, error=error), self._plain
 
 
 def _is_of_redis(error: BaseException) -> bool:
@@ -171,3 +188,8 @@ def _is_of_redis(error: BaseException) -> bool:
     if isinstance(error, UnusableKeyError):
         return True
     return isinstance(error, redis.RedisError) and code_of(error) not in ("", "ERR")
+
+
+def _breaks(error: BaseException) -> bool:
+    """Whether a connection ended over it."""
+    return isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError))

@@ -52,3 +52,15 @@ class Remains:
                 kept["payload_begins_base64"] = base64.b64encode(head).decode()
         why = NotTakenError(why=error_line(error), payload_bytes=len(payload), payload_sha256=digest)
         return DeadLetter.of(message, reason=reason, error=why, worker=self._worker), orjson.dumps(kept)
+
+    def trace(
+        self, item: bytes, *, route: str, queue: str, reason: Reason, error: BaseException
+    ) -> tuple[DeadLetter, bytes]:
+        """Return a letter in which nothing comes from the message but how long it was and its digest."""
+        digest = hashlib.sha256(item).hexdigest()
+        why = NotTakenError(why=type(error).__name__, payload_bytes=len(item), payload_sha256=digest)
+        letter = DeadLetter.plain(
+            route=route, queue=queue, message_id=None, generation=0, reason=reason, error=error_line(why),
+            worker=self._worker,
+        )  # fmt: skip
+        return letter, orjson.dumps({"truncated": True, "item_bytes": len(item), "item_sha256": digest})

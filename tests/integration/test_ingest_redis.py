@@ -20,7 +20,7 @@ from routemq_ingest.worker import IngestWorker
 from routemq import Router
 from routemq.connections import connect_redis
 from routemq.counters import read_totals
-from routemq.dead_letters import DeadLetters
+from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.encoding import MessageEncoder
 from routemq.eviction import EvictionWatch
 from routemq.queues import Keys
@@ -103,10 +103,12 @@ def ingest_with(key_prefix: str, group_name: str) -> Iterator[MakeIngest]:
         ("data", lambda keys: keys.queue("data"), "HSET", ("a", "b")),
         ("data", lambda keys: keys.counters(DATA), "SET", ("x",)),
         ("data", lambda keys: keys.counters(DATA), "HSET", ("received", "x")),
+        ("data", lambda keys: keys.counters(DATA), "HSET", ("received", 2**63 - 1)),
+        ("data", lambda keys: keys.counters(DATA), "HSET", ("received", "007")),
         ("data", lambda keys: keys.counted_routes, "RPUSH", ("x",)),
         ("nobody", lambda keys: keys.dead_entries, "RPUSH", ("x",)),
     ],
-    ids=["queue", "totals", "a total", "counted routes", "letters"],
+    ids=["queue", "totals", "a total", "a full total", "a strange total", "counted routes", "letters"],
 )
 def test_a_key_of_another_stops_ingest_until_it_is_mended_and_then_each_message_comes_once(
     redis_store: Redis, ingest_with: MakeIngest, name: str, key: Callable[[Keys], str], command: str,
@@ -254,4 +256,29 @@ def test_what_redis_did_while_nobody_heard_its_answer_is_not_done_again(own_stor
         assert publisher.send(entries_of(b"3")).taken == 1
     assert payloads(store, key_prefix, "data") == [b"0", b"1", b"2", b"3"]
     with store.client() as client:
+        assert read_totals(client, Keys(key_prefix))[DATA].received == 4
+
+
+@pytest.mark.parametrize("item", [b'{"truncated": true}', b"no message"], ids=["remains", "nothing"])
+def test_a_letter_that_cannot_be_written_becomes_a_plainer_one(
+    redis_server: Redis, key_prefix: str, item: bytes
+) -> None:
+    # No JSON has a number of this size.
+    unwritable = DeadLetter(
+        id="x:0", route=DATA, queue="data", reason="malformed", topic="t/data", exception="ValueError", message="",
+        fingerprint="0" * 12, attempts=10**30,
+    )  # fmt: skip
+    whole = entries_of(b"1")[0]
+    wicked = [(DATA, "data", item, unwritable, None, 0), (*whole[:3], unwritable, None, 0)]
+    with redis_server.client() as client:
+        publisher, batch = publisher_on(client, key_prefix), Batch()
+        for entry in (*entries_of(b"before"), *wicked, *entries_of(b"after")):
+            batch.add(entry)
+        while batch:
+            batch.settle(publisher.send(batch.head()).taken)
+        assert payloads(redis_server, key_prefix, "data") == [b"before", b"after"]
+        letters = list(DeadLetters(client, Keys(key_prefix)).letters())
+        assert [(letter.route, letter.reason) for letter in letters] == [(DATA, "malformed")] * 2
+        kept = [json.loads(raw) for raw in client.hvals(Keys(key_prefix).dead_raw)]
+        assert {"truncated": True, "item_bytes": len(item), "item_sha256": hashlib.sha256(item).hexdigest()} in kept
         assert read_totals(client, Keys(key_prefix))[DATA].received == 4

@@ -1,5 +1,6 @@
 """What one connection learns of a server, all of the process know."""
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 import redis
 
 from routemq.connections import connect_redis
-from routemq.refusals import RefusedError
+from routemq.refusals import RefusedError, code_of, explain
 from routemq.settings import Settings
 from tests.failover import Pair
 from tests.processes import wait_until
@@ -61,3 +62,20 @@ def test_a_refusal_makes_all_connections_leave(own_store: Callable[..., Redis]) 
     assert reading.info("replication")["role"] == "master"
     writing.set("a", 3)
     assert reading.get("a") == b"3"
+
+
+def test_what_somebody_kills_says_nothing_of_a_message(own_store: Callable[..., Redis]) -> None:
+    store = own_store()
+    (client,) = _clients(store.url, 1, timeout_s=20.0)
+
+    def kill() -> None:
+        with store.client() as other:
+            wait_until(other.script_kill, ignoring=(redis.RedisError,), message="the script is killed")
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(redis.ResponseError) as caught:
+        client.eval("while true do end", 0)
+    killer.join()
+    assert code_of(caught.value) == "KILLED"
+    assert "SCRIPT KILL" in explain(caught.value)

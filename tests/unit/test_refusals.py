@@ -21,6 +21,7 @@ OTHERS = {
     "OOM command not allowed when used memory > 'maxmemory'.": "redis is full",
     "WRONGPASS invalid username-password pair or user is disabled.": "redis refuses the user or password",
     "ERR invalid password": "redis refuses the user or password",
+    "ERR Error running script: Script killed by user with SCRIPT KILL... script: 1, on @user_script:1.": "SCRIPT KILL",
     "NOAUTH Authentication required.": "asks for a password",
     "NOPERM User alice has no permissions to run the 'ping' command": "run the 'ping' command",
     "MOVED 3999 127.0.0.1:6381": "Redis Cluster, which is not supported",
