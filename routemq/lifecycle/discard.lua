@@ -18,8 +18,8 @@ for index = 6, #ARGV do
   letters[#letters + 1] = letter
   done[#done + 1] = letter and 1 or 0
 end
+audit(ARGV[2], ARGV[3], ARGV[4], ARGV[5], #letters)
 for _, letter in ipairs(letters) do
   take_away(letter, 'discarded', most)
 end
-audit(ARGV[2], ARGV[3], ARGV[4], ARGV[5], #letters)
 return answer(done)

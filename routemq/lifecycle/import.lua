@@ -24,9 +24,9 @@ for index = 8, #ARGV, 5 do
   letters[#letters + 1] = plan_to_add(
     ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3], number(index + 4))
 end
+audit(ARGV[2], 'import', ARGV[3], ARGV[4], #letters)
 for _, letter in ipairs(letters) do
   add(letter, most)
 end
 write('SET', KEYS[14], ARGV[6], 'EX', kept_s)
-audit(ARGV[2], 'import', ARGV[3], ARGV[4], #letters)
 return answer(#letters)

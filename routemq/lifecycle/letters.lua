@@ -209,7 +209,7 @@ local function take_away(letter, counted, most)
   write_totals(letter)
 end
 
--- The steps of one command share an operation.
+-- The steps of one command share an operation. Written first: a stream may be at the end of its numbers.
 local function audit(who, action, operation, detail, changed)
   if changed > 0 then
     write('XADD', audit_stream, 'MAXLEN', '~', 20000, '*',

@@ -12,7 +12,7 @@
 --   answer(value)              what every script returns: the value, then a list of what was reported
 --
 -- What is reported, and what an error says after the word BADKEY, is JSON: the key, and either `found` and `wanted`, its
--- types, or the `command` that is not permitted, or the `field` that is no number.
+-- types, or the `command` that is not permitted, or the `field` that is no number to count with.
 
 local WANTED = {
   LRANGE = 'list', LPUSH = 'list', RPUSH = 'list', LTRIM = 'list',
@@ -53,7 +53,9 @@ local function count_problem(key, field)
   local found = problem(key, 'HINCRBY')
   if not found and type_of(key) ~= 'none' then
     local value = redis.call('HGET', key, field)
-    if value and not string.match(value, '^-?%d+$') then
+    -- As Redis reads a number, and far enough from the largest one, which it does not count beyond.
+    local digits = value and string.match(value, '^-?([1-9]%d*)$')
+    if value and value ~= '0' and not (digits and #digits <= 18) then
       return {key = key, field = field}
     end
   end
@@ -114,7 +116,12 @@ local function can_count(key, field)
 end
 
 local function number(index)
-  return tonumber(ARGV[index]) or error('argument ' .. index .. ' is no number')
+  local value = tonumber(ARGV[index])
+  -- What is no number at all is not equal to itself, and Redis would refuse it in mid-script.
+  if not value or value ~= value then
+    error('argument ' .. index .. ' is no number')
+  end
+  return value
 end
 
 local function demand_look(command, key)

@@ -37,6 +37,7 @@ for index = 8, #ARGV, 3 do
   end
   done[#done + 1] = letter and 1 or 0
 end
+audit(ARGV[2], 'replay', ARGV[3], ARGV[4], #letters)
 for _, letter in ipairs(letters) do
   take_away(letter, 'replayed', most)
   write('LPUSH', letter.queue, letter.item)
@@ -47,5 +48,4 @@ if frozen > 0 then
   count(KEYS[15], 'refused', refused)
   count(KEYS[15], 'gone', frozen - #letters - refused)
 end
-audit(ARGV[2], 'replay', ARGV[3], ARGV[4], #letters)
 return answer(done)

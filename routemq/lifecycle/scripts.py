@@ -146,6 +146,6 @@ def _explain(found: KeyProblem) -> tuple[str, str]:
             "give the user of REDIS_URL this command and the keys under ROUTEMQ_KEY_PREFIX (ACL SETUSER)",
         )
     return (
-        f"holds no number in its field {found['field']!r}",
+        f"holds no number in its field {found['field']!r}, or one that is too large",
         "delete the field, or the key",
     )

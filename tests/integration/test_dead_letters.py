@@ -11,6 +11,7 @@ import redis
 from routemq.counters import read_totals
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
+from routemq.lifecycle.scripts import Script, UnusableKeyError
 from routemq.queues import Keys
 from tests.servers import Redis
 
@@ -147,3 +148,52 @@ def test_burial_works_in_a_full_redis(own_store: object) -> None:
                 client.rpush("ballast", b"x" * 200_000)
         assert DeadLetters(client, keys).bury(letter_of(message), delivery_tag=message.delivery_tag)
         assert client.hlen(keys.dead_raw) == 1
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), "x", "007", "+1", "1.0", "", " 1"])
+@pytest.mark.parametrize("field", ["buried", "reason:failed", "queue:sensors.data"])
+def test_a_number_that_redis_could_not_count_is_found_before_anything_is_written(
+    client: redis.Redis, keys: Keys, field: str, value: object
+) -> None:
+    message = a_message()
+    hold(client, keys, message.delivery_tag, unacked_record(message.encode(), QUEUE))
+    client.hset(keys.dead_counters(ROUTE), field, str(value))
+    before = sorted(client.scan_iter(f"{keys.prefix}*"))
+    with pytest.raises(UnusableKeyError, match=f"holds no number in its field {field!r}"):
+        DeadLetters(client, keys).bury(letter_of(message), delivery_tag=message.delivery_tag)
+    assert sorted(client.scan_iter(f"{keys.prefix}*")) == before
+    client.hdel(keys.dead_counters(ROUTE), field)
+    assert DeadLetters(client, keys).bury(letter_of(message), delivery_tag=message.delivery_tag)
+
+
+@pytest.mark.parametrize("total", [2**63 - 1, "x"])
+def test_a_total_that_redis_could_not_count_is_left_out(client: redis.Redis, keys: Keys, total: object) -> None:
+    message = a_message()
+    hold(client, keys, message.delivery_tag, unacked_record(message.encode(), QUEUE))
+    client.hset(keys.counters(ROUTE), "dead", str(total))
+    assert DeadLetters(client, keys).bury(letter_of(message), delivery_tag=message.delivery_tag)
+    assert client.hget(keys.counters(ROUTE), "dead") == str(total).encode()
+
+
+def test_an_audit_at_the_end_of_its_numbers_lets_nothing_be_taken_away_unseen(client: redis.Redis, keys: Keys) -> None:
+    message = a_message()
+    letters = DeadLetters(client, keys)
+    letters.bury_direct([(letter_of(message), message.encode())])
+    client.xadd(keys.dead_audit, {"a": "b"}, id="18446744073709551615-18446744073709551615")
+    for change in (letters.discard, letters.replay):
+        with pytest.raises(redis.ResponseError, match="exhausted the last possible ID"):
+            change([letter_of(message).id], actor="ana")  # type: ignore[operator]
+        assert letters.is_there(letter_of(message).id)
+        assert client.llen(keys.queue(QUEUE)) == 0
+
+
+def test_a_delay_that_is_no_number_moves_nothing(client: redis.Redis, keys: Keys) -> None:
+    message = a_message()
+    hold(client, keys, message.delivery_tag, unacked_record(message.encode(), QUEUE))
+    script = Script(client, "retry_later")
+    with pytest.raises(redis.ResponseError, match="argument 3 is no number"):
+        script(
+            keys=[keys.unacked, keys.unacked_index, keys.delayed(QUEUE), keys.counters(ROUTE), keys.counted_routes],
+            args=[message.delivery_tag, message.encode(), "nan", ROUTE],
+        )
+    assert client.hlen(keys.unacked) == 1
