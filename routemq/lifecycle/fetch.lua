@@ -29,6 +29,9 @@
 -- then for each group of messages: number of the queue, number of the priority, how many, the messages. They are numbered
 -- in this order.
 
+-- Messages that run alone and are left, of one list: so many are looked past; of more than these, none stays in front.
+local MOST_LEFT, MOST_IN_FRONT = 2000, 100
+
 local most, room, at_once, holds, takes_alone = number(1), number(2), number(3), ARGV[4] == '1', number(5)
 local alone_strikes, fair, turn, most_due, is_tracked = number(6), ARGV[7] == '1', number(8), number(9), ARGV[10] == '1'
 local marks, tag_base, first_number, prefix, delayed_prefix = ARGV[11] == '1', ARGV[12], number(13), ARGV[14], ARGV[15]
@@ -115,8 +118,7 @@ local function take(list, wanted)
       if runs_alone and takes_alone < (is_first and 1 or 2) then
         alone = 1
         list.left[#list.left + 1] = item
-        -- A hundred of them at the front, and the rest waits behind them.
-        is_empty = is_empty or #list.left == 100
+        is_empty = is_empty or #list.left == MOST_LEFT
       elseif #item > room and (holds or not is_first) then
         too_large, most = 1, 0
         break
@@ -151,7 +153,7 @@ local function open(queue, priority)
     queue = queue, priority = priority, key = list_key(queue, priority), seen = 0, taken = 0, left = {},
     tag_end = ARGV[16 + priority] ~= '' and ':' .. ARGV[16 + priority] or '',
   }
-  if not can(list.key, 'LRANGE', 'LTRIM', 'RPUSH') then
+  if not can(list.key, 'LRANGE', 'LTRIM', 'RPUSH', 'LPUSH') then
     return nil
   end
   -- JSON's slash needs no escape, and kombu writes none.
@@ -190,8 +192,15 @@ if #records > 0 then
   for _, list in ipairs(visited) do
     if list.taken > 0 then
       write('LTRIM', list.key, 0, -list.seen - 1)
-      for position = #list.left, 1, -1 do
-        write('RPUSH', list.key, list.left[position])
+      if #list.left > MOST_IN_FRONT then
+        -- Else each fetch would read all of them, for what is behind.
+        for _, item in ipairs(list.left) do
+          write('LPUSH', list.key, item)
+        end
+      else
+        for position = #list.left, 1, -1 do
+          write('RPUSH', list.key, list.left[position])
+        end
       end
     end
   end

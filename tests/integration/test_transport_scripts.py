@@ -132,11 +132,11 @@ def test_messages_that_run_alone_keep_their_place_before_all_that_is_taken_behin
     assert [item.raw for item in worker.fetch(("a",), 2, held=1).items] == [b"3"]
     assert place.items() == lonely
     place.client.delete(place.keys.queue("a"))
-    # More than a hundred of them at the front are not looked through.
-    place.put(*lonely * 4, b"4")
+    # There is an end to what is looked through.
+    place.put(*lonely * 70, b"4")
     fetched = worker.fetch(("a",), 2, held=1)
     assert (fetched.items, fetched.alone) == ([], "left")
-    assert place.items() == [*lonely * 4, b"4"]
+    assert place.items() == [*lonely * 70, b"4"]
     worker.close()
 
 
@@ -210,4 +210,23 @@ def test_leases_of_other_transports_are_told_apart_however_many_there_are(place:
     place.expire_leases(1000)
     count, others = place.restore_lost()
     assert (count, len(others)) == (0, 300)
+    worker.close()
+
+
+def test_many_messages_that_run_alone_hide_none_that_is_behind_them(place: Place) -> None:
+    struck = [b'{"routemq":[2,2],"n":%d}' % number for number in range(700)]
+    place.put(*struck)
+    place.put(*[b'{"n":%d}' % number for number in range(10)])
+    worker = Worker(place.client, place.transport_keys)
+    fetched = worker.fetch(("a",), 100, alone="left")
+    assert [item.raw for item in fetched.items] == [b'{"n":%d}' % number for number in range(10)]
+    assert fetched.alone == "left"
+    assert sorted(place.items("a")) == sorted(struck)
+    # What comes next is at the front by now.
+    place.put(b'{"next":1}')
+    (item,) = worker.fetch(("a",), 100, alone="left").items
+    assert item.raw == b'{"next":1}'
+    (alone,) = worker.fetch(("a",), 100, held=0).items
+    assert alone.raw in struck
+    assert len(place.items("a")) == 699
     worker.close()
