@@ -20,6 +20,9 @@ from routemq.mark import MEMBER, Mark
 VERSION = 1
 """Version of the envelope; a worker refuses one that it does not know."""
 
+_MOST_SHOWN = 1000
+"""Characters of a payload in each event, log line and page; who wants all of it has the message."""
+
 EMBED: dict[str, None] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 """Third part of a Celery message's body."""
 _REQUIRED: dict[str, Any] = {"topic": str, "qos": int, "retain": bool, "received_at": (int, float)}
@@ -240,7 +243,9 @@ class TaskMessage:
     def _argsrepr(self, argument: Mapping[str, Any]) -> str:
         shown = f"{self.envelope.topic!r}, {len(self.envelope.payload)} bytes"
         if self.show_payload:
-            shown += f": {argument.get('payload', self.envelope.payload)!r}"
+            # Before it is written out: a character may become six.
+            payload = argument.get("payload", self.envelope.payload)
+            shown += f": {payload[:_MOST_SHOWN]!r}{'…' if len(payload) > _MOST_SHOWN else ''}"
         return f"({shown})"
 
     @classmethod

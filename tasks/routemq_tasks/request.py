@@ -30,8 +30,8 @@ class RouteRequest(OpenRequest):
         super().__init__(message, **{**options, "body": message.payload, "decoded": True})
 
     def info(self, safe: bool = False) -> dict[str, Any]:
-        """Describe the message to `celery inspect`, which shows payloads only where they may be shown."""
-        described: dict[str, Any] = super().info(safe=safe or not self.app.settings.shows_payloads)
+        """Describe the message to `celery inspect`, with as much of its payload as events show."""
+        described: dict[str, Any] = super().info(safe=True)
         return described
 
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 
+import orjson
 import pytest
 from celery.app.base import Celery
 from celery.worker.request import Request
@@ -258,3 +259,12 @@ def test_no_field_of_an_envelope_does_more_than_be_refused(value: object, name: 
         Envelope.from_wire({**ENVELOPE.to_wire(), name: value})
     except EnvelopeError as exc:
         assert exc.problem  # noqa: PT017  some values are as good as those they replace
+
+
+@pytest.mark.parametrize("payload", [b"x" * 1_000_000, b"\xff" * 1_000_000, b"\x00" * 1_000_000])
+def test_a_payload_that_is_shown_is_shown_in_part(payload: bytes) -> None:
+    shown = TaskMessage(route="r", queue="q", envelope=Envelope(topic="a", payload=payload), show_payload=True)
+    argsrepr = orjson.loads(shown.encode())["headers"]["argsrepr"]
+    assert argsrepr.startswith("('a', 1000000 bytes: ")
+    assert argsrepr.endswith("…)")
+    assert len(argsrepr) < 10_000
