@@ -51,8 +51,12 @@ def describe(route: Route) -> RouteRow:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, with where each route is declared.")
 @click.option("--check", is_flag=True, help="Fail when a controller that is given by name cannot be imported.")
+@click.option("--queues", is_flag=True, hidden=True, help="Print all queues, also those of the own tasks, as JSON.")
 @explains_errors
-def routes(as_json: bool, check: bool) -> None:
+def routes(as_json: bool, check: bool, queues: bool) -> None:
+    if queues:
+        click.echo(orjson.dumps(_all_queues()))
+        return
     # What a module prints while it is imported is not part of the answer.
     with contextlib.redirect_stdout(sys.stderr):
         found = load_router(load_settings().routers).routes
@@ -71,6 +75,14 @@ def routes(as_json: bool, check: bool) -> None:
         return
     for row in rows:
         console.print(_stanza(row))
+
+
+def _all_queues() -> list[str]:
+    # Only Celery's own app knows where its tasks wait.
+    with contextlib.redirect_stdout(sys.stderr):
+        from routemq.celery import app
+
+    return sorted(app.queues)
 
 
 def _table(rows: list[RouteRow]) -> Table:

@@ -32,7 +32,28 @@ def read_routes(project: Path, env: Mapping[str, str]) -> Router:
     Raises:
         BrokenApplicationError: They cannot be loaded, or one of their controllers cannot.
     """
-    argv = [sys.executable, "-m", "routemq.cli", "routes", "--json", "--check"]
+    router = Router()
+    for row in json.loads(_routes(project, env, "--json", "--check")):
+        router.declare(
+            row["source"], row["template"], row["controller"],
+            {"name": row["name"], "qos": row["qos"], "shared": row["shared"], "worker_count": row["worker_count"],
+             "queue": row["queue"]},
+        )  # fmt: skip
+    return router
+
+
+def read_queues(project: Path, env: Mapping[str, str]) -> list[str]:
+    """Return the names of all queues, also of those that only the application's own Celery tasks use.
+
+    Raises:
+        BrokenApplicationError: The application cannot be loaded.
+    """
+    found: list[str] = json.loads(_routes(project, env, "--queues"))
+    return found
+
+
+def _routes(project: Path, env: Mapping[str, str], *options: str) -> str:
+    argv = [sys.executable, "-m", "routemq.cli", "routes", *options]
     try:
         run = subprocess.run(
             argv,
@@ -50,11 +71,4 @@ def read_routes(project: Path, env: Mapping[str, str]) -> Router:
         # The front door of this process puts its own "Error: " before it.
         words = run.stderr.strip().removeprefix("Error: ")
         raise BrokenApplicationError(words=words or f"loading the routes ended with {run.returncode}")
-    router = Router()
-    for row in json.loads(run.stdout):
-        router.declare(
-            row["source"], row["template"], row["controller"],
-            {"name": row["name"], "qos": row["qos"], "shared": row["shared"], "worker_count": row["worker_count"],
-             "queue": row["queue"]},
-        )  # fmt: skip
-    return router
+    return run.stdout

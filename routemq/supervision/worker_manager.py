@@ -1,6 +1,7 @@
 """The processes of one host: ingest, and one Celery worker per queue; started, watched, restarted and stopped."""
 
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal, Self, TypedDict
 import psutil
 
 from routemq.errors import RouteMQError
-from routemq.queues import expand_queues
+from routemq.queues import FALLBACK_QUEUE, expand_queues
 from routemq.routing import Router
 from routemq.settings import Settings, load_settings
 from routemq.supervision.commands import (
@@ -19,6 +20,7 @@ from routemq.supervision.commands import (
     worker_command,
     worker_name,
 )
+from routemq.supervision.loading import BrokenApplicationError, read_queues
 from routemq.supervision.processes import Command, ProcessState, Supervisor
 
 logger = logging.getLogger(__name__)
@@ -221,7 +223,7 @@ class WorkerManager:
         # Workers first: they are there when ingest queues for them.
         for queue in heads:
             self._start(queue, hands[queue], None if num_workers is None else hands[queue])
-        if self.settings.task_modules:
+        if self.settings.task_modules and self._has_queues_beside(heads):
             # Their queues are known to Celery's processes alone.
             self._start(OWN_TASKS, 1, None, all_but=list(heads))
         for index in range(self.ingest_workers):
@@ -278,6 +280,18 @@ class WorkerManager:
         self._started.clear()
         if self._owns_supervisor:
             self.supervisor.close()
+
+    def _has_queues_beside(self, heads: Mapping[str, int]) -> bool:
+        """Whether the application's own tasks have a queue that no route's worker consumes anyway."""
+        if FALLBACK_QUEUE not in heads:
+            # Where every task waits that names no queue.
+            return True
+        try:
+            queues = read_queues(self._cwd or Path.cwd(), {**os.environ, **self._env})
+        except BrokenApplicationError as exc:
+            logger.error("the queues of the application's own tasks are not known: %s", exc)
+            return True
+        return bool(set(queues) - set(expand_queues(heads, queues)))
 
     def _start(self, queue: str, hands: int, concurrency: int | None, *, all_but: Sequence[str] = ()) -> WorkerProcess:
         env = self._env

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -74,6 +75,26 @@ def test_own_celery_tasks_get_a_worker_for_the_queues_that_no_route_uses() -> No
     assert own.name == "worker own-tasks"
     assert own.argv[own.argv.index("-X") + 1] == "alerts,sensors"
     assert "-Q" not in own.argv
+
+
+@pytest.mark.parametrize(("queue", "has_own"), [(None, False), ("routemq.below", False), ("reports", True)])
+def test_own_tasks_without_a_queue_of_their_own_get_no_worker(tmp_path: Path, queue: str | None, has_own: bool) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").touch()
+    (tmp_path / "mine" / "routes.py").write_text(
+        "from routemq import Router\nrouter = Router()\nrouter.on('{device}', 'mine.routes:no', queue='routemq')\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "mine" / "tasks.py").write_text(
+        f"from celery import shared_task\n\n@shared_task(queue={queue!r})\ndef work(): ...\n", encoding="utf-8"
+    )
+    router, recorder = Router(), Recorder()
+    router.on("{device}", lambda: None, queue="routemq")
+    settings = Settings(ROUTEMQ_TASKS="mine.tasks", ROUTEMQ_ROUTERS="mine.routes")
+    WorkerManager(
+        router, settings=settings, supervisor=recorder, cwd=tmp_path, ingest_workers=0,  # type: ignore[arg-type]
+    ).start_workers()  # fmt: skip
+    assert ("worker own-tasks" in {command.name for command in recorder.commands}) == has_own
 
 
 def test_workers_cannot_be_started_twice() -> None:
