@@ -4,7 +4,6 @@ import json
 import logging
 import shlex
 import signal
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from rich.text import Text
 from routemq.routing import Route
 from routemq.supervision.loading import BrokenApplicationError
 from routemq.supervision.processes import Supervisor
+from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog, TerminalLogHandler
 from routemq_dev.reload import changes
 from routemq_dev.session import FLEET, DevOptions, DevSession, NotStartedError
@@ -62,6 +62,7 @@ class DevRunner:
         self.log = TerminalLog(console, level=level)
         self.killed = False
         self._fleet_told = 0.0
+        self._asked, self._asked_again = Stop(), Stop()
         self.supervisor = Supervisor(self._line)
         self.session = DevSession(options, self.log, self.supervisor)
 
@@ -69,6 +70,8 @@ class DevRunner:
         """Take over the signals and this process's log."""
         handler = TerminalLogHandler(self.log)
         logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+        self._asked.then(self._announce_stop)
+        self._asked_again.then(self._kill)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         return self
@@ -110,10 +113,11 @@ class DevRunner:
             self.log.note(name, f"published {self.fleet.published}, confirmed {self.fleet.confirmed}")
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        # In a thread: a handler may interrupt this very process in the middle of what it would wait for.
-        again = self.session.stopping.is_set() and number == signal.SIGINT
+        if self.session.stopping.is_set() and number == signal.SIGINT:
+            self._asked_again.set()
+        else:
+            self._asked.set()
         self.session.stopping.set()
-        threading.Thread(target=self._kill if again else self._announce_stop, daemon=True).start()
 
     def _announce_stop(self) -> None:
         self.log.say("stopping; Ctrl-C again kills at once")

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from types import FrameType
 
@@ -119,14 +118,14 @@ def _stay(supervisor: Supervisor, stopping: Stop, systemd: ServiceNotification) 
 
 
 def _stop_on_signals(supervisor: Supervisor) -> Stop:
-    stopping = Stop()
+    stopping, killing = Stop(), Stop()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set() and number == signal.SIGINT:
-            # In a thread: a handler may interrupt this very process while it holds a lock that this needs.
-            threading.Thread(target=supervisor.kill, daemon=True).start()
+            killing.set()
         stopping.set()
 
+    killing.then(supervisor.kill)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
     return stopping

@@ -4,6 +4,8 @@ import contextlib
 import os
 import select
 import signal
+import threading
+from collections.abc import Callable
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -27,6 +29,18 @@ class Stop:
         for number in numbers:
             signal.signal(number, lambda *_: stop.set())
         return stop
+
+    def then(self, call: Callable[[], object]) -> None:
+        """Have something called when it is set, whatever locks that takes: in a thread, which begins now.
+
+        A handler must not begin one: to begin a thread takes locks as well.
+        """
+
+        def wait_and_call() -> None:
+            self.wait()
+            call()
+
+        threading.Thread(target=wait_and_call, name="after a signal", daemon=True).start()
 
     def set(self) -> None:
         """Ask for the end."""

@@ -217,7 +217,7 @@ def test_many_messages_that_run_alone_hide_none_that_is_behind_them(place: Place
     struck = [b'{"routemq":[2,2],"n":%d}' % number for number in range(700)]
     place.put(*struck)
     place.put(*[b'{"n":%d}' % number for number in range(10)])
-    worker = Worker(place.client, place.transport_keys)
+    worker = Worker(place.client, place.keys)
     fetched = worker.fetch(("a",), 100, alone="left")
     assert [item.raw for item in fetched.items] == [b'{"n":%d}' % number for number in range(10)]
     assert fetched.alone == "left"
