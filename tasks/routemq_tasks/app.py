@@ -23,7 +23,8 @@ from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.eviction import EvictionWatching
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.health import HealthKeeping
-from routemq_tasks.outcomes import PATIENCE_S, Held
+from routemq_tasks.held import Held
+from routemq_tasks.outcomes import PATIENCE_S
 from routemq_tasks.own_tasks import load_own_tasks
 from routemq_tasks.presence import AlertKeeping, PresenceKeeping
 from routemq_tasks.process import ProcessResources

@@ -21,7 +21,9 @@ from routemq.text import error_line
 from routemq_tasks.admission import admit, mark_of
 from routemq_tasks.errors import UnknownRouteError
 from routemq_tasks.execution import RouteTask
-from routemq_tasks.outcomes import PATIENCE_S, USUAL_POLICY, Held, Kept, Later, is_away
+from routemq_tasks.fate import USUAL_POLICY, Kept, Later
+from routemq_tasks.held import Held
+from routemq_tasks.outcomes import PATIENCE_S, is_away
 from routemq_tasks.upstream.consumer import OpenConsumer
 
 logger = logging.getLogger(__name__)

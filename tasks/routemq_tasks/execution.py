@@ -17,8 +17,10 @@ from routemq.routing import Route
 from routemq.text import error_line
 from routemq_tasks.client import MessageClient
 from routemq_tasks.errors import UnroutableError
+from routemq_tasks.fate import Kept, Later
 from routemq_tasks.green import call
-from routemq_tasks.outcomes import Held, Kept, Later, is_shutdown
+from routemq_tasks.held import Held
+from routemq_tasks.outcomes import is_shutdown
 from routemq_tasks.process import ProcessResources
 
 if TYPE_CHECKING:

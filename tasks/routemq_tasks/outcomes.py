@@ -3,23 +3,19 @@
 import logging
 import math
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import redis
 from billiard.common import terminate_handler_fired
-from celery.exceptions import SoftTimeLimitExceeded, TaskPredicate, WorkerLostError, WorkerShutdown, WorkerTerminate
-from celery.utils.serialization import get_pickleable_exception
-from routemq_transport.items import DeliveredTooOftenError, Item, MalformedItemError
+from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-from routemq.dead_letters import DeadLetter, DeadLetters, Reason
+from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.dead_letters.redaction import Redaction
-from routemq.envelope import Envelope, FailedAttempt, TaskMessage
-from routemq.errors import EnvelopeError, InvalidMessageError
-from routemq.lifecycle.limits import STRIKES_TO_DIE
+from routemq.envelope import FailedAttempt, TaskMessage
+from routemq.errors import EnvelopeError
 from routemq.lifecycle.moves import Moves
 from routemq.lifecycle.record import HeldItem
 from routemq.lifecycle.scripts import UnusableKeyError
@@ -27,9 +23,11 @@ from routemq.logs import IN_ONE_LINE
 from routemq.mark import Mark
 from routemq.queues import Keys
 from routemq.refusals import code_of, explain
-from routemq.retry import Reject, Retry, RetryPolicy
 from routemq.text import error_line, printable
-from routemq_tasks.errors import ControllerFailedError, LaterEnvelopeError, UnknownRouteError, UnroutableError
+from routemq_tasks.errors import ControllerFailedError
+from routemq_tasks.fate import OF_ANOTHER_RELEASE, USUAL_POLICY, Dead, Fate, Kept, Later, judge
+from routemq_tasks.held import Held
+from routemq_tasks.reports import tellable
 from routemq_tasks.stopping import Stopping
 
 logger = logging.getLogger(__name__)
@@ -37,43 +35,15 @@ logger = logging.getLogger(__name__)
 PATIENCE_S = 5.0
 """Of the consumer's thread, which serves all; with Redis away for longer it has to reconnect anyway."""
 
-USUAL_POLICY = RetryPolicy()
+_HANG_UPS = 3
+"""Redis hung up so often on one record, and on nothing else: it is the record."""
 
 _LONGEST_WAIT_S = 60.0
 _SAY_AGAIN_S = 30.0
 _MOST_REMEMBERED = 100
-_LONGEST_DELAY_S = 10 * 365 * 86_400.0
-_NAME_LENGTH = 200
 
 _LONGEST_LAST_PAUSE_S = 1.0
 """A worker that is stopping pauses no longer for Redis, and then gives up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """The message is run again.
-
-    Attributes:
-        is_strike: It has ended a process.
-    """
-
-    delay_s: float
-    is_strike: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """The message is buried."""
-
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Nothing could be recorded. Whoever holds the message gives it back."""
-
-
-Fate = Later | Dead | Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,113 +58,6 @@ class Settled:
     fate: Fate
     told: str
     error: Exception
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A message in a worker's hands, as far as it can be read.
-
-    Attributes:
-        tag: Its delivery tag; what is not held under it any more is left alone.
-        route: Name of its route; of what names none, its queue.
-        queue: Where it came from.
-        id: Its Celery task id, None without one.
-        message: All of it; None when it is no message of ours.
-        policy: The route's.
-        worker: Who holds it, for the record.
-    """
-
-    tag: str
-    route: str
-    queue: str
-    worker: str
-    id: str | None = None
-    message: TaskMessage | None = None
-    policy: RetryPolicy = USUAL_POLICY
-
-    @classmethod
-    def of_headers(
-        cls,
-        headers: object,
-        arguments: Callable[[], Any],
-        *,
-        tag: str,
-        queue: str,
-        worker: str,
-        route: str = "",
-        strikes: int = 0,
-        policy: RetryPolicy = USUAL_POLICY,
-    ) -> "Held":
-        """Read what Celery has of a message, whoever wrote it.
-
-        Args:
-            arguments: Returns the arguments of the task, or raises.
-            route: The route of a message that names none.
-            strikes: Of its mark.
-        """
-        fields: Mapping[str, Any] = headers if isinstance(headers, Mapping) else {}
-        message_id, named = _name(fields.get("id")), _name(fields.get("task"))
-        message = None
-        if message_id and named:
-            try:
-                (argument,) = arguments()
-                envelope = Envelope.from_wire(argument)
-                message = TaskMessage.from_request(headers=fields, queue=queue, envelope=envelope, strikes=strikes)
-            # Nothing about it was checked, so it may fail in any way; then it is no message of ours.
-            except Exception as exc:  # noqa: BLE001
-                logger.debug("message %s cannot be read: %s", message_id, error_line(exc))
-        return cls(
-            tag=tag,
-            route=named or route or queue,
-            queue=queue,
-            id=message_id or None,
-            message=message,
-            policy=policy,
-            worker=worker,
-        )
-
-    @classmethod
-    def of_item(cls, item: Item, *, worker: str) -> "Held":
-        """Read what the transport did not hand to Celery."""
-        try:
-            message = TaskMessage.decode(item.raw)
-        except (EnvelopeError, RecursionError):
-            return cls(tag=item.tag, route=item.queue, queue=item.queue, worker=worker)
-        return cls(tag=item.tag, route=message.route, queue=item.queue, id=message.id, message=message, worker=worker)
-
-
-_HOPELESS: tuple[tuple[type[Exception], Reason], ...] = (
-    (UnroutableError, "unroutable"),
-    (DeliveredTooOftenError, "poison"),
-    (EnvelopeError, "malformed"),
-    (MalformedItemError, "malformed"),
-    (InvalidMessageError, "invalid"),
-    (Reject, "rejected"),
-)
-"""Errors that no further run would help, and what their messages are dead of."""
-
-OF_ANOTHER_RELEASE = (UnknownRouteError, LaterEnvelopeError)
-"""Errors of messages that another release of the application, or of RouteMQ, may well run."""
-
-
-def judge(error: BaseException, message: TaskMessage | None, policy: RetryPolicy) -> Later | Dead:
-    """Say what becomes of a message after an error; all of an application's own code that has a say is run here."""
-    # Not `isinstance`, which asks the error itself.
-    kind = type(error)
-    for hopeless, reason in _HOPELESS:
-        if issubclass(kind, hopeless):
-            return Dead(reason)
-    if message is None:
-        return Dead("malformed")
-    if issubclass(kind, WorkerLostError):
-        strikes = message.strikes + 1
-        return Dead("poison") if strikes >= STRIKES_TO_DIE else Later(2.0 ** (strikes - 1), is_strike=True)
-    delay_s = None if issubclass(kind, policy.never) else policy.delay_after(message.retries + 1)
-    if delay_s is None:
-        return Dead("timeout" if issubclass(kind, SoftTimeLimitExceeded) else "failed")
-    if isinstance(error, Retry) and error.delay_s is not None:
-        delay_s = error.delay_s
-    return Later(_seconds(delay_s))
 
 
 class Outcomes:
@@ -262,9 +125,9 @@ class Outcomes:
             if isinstance(made, DeadLetter) and isinstance(recorded, DeadLetter) and self._redaction is not None:
                 # Of what is no message of ours, only what is kept may be told.
                 told, hides = recorded.error, hides or recorded.message != made.message
-            tellable = ControllerFailedError(told) if hides else for_celery(error, told)
-            _report(held, outcome if recorded else None, told, tellable)
-            return Settled(fate=outcome, told=told, error=tellable)
+            shown = ControllerFailedError(told) if hides else tellable(error, told)
+            _report(held, outcome if recorded else None, told, shown)
+            return Settled(fate=outcome, told=told, error=shown)
         else:
             _say(logging.ERROR, held, "message %s (%s) stays on its queue, no outcome of it can be recorded: %s", told)
         return Settled(fate=Kept(), told=told, error=ControllerFailedError(told))
@@ -298,8 +161,8 @@ class Outcomes:
         if isinstance(fate, Later):
             yield fate, lambda: self._following(held, told, fate)
         dead = fate if isinstance(fate, Dead) else Dead("failed")
-        yield dead, lambda: _letter(held, dead.reason, error)
-        yield dead, lambda: _plain_letter(held, dead.reason, error)
+        yield dead, lambda: held.letter(dead.reason, error)
+        yield dead, lambda: held.plain_letter(dead.reason, told_plainly(error))
 
     def _keeps_for_another(self, held: Held, told: str, deadline: float) -> bool:
         """Give a message back that another release can run; return False when that was waited for long enough."""
@@ -319,7 +182,7 @@ class Outcomes:
             return True
         # It is no item that could be given back.
         except Exception as exc:  # noqa: BLE001
-            _say(logging.ERROR, held, "message %s (%s) cannot be kept for another release: %s", _line(exc))
+            _say(logging.ERROR, held, "message %s (%s) cannot be kept for another release: %s", told_plainly(exc))
             return False
         if held.route not in self._unknown or time.monotonic() - self._unknown[held.route] >= _SAY_AGAIN_S:
             self._unknown = dict(list(self._unknown.items())[-_MOST_REMEMBERED:]) | {held.route: time.monotonic()}
@@ -337,7 +200,8 @@ class Outcomes:
         except BaseException as exc:
             if is_shutdown(exc):
                 raise
-            _say(logging.ERROR, held, "message %s (%s): its retry policy fails, the usual one is used: %s", _line(exc))
+            text = "message %s (%s): its retry policy fails, the usual one is used: %s"
+            _say(logging.ERROR, held, text, told_plainly(exc))
         try:
             return judge(error, held.message, USUAL_POLICY)
         # What the error says of its own delay.
@@ -382,7 +246,7 @@ class Outcomes:
         return self._moves.give_back(mark.on(found.item), tag=tag, queue=found.queue, delay_s=delay_s)
 
     def _insist(self, step: Callable[[], Any], deadline: float) -> Any:
-        pause_s = 0.1
+        pause_s, hung_up = 0.1, 0
         while True:
             try:
                 return step()
@@ -390,7 +254,8 @@ class Outcomes:
                 # Nothing is wrong with the message, and the key may take an operator a while.
                 raise _StaysError(str(exc)) from exc
             except redis.RedisError as exc:
-                if not is_away(exc):
+                hung_up = hung_up + 1 if self._hangs_up_on_this(exc) else 0
+                if not is_away(exc) or hung_up == _HANG_UPS:
                     raise
                 # Not recorded, it is run again elsewhere; a worker that is killed because it does not end loses more.
                 in_haste = self._stopping is not None and self._stopping.begun
@@ -400,31 +265,19 @@ class Outcomes:
             time.sleep(pause_s)
             pause_s = min(2.0, pause_s * 2)
 
+    def _hangs_up_on_this(self, error: redis.RedisError) -> bool:
+        """Return whether Redis hung up on a record and takes another command, as with one that is too large."""
+        if type(error) is not redis.ConnectionError:
+            return False
+        try:
+            self._client.time()
+        except redis.RedisError:
+            return False
+        return True
+
 
 class _StaysError(Exception):
     """Redis takes no record now, of any message."""
-
-
-def for_celery(error: BaseException, told: str) -> Exception:
-    """Return an exception for Celery to tell its listeners of: the very one where that is safe, else a stand-in.
-
-    Args:
-        told: It, in one line.
-    """
-    try:
-        # What Celery, and its pool, will do with it.
-        traceback.format_exception(error)
-        get_pickleable_exception(error)
-    # Even `SystemExit`: an exception that is asked for its text, its truth or its parts runs the user's code.
-    except BaseException as exc:  # noqa: BLE001
-        logger.debug("an exception cannot be told to Celery: %s", type(exc).__name__)
-        return ControllerFailedError(told)
-    if isinstance(error, Exception) and not isinstance(error, (MemoryError, TaskPredicate)):
-        return error
-    # Celery, or its pool, would act on it.
-    stand_in = ControllerFailedError(told)
-    stand_in.__cause__ = error
-    return stand_in
 
 
 def is_away(error: Exception) -> bool:
@@ -438,26 +291,6 @@ def is_away(error: Exception) -> bool:
 def is_shutdown(error: BaseException) -> bool:
     """Return whether an exception, whatever it is, comes from the worker's being stopped."""
     return issubclass(type(error), (WorkerShutdown, WorkerTerminate)) or terminate_handler_fired()
-
-
-def _letter(held: Held, reason: Reason, error: BaseException) -> DeadLetter:
-    if held.message is not None:
-        return DeadLetter.of(held.message, reason=reason, error=error, worker=held.worker)
-    return DeadLetter.malformed(
-        route=held.route, queue=held.queue, message_id=held.id, reason=reason, error=error, worker=held.worker
-    )
-
-
-def _plain_letter(held: Held, reason: Reason, error: BaseException) -> DeadLetter:
-    return DeadLetter.plain(
-        route=_name(held.route),
-        queue=_name(held.queue),
-        message_id=_name(held.id) or None,
-        generation=0 if held.message is None else held.message.generation,
-        reason=reason,
-        error=_line(error),
-        worker=_name(held.worker),
-    )
 
 
 def _report(held: Held, outcome: Fate | None, told: str, error: Exception) -> None:
@@ -474,7 +307,8 @@ def _report(held: Held, outcome: Fate | None, told: str, error: Exception) -> No
         _say(logging.WARNING, held, text)
 
 
-def _line(error: BaseException) -> str:
+def told_plainly(error: BaseException) -> str:
+    """Return an error in one line, whatever its own code does; perhaps no more than its class."""
     try:
         return error_line(error)
     # Not even its text can be cut, or who asks for it is to end.
@@ -489,13 +323,3 @@ def _say(level: int, held: Held, text: str, *arguments: object, error: Exception
         level, text, held.id or "without an id", held.route, *arguments,
         exc_info=error, extra={"route": held.route, "message_id": held.id, IN_ONE_LINE: True},
     )  # fmt: skip
-
-
-def _seconds(delay: object) -> float:
-    if not isinstance(delay, (int, float)) or math.isnan(delay):
-        raise TypeError(f"a delay of {delay!r} is no number of seconds")
-    return float(min(max(0.0, delay), _LONGEST_DELAY_S))
-
-
-def _name(value: object) -> str:
-    return printable(value[:_NAME_LENGTH]) if isinstance(value, str) else ""

@@ -1,14 +1,19 @@
-"""What a pool reports of a run: that it is done only if the run says so, and nothing that acts as it is read."""
+"""What Celery and its pools tell of a run: that it is done only if it says so, and nothing that acts as it is read."""
 
+import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
-from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+from celery.exceptions import Ignore, Reject, Retry, TaskPredicate, WorkerShutdown, WorkerTerminate
+from celery.utils.serialization import get_pickleable_exception
 
 from routemq.dead_letters.fingerprint import shortened
 from routemq.text import error_line, printable
 from routemq_tasks.errors import ControllerFailedError, NotEndedError
+
+logger = logging.getLogger(__name__)
 
 Report = tuple[int, Any, float | None]
 """What Celery's tracer returns: 1 for a failure; the result, or an `ExceptionInfo`; how long it took, in seconds."""
@@ -25,6 +30,28 @@ def checked(report: Report) -> Report:
     """
     failed, _, runtime = report
     return report if failed or runtime is not None else _failure("there is no report of its end")
+
+
+def tellable(error: BaseException, told: str) -> Exception:
+    """Return an exception for Celery to tell its listeners of: the very one where that is safe, else a stand-in.
+
+    Args:
+        told: It, in one line.
+    """
+    try:
+        # What Celery, and its pool, will do with it.
+        traceback.format_exception(error)
+        get_pickleable_exception(error)
+    # Even `SystemExit`: an exception that is asked for its text, its truth or its parts runs the user's code.
+    except BaseException as exc:  # noqa: BLE001
+        logger.debug("an exception cannot be told to Celery: %s", type(exc).__name__)
+        return ControllerFailedError(told)
+    if isinstance(error, Exception) and not isinstance(error, (MemoryError, TaskPredicate)):
+        return error
+    # Celery, or its pool, would act on it.
+    stand_in = ControllerFailedError(told)
+    stand_in.__cause__ = error
+    return stand_in
 
 
 def watched(pool: type[Any]) -> type[Any]:

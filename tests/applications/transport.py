@@ -11,7 +11,8 @@ import redis
 from celery import Celery
 from celery.worker.consumer import Consumer
 from routemq_tasks.consumer import RouteConsumer
-from routemq_tasks.outcomes import Held, Outcomes
+from routemq_tasks.held import Held
+from routemq_tasks.outcomes import Outcomes
 from routemq_transport import install
 
 from routemq.dead_letters import DeadLetters

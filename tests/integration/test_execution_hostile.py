@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -107,3 +107,19 @@ def test_what_cannot_be_recorded_stays_comes_back_ever_later_and_loudly(
         wait_until(lambda: _nothing_is_left(bench), message="nothing is left")
     assert sorted(letter.reason for letter in letters.values()) == ["failed", "malformed"]
     assert letters[sent.id].reason == "failed"
+
+
+def test_a_record_that_redis_does_not_take_is_made_smaller(own_store: Callable[..., Redis], key_prefix: str) -> None:
+    """What is queued again has grown by the error, and Redis hangs up on it: nothing else is wrong with Redis."""
+    store = own_store(options={"proto-max-bulk-len": "1mb"})
+    bench = Bench(store=store, key_prefix=key_prefix, application=hostile.__name__, router=hostile.router)
+    most = 1024 * 1024
+    # So that it fits as it is, and not with the error of a run; the body is in base 64.
+    room = most - len(bench.message("policy", b"").encode())
+    with bench.worker("-P", "threads") as worker:
+        sent = bench.put("policy", b"x" * (room * 3 // 4 - 6))
+        letter = bench.wait_for_letters(1)[sent.id]
+        wait_until(lambda: _nothing_is_left(bench), message="nothing is left")
+        assert "its outcome cannot be recorded so" in worker.output()
+    assert letter.reason == "failed"
+    assert len(sent.encode()) <= len(letter.raw) < most

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from celery.exceptions import WorkerLostError
 from routemq_tasks.errors import TimedOutError, UnroutableError
-from routemq_tasks.outcomes import Dead, Later, judge
+from routemq_tasks.fate import Dead, Later, judge
 
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.errors import InvalidMessageError
