@@ -156,6 +156,11 @@ class Keys:
         return f"{self.prefix}routemq:alerts-lock"
 
     @property
+    def paused_routes(self) -> str:
+        """Hash: route that is taken in and not run → since when, and who wants it, as JSON."""
+        return f"{self.prefix}routemq:paused"
+
+    @property
     def counted_routes(self) -> str:
         """Set of the routes that have counters."""
         return f"{self.prefix}routemq:counted-routes"

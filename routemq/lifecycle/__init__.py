@@ -18,6 +18,8 @@ the legend of all keys. These are the steps; each is a script, and a verb of `mo
     acknowledge   held → done                 its run has succeeded, or Celery is done with it
     retry_later   held → delayed              its run has failed, and it is run again
     give_back     held → delayed              nobody can run it here, or its outcome was not recorded
+    set_aside     held → delayed              its route is paused, and others of its queue are not; without a due time
+    take_up       delayed → queued            its route is resumed: to the front
     put_back      held → queued, delayed      the worker stops, or was not to run it: unread to the front, else counted
     restore       held → queued, delayed      its worker is gone; a strike if it was running
     requeue       held → queued               the same for a worker with Celery's own transport
@@ -26,7 +28,8 @@ the legend of all keys. These are the steps; each is a script, and a verb of `mo
     discard       dead → gone                 an operator, or retention after it was archived
     import        gone → dead                 an operator brings an archive back
 
-Two more leave a message where it is: `renew` prolongs what is held, `start` marks what runs.
+Three more leave a message where it is: `renew` prolongs what is held, `start` marks what runs, `pause` keeps a route
+from being run.
 
 Redis does not roll a script back. `look.lua` stands before each: what can fail is looked at before the first write, and
 a key that is not ours to use is an `UnusableKeyError`, or is left alone and named in the log (`scripts.py`). Strikes,

@@ -28,6 +28,9 @@ MOST_DUE = 500
 LONGEST_DELAY_S = 60.0
 """A message that comes back again and again waits at most this long."""
 
+SET_ASIDE_S = 1e12
+"""Added to the time at which a message was set aside, this is its due time: beyond every calendar."""
+
 _NEVER = 1e12
 _IMPORT_REMEMBERED_S = 7 * 86_400
 _BATCH_REMEMBERED_S = 86_400
@@ -166,6 +169,16 @@ class Moves:
         keys = [self._keys.delayed(queue), self._keys.queue(queue)]
         return cast("int", self._run("hasten", keys, [most]))
 
+    def take_up(self, queue: str, *, until: float) -> bool:
+        """Put a part of what was set aside back in front of its queue; True when there may be more.
+
+        Args:
+            queue: With its priority.
+            until: Only what was set aside before, Unix seconds by Redis' clock.
+        """
+        names = [self._keys.delayed(queue), self._keys.queue(queue)]
+        return cast("int", self._run("take_up", names, [SET_ASIDE_S, until, MOST_DUE])) == MOST_DUE
+
     # Of what a worker holds.
 
     def renew(self, tags: Sequence[str], *, running: bool) -> list[str]:
@@ -200,6 +213,17 @@ class Moves:
         names = [keys.unacked, keys.unacked_index, keys.delayed(queue), keys.queue(queue)]
         return bool(self._run("give_back", names, [tag, item, round(delay_s * 1000)]))
 
+    def set_aside(self, item: bytes, *, tag: str, queue: str, paused_as: str) -> bool:
+        """Let a message that nobody ran wait until its route is resumed; False when the tag is not held any more.
+
+        Args:
+            queue: With its priority.
+            paused_as: The name under which its route is paused; if it is not any more, the message is back in front.
+        """
+        keys = self._keys
+        names = [keys.unacked, keys.unacked_index, keys.delayed(queue), keys.queue(queue), keys.paused_routes]
+        return bool(self._run("set_aside", names, [tag, item, paused_as, SET_ASIDE_S]))
+
     def put_back(self, tags: Sequence[str], how: PutBack) -> None:
         """Put messages back on their queues; `unread` keeps their order if the tags are in that of delivery."""
         # The last part first: each part goes in front of what was put back before.
@@ -230,6 +254,14 @@ class Moves:
         """Make a dead letter of a message; False when the tag is not held any more."""
         args = [tag, letter.id, letter.description, letter.traceback, self._most, letter.message]
         return bool(self._run("bury", [*self._keys.letters, self._keys.unacked, self._keys.unacked_index], args))
+
+    # Of routes.
+
+    def pause(self, route: str, description: bytes | None, change: Change) -> bool:
+        """Pause a route, or resume it when there is no description; False when it was so already."""
+        action = "resume" if description is None else "pause"
+        args = [action, route, description or b"", change.who, change.operation, change.detail]
+        return bool(self._run("pause", [self._keys.paused_routes, self._keys.dead_audit], args))
 
     # Of what is dead.
 

@@ -17,6 +17,7 @@ _REFUSED = "BADKEY "
 _FUNCTIONS = {
     "fetch": ("due", "mark"),
     "promote": ("due",),
+    "set_aside": ("mark",),
     **dict.fromkeys(["put_back", "restore"], ("mark", "hands")),
     **dict.fromkeys(["bury", "bury_direct", "replay", "discard", "import"], ("letters",)),
 }

@@ -22,6 +22,7 @@ from routemq_tasks.broker import BrokerSettings, Loader, check_settings
 from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.eviction import EvictionWatching
 from routemq_tasks.execution import RouteTask
+from routemq_tasks.gate import Gate, GateKeeping
 from routemq_tasks.health import HealthKeeping
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import PATIENCE_S
@@ -57,9 +58,11 @@ class RouteMQCelery(Celery):
         self.settings, self.router = settings, router
         self.timings = Timings()
         self.stopping = Stopping()
+        self.gate = Gate(router.routes)
         self._process: ProcessResources | None = None
         self._process_lock, self._pid = threading.Lock(), os.getpid()
         self.steps["worker"].add(RetentionKeeping)
+        self.steps["worker"].add(GateKeeping)
         self.steps["worker"].add(EvictionWatching)
         self.steps["worker"].add(PresenceKeeping)
         self.steps["worker"].add(AlertKeeping)

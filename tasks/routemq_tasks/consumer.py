@@ -16,6 +16,7 @@ from routemq.connections import check_redis, connect_redis
 from routemq.errors import ConfigurationError, EnvelopeError
 from routemq.eviction import EvictionWatch
 from routemq.pauses import Pauses
+from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.text import error_line
 from routemq_tasks.admission import admit, mark_of
@@ -64,6 +65,9 @@ class RouteConsumer(OpenConsumer):
         def on_task_received(message: Any) -> None:
             try:
                 admit(message, app)
+                task = app.tasks.get(message.headers["task"])
+                if isinstance(task, RouteTask):
+                    app.gate.check(task.route)
                 receive(message)
             # Whatever a message provokes is that message's end, not the worker's.
             except Exception as exc:
@@ -106,6 +110,7 @@ class RouteConsumer(OpenConsumer):
                 maybe_shutdown()
                 try:
                     check_redis(client)
+                    self._look_at_pauses(client)
                     if not self._connected_at:
                         EvictionWatch(client, allowed=self.app.settings.allow_eviction).start()
                 except ConfigurationError as exc:
@@ -118,6 +123,14 @@ class RouteConsumer(OpenConsumer):
                     return
         finally:
             client.close()
+
+    def _look_at_pauses(self, client: "redis.Redis") -> None:
+        """Know what is paused before the first message comes."""
+        try:
+            self.app.gate.refresh(client, Keys(self.app.settings.key_prefix))
+        except redis.ResponseError as exc:
+            # The keeper goes on trying, and says so.
+            logger.debug("it is not known what is paused: %s", error_line(exc))
 
     def _say(self, what: str, error: Exception) -> None:
         why = self.trouble = explain(error)

@@ -4,6 +4,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from routemq.envelope import VERSION
 from routemq.errors import EnvelopeError, RouteMQError
+from routemq.routing import Route
 
 
 class UnroutableError(RouteMQError):
@@ -24,6 +25,14 @@ class LaterEnvelopeError(EnvelopeError):
     def __init__(self, *, version: int) -> None:
         self.version = version
         super().__init__(problem=f"envelope version {version}; this release reads {VERSION}", data=b"")
+
+
+class PausedError(RouteMQError):
+    """A message is of a route that is paused: it is not run now, and nothing is wrong with it."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        super().__init__(f"route {route.name!r} is paused")
 
 
 class NotEndedError(RouteMQError):

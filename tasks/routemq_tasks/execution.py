@@ -70,6 +70,7 @@ class RouteTask(Task):
         process: ProcessResources | None = None
         try:
             process = self.app.process
+            self.app.gate.check(self.route)
             self._run_message(process, self.request, _envelope(arguments))
         # Whatever a controller raises is the message's failure, not the process's.
         except BaseException as exc:

@@ -21,10 +21,11 @@ from routemq.lifecycle.record import HeldItem
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.logs import IN_ONE_LINE
 from routemq.mark import Mark
+from routemq.paused import PausedRoutes
 from routemq.queues import Keys
 from routemq.refusals import code_of, explain
 from routemq.text import error_line, printable
-from routemq_tasks.errors import ControllerFailedError
+from routemq_tasks.errors import ControllerFailedError, PausedError
 from routemq_tasks.fate import OF_ANOTHER_RELEASE, USUAL_POLICY, Dead, Fate, Kept, Later, judge
 from routemq_tasks.held import Held
 from routemq_tasks.reports import tellable
@@ -88,7 +89,7 @@ class Outcomes:
         stopping: Stopping | None = None,
     ) -> None:
         self._client, self._keys = client, keys
-        self._moves = Moves(client, keys)
+        self._moves, self._paused = Moves(client, keys), PausedRoutes(client, keys)
         self._dead_letters, self._redaction = dead_letters, redaction
         self._show_payloads, self._patience_s = show_payloads, patience_s
         self._unknown_wait_s = unknown_wait_s
@@ -106,6 +107,9 @@ class Outcomes:
         """
         deadline = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
         told, hides = self._told(error, held.message)
+        if type(error) is PausedError:
+            self._set_aside(held, error, deadline)
+            return Settled(fate=Kept(), told=told, error=error)
         if issubclass(type(error), OF_ANOTHER_RELEASE) and self._keeps_for_another(held, told, deadline):
             return Settled(fate=Kept(), told=told, error=ControllerFailedError(told))
         for outcome, make in self._steps(held, error, told):
@@ -163,6 +167,23 @@ class Outcomes:
         dead = fate if isinstance(fate, Dead) else Dead("failed")
         yield dead, lambda: held.letter(dead.reason, error)
         yield dead, lambda: held.plain_letter(dead.reason, told_plainly(error))
+
+    def _set_aside(self, held: Held, error: PausedError, deadline: float) -> None:
+        """Let a message of a paused route wait for its resumption; whoever holds it gives it back if that fails."""
+        try:
+            found = self._insist(partial(HeldItem.read, self._client, self._keys, held.tag), deadline)
+            paused = self._insist(partial(self._paused.read, [error.route]), deadline)
+            pause = paused.get(error.route.name)
+            name = error.route.name if pause is None else pause.name
+            if found is not None:
+                item = found.mark.on(found.item)
+                aside = partial(self._moves.set_aside, item, tag=held.tag, queue=found.queue, paused_as=name)
+                self._insist(aside, deadline)
+        # Nothing is wrong with the message, whatever is with Redis.
+        except Exception as exc:  # noqa: BLE001
+            _say(logging.WARNING, held, "message %s (%s) cannot be set aside, it goes back: %s", told_plainly(exc))
+        else:
+            _say(logging.DEBUG, held, "message %s (%s) waits: its route is paused")
 
     def _keeps_for_another(self, held: Held, told: str, deadline: float) -> bool:
         """Give a message back that another release can run; return False when that was waited for long enough."""

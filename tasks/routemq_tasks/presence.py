@@ -39,7 +39,7 @@ class WorkerPresence:
             name=worker.hostname,
             version=version("routemq-celery"),
             group=settings.mqtt_group_name,
-            queues=tuple(sorted(worker.app.amqp.queues.consume_from)),
+            queues=tuple(sorted({*worker.app.amqp.queues.consume_from, *worker.app.gate.resting})),
             concurrency=worker.concurrency,
             hands=len(pids) if isinstance(worker.pool, PreforkPool) else worker.pool.num_processes or 1,
             running=health.running,

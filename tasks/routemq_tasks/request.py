@@ -5,7 +5,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import signals
-from celery.exceptions import Retry, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
 
 from routemq.text import error_line
@@ -43,12 +43,14 @@ class RouteRequest(OpenRequest):
             send_failed_event: Whether monitors hear of it.
             return_ok: Whether the run itself returned; then it had its outcome recorded.
         """
-        if not self._has_failed:
-            self._has_failed = True
-            self._time(is_done=False)
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
+        if not self._has_failed:
+            self._has_failed = True
+            # What was given back was not run, or is run again as if it had not been.
+            if not isinstance(error, Reject):
+                self._time(is_done=False)
         by_command = isinstance(error, Terminated) or self.is_ended_by_command
         if by_command or (return_ok and not isinstance(error, NotEndedError)):
             super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)

@@ -12,6 +12,8 @@ from routemq.dead_letters.canary import Canary
 from routemq.envelope import Envelope, TaskMessage
 from routemq.lifecycle.moves import Moves, StartCommand
 from routemq.mark import Mark
+from routemq.paused import PausedRoutes
+from routemq.routing import Route, Router
 from tests.lifecycle import COMMANDS, Place, Worker, limited_user
 from tests.servers import Redis
 
@@ -155,9 +157,43 @@ def import_(place: Place) -> Step:
     return lambda: place.letters.import_batch(copies, Operation(actor="me"), file_digest="d", lines_before=0)
 
 
+def a_route() -> Route:
+    return Router().on("t", "app:nothing", name="r", queue="a")
+
+
+def pause(place: Place) -> Step:
+    return lambda: PausedRoutes(place.scripts_client, place.keys).pause(a_route(), who="me")
+
+
+def pause_no_more(place: Place) -> Step:
+    PausedRoutes(place.client, place.keys).pause(a_route(), who="me")
+    return lambda: PausedRoutes(place.scripts_client, place.keys).resume("r", who="me")
+
+
+def set_aside(place: Place) -> Step:
+    PausedRoutes(place.client, place.keys).pause(a_route(), who="me")
+    return set_aside_no_more(place)
+
+
+def set_aside_no_more(place: Place) -> Step:
+    (tag,) = taken(place, 1)
+    return lambda: place.moves.set_aside(message(0).encode(), tag=tag, queue="a", paused_as="r")
+
+
+def set_aside_twice(place: Place) -> Step:
+    set_aside(place)()
+    return set_aside_no_more(place)
+
+
+def take_up(place: Place) -> Step:
+    set_aside(place)()
+    return lambda: place.moves.take_up("a", until=4e9)
+
+
 STEPS = [
     *(enqueue, bury_direct, fetch, promote, hasten, renew, start, acknowledge, retry_later, give_back, put_back_unread),
-    *(put_back_returned, restore, requeue, bury, replay, discard, import_),
+    *(put_back_returned, restore, requeue, bury, replay, discard, import_, pause, pause_no_more, set_aside),
+    *(set_aside_no_more, set_aside_twice, take_up),
 ]
 
 
@@ -166,7 +202,7 @@ def ids(steps: object) -> str:
 
 
 def test_every_script_is_tried() -> None:
-    tried = {ids(step).removesuffix("_unread").removesuffix("_returned") for step in STEPS}
+    tried = {re.sub("_(unread|returned|twice|no_more)$", "", ids(step)) for step in STEPS}
     verbs = {name.rstrip("_") for name in vars(Moves) if not name.startswith("_")}
     assert tried == verbs | {"fetch", "start"}
 

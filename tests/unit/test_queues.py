@@ -84,7 +84,7 @@ def test_every_key_is_under_the_prefix_and_none_is_twice() -> None:
     made = [
         keys.queue("q"), keys.delayed("q"), keys.unacked, keys.unacked_index, keys.lease("g"), keys.counted_routes,
         keys.counters("r"), keys.dead_routes, keys.dead_by_time("r"), keys.dead_by_reason("r", "failed"),
-        keys.dead_by_error("r", "f"), keys.dead_counters("r"), keys.dead_audit,
+        keys.dead_by_error("r", "f"), keys.dead_counters("r"), keys.dead_audit, keys.paused_routes,
     ]  # fmt: skip
     assert all(key.startswith("p:") for key in made)
     assert len(set(made)) == len(made)
