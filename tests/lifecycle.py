@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
-from routemq_transport.fetcher import Fetched, Fetcher, Turn
+from routemq_transport.fetching.fetcher import MOST_BYTES, Fetched, Fetcher, Room, Turn
 from routemq_transport.items import Item
-from routemq_transport.room import MOST_BYTES, Room
 
 from routemq.dead_letters import DeadLetters
 from routemq.envelope import TaskMessage

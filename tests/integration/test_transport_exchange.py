@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kombu import Connection, Consumer, Queue
-from routemq_transport.intake import IDLE_S
+from routemq_transport.fetching.pace import IDLE_S
 
 from routemq.dead_letters import DeadLetters
 from routemq.envelope import Envelope, TaskMessage

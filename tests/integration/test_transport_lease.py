@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 import redis
-from routemq_transport.clock import SteadyClock
+from routemq_transport.holding.clock import SteadyClock
+from routemq_transport.holding.lease import Lease
 from routemq_transport.items import Item
-from routemq_transport.lease import Lease
 
 from routemq.lifecycle.moves import LeaseTimes
 from tests.lifecycle import Place, Worker
@@ -32,6 +32,9 @@ class Process:
         self.behind_s = 0.0
         self._client = server.client()
         self.others: list[str] = []
+        self.clock = SteadyClock(
+            lease_s=TIMES.own_s, renewed_every_s=0.3, monotonic=lambda: time.monotonic() - self.behind_s
+        )
         self.lease = Lease(
             self._client,
             Place(self._client, prefix=place.keys.prefix).moves,
@@ -39,9 +42,7 @@ class Process:
             TIMES,
             running=list,
             restore_other=self._restore_other,
-            clock=SteadyClock(
-                lease_s=TIMES.own_s, renewed_every_s=0.3, monotonic=lambda: time.monotonic() - self.behind_s
-            ),
+            clock=self.clock,
         )
 
     def _restore_other(self, tag: str) -> None:
@@ -77,13 +78,13 @@ def test_a_jump_of_redis_clock_takes_nothing_from_who_is_alive(redis_server: Red
         (item,) = fetched(place, b'{"n":1}')
         alive.lease.hold([item])
         sweeper.lease.start()
-        wait_until(lambda: sweeper.lease._clock.believed_in_s == 0, message="the clock is believed")
+        wait_until(lambda: sweeper.clock.believed_in_s == 0, message="the clock is believed")
         # An hour later by Redis' clock: of the leases, and of what this machine's says.
         for each in (alive, sweeper):
             each.behind_s = 3600
         place.expire_leases(3600)
-        wait_until(lambda: sweeper.lease._clock.believed_in_s > 0, message="the jump is noticed")
-        wait_until(lambda: sweeper.lease._clock.believed_in_s == 0, message="the clock is believed again")
+        wait_until(lambda: sweeper.clock.believed_in_s > 0, message="the jump is noticed")
+        wait_until(lambda: sweeper.clock.believed_in_s == 0, message="the clock is believed again")
         dead = fetched(place, b'{"n":2}')
         place.client.zadd(place.keys.unacked_index, {dead[0].tag: 1.0})
         wait_until(lambda: bool(place.items()), message="what was really lost is back")

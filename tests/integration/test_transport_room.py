@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from routemq_transport.room import MOST_BYTES
+from routemq_transport.fetching.fetcher import MOST_BYTES
 
 from tests.processes import wait_until
 from tests.servers import Redis

@@ -7,7 +7,7 @@ from queue import Empty
 from typing import Any
 
 from kombu import Consumer, Queue
-from routemq_transport.intake import IDLE_S
+from routemq_transport.fetching.pace import IDLE_S
 
 from tests.processes import wait_until
 from tests.servers import Redis
@@ -30,12 +30,12 @@ def test_message_that_comes_between_a_look_and_the_reading_of_its_reply_is_not_l
             bench.put("wakes it")
             wait_until(lambda: _drained(connection) and received, message="the first is there")
             # A look is under way; Redis has answered it with nothing, and then a message comes.
-            intake._not_before = 0.0
-            intake._found_all = True
+            intake.pace._not_before = 0.0
+            intake.pace._found_all = True
             while intake._sent_at is not None:
                 wait_until(lambda: channel.client.connection.can_read(timeout=0), message="the reply is there")
                 intake.read()
-            intake._not_before = 0.0
+            intake.pace._not_before = 0.0
             intake.turn()
             wait_until(lambda: channel.client.connection.can_read(timeout=0), message="the look is answered")
             bench.put("comes in between")

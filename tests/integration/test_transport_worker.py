@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from routemq_transport.intake import IDLE_S
-from routemq_transport.upstream.qos import CADENCE_S
+from routemq_transport.fetching.pace import CADENCE_S, IDLE_S
 
 from tests.processes import clean_environment, wait_until
 from tests.servers import REPOSITORY, Redis

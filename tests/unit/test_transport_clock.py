@@ -1,7 +1,7 @@
 """When Redis' clock is believed."""
 
 import pytest
-from routemq_transport.clock import SteadyClock
+from routemq_transport.holding.clock import SteadyClock
 
 
 class Clocks:

@@ -2,44 +2,32 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import redis
 from kombu.transport import redis as stock
-from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import dumps, loads
 from kombu.utils.scheduling import round_robin_cycle
 
 from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
 from routemq.lifecycle.moves import LeaseTimes, Moves
 from routemq.mark import Mark
-from routemq.queues import Keys
 from routemq.redis_connection import RedisConnection, RedisSSLConnection
 from routemq.text import error_line
-from routemq_transport.client import Client, PrefixedClient
-from routemq_transport.due import due_time
-from routemq_transport.fetcher import Fetcher, Turn
-from routemq_transport.intake import Intake
-from routemq_transport.items import (
-    DeliveredTooOftenError,
-    Item,
-    read_item,
-)
-from routemq_transport.lease import Lease
+from routemq_transport.fetching.fetcher import Turn
+from routemq_transport.fetching.intake import Intake
+from routemq_transport.fetching.wakeup import WakeUp
+from routemq_transport.holding.lease import Lease
+from routemq_transport.items import DeliveredTooOftenError, Item
+from routemq_transport.reading import read_item
 from routemq_transport.upstream.message import Message
 from routemq_transport.upstream.qos import QoS, running_tags
-from routemq_transport.wakeup import WakeUp
+from routemq_transport.upstream.queueing import QueueingChannel
 
 logger = logging.getLogger(__name__)
 
 _OPTIONS = ("stock_visibility_timeout", "longest_redelivery_delay", "hands_out_waiting")
-_ANSWERS = ".pidbox"
-"""Ends the name of every queue for answers to remote control."""
-
-_ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 _LISTENING_ASKED_S = 25.0
 """How long the connection for remote control and events may be silent before it is asked for a sign of life."""
@@ -51,7 +39,7 @@ def _known(channel: type[stock.Channel]) -> list[str]:
     return [option for option in channel.from_transport_options if option != "ack_emulation"]
 
 
-class FetchingChannel(stock.Channel):
+class FetchingChannel(QueueingChannel):
     """What our channels add to kombu's.
 
     Attributes:
@@ -68,12 +56,6 @@ class FetchingChannel(stock.Channel):
     stock_visibility_timeout = 3600
     longest_redelivery_delay = 60
     hands_out_waiting = False
-    # Kombu waits for ever on a connection that is half open.
-    socket_timeout = 5.0
-    socket_connect_timeout = 5.0
-    socket_keepalive = True
-    # No PING: see `Client`.
-    health_check_interval = 0
 
     from_transport_options = (*_known(stock.Channel), *_OPTIONS)
 
@@ -81,25 +63,15 @@ class FetchingChannel(stock.Channel):
         self._receivers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
         self._lease: Lease | None = None
         self._consumed: list[str] = []
-        self._publishing_client: Any = None
         self._heard_at = 0.0
         self._asked_at: float | None = None
         super().__init__(*args, **options)
         self.handlers = {"BRPOP": self._read_fetch, "WAKE": self._read_wakeup, "LISTEN": self._receive}
 
-    def _get_client(self) -> Any:
-        prefix = self.global_keyprefix
-        return partial(PrefixedClient, global_keyprefix=prefix) if prefix else Client
-
-    @cached_property
-    def keys(self) -> Keys:
-        """The Redis keys, complete."""
-        return Keys(self.global_keyprefix, self.unacked_key, self.unacked_index_key, self.sep)
-
     @cached_property
     def intake(self) -> Intake:
         """What moves messages to this channel's consumers."""
-        return Intake(self, Fetcher(self.keys))
+        return Intake(self, self.keys)
 
     @property
     def active_queues(self) -> list[str]:
@@ -128,7 +100,7 @@ class FetchingChannel(stock.Channel):
                 self.keys,
                 LeaseTimes(own_s=float(self.visibility_timeout), others_s=float(self.stock_visibility_timeout)),
                 running=running_tags,
-                restore_other=lambda tag: self._restore_other(client, moves, tag),
+                restore_other=lambda tag: self.restore_other(client, moves, tag),
             )
         return self._lease
 
@@ -140,9 +112,10 @@ class FetchingChannel(stock.Channel):
         # A message may be rejected when its channel is closed.
         return self.connection is not None and bool(self.connection.cycle.is_callers)
 
-    def connected_client(self) -> Any:
-        """The client whose connection the event loop watches."""
-        return self.client
+    @property
+    def fetching_connection(self) -> Any:
+        """The connection that the event loop watches for replies."""
+        return self.client.connection
 
     def next_turn(self) -> Turn:
         """From what to fetch next."""
@@ -150,12 +123,16 @@ class FetchingChannel(stock.Channel):
         queues = self.active_queues if fair else self._queue_cycle.consume(len(self.active_queues))
         return Turn(queues=tuple(queues), priorities=tuple(self.priority_steps), fair=fair)
 
+    def turn_of(self, queue: str) -> Turn:
+        """How to fetch from one queue."""
+        return Turn(queues=(queue,), priorities=tuple(self.priority_steps), fair=True)
+
     def served(self, queue: str) -> None:
         """This queue had its turn."""
         self._queue_cycle.rotate(queue)
 
     def turn_in(self, delay_s: float) -> None:
-        """turn the intake again after this many seconds at the latest."""
+        """Turn the intake again after this many seconds at the latest."""
         if self.connection is not None:
             self.connection.cycle.turn_in(delay_s)
 
@@ -166,13 +143,6 @@ class FetchingChannel(stock.Channel):
     def mark_polled(self, connection: Any) -> None:
         """Tell kombu on which connection a reply is awaited."""
         self._in_poll = connection
-
-    def given_back(self, queues: Iterable[str]) -> None:
-        """Messages are back on these queues: one that expires, and was empty meanwhile, must expire again."""
-        for queue in self._expires.keys() & set(queues):
-            # It is Redis that forgets the queue; while it is away there is nothing to do.
-            with suppress(redis.RedisError), self.conn_or_acquire() as client:
-                self._maybe_update_queues_expire(client, queue)
 
     def deliver(self, item: Item) -> None:
         """Hand one message to its consumer, and elsewhere what no consumer can take."""
@@ -264,95 +234,6 @@ class FetchingChannel(stock.Channel):
                     lease.flush()
                 return taken[0]
 
-    def _put(self, queue: str, message: Any, **options: Any) -> None:
-        """Queue a message, or let it wait in Redis when it has a time."""
-        if queue.endswith(_ANSWERS):
-            self._put_answer(keys=[queue], args=[dumps(message)])
-            return
-        due = due_time(message)
-        if due is None:
-            super()._put(queue, message, **options)
-            return
-        name = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-        # The client puts the prefix before it.
-        key, entry = Keys().delayed(name), {dumps(message): due}
-        batch = options.get("_publish_batch")
-        if batch is not None:
-            batch.add("zadd", key, entry)
-            return
-        with self.conn_or_acquire() as client:
-            client.zadd(key, entry)
-
-    @contextmanager
-    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
-        """Give a client of the channel's pool; kombu makes one for each command, which costs more than the command."""
-        if client is None:
-            if self._publishing_client is None:
-                self._publishing_client = self._create_client()
-            client = self._publishing_client
-        yield client
-
-    def _disconnect_pools(self) -> None:
-        # After a fork, too: the client's pool is the parent's.
-        self._publishing_client = None
-        super()._disconnect_pools()
-
-    def _size(self, queue: str) -> int:
-        """Count what waits, also for its time."""
-        return sum(self._counted(queue).values())
-
-    def _has_queue(self, queue: str, **_options: Any) -> bool:
-        return bool(self._size(queue))
-
-    def _counted(self, queue: str) -> dict[str, int]:
-        """Return what is in each of a queue's keys; one that is another application's is not among them."""
-        names = [self._q_for_pri(queue, priority) for priority in self.priority_steps]
-        lists, delayed = [self.keys.prefix + name for name in names], [self.keys.delayed(name) for name in names]
-        with self._plain_client().pipeline() as pipe:
-            for key in lists:
-                pipe.llen(key)
-            for key in delayed:
-                pipe.zcard(key)
-            counts = pipe.execute(raise_on_error=False)
-        return {key: count for key, count in zip(lists + delayed, counts, strict=True) if isinstance(count, int)}
-
-    def _hasten(self, queue: str) -> None:
-        moves = Moves(self._plain_client(), self.keys)
-        for priority in self.priority_steps:
-            while moves.hasten(self._q_for_pri(queue, priority)):
-                pass
-
-    def _plain_client(self) -> "redis.Redis":
-        """Return a client for complete keys: kombu's puts the prefix before those of some commands."""
-        return Client(connection_pool=self.pool)
-
-    def _queue_bind(self, *args: Any) -> None:
-        # What goes by PUB/SUB needs no binding: a full Redis must not keep a worker from starting for want of it.
-        with suppress(redis.exceptions.OutOfMemoryError):
-            super()._queue_bind(*args)
-
-    # Remote control is answered by a full Redis too: a worker that drains it must not be taken for dead.
-
-    @cached_property
-    def _refresh_binding(self) -> Any:
-        return self._create_client().register_script(f"{_ALLOW_OOM}{stock.REFRESH_BINDING}")
-
-    @cached_property
-    def _put_answer(self) -> Any:
-        return self._create_client().register_script(f"{_ALLOW_OOM}return redis.call('LPUSH', KEYS[1], ARGV[1])")
-
-    def _purge(self, queue: str) -> int:
-        """Remove what waits, also for its time."""
-        counted = self._counted(queue)
-        if counted:
-            self._plain_client().delete(*counted)
-        return sum(counted.values())
-
-    def _delete(self, queue: str, *binding: Any, **options: Any) -> None:
-        """Remove the queue with what waits for its time."""
-        self._purge(queue)
-        super()._delete(queue, *binding, **options)
-
     def _read_fetch(self, **_options: Any) -> bool:
         return self.intake.read()
 
@@ -393,26 +274,6 @@ class FetchingChannel(stock.Channel):
             self.intake.put_back_undelivered()
             self.intake.close()
         super().close()
-
-    def _restore_other(self, client: "redis.Redis", moves: Moves, tag: str) -> None:
-        record = client.hget(self.keys.unacked, tag)
-        if not isinstance(record, bytes):
-            return
-        try:
-            message, exchange, routing_key = loads(bytes_to_str(record))
-            priority = self._get_message_priority(message, reverse=False)
-            lists = [self._q_for_pri(queue, priority) for queue in self._routed(exchange, routing_key)]
-            message["headers"]["redelivered"] = True
-            message["properties"]["delivery_info"]["redelivered"] = True
-        # The record is another program's; one that cannot be read must not end the lease's thread.
-        except Exception:
-            logger.exception("cannot restore what another worker held under the tag %r", tag)
-            return
-        moves.requeue(dumps(message), tag=tag, record=record, lists=lists)
-
-    def _routed(self, exchange: str, routing_key: str) -> Sequence[str]:
-        queues: Sequence[str] = self._lookup(exchange, routing_key)
-        return queues
 
 
 class Channel(FetchingChannel):

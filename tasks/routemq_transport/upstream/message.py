@@ -5,7 +5,7 @@ from typing import Any
 from kombu.exceptions import DecodeError
 from kombu.transport import virtual
 
-from routemq_transport.items import loads_exactly
+from routemq_transport.reading import loads_exactly
 
 JSON = "application/json"
 

@@ -1,21 +1,15 @@
 """How many messages this worker may hold, and what becomes of those it holds."""
 
 import logging
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery.worker import state
 from kombu.transport import redis as stock
 
-from routemq_transport.acknowledgements import ACK_DELAY_S
-
-if TYPE_CHECKING:
-    from routemq_transport.lease import Lease
+from routemq_transport.holding.acknowledgements import ACK_DELAY_S
+from routemq_transport.holding.lease import Lease
 
 logger = logging.getLogger(__name__)
-
-CADENCE_S = 0.010
-"""A worker whose window was filled waits this long at most for half of it to be free: fetches stay large."""
 
 
 class QoS(stock.QoS):
@@ -23,7 +17,6 @@ class QoS(stock.QoS):
 
     Attributes:
         waiting: Messages that were fetched and are not delivered yet.
-        filled_at: When a fetch last filled the window, in seconds of the monotonic clock.
         alone: Tag of a message that killed two workers, and runs with nothing beside it.
     """
 
@@ -32,11 +25,10 @@ class QoS(stock.QoS):
         self._delivered: Any
         self.waiting = 0
         self.alone: str | None = None
-        self.filled_at = 0.0
         self._let_go: dict[str, str] = {}
 
     @property
-    def lease(self) -> "Lease":
+    def lease(self) -> Lease:
         lease: Lease = self.channel.lease
         return lease
 
@@ -57,13 +49,8 @@ class QoS(stock.QoS):
         """Return whether to fetch now."""
         if self.alone is not None:
             return False
-        window, in_hand = self.prefetch_count, self.in_hand
-        if not window:
-            return True
-        if in_hand >= window:
-            return False
-        # Credit trickles back one message at a time; fetching at once would make every fetch one message.
-        return in_hand <= window // 2 or time.monotonic() - self.filled_at >= CADENCE_S
+        may: bool = self.channel.intake.pace.has_room(self.prefetch_count, self.in_hand)
+        return may
 
     def can_consume_max_estimate(self) -> int | None:
         """Return how many messages to fetch at most, None for any number."""

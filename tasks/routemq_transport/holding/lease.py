@@ -13,13 +13,14 @@ from typing import Any
 import redis
 
 from routemq.lifecycle.moves import LeaseTimes, Moves, PutBack, StartCommand
-from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
 from routemq.queues import Keys
 from routemq.refusals import explain
-from routemq_transport.acknowledgements import Acknowledgements
-from routemq_transport.clock import SteadyClock
+from routemq_transport.holding.acknowledgements import Acknowledgements
+from routemq_transport.holding.clock import SteadyClock
+from routemq_transport.holding.rescue import Rescue
+from routemq_transport.holding.returns import Returns
+from routemq_transport.holding.starts import Starts
 from routemq_transport.items import Item
-from routemq_transport.starts import Starts
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,11 @@ class Lease:
 
     The worker's main loop acknowledges and flushes; a thread renews, so that a task that keeps the main loop busy (in
     the solo pool every task does) keeps its lease. After its connection was lost, a channel lets go of its lease, which
-    lives on until every message that a task still runs is acknowledged, and gives back those that nobody runs.
+    lives on until every message that a task still runs is acknowledged, and gives back those that nobody runs. The head
+    of this package says which thread may touch what.
 
     Args:
         client: Of a pool of its own: it is used from this thread and from the main loop.
-        times: See `LeaseTimes`.
         running: Returns the delivery tags of messages that are running.
         restore_other: Routes a message that a worker of Celery's own transport lost; by its tag.
         clock: Of Redis; by default one that begins now.
@@ -61,11 +62,10 @@ class Lease:
         clock: SteadyClock | None = None,
     ) -> None:
         self._client, self._moves, self._times = client, moves, times
-        self._running, self._restore_other = running, restore_other
-        self._lock = threading.Lock()
+        self._running = running
         self._held: dict[str, int] = {}
         self._done = Acknowledgements()
-        self._to_put_back: list[tuple[PutBack, list[str]]] = []
+        self._returns = Returns()
         self._suspects: set[str] = set()
         self._starts = Starts(client.connection_pool, StartCommand(keys), self._held)
         self._orphans: dict[str, weakref.ref[Any]] | None = None
@@ -76,13 +76,10 @@ class Lease:
         # What ran out is noticed within a tenth of its length.
         self._every_s = min(10.0, max(0.2, times.own_s / 10))
         self._renewed_at = time.monotonic()
-        self._clock = clock or SteadyClock(lease_s=times.own_s, renewed_every_s=self._every_s)
-        self._reports = KeyReports()
+        clock = clock or SteadyClock(lease_s=times.own_s, renewed_every_s=self._every_s)
+        self._rescue = Rescue(client, moves, times, restore_other=restore_other, clock=clock)
         # After kombu's, which knows what was looked at.
         self._at_exit = Finalize(self, self._give_everything_back, exitpriority=0)
-
-    def __len__(self) -> int:
-        return len(self._held)
 
     @property
     def held_bytes(self) -> int:
@@ -156,13 +153,9 @@ class Lease:
         chosen = list(tags)
         if not chosen:
             return
-        with self._lock:
-            for tag in chosen:
-                self._held.pop(tag, None)
-            if how == "returned" and self._to_put_back and self._to_put_back[-1][0] == how:
-                self._to_put_back[-1][1].extend(chosen)
-            else:
-                self._to_put_back.append((how, chosen))
+        for tag in chosen:
+            self._held.pop(tag, None)
+        self._returns.add(chosen, how)
         self._starts.forget(chosen)
         self._suspects.difference_update(chosen)
         if at_once:
@@ -212,7 +205,7 @@ class Lease:
 
     @property
     def _is_waiting(self) -> bool:
-        return bool(self._done or self._to_put_back)
+        return bool(self._done or self._returns)
 
     def _give_everything_back(self) -> None:
         with contextlib.suppress(redis.RedisError):
@@ -238,7 +231,7 @@ class Lease:
             now = time.monotonic()
             try:
                 self._starts.take_back()
-                if self._to_put_back:
+                if self._returns:
                     self._put_back_waiting()
                 if self._done and self._done.age_s > _ACK_BACKSTOP_S:
                     self.flush()
@@ -247,7 +240,8 @@ class Lease:
                     if self._held:
                         self._renew()
                     self._renewed_at = renewed = now
-                    self._restore_lost()
+                    self._rescue.look()
+                    self._away = False
                 if now - marked >= _MARK_RUNNING_S:
                     marked = now
                     self._connect_starts()
@@ -280,34 +274,8 @@ class Lease:
         if lost:
             logger.warning(
                 "lease of %d messages was lost, they are run elsewhere too; this worker was stopped or without Redis "
-                "for more than %g s",
-                len(lost),
-                self._times.own_s,
-            )
-
-    def _restore_lost(self) -> None:
-        if self._clock.believed_in_s:
-            seconds, microseconds = self._client.time()
-            self._note_time(float(seconds) + microseconds / 1e6)
-            return
-        restored = self._moves.restore(self._times, latest=self._clock.latest)
-        self._away = False
-        self._note_time(restored.now)
-        if restored.count:
-            logger.warning("restored %d messages of a worker that is gone", restored.count)
-        for tag in restored.others:
-            try:
-                self._restore_other(tag)
-            except UnusableKeyError as exc:
-                # There are others behind it.
-                self._reports.log(exc)
-
-    def _note_time(self, redis_at: float) -> None:
-        if not self._clock.saw(redis_at):
-            logger.warning(
-                "redis' clock has jumped, or redis was away for long: no lease is taken for lost in the next %g s",
-                self._clock.believed_in_s,
-            )
+                "for more than %g s", len(lost), self._times.own_s,
+            )  # fmt: skip
 
     def _look_after_orphans(self) -> None:
         orphans = self._orphans or {}
@@ -319,18 +287,10 @@ class Lease:
             self.end()
 
     def _put_back_waiting(self) -> None:
-        with self._lock:
-            waiting, self._to_put_back = self._to_put_back, []
-        while waiting:
-            how, tags = waiting[0]
-            try:
-                self._moves.put_back(tags, how)
-            except redis.RedisError as exc:
-                self._log_away(exc)
-                with self._lock:
-                    self._to_put_back = waiting + self._to_put_back
-                return
-            waiting.pop(0)
+        try:
+            self._returns.send(self._moves)
+        except redis.RedisError as exc:
+            self._log_away(exc)
 
     def _log_away(self, exc: redis.RedisError) -> None:
         if not self._away:

@@ -1,57 +1,56 @@
-"""When a channel fetches, delivers and acknowledges."""
+"""What is done for a channel in each turn of the event loop: deliver, acknowledge, fetch."""
 
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import redis
 
 from routemq.lifecycle.moves import Alone
-from routemq.pauses import Pauses
+from routemq.queues import Keys
 from routemq.refusals import explain
-from routemq_transport.fetcher import MOST_PER_FETCH, Fetched, Fetcher, Turn
+from routemq_transport.fetching.consumers import Consumers
+from routemq_transport.fetching.fetcher import MOST_PER_FETCH, Fetched, Fetcher
+from routemq_transport.fetching.pace import Pace
+from routemq_transport.fetching.room import Appetite
+from routemq_transport.fetching.wakeup import WakeUp
 from routemq_transport.items import Item
-from routemq_transport.room import MOST_BYTES, Room, Solitude
-from routemq_transport.wakeup import WakeUp
-
-if TYPE_CHECKING:
-    from routemq_transport.upstream.channel import FetchingChannel
 
 logger = logging.getLogger(__name__)
 
 SLICE_S = 0.050
 """In the solo pool to deliver is to run: after this long the event loop has its turn, for remote control."""
 
-IDLE_S = 1.0
-"""An idle worker looks for itself this often, should a wake-up be lost."""
-
-IDLE_UNTOLD_S = 0.05
-"""The same with a Redis that does not tell."""
-
 REPLY_TIMEOUT_S = 10.0
 """A fetch does not wait for messages: a reply that takes longer is not coming."""
 
+_SOON_S = 0.010
 _AT_ONCE_S = 0.0001
 """For a timer. Kombu's hub sleeps for a second when ten timers in a row are due at once, so not zero."""
 
 
 class Intake:
-    """Moves messages from Redis to a channel's consumers, as many as its prefetch window has room for."""
+    """Moves messages from Redis to a channel's consumers, as many as its prefetch window has room for.
 
-    def __init__(self, channel: "FetchingChannel", fetcher: Fetcher) -> None:
-        self._channel, self._fetcher = channel, fetcher
-        self._single = Fetcher(channel.keys)
+    Args:
+        clock: Seconds that never jump.
+
+    Attributes:
+        pace: When to fetch.
+        delivered: How many messages were handed to consumers.
+    """
+
+    def __init__(self, channel: Consumers, keys: Keys, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._channel, self._clock = channel, clock
+        self._fetcher, self._single = Fetcher(keys, clock=clock), Fetcher(keys, clock=clock)
+        self.pace = Pace(clock)
+        self._appetite = Appetite(clock)
+        self._solitude = self._appetite.solitude
         self._arrived: deque[Item] = deque()
+        self._alone: Item | None = None
         self._wakeup: WakeUp | None = None
         self._sent_at: float | None = None
-        self._not_before = 0.0
-        self._found_all = True
-        self._changed = False
-        self._solitude = Solitude()
-        self._alone: Item | None = None
-        self._full_at_bytes: int | None = None
-        self._refusals = Pauses()
         self._delivering = self._slice_ended = False
         self.delivered = 0
 
@@ -71,16 +70,16 @@ class Intake:
                 channel.lease.flush()
                 due_in_s = channel.lease.acks_due_in_s
             if due_in_s is not None:
-                self._again_in(due_in_s)
+                channel.turn_in(due_in_s)
         if self._sent_at is None and channel.active_queues:
             self._fetch()
         if self._arrived:
-            self._again_in(_AT_ONCE_S)
+            channel.turn_in(_AT_ONCE_S)
 
     def read(self) -> bool:
-        """Read the reply of a fetch and deliver."""
+        """Read the reply of a fetch and deliver; True if a message was delivered."""
         channel = self._channel
-        connection = channel.client.connection
+        connection = channel.fetching_connection
         try:
             fetched = self._fetcher.read(connection)
         except redis.exceptions.NoScriptError:
@@ -88,35 +87,19 @@ class Intake:
             return False
         except redis.ResponseError as exc:
             self._ended_fetch()
-            self._not_before = time.monotonic() + self._refusals.next_s()
             why = explain(exc)
-            if self._refusals.speak(why):
+            if self.pace.refused(why):
                 logger.error("no messages are handed out, trying again: %s", why)
             return False
         except channel.connection_errors:
             connection.disconnect()
             raise
         self._ended_fetch()
-        self._refusals.over()
-        self._note_room(fetched)
+        self._appetite.note(fetched, held_bytes=channel.lease.held_bytes if fetched.too_large else 0)
         if fetched.items:
             channel.served(fetched.items[-1].queue)
             self._take(fetched)
-            self._not_before = 0.0
-        elif fetched.too_large:
-            self._not_before = 0.0
-        else:
-            idle_s = IDLE_S if self._wakeup is not None and self._wakeup.works else IDLE_UNTOLD_S
-            if fetched.next_due_s is not None:
-                idle_s = min(idle_s, fetched.next_due_s)
-            if not self._found_all or self._changed:
-                # The first look at empty queues was not told to Redis; the next one is. And what came between a look
-                # and the reading of its reply has been told already, and is not told again.
-                idle_s = 0.0
-            self._not_before = max(self._not_before, time.monotonic() + idle_s)
-        self._found_all = fetched.complete
-        if not fetched.complete:
-            channel.qos.filled_at = time.monotonic()
+        self.pace.found(fetched, is_told=self._wakeup is not None and self._wakeup.works)
         before = self.delivered
         self.turn()
         return self.delivered > before
@@ -124,8 +107,7 @@ class Intake:
     def woken(self) -> bool:
         """Read the wake-up connection; look at once if something changed."""
         if self._wakeup is not None and self._wakeup.read():
-            self._not_before = 0.0
-            self._changed = True
+            self.pace.woken()
             self.turn()
         return False
 
@@ -135,8 +117,8 @@ class Intake:
         Raises:
             redis.ConnectionError: A connection is half open.
         """
-        connection = self._channel.client.connection
-        late = self._sent_at is not None and time.monotonic() - self._sent_at > REPLY_TIMEOUT_S
+        connection = self._channel.fetching_connection
+        late = self._sent_at is not None and self._clock() - self._sent_at > REPLY_TIMEOUT_S
         if late and connection is not None and not connection.can_read(timeout=0):
             connection.disconnect()
             raise redis.ConnectionError(f"no answer to a fetch for {REPLY_TIMEOUT_S:g} s")
@@ -146,13 +128,12 @@ class Intake:
     def take_one(self, queue: str) -> Item | None:
         """Fetch one message of one queue and wait for the reply."""
         channel = self._channel
-        pool = channel.pool
-        connection = pool.get_connection()
-        turn = Turn(queues=(queue,), priorities=tuple(channel.priority_steps), fair=True)
+        connection = channel.pool.get_connection()
         try:
-            fetched = self._single.fetch(connection, turn, alone="left" if channel.qos.in_hand else "first")
+            alone: Alone = "left" if channel.qos.in_hand else "first"
+            fetched = self._single.fetch(connection, channel.turn_of(queue), alone=alone)
         finally:
-            pool.release(connection)
+            channel.pool.release(connection)
         channel.lease.hold(fetched.items)
         return fetched.items[0] if fetched.items else None
 
@@ -160,10 +141,8 @@ class Intake:
         """Give back what was fetched and not delivered, also if the reply is still on its way; return how much."""
         channel = self._channel
         if self._sent_at is not None:
-            connection = channel.client.connection
             try:
-                fetched = self._fetcher.read(connection)
-                self._take(fetched)
+                self._take(self._fetcher.read(channel.fetching_connection))
             except (redis.RedisError, OSError, AttributeError):
                 # Without its reply, every tag that it may have used is given back.
                 channel.lease.put_back(self._fetcher.unanswered(), "unread")
@@ -172,9 +151,7 @@ class Intake:
         self._arrived.clear()
         self._alone = None
         channel.qos.waiting = 0
-        if items:
-            channel.lease.put_back([item.tag for item in items], "unread")
-            channel.given_back(item.queue for item in items)
+        self._give_back(items)
         return len(items)
 
     def lost_connection(self) -> None:
@@ -202,62 +179,39 @@ class Intake:
 
     def _fetch(self) -> None:
         channel = self._channel
-        qos = channel.qos
+        hands = channel.qos
         if self._arrived:
             return
         if self._alone is not None:
             self._wait_for_empty_hands(self._alone)
             return
-        if not qos.can_consume():
-            if qos.in_hand < (qos.prefetch_count or 0):
-                self._again_in(0.010)
+        if not hands.can_consume():
+            if hands.in_hand < (hands.prefetch_count or 0):
+                channel.turn_in(_SOON_S)
             return
-        now = time.monotonic()
-        if now < self._not_before:
-            self._again_in(self._not_before - now)
+        due_in_s = self.pace.due_in_s
+        if due_in_s > 0:
+            channel.turn_in(due_in_s)
             return
-        room = self._room()
+        room = self._appetite.room(
+            in_hand=hands.in_hand,
+            held_bytes=channel.lease.held_bytes,
+            window=hands.can_consume_max_estimate(),
+            all_run=lambda: hands.all_run,
+        )
         if room is None:
-            self._again_in(0.010)
+            channel.turn_in(_SOON_S)
             return
-        told = self._found_all and self._listen()
-        connection = channel.connected_client().connection
+        told = self.pace.may_sleep and self._listen()
+        connection = channel.fetching_connection
         if told and self._wakeup is not None:
             self._wakeup.track(connection)
             told = self._wakeup.works
-        self._changed = False
+        self.pace.sent()
         mark = channel.lease.will_start_soon(room.messages)
         self._fetcher.send(connection, channel.next_turn(), room, told=told, mark=mark)
-        self._sent_at = now
+        self._sent_at = self._clock()
         channel.mark_polled(connection)
-
-    def _room(self) -> Room | None:
-        """Return what there is room for; None when there is none before something in hand is done."""
-        qos, lease = self._channel.qos, self._channel.lease
-        held_bytes, waits = lease.held_bytes, bool(qos.in_hand)
-        if held_bytes >= (MOST_BYTES if self._full_at_bytes is None else self._full_at_bytes):
-            waits = not qos.all_run
-            if waits:
-                return None
-        window = qos.can_consume_max_estimate()
-        return Room(
-            messages=MOST_PER_FETCH if window is None else min(window, MOST_PER_FETCH),
-            bytes=MOST_BYTES - held_bytes,
-            waits=waits,
-            alone=self._alone_wanted(),
-        )
-
-    def _alone_wanted(self) -> Alone:
-        if not self._channel.qos.in_hand:
-            return "first"
-        return "last" if self._solitude.may_wait else "left"
-
-    def _note_room(self, fetched: Fetched) -> None:
-        self._full_at_bytes = self._channel.lease.held_bytes if fetched.too_large else None
-        if fetched.alone == "left":
-            self._solitude.left()
-        elif fetched.complete:
-            self._solitude.none_left()
 
     def _take(self, fetched: Fetched) -> None:
         self._channel.lease.hold(fetched.items, marked=fetched.marked)
@@ -268,24 +222,28 @@ class Intake:
         self._arrived.extend(items)
         self._channel.qos.waiting = len(self._arrived)
 
+    def _give_back(self, items: Sequence[Item]) -> None:
+        if items:
+            self._channel.lease.put_back([item.tag for item in items], "unread")
+            self._channel.given_back(item.queue for item in items)
+
     def _wait_for_empty_hands(self, item: Item) -> None:
-        qos, delay_s = self._channel.qos, _AT_ONCE_S
-        if not qos.in_hand:
+        hands, delay_s = self._channel.qos, _AT_ONCE_S
+        if not hands.in_hand:
             self._alone = None
             self._arrived.append(item)
             self._solitude.ran()
-        elif self._solitude.is_in_vain(slots_wait=qos.all_run):
+        elif self._solitude.is_in_vain(slots_wait=hands.all_run):
             self._alone = None
-            self._channel.lease.put_back([item.tag], "unread")
-            self._channel.given_back([item.queue])
+            self._give_back([item])
             self._solitude.given_back()
         else:
-            delay_s = 0.010
-        self._again_in(delay_s)
+            delay_s = _SOON_S
+        self._channel.turn_in(delay_s)
 
     def _listen(self) -> bool:
         if self._wakeup is None:
-            self._wakeup = WakeUp(self._channel.async_pool)
+            self._wakeup = WakeUp(self._channel.async_pool, clock=self._clock)
         if not self._wakeup.works:
             return False
         self._wakeup.connect()
@@ -298,8 +256,8 @@ class Intake:
             # In the solo pool a task runs inside a delivery, and may turn the loop of its own connection.
             return
         self._delivering = True
-        until = time.monotonic() + SLICE_S
-        arrived, channel = self._arrived, self._channel
+        arrived, channel, clock = self._arrived, self._channel, self._clock
+        until = clock() + SLICE_S
         try:
             while arrived:
                 item = arrived.popleft()
@@ -307,7 +265,7 @@ class Intake:
                 channel.deliver(item)
                 self.delivered += 1
                 most -= 1
-                if not most or self._slice_ended or time.monotonic() >= until:
+                if not most or self._slice_ended or clock() >= until:
                     break
         finally:
             self._slice_ended = False
@@ -316,6 +274,3 @@ class Intake:
     def _ended_fetch(self) -> None:
         self._sent_at = None
         self._channel.mark_polled(None)
-
-    def _again_in(self, delay_s: float) -> None:
-        self._channel.turn_in(delay_s)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -22,11 +23,16 @@ class WakeUp:
     connection for any number of queues. (`BLMOVE` from a list to itself needs one connection per list, writes, and is
     refused by a full Redis.)
 
+    Args:
+        pool: Of the event loop's connections.
+        clock: Seconds that never jump.
+
     Attributes:
         connection: In the RESP2 form, whatever the other connections speak: a subscriber's replies differ.
     """
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         # The class of an asynchronous pool tells the event loop when it disconnects.
         self.connection: Any = pool.connection_class(**{**pool.connection_kwargs, "protocol": 2})
         self.works = True
@@ -50,7 +56,7 @@ class WakeUp:
             self._ask("SUBSCRIBE", _CHANNEL)
         except redis.ResponseError as exc:
             self._give_up(exc)
-        self._armed_socket, self._asked_at, self._heard_at = None, None, time.monotonic()
+        self._armed_socket, self._asked_at, self._heard_at = None, None, self._clock()
 
     def track(self, connection: Any) -> None:
         """Let Redis track what this connection reads after `CLIENT CACHING YES`, once per pair of connections."""
@@ -68,7 +74,7 @@ class WakeUp:
         changed = False
         while self.connection.can_read(timeout=0):
             kind, *_ = self.connection.read_response()
-            self._heard_at, self._asked_at = time.monotonic(), None
+            self._heard_at, self._asked_at = self._clock(), None
             changed = changed or kind == b"message"
         return changed
 
@@ -78,7 +84,7 @@ class WakeUp:
         Raises:
             redis.ConnectionError: There was none; the connection is half open.
         """
-        now = time.monotonic()
+        now = self._clock()
         if self._asked_at is not None:
             if now - self._asked_at > _ASK_EVERY_S:
                 self.disconnect()

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,6 @@ from routemq.lifecycle.moves import Alone, FetchCommand
 from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
 from routemq.queues import Keys
 from routemq_transport.items import Item
-from routemq_transport.room import Room
 
 TAG_PREFIX = "routemq:"
 """What tells our delivery tags, which are unique and renewed, from those of a worker with Celery's own transport."""
@@ -19,13 +19,14 @@ TAG_PREFIX = "routemq:"
 MOST_PER_FETCH = 100
 """Messages that one fetch takes at most."""
 
+MOST_BYTES = 32 * 1024 * 1024
+"""Of list items in one worker's hands. A slot that is free gets a larger message all the same."""
+
 MOST_DUE_PER_FETCH = 200
 """Retries per queue that one fetch moves back to it at most."""
 
-
 LOOK_FOR_DUE_EVERY_S = 0.02
 """While messages come, retries that are due are looked for no more often."""
-
 
 _AT_ONCE = 16
 """Messages that the script reads before it looks at their size; fewer when there were large ones of late."""
@@ -44,6 +45,23 @@ class Turn:
     queues: tuple[str, ...]
     priorities: tuple[int, ...]
     fair: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a fetch may take.
+
+    Attributes:
+        messages: At most.
+        bytes: At most, but for one message that is larger when nothing waits.
+        waits: Whether a message in hand waits to be run.
+        alone: One that has to run alone is left, or taken if it is the first, or taken beside others as the last.
+    """
+
+    messages: int
+    bytes: int = MOST_BYTES
+    waits: bool = False
+    alone: Alone = "first"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +95,14 @@ class _Asked:
 
 
 class Fetcher:
-    """Sends the fetch script and reads its reply; makes a delivery tag for each delivery."""
+    """Sends the fetch script and reads its reply; makes a delivery tag for each delivery.
 
-    def __init__(self, keys: Keys) -> None:
+    Args:
+        clock: Seconds that never jump.
+    """
+
+    def __init__(self, keys: Keys, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._reports = KeyReports()
         self._sha: str | None = None
         self._tag_base = f"{TAG_PREFIX}{uuid.uuid4().hex}:"
@@ -101,7 +124,7 @@ class Fetcher:
         if self._sha is None:
             connection.send_command("SCRIPT", "LOAD", self._command.text, check_health=False)
             self._sha = connection.read_response().decode()
-        most, now = room.messages, time.monotonic()
+        most, now = room.messages, self._clock()
         most_due = 0
         if told or not self._brought or now - self._looked_for_due_at >= LOOK_FOR_DUE_EVERY_S:
             most_due, self._looked_for_due_at = MOST_DUE_PER_FETCH, now
@@ -189,7 +212,7 @@ class Fetcher:
             for priority in asked.turn.priorities
         ]
 
-    def _items(self, asked: _Asked, groups: list[Any]) -> list[Item]:
+    def _items(self, asked: _Asked, groups: Sequence[Any]) -> list[Item]:
         items: list[Item] = []
         queues, priorities = asked.turn.queues, asked.turn.priorities
         number, position = asked.first_number, 0
@@ -208,7 +231,7 @@ class Fetcher:
         return f":{priority}" if priority else ""
 
 
-def _last_group(groups: list[Any]) -> int:
+def _last_group(groups: Sequence[Any]) -> int:
     position = 0
     while (following := position + 3 + groups[position + 2]) < len(groups):
         position = following

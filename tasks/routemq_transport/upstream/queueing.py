@@ -1,0 +1,165 @@
+"""kombu's Redis channel as a keeper of queues: put, counted, purged, with what waits for its time."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial
+from typing import Any
+
+import redis
+from kombu.transport import redis as stock
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
+
+from routemq.lifecycle.moves import Moves
+from routemq.queues import Keys
+from routemq_transport.client import Client, PrefixedClient
+from routemq_transport.due import due_time
+
+logger = logging.getLogger(__name__)
+
+_ANSWERS = ".pidbox"
+"""Ends the name of every queue for answers to remote control."""
+
+_ALLOW_OOM = "#!lua flags=allow-oom\n"
+
+
+class QueueingChannel(stock.Channel):
+    """Keeps what has a time in Redis, beside its queue, and gets along with a Redis that is full."""
+
+    # Kombu waits for ever on a connection that is half open.
+    socket_timeout = 5.0
+    socket_connect_timeout = 5.0
+    socket_keepalive = True
+    # No PING: see `Client`.
+    health_check_interval = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._publishing_client: Any = None
+        super().__init__(*args, **options)
+
+    def _get_client(self) -> Any:
+        prefix = self.global_keyprefix
+        return partial(PrefixedClient, global_keyprefix=prefix) if prefix else Client
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The Redis keys, complete."""
+        return Keys(self.global_keyprefix, self.unacked_key, self.unacked_index_key, self.sep)
+
+    def given_back(self, queues: Iterable[str]) -> None:
+        """Messages are back on these queues: one that expires, and was empty meanwhile, must expire again."""
+        for queue in self._expires.keys() & set(queues):
+            # It is Redis that forgets the queue; while it is away there is nothing to do.
+            with suppress(redis.RedisError), self.conn_or_acquire() as client:
+                self._maybe_update_queues_expire(client, queue)
+
+    def _put(self, queue: str, message: Any, **options: Any) -> None:
+        """Queue a message, or let it wait in Redis when it has a time."""
+        if queue.endswith(_ANSWERS):
+            self._put_answer(keys=[queue], args=[dumps(message)])
+            return
+        due = due_time(message)
+        if due is None:
+            super()._put(queue, message, **options)
+            return
+        name = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
+        # The client puts the prefix before it.
+        key, entry = Keys().delayed(name), {dumps(message): due}
+        batch = options.get("_publish_batch")
+        if batch is not None:
+            batch.add("zadd", key, entry)
+            return
+        with self.conn_or_acquire() as client:
+            client.zadd(key, entry)
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Give a client of the channel's pool; kombu makes one for each command, which costs more than the command."""
+        if client is None:
+            if self._publishing_client is None:
+                self._publishing_client = self._create_client()
+            client = self._publishing_client
+        yield client
+
+    def _disconnect_pools(self) -> None:
+        # After a fork, too: the client's pool is the parent's.
+        self._publishing_client = None
+        super()._disconnect_pools()
+
+    def _size(self, queue: str) -> int:
+        """Count what waits, also for its time."""
+        return sum(self._counted(queue).values())
+
+    def _has_queue(self, queue: str, **_options: Any) -> bool:
+        return bool(self._size(queue))
+
+    def _counted(self, queue: str) -> dict[str, int]:
+        """Return what is in each of a queue's keys; one that is another application's is not among them."""
+        names = [self._q_for_pri(queue, priority) for priority in self.priority_steps]
+        lists, delayed = [self.keys.prefix + name for name in names], [self.keys.delayed(name) for name in names]
+        with self._plain_client().pipeline() as pipe:
+            for key in lists:
+                pipe.llen(key)
+            for key in delayed:
+                pipe.zcard(key)
+            counts = pipe.execute(raise_on_error=False)
+        return {key: count for key, count in zip(lists + delayed, counts, strict=True) if isinstance(count, int)}
+
+    def _hasten(self, queue: str) -> None:
+        moves = Moves(self._plain_client(), self.keys)
+        for priority in self.priority_steps:
+            while moves.hasten(self._q_for_pri(queue, priority)):
+                pass
+
+    def _plain_client(self) -> "redis.Redis":
+        """Return a client for complete keys: kombu's puts the prefix before those of some commands."""
+        return Client(connection_pool=self.pool)
+
+    def _queue_bind(self, *args: Any) -> None:
+        # What goes by PUB/SUB needs no binding: a full Redis must not keep a worker from starting for want of it.
+        with suppress(redis.exceptions.OutOfMemoryError):
+            super()._queue_bind(*args)
+
+    # Remote control is answered by a full Redis too: a worker that drains it must not be taken for dead.
+
+    @cached_property
+    def _refresh_binding(self) -> Any:
+        return self._create_client().register_script(f"{_ALLOW_OOM}{stock.REFRESH_BINDING}")
+
+    @cached_property
+    def _put_answer(self) -> Any:
+        return self._create_client().register_script(f"{_ALLOW_OOM}return redis.call('LPUSH', KEYS[1], ARGV[1])")
+
+    def _purge(self, queue: str) -> int:
+        """Remove what waits, also for its time."""
+        counted = self._counted(queue)
+        if counted:
+            self._plain_client().delete(*counted)
+        return sum(counted.values())
+
+    def _delete(self, queue: str, *binding: Any, **options: Any) -> None:
+        """Remove the queue with what waits for its time."""
+        self._purge(queue)
+        super()._delete(queue, *binding, **options)
+
+    def restore_other(self, client: "redis.Redis", moves: Moves, tag: str) -> None:
+        """Put back what a worker with Celery's own transport lost, where kombu would route it."""
+        record = client.hget(self.keys.unacked, tag)
+        if not isinstance(record, bytes):
+            return
+        try:
+            message, exchange, routing_key = loads(bytes_to_str(record))
+            priority = self._get_message_priority(message, reverse=False)
+            lists = [self._q_for_pri(queue, priority) for queue in self._routed(exchange, routing_key)]
+            message["headers"]["redelivered"] = True
+            message["properties"]["delivery_info"]["redelivered"] = True
+        # The record is another program's; one that cannot be read must not end the lease's thread.
+        except Exception:
+            logger.exception("cannot restore what another worker held under the tag %r", tag)
+            return
+        moves.requeue(dumps(message), tag=tag, record=record, lists=lists)
+
+    def _routed(self, exchange: str, routing_key: str) -> Sequence[str]:
+        queues: Sequence[str] = self._lookup(exchange, routing_key)
+        return queues
