@@ -1,7 +1,7 @@
 """What a worker looks at before Celery sees a message: nothing that a message contains may stop it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -9,13 +9,11 @@ from routemq.envelope import VERSION
 from routemq.errors import EnvelopeError
 from routemq.mark import MEMBER, Mark
 from routemq.routing import Route
+from routemq_tasks.application import Application
 from routemq_tasks.errors import LaterEnvelopeError, UnknownRouteError, UnroutableError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.own_tasks import CANVAS_TASKS
 from routemq_tasks.upstream.messages import leave_body, raw_of
-
-if TYPE_CHECKING:
-    from routemq_tasks.app import RouteMQCelery
 
 _JSON = "application/json"
 _UTF8 = ("utf-8", "utf8")
@@ -23,7 +21,7 @@ _MOST_SHOWN = 200
 _MOST_COUNTED = 2**31
 
 
-def admit(message: Any, app: "RouteMQCelery") -> None:
+def admit(message: Any, app: Application) -> None:
     """Check a Kombu message, and leave in it only what was checked.
 
     Args:
@@ -48,7 +46,7 @@ def admit(message: Any, app: "RouteMQCelery") -> None:
     leave_body(message, body)
 
 
-def _task(name: object, app: "RouteMQCelery") -> Any:
+def _task(name: object, app: Application) -> Any:
     if not (isinstance(name, str) and name):
         raise _problem("it names no task")
     if name.startswith("celery.") and name not in CANVAS_TASKS:
@@ -56,7 +54,7 @@ def _task(name: object, app: "RouteMQCelery") -> Any:
     return app.tasks.get(name)
 
 
-def _route_and_envelope(message: Any, name: str, app: "RouteMQCelery") -> tuple[Route, Any]:
+def _route_and_envelope(message: Any, name: str, app: Application) -> tuple[Route, Any]:
     named = app.router.get(name)
     try:
         arguments, keywords, _ = _json_body(message)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import Task
 from celery.exceptions import Reject as CeleryReject
@@ -15,6 +15,7 @@ from routemq.message import Message
 from routemq.middleware import Chain, Context
 from routemq.routing import Route
 from routemq.text import error_line
+from routemq_tasks.application import Application
 from routemq_tasks.client import MessageClient
 from routemq_tasks.errors import UnroutableError
 from routemq_tasks.fate import Kept, Later
@@ -22,9 +23,6 @@ from routemq_tasks.green import call
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import is_shutdown
 from routemq_tasks.process import ProcessResources
-
-if TYPE_CHECKING:
-    from routemq_tasks.app import RouteMQCelery
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class RouteTask(Task):
     is acknowledged: after a retry or a failure the message has left `unacked` already, see `RouteRequest`.
     """
 
-    app: "RouteMQCelery"
+    app: Application
     Request = "routemq_tasks.request:RouteRequest"
     acks_late = True
     ignore_result = True

@@ -1,7 +1,7 @@
 """The application's own Celery tasks, beside its routes: where they are, and on which queues they wait."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery.app.routes import MapRoute, prepare
 from kombu.entity import Exchange, Queue
@@ -9,16 +9,14 @@ from kombu.entity import Exchange, Queue
 from routemq.discovery import import_tasks
 from routemq.errors import ConfigurationError
 from routemq.queues import FALLBACK_QUEUE, queue_problem
+from routemq_tasks.application import Application
 from routemq_tasks.execution import RouteTask
-
-if TYPE_CHECKING:
-    from routemq_tasks.app import RouteMQCelery
 
 CANVAS_TASKS = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
 """Celery's own tasks that run a task many times in one message, and need no result backend."""
 
 
-def load_own_tasks(app: "RouteMQCelery") -> None:
+def load_own_tasks(app: Application) -> None:
     """Import the modules of ROUTEMQ_TASKS, and let the app know their queues.
 
     Raises:
@@ -47,7 +45,7 @@ def load_own_tasks(app: "RouteMQCelery") -> None:
     app.conf.task_queues = [known[name] for name in sorted(known)]
 
 
-def _queues_of_tasks(app: "RouteMQCelery", modules: tuple[str, ...]) -> Iterator[Any]:
+def _queues_of_tasks(app: Application, modules: tuple[str, ...]) -> Iterator[Any]:
     for task in app.tasks.values():
         # Tasks of other modules may be other apps', which Celery shares with all.
         ours = any(task.__module__ == module or task.__module__.startswith(f"{module}.") for module in modules)

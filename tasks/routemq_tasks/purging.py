@@ -1,18 +1,14 @@
 """`celery purge -Q sensors` means what `worker -Q sensors` does."""
 
-from typing import TYPE_CHECKING
-
 import click
 from click.core import ParameterSource
 
 from routemq.errors import RouteMQError
 from routemq.queues import expand_queues
-
-if TYPE_CHECKING:
-    from routemq_tasks.app import RouteMQCelery
+from routemq_tasks.application import Application
 
 
-def expanding_queues(app: "RouteMQCelery") -> click.Option:
+def expanding_queues(app: Application) -> click.Option:
     """Return an option of `celery purge` that nobody gives: when the others are read, it expands `-Q` and `-X`.
 
     An empty `-Q`, which Celery takes for all queues, is an error: it is a shell variable that is not set.

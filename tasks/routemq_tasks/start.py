@@ -1,6 +1,6 @@
 """What is looked at before a worker starts, so that one that cannot work says so at once."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import redis
@@ -11,12 +11,10 @@ from routemq.dead_letters.redaction import Redaction
 from routemq.errors import RouteMQError
 from routemq.eviction import EvictionWatch
 from routemq.queues import expand_queues
-
-if TYPE_CHECKING:
-    from routemq_tasks.app import RouteMQCelery
+from routemq_tasks.application import Application
 
 
-def check_start(app: "RouteMQCelery", requested: Any, excluded: Any) -> tuple[list[str], list[str]]:
+def check_start(app: Application, requested: Any, excluded: Any) -> tuple[list[str], list[str]]:
     """Return the queues of `-Q` and of `-X`, expanded.
 
     Raises:

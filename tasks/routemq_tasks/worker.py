@@ -1,6 +1,6 @@
 """The worker program: which queues it serves, with how many hands."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from celery.apps.worker import Worker
@@ -9,14 +9,12 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.utils.log import mlevel
 from click.core import ParameterSource
 
+from routemq_tasks.application import Application
 from routemq_tasks.concurrency import choose_concurrency
 from routemq_tasks.reports import watched
 from routemq_tasks.start import check_start
 from routemq_tasks.upstream.prefork import RouteTaskPool
 from routemq_tasks.worker_log import quiet_per_message_logs
-
-if TYPE_CHECKING:
-    from routemq_tasks.app import RouteMQCelery
 
 
 class RouteWorker(Worker):
@@ -26,7 +24,7 @@ class RouteWorker(Worker):
         click.ClickException: See `check_start`.
     """
 
-    app: "RouteMQCelery"
+    app: Application
 
     def __init__(self, app: Any = None, hostname: str | None = None, **options: Any) -> None:
         self.app = app or self.app

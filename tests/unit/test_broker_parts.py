@@ -10,9 +10,9 @@ from routemq_dev.broker import decoding
 from routemq_dev.broker.encoding import encode_publish
 from routemq_dev.broker.errors import NotLoopbackError, ProtocolError
 from routemq_dev.broker.packets import MQTT_5, MQTT_311, Message
-from routemq_dev.broker.server import Broker
-from routemq_dev.broker.session import Session
-from routemq_dev.broker.subscriptions import Subscription, SubscriptionTree, filter_matches
+from routemq_dev.broker.server import Server
+from routemq_dev.broker.session import Session, Subscription
+from routemq_dev.broker.subscriptions import SubscriptionTree, filter_matches
 
 versions = st.sampled_from([MQTT_311, MQTT_5])
 levels = st.sampled_from(["a", "b", "", "$SYS", "ü"])
@@ -106,4 +106,4 @@ def test_tree_finds_the_filters_that_match(held: list[str], topic: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1"])
 def test_it_listens_on_loopback_alone(host: str) -> None:
     with pytest.raises(NotLoopbackError, match="loopback only"):
-        asyncio.run(Broker().start(host, 0))
+        asyncio.run(Server().start(host, 0))

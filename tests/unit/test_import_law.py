@@ -1,7 +1,8 @@
-"""Which package may import which: the core knows no service, and the services meet only in the core."""
+"""Which package may import which: the core knows no service, the services meet in it, and there are no circles."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ LAW = {
 }
 """What each package may import of ours."""
 
+ROOMS = {
+    "routemq_transport.fetching": {"kombu", "celery", "billiard"},
+    "routemq_transport.holding": {"kombu", "celery", "billiard", "routemq_transport.fetching"},
+}
+"""What the rooms of a package may not import, of ours or of others'."""
+
 NEVER = {"app", "ingest", "tasks", "dev", "ops", "tests", "benchmarks"}
 
 
@@ -41,18 +48,42 @@ def is_front_door(path: Path) -> bool:
 
 
 def imported_names(source: str) -> Iterator[str]:
-    """Every module that is imported, wherever the statement stands, and every text that names one for a late import."""
+    """Everything that is imported, wherever the statement stands, also late by the name of a module in a text."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "import_module":
             yield from (
                 argument.value
                 for argument in node.args
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
             )
+
+
+def all_modules() -> dict[str, Path]:
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in modules(package):
+            *parts, last = (package, *path.relative_to(REPOSITORY / folder).with_suffix("").parts)
+            found[".".join(parts if last == "__init__" else [*parts, last])] = path
+    return found
+
+
+def needed_modules(source: str, known: Collection[str]) -> set[str]:
+    """Return the modules of ours that one imports, wherever and whatever for; not the packages they are in."""
+    needed = set()
+    for name in imported_names(source):
+        module = name
+        while module and module not in known:
+            module = module.rpartition(".")[0]
+        needed.add(module)
+    return needed - {""}
+
+
+def is_in(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def top_level_imports(path: Path) -> set[str]:
@@ -74,6 +105,27 @@ def test_a_package_imports_only_what_the_law_allows(package: str) -> None:
     assert broken == {}
 
 
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    inside = {name: path for name, path in all_modules().items() if name.startswith(room)}
+    assert len(inside) > 3
+    broken = {
+        name: sorted(found)
+        for name, path in inside.items()
+        if (found := {each for each in imported_names(path.read_text("utf-8")) if is_in(each, ROOMS[room])})
+    }
+    assert broken == {}
+
+
+def test_no_module_imports_itself_by_way_of_others_not_even_for_its_types() -> None:
+    known = all_modules()
+    graph = {name: needed_modules(path.read_text("utf-8"), known) - {name} for name, path in known.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as exc:
+        pytest.fail(" → ".join(exc.args[1]))
+
+
 def test_no_package_is_called_like_a_module_of_the_users() -> None:
     assert [name for name in ("ingest", "tasks", "dev", "ops") if (REPOSITORY / name / "__init__.py").exists()] == []
 
@@ -83,9 +135,12 @@ def test_no_package_is_called_like_a_module_of_the_users() -> None:
     [
         "import routemq_tasks.app",
         "from routemq_tasks import app",
+        "from routemq_tasks.app import RouteMQCelery",
+        "if TYPE_CHECKING:\n    from routemq_tasks.app import RouteMQCelery",
         "def late():\n    from routemq_tasks.app import make_app",
         "importlib.import_module('routemq_tasks.app')",
     ],
 )
 def test_every_way_to_import_is_seen(source: str) -> None:
     assert {name.partition(".")[0] for name in imported_names(source)} == {"routemq_tasks"}
+    assert needed_modules(source, all_modules()) == {"routemq_tasks.app"}

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from routemq_dev.broker.errors import NotLoopbackError
-from routemq_dev.broker.server import Broker
+from routemq_dev.broker.server import Server
 
 
 async def serve(host: str, port: int) -> None:
@@ -16,15 +16,15 @@ async def serve(host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    broker = Broker()
-    bound_host, bound_port = await broker.start(host, port)
+    server = Server()
+    bound_host, bound_port = await server.start(host, port)
     print(
         f"MQTT broker for development only on {bound_host}:{bound_port} (MQTT 3.1.1 and 5, QoS 1 at most to "
         "subscribers, no authentication; everything is in memory and lost when it stops)",
         flush=True,
     )
     await stop.wait()
-    await broker.stop()
+    await server.stop()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,19 +7,16 @@ import logging
 import uuid
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from paho.mqtt.packettypes import PacketTypes
 
 from routemq_dev.broker import decoding, encoding
+from routemq_dev.broker.broker import Broker
+from routemq_dev.broker.connection import Connection
 from routemq_dev.broker.errors import ProtocolError, Reason
 from routemq_dev.broker.packets import MQTT_5, MQTT_311, Connect, Message
 from routemq_dev.broker.properties import encode_properties
 from routemq_dev.broker.session import Delivery, QueueFullError, Session
-
-if TYPE_CHECKING:
-    from routemq_dev.broker.connection import Connection
-    from routemq_dev.broker.server import Broker
 
 RECEIVE_MAXIMUM = 10_000
 """QoS 1 and 2 publishes of one client that may wait for their PUBACK or PUBREC because some session's queue is full."""
@@ -52,6 +49,11 @@ class Client:
     def connected(self) -> bool:
         """Whether its CONNECT was accepted."""
         return self._session is not None
+
+    @property
+    def writable(self) -> bool:
+        """Whether another message may be sent now."""
+        return self.connection.writable
 
     def arrived(self) -> None:
         """The network connection is there; nothing is known of the client yet."""

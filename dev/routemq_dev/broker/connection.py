@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import Protocol, cast
 
-from routemq_dev.broker.client import Client
 from routemq_dev.broker.decoding import malformed, read_packet
 from routemq_dev.broker.errors import ProtocolError, Reason
-
-if TYPE_CHECKING:
-    from routemq_dev.broker.server import Broker
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
@@ -25,19 +22,45 @@ MAX_UNSENT_BYTES = 64 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
+class PacketHandler(Protocol):
+    """What a connection tells of: the protocol side of a client."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a CONNECT was accepted."""
+
+    def arrived(self) -> None:
+        """It is there."""
+
+    def handle(self, first: int, body: bytes) -> None:
+        """A packet has come; may raise ProtocolError."""
+
+    def writable_again(self) -> None:
+        """It takes more."""
+
+    def refuse(self, error: ProtocolError) -> None:
+        """The client has done what it may not."""
+
+    def lost(self, exc: Exception | None) -> None:
+        """It is gone, whoever ended it."""
+
+
 class Connection(asyncio.Protocol):
     """The transport side of a client.
+
+    Args:
+        make_handler: Returns who is told of this connection.
 
     Attributes:
         writable: Whether another message may be sent now.
         closed: Whether this side has ended the connection.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, make_handler: Callable[[Connection], PacketHandler]) -> None:
         self.writable = True
         self.closed = False
         self.peer = ""
-        self._client = Client(broker, self)
+        self._client = make_handler(self)
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self._out: list[bytes] = []

@@ -7,19 +7,35 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from routemq.errors import RouteMQError
+from routemq_dev.broker.errors import Reason
 from routemq_dev.broker.packets import Message
-from routemq_dev.broker.subscriptions import Subscription
-
-if TYPE_CHECKING:
-    from routemq_dev.broker.client import Client
 
 MAX_QUEUED_MESSAGES = 100_000
 MAX_QUEUED_BYTES = 256 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Subscription:
+    """One session's interest in one topic filter.
+
+    Attributes:
+        share: The share name, None for a subscription of its own.
+        filter: The topic filter, without `$share/<share name>/`.
+        identifier: The encoded Subscription Identifier property, or nothing.
+    """
+
+    session: Session
+    share: str | None
+    filter: str
+    qos: int
+    no_local: bool
+    retain_as_published: bool
+    identifier: bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +47,22 @@ class Delivery:
     qos: int
     retain: bool
     packet_id: int = 0
+
+
+class Receiver(Protocol):
+    """Who takes a session's messages while it is connected."""
+
+    receive_maximum: int
+
+    @property
+    def writable(self) -> bool:
+        """Whether another message may be sent now."""
+
+    def send_message(self, delivery: Delivery, *, dup: bool) -> bool:
+        """Send a PUBLISH; False when it cannot have it."""
+
+    def close(self, reason: Reason, text: str) -> None:
+        """End its connection from the broker's side."""
 
 
 class QueueFullError(RouteMQError):
@@ -51,7 +83,7 @@ class Session:
     def __init__(self, client_id: str) -> None:
         self.client_id = client_id
         self.expiry_s = 0
-        self.client: Client | None = None
+        self.client: Receiver | None = None
         self.subscriptions: dict[str, Subscription] = {}
         self.queue: deque[Delivery] = deque()
         self.in_flight: dict[int, Delivery] = {}
@@ -103,8 +135,8 @@ class Session:
         client = self.client
         if client is None:
             return
-        queue, in_flight, connection = self.queue, self.in_flight, client.connection
-        while queue and connection.writable:
+        queue, in_flight = self.queue, self.in_flight
+        while queue and client.writable:
             delivery = queue[0]
             if delivery.qos and len(in_flight) >= client.receive_maximum:
                 break
@@ -126,7 +158,7 @@ class Session:
         self._release(delivery)
         self.pump()
 
-    def connected_as(self, client: Client, expiry_s: int) -> None:
+    def connected_as(self, client: Receiver, expiry_s: int) -> None:
         """A client is there, new or back: the session neither ends nor publishes its will now."""
         self._stop_timers()
         self.will = None

@@ -5,31 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from routemq_dev.broker.decoding import malformed
-
-if TYPE_CHECKING:
-    from routemq_dev.broker.session import Session
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Subscription:
-    """One session's interest in one topic filter.
-
-    Attributes:
-        share: The share name, None for a subscription of its own.
-        filter: The topic filter, without `$share/<share name>/`.
-        identifier: The encoded Subscription Identifier property, or nothing.
-    """
-
-    session: Session
-    share: str | None
-    filter: str
-    qos: int
-    no_local: bool
-    retain_as_published: bool
-    identifier: bytes
+from routemq_dev.broker.session import Session, Subscription
 
 
 class ShareGroup:

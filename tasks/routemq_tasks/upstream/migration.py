@@ -1,16 +1,15 @@
 """`celery migrate` between Redis servers: over our transport, with our key prefix, and with what waits for its time."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from celery.bin import migrate
 from routemq_transport.connection import TRANSPORTS
 
-if TYPE_CHECKING:
-    from routemq_tasks.app import RouteMQCelery
+from routemq_tasks.application import Application
 
 
-def migrate_as(app: "RouteMQCelery") -> None:
+def migrate_as(app: Application) -> None:
     """Let the command, which connects by itself, connect as this app does; for a process that runs nothing else."""
 
     def connect(url: str) -> Any:

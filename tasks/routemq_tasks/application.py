@@ -1,0 +1,102 @@
+"""What every part of a worker knows of its app: the settings, the routes, and what the messages of a process share."""
+
+import os
+import socket
+import threading
+from typing import Any
+
+from celery import Celery, signals
+from celery.exceptions import QueueNotFound
+from routemq_transport.items import Item
+
+from routemq.routing import Router
+from routemq.settings import Settings
+from routemq_tasks.broker import BrokerSettings, Loader
+from routemq_tasks.configuration import celery_configuration
+from routemq_tasks.gate import Gate
+from routemq_tasks.held import Held
+from routemq_tasks.outcomes import PATIENCE_S
+from routemq_tasks.process import ProcessResources
+from routemq_tasks.stopping import Stopping
+from routemq_tasks.timings import Timings
+
+
+class Application(Celery):
+    """A Celery app of an application with routes; `RouteMQCelery` puts its tasks and the worker's parts in.
+
+    Args:
+        settings: Read at the front door.
+        router: The application's routes.
+    """
+
+    conf: Any
+
+    def __init__(self, settings: Settings, router: Router) -> None:
+        changes = celery_configuration(settings, router.queues)
+        super().__init__("routemq", loader=Loader, changes=changes, set_as_current=False)
+        self.on_after_configure.connect(self._keep_broker, weak=False)
+        self.settings, self.router = settings, router
+        self.timings = Timings()
+        self.stopping = Stopping()
+        self.gate = Gate(router.routes)
+        self._process: ProcessResources | None = None
+        self._process_lock, self._pid = threading.Lock(), os.getpid()
+        # The pool sends these in its children, and in the worker's own process when it has none.
+        signals.worker_process_init.connect(self._forget_process, weak=False)
+        signals.worker_process_shutdown.connect(self._close_process, weak=False)
+        signals.worker_shutting_down.connect(self._stop_soon, weak=False)
+        signals.worker_shutdown.connect(self._worker_ended, weak=False)
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """Every queue with the concurrency it asks for; one of the application's own tasks asks for one."""
+        known = {queue.name: 1 for queue in self.conf.task_queues}
+        return known | dict(self.router.queues)
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        """Send a task, and say what helps if nobody would run it."""
+        try:
+            return super().send_task(name, *args, **options)
+        except QueueNotFound as exc:
+            raise QueueNotFound(
+                f"{exc.args[0]}: no route uses it, and no task in the modules of ROUTEMQ_TASKS ({name})"
+            ) from exc
+
+    @property
+    def process(self) -> ProcessResources:
+        """What the messages of this process share, made on first use, and again after a fork."""
+        process = self._process
+        if process is not None and process.pid == os.getpid():
+            return process
+        with self._process_lock:
+            if self._process is None or self._process.pid != os.getpid():
+                self._process = ProcessResources(self.settings, self.stopping)
+            return self._process
+
+    def refuse(self, item: Item, error: Exception) -> None:
+        """Have it recorded what becomes of a message that the transport cannot hand to Celery."""
+        worker = f"{os.getpid()}@{socket.gethostname()}"
+        self.process.outcomes.settle(Held.of_item(item, worker=worker), error, patience_s=PATIENCE_S)
+
+    def _keep_broker(self, **_signal: Any) -> None:
+        self.conf = BrokerSettings.of(self.conf)
+
+    def _stop_soon(self, **_signal: Any) -> None:
+        self.stopping.begin()
+
+    def _forget_process(self, **_signal: Any) -> None:
+        if self._pid == os.getpid():
+            # A pool without children says it too, of another app's worker perhaps.
+            return
+        # The lock may have been held by another thread when this child was forked.
+        self._process_lock, self._pid = threading.Lock(), os.getpid()
+        self._process = None
+
+    def _worker_ended(self, sender: Any, **_signal: Any) -> None:
+        if sender.app is self:
+            self._close_process()
+
+    def _close_process(self, **_signal: Any) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.pid == os.getpid():
+            process.close()
