@@ -1,7 +1,7 @@
 """Find dead letters: keyset pages over the sorted sets, never offsets."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import cast
@@ -133,6 +133,14 @@ class LetterReader:
                 if not wanted.matches(letter):
                     letter = None
             yield position, letter
+
+    def some(self, letter_ids: Iterable[str]) -> Iterator[DeadLetter]:
+        """Yield those of some letters that are there."""
+        rest = iter(letter_ids)
+        while names := list(islice(rest, _CHUNK)):
+            for _, letter in self.letters_at([Position(0.0, name.encode()) for name in names], ALL):
+                if letter is not None:
+                    yield letter
 
     def letters(self, wanted: LetterFilter = ALL, *, oldest_first: bool = False) -> Iterator[DeadLetter]:
         """Yield every matching letter, in order."""

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
+from routemq.dead_letters.strange_routes import StrangeRoutes
 from routemq.metrics.rates import RouteRates
 from routemq.queues import Keys
 from routemq.routing import Router
@@ -36,7 +37,8 @@ class Backend:
         self.keys = Keys(settings.key_prefix)
         self.client = connect_redis(settings)
         self.letters = DeadLetters.of(settings, self.client, buries=False)
-        self.operations = Operations(self.letters)
+        self.strange = StrangeRoutes(router=router, wait_s=settings.unknown_route_wait_s)
+        self.operations = Operations(self.letters, self.strange)
         self.rates = RouteRates()
         self._reading = DaemonThreads(_READING_THREADS, name="routemq-reading")
         self._searching = DaemonThreads(_SEARCHING_THREADS, name="routemq-searching")

@@ -38,9 +38,11 @@ class LetterChange(LetterHandler):
             done = await self.backend.read(self.backend.letters.discard, [letter_id], actor=self.actor)
             if not done:
                 raise letter_not_found(letter_id)
-        else:
-            await self._replay(letter_id, _edited(body), force=_is_forced(body))
-        await self.answer({"done": 1})
+            await self.answer({"done": 1})
+            return
+        warning = await self.backend.read(lambda: self.backend.strange.warning(self.backend.letters.some([letter_id])))
+        await self._replay(letter_id, _edited(body), force=_is_forced(body))
+        await self.answer({"done": 1, "warning": warning})
 
     async def _replay(self, letter_id: str, payload: bytes | None, *, force: bool) -> None:
         letters, edits = self.backend.letters, None

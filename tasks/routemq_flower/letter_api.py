@@ -9,6 +9,7 @@ from tornado import web
 from routemq.dead_letters.filters import CRITERIA, LetterFilter
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.retention import Overdue
+from routemq.dead_letters.strange_routes import one_of_each_route
 from routemq.errors import DeadLetterNotFoundError
 from routemq_flower import letter_json
 from routemq_flower.access import ApiHandler
@@ -154,8 +155,15 @@ class LetterCount(LetterHandler):
                 "next": tally.next,
                 "since": wanted.since,
                 "until": until,
+                "warning": await self.backend.read(self._warning, wanted),
             }
         )
+
+    def _warning(self, wanted: LetterFilter) -> str | None:
+        # Of others it is known when they were looked through.
+        if not wanted.is_indexed:
+            return None
+        return self.backend.strange.warning(one_of_each_route(self.backend.letters, wanted))
 
 
 class LetterDetails(LetterHandler):
@@ -173,7 +181,8 @@ class LetterDetails(LetterHandler):
         else:
             shown = letter_json.detailed(letters.get(letter_id))
         route = self.backend.router.get(shown["route"])
-        return {**shown, "controller": None if route is None else route.controller}
+        warning = self.backend.strange.warning(letters.some([letter_id]))
+        return {**shown, "controller": None if route is None else route.controller, "warning": warning}
 
 
 class LetterDownload(LetterHandler):

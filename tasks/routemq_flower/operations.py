@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from routemq.dead_letters import DeadLetters
+from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
+from routemq.dead_letters.strange_routes import StrangeRoutes, one_of_each_route
 from routemq_flower.threads import DaemonThreads
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Progress:
         refused: Letters that stay where they are; `refusals` says why, for the first few.
         needs_force: How many of these would have been replayed for someone who insists.
         looked_at: Letters that were looked at so far to find those that it is about.
+        warning: What whoever replays these letters should know; None when there is nothing.
         state: `stopped` and `failed` leave the rest where it was; a replay can be continued.
     """
 
@@ -51,6 +53,7 @@ class Progress:
     looked_at: int = 0
     state: Literal["running", "done", "stopped", "failed"] = "running"
     error: str | None = None
+    warning: str | None = None
     _is_unwanted: bool = False
 
     def add(self, result: ReplayResult) -> None:
@@ -87,8 +90,8 @@ class StoppedError(Exception):
 class Operations:
     """Runs the changes, one after the other, so that two never compete for Redis; remembers the latest."""
 
-    def __init__(self, letters: DeadLetters) -> None:
-        self._letters = letters
+    def __init__(self, letters: DeadLetters, strange: StrangeRoutes) -> None:
+        self._letters, self._strange = letters, strange
         self._known: OrderedDict[str, Progress] = OrderedDict()
         self._lock = threading.Lock()
         self._executor = DaemonThreads(1, name="routemq-changes")
@@ -152,10 +155,16 @@ class Operations:
         self, progress: Progress, wanted: LetterFilter | list[str], operation: Operation, options: ReplayOptions
     ) -> None:
         chosen: LetterFilter | Iterable[str] = wanted
-        if isinstance(wanted, LetterFilter) and not wanted.is_indexed:
-            chosen = self._looked_through(progress, wanted)
+        examples: dict[str, DeadLetter] = {}
+        if not isinstance(wanted, LetterFilter):
+            examples = {letter.route: letter for letter in self._letters.some(wanted)}
+        elif wanted.is_indexed:
+            examples = {letter.route: letter for letter in one_of_each_route(self._letters, wanted)}
+        else:
+            chosen = self._looked_through(progress, wanted, examples)
         progress.go_on()
         frozen = self._letters.freeze(chosen, actor=operation.actor, options=options, detail=operation.detail)
+        progress.warning = self._strange.warning(examples.values(), to_queue=options.to_queue)
         self._replay(progress, frozen)
 
     def _replay(self, progress: Progress, replay: FrozenReplay) -> None:
@@ -180,10 +189,14 @@ class Operations:
             progress.gone += len(some) - len(done)
             progress.go_on()
 
-    def _looked_through(self, progress: Progress, wanted: LetterFilter) -> Iterator[str]:
+    def _looked_through(
+        self, progress: Progress, wanted: LetterFilter, examples: dict[str, DeadLetter] | None = None
+    ) -> Iterator[str]:
         for _, letter in self._letters.walk(wanted, oldest_first=True):
             progress.looked_at += 1
             if not progress.looked_at % _STEP:
                 progress.go_on()
             if letter is not None:
+                if examples is not None:
+                    examples.setdefault(letter.route, letter)
                 yield letter.id

@@ -7,11 +7,14 @@ import pytest
 from routemq_flower.operations import Action, Operations, Progress
 
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, ReplayOptions
+from routemq.dead_letters.strange_routes import StrangeRoutes
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
+from routemq.routing import Router
 from tests.processes import wait_until
 from tests.servers import Redis
 
+STRANGE = StrangeRoutes(router=Router(), wait_s=600)
 BY_INDEX, BY_SEARCH = LetterFilter(route="r", until=1e10), LetterFilter(contains="NUMBER", until=1e10)
 
 
@@ -57,7 +60,7 @@ def test_a_change_is_stopped_and_the_rest_stays(
     with redis_server.client() as client:
         store = Watched(client, Keys(key_prefix))
         bury(store, 1200)
-        operations = Operations(store)
+        operations = Operations(store, STRANGE)
 
         def stop_all() -> None:
             for progress in operations.running():
@@ -83,9 +86,28 @@ def test_refusals_are_told_in_words_of_the_page(redis_server: Redis, key_prefix:
     with redis_server.client() as client:
         store = DeadLetters(client, Keys(key_prefix))
         bury(store, 2, generation=3)
-        progress = ended(Operations(store).start("replay", BY_INDEX, actor="ana", options=ReplayOptions()))
+        progress = ended(Operations(store, STRANGE).start("replay", BY_INDEX, actor="ana", options=ReplayOptions()))
         assert (progress.refused, progress.needs_force) == (2, 2)
         assert progress.refusals == ["it died again after 3 replays"] * 2
         assert store.count() == 2
-        forced = Operations(store).start("replay", BY_INDEX, actor="ana", options=ReplayOptions(force=True))
+        forced = Operations(store, STRANGE).start("replay", BY_INDEX, actor="ana", options=ReplayOptions(force=True))
         assert ended(forced).done == 2
+
+
+@pytest.mark.parametrize("wanted", [BY_INDEX, BY_SEARCH, ["m000001:0", "gone:0"]], ids=["index", "search", "ids"])
+def test_a_replay_warns_of_routes_that_this_release_does_not_have(
+    redis_server: Redis, key_prefix: str, wanted: LetterFilter | list[str]
+) -> None:
+    router = Router()
+    with redis_server.client() as client:
+        store = DeadLetters(client, Keys(key_prefix))
+        bury(store, 3)
+        operations = Operations(store, STRANGE)
+        progress = ended(operations.start("replay", wanted, actor="ana", options=ReplayOptions()))
+        assert progress.warning is not None
+        assert "no route for letters of r. Replayed, they wait" in progress.warning
+        assert progress.as_json()["warning"] == progress.warning
+        bury(store, 3, generation=1)
+        router.on("r", lambda: None, name="r", queue="q")
+        known = Operations(store, StrangeRoutes(router=router, wait_s=600))
+        assert ended(known.start("replay", BY_INDEX, actor="ana", options=ReplayOptions())).warning is None

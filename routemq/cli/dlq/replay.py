@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ from routemq.cli.dlq.rendering import age
 from routemq.cli.dlq.run_replay import Pace, run_replay
 from routemq.cli.dlq.searching import Found, matching, search
 from routemq.cli.dlq.session import actor, nothing_matches, open_store, say
-from routemq.cli.dlq.strange_routes import one_of_each_route, warn_of_strange_routes
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
+from routemq.dead_letters.strange_routes import StrangeRoutes, one_of_each_route
 from routemq.dead_letters.times import moment
 from routemq.discovery import load_router
-from routemq.errors import DeadLetterNotFoundError, UnknownQueueError
+from routemq.errors import DeadLetterNotFoundError, RouteMQError, UnknownQueueError
 from routemq.settings import load_settings
 from routemq.text import printable
 
@@ -111,7 +111,7 @@ def _replay_ids(
     store: DeadLetters, ids: Sequence[str], request: Request, *, edits: dict[str, bytes] | None = None
 ) -> None:
     known = (store.get(letter_id).letter for letter_id in ids if store.is_there(letter_id))
-    warn_of_strange_routes(known, to_queue=request.options.to_queue)
+    _warn_of_strange_routes(known, to_queue=request.options.to_queue)
     if request.pace.is_unhurried and edits is None:
         there = [letter_id for letter_id in ids if store.is_there(letter_id)]
         for letter_id in set(ids) - set(there):
@@ -146,7 +146,7 @@ def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -
         if found.count > 1:
             preview(store, found, "replayed")
             examples = one_of_each_route(store, chosen) if chosen.is_indexed else found.first
-            warn_of_strange_routes(examples, to_queue=request.options.to_queue)
+            _warn_of_strange_routes(examples, to_queue=request.options.to_queue)
             say(f"Nothing was done. Do it: routemq dlq replay {as_options(chosen) or '--all'} --yes")
             say("(--canary 10 tries ten of them first, --rate 200/s takes it slowly)")
             return
@@ -167,7 +167,7 @@ def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -
     if not frozen.total:
         store.give_up(frozen)
         nothing_matches(chosen)
-    warn_of_strange_routes(seen.values(), to_queue=request.options.to_queue)
+    _warn_of_strange_routes(seen.values(), to_queue=request.options.to_queue)
     _finish(run_replay(store, frozen, request.pace))
 
 
@@ -180,6 +180,18 @@ def preview(store: DeadLetters, found: Found, what: str) -> None:
         click.echo(f"  {age(now - letter.died_at):>6}  {letter.reason:<10}  {topic}  {printable(letter.error)[:60]}")
     if found.count > len(found.first):
         click.echo(f"  … and {found.count - len(found.first):,} more")
+
+
+def _warn_of_strange_routes(letters: Iterable[DeadLetter], *, to_queue: str | None) -> None:
+    settings = load_settings()
+    try:
+        router = load_router(settings.routers)
+    except RouteMQError:
+        # There is no application here.
+        return
+    known = StrangeRoutes(router=router, wait_s=settings.unknown_route_wait_s)
+    if warning := known.warning(letters, to_queue=to_queue):
+        say(f"Warning: {warning}")
 
 
 def _list_replays(store: DeadLetters) -> None:

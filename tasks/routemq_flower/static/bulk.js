@@ -21,7 +21,7 @@ function inWords(filter) {
 
 /** Count in parts, as the server reads letters where no index knows which match; null when the person has stopped it. */
 async function countAll(filter) {
-    const found = {count: 0, since: null, until: null};
+    const found = {count: 0, since: null, until: null, warning: null};
     let looked = 0;
     let isStopped = false;
     let answer = {next: ""};
@@ -33,6 +33,7 @@ async function countAll(filter) {
         found.count += answer.count;
         found.since = found.since ?? answer.since;
         found.until = found.until ?? answer.until;
+        found.warning = found.warning ?? answer.warning;
         looked += answer.scanned;
         if (answer.next !== null) {
             words.textContent = `Counting: ${number(looked)} of ${number(answer.of)} letters looked at, ${number(found.count)} match. ` +
@@ -91,20 +92,20 @@ export async function changeAll(action, {filter, whenCounted, whenDone}) {
         notice("bulk", "info", "No dead letter matches any more.");
         return;
     }
-    const agreed = await confirmed(action, counted.count, inWords(filter));
+    const agreed = await confirmed(action, counted.count, inWords(filter), counted.warning);
     if (agreed) {
         const wanted = {filter: {...filter, ...times(counted)}};
         await follow(await api(`/api/dead-letters/${action}`, {...wanted, force: agreed.force}), whenDone);
     }
 }
 
-function confirmed(action, count, scope) {
+function confirmed(action, count, scope, warning = null) {
     const verb = VERBS[action];
     return confirmChange({
         title: `${verb.will} ${plural(count, "dead letter")}?`,
         text: count === 1 ? TEXTS[action].replace("They go back to their queues, the oldest first, and run", "It goes back to its queue and runs")
             .replace("They are", "It is") : TEXTS[action],
-        scope,
+        scope: warning && action === "replay" ? `${scope} — But ${warning}` : scope,
         go: `${verb.will} ${number(count)}`,
         isDangerous: action === "discard",
         forceText: action === "replay" ? FORCE : "",
@@ -164,11 +165,14 @@ function showEnd(key, progress) {
     if (progress.needs_force) {
         words.push(`To replay ${progress.needs_force === 1 ? "it" : "them"} all the same, choose “${FORCE}” when you are asked.`);
     }
+    if (progress.warning) {
+        words.push(`But ${progress.warning}`);
+    }
     if (progress.error) {
         words.push(`Then it stopped: ${progress.error}`);
     }
     if (progress.state === "stopped") {
         words.push("It was stopped; the others are as they were.");
     }
-    notice(key, progress.error ? "danger" : progress.refused || progress.state === "stopped" ? "warning" : "success", words.join(" "));
+    notice(key, progress.error ? "danger" : progress.refused || progress.warning || progress.state === "stopped" ? "warning" : "success", words.join(" "));
 }

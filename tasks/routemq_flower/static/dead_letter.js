@@ -41,6 +41,9 @@ function show(found) {
         } else if (letter.needs_force) {
             notice("force", "warning", letter.needs_force);
         }
+        if (letter.warning) {
+            notice("strange", "warning", `Before you replay it: ${letter.warning}`);
+        }
     }
 }
 
