@@ -1,6 +1,8 @@
 """What Flower would fall over: settings that are checked before it reads them, and once more when it has them all."""
 
-from collections.abc import MutableMapping
+import re
+from collections.abc import Callable, Iterable, MutableMapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from tornado.netutil import bind_sockets
 
 from routemq.errors import ConfigurationError
 from routemq.settings import with_service_link
+from routemq.text import error_line
 
 _PREFIX = "FLOWER_"
 _SECRETS = ("FLOWER_BASIC_AUTH", "FLOWER_COOKIE_SECRET", "FLOWER_OAUTH2_SECRET", "FLOWER_BROKER_API")
 _OPENING = "FLOWER_UNAUTHENTICATED_API"
+_URL_PREFIX = re.compile(r"/?[\w.~/-]*", re.ASCII)
 _YES_OR_NO = "true or false (also yes and no, on and off, 1 and 0)"
 _PASSWORD = "user:password, neither of them empty"  # noqa: S105  how one is written
 
@@ -40,14 +44,52 @@ def check_environment(environment: MutableMapping[str, str]) -> None:
         if not value.strip() and variable != "FLOWER_BASIC_AUTH":
             del environment[variable]
             continue
-        try:
-            allowed = _read(option, value)
-        # As of `int`, `float`, or of what no text can be.
-        except (ValueError, TypeError):
-            allowed = _kind(option)
+        allowed = _allowed(option, value)
         if allowed is not None:
             shown = "(hidden)" if variable in _SECRETS else repr(value)
             raise ConfigurationError(variable=variable, value=shown, allowed=with_service_link(allowed, value))
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Look at each word of the command line as Flower will.
+
+    Raises:
+        RefusedOptionError: Flower could not read one, or would pass over what is nearly one of its options, of which a
+            password may be one.
+    """
+    known = options._options  # noqa: SLF001  as above
+    for word in words:
+        if not word.startswith("-"):
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        option = known.get(name.replace("_", "-"))
+        if option is None:
+            meant = get_close_matches(name.replace("_", "-"), list(known), n=1, cutoff=0.8)
+            if meant:
+                raise RefusedOptionError(f"Flower has no option --{name}; is --{meant[0].replace('-', '_')} meant?")
+            continue
+        if not equals and option.type is not bool:
+            raise RefusedOptionError(f"--{name} needs a value, and a '=' before it")
+        allowed = _allowed(option, value) if equals else None
+        if allowed is not None:
+            shown = "(hidden)" if f"{_PREFIX}{option.name.upper()}" in _SECRETS else repr(value)
+            raise RefusedOptionError(f"--{name}={shown} cannot be used: {allowed}")
+
+
+def guarded(apply: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+    """Return Flower's own reading of its options, which says in one line what it cannot read."""
+
+    def read(program: str, words: Any) -> None:
+        check_words(words)
+        try:
+            apply(program, words)
+        except click.ClickException:
+            raise
+        # The configuration file is the user's code.
+        except Exception as exc:
+            raise RefusedOptionError(f"Flower cannot read its options: {error_line(exc)}") from exc
+
+    return read
 
 
 def check_options() -> None:
@@ -94,11 +136,22 @@ def _read(option: Any, value: str) -> str | None:
         strtobool(value)
     elif option.multiple:
         values = [option.type(part) for part in value.split(",")]
-        if option.name == "basic_auth" and not all(map(_is_login, values)):
+        if option.name.replace("-", "_") == "basic_auth" and not all(map(_is_login, values)):
             return _PASSWORD
+    elif option.name.replace("-", "_") == "url_prefix" and not _URL_PREFIX.fullmatch(value):
+        return "a path, such as /flower"
     elif option.type(value) is not None and option.name == "port" and not 0 <= int(value) <= 65_535:
         return _kind(option)
     return None
+
+
+def _allowed(option: Any, value: str) -> str | None:
+    """Return what an option may be, if a value is nothing of the kind."""
+    try:
+        return _read(option, value)
+    # As of `int`, `float`, or of what no text can be.
+    except (ValueError, TypeError):
+        return _kind(option)
 
 
 def _kind(option: Any) -> str:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import flower.app
+import flower.command
 from flower.options import default_options
 from flower.urls import handlers, settings
 from tornado.web import url
@@ -16,7 +17,7 @@ from routemq_flower.change_api import (
     OperationProgress,
     OperationStop,
 )
-from routemq_flower.configuration import check_environment, check_when_complete
+from routemq_flower.configuration import check_environment, check_when_complete, guarded
 from routemq_flower.events import SteadyEvents
 from routemq_flower.letter_api import (
     LetterAudit,
@@ -46,6 +47,7 @@ def install() -> None:
         return
     check_environment(os.environ)
     check_when_complete()
+    flower.command.apply_options = guarded(flower.command.apply_options)
     # Before the last handler, which answers everything with "not found". With `url`, because Flower forgets the
     # arguments of a plain tuple's handler under --url_prefix.
     handlers[-1:-1] = [

@@ -35,6 +35,24 @@ def test_a_password_that_is_empty_is_none(options: tuple[str, ...]) -> None:
     assert "user:password, neither of them empty" in refused(*options, env={})
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--port=abc", "--port='abc' cannot be used: a whole number from 0 to 65535"),
+        ("--port", "--port needs a value, and a '=' before it"),
+        ("--max_tasks=1e3", "--max_tasks='1e3' cannot be used: a whole number"),
+        ("--inspect-timeout=soon", "--inspect-timeout='soon' cannot be used: a number"),
+        ("--url_prefix=https://example.org/x y", "cannot be used: a path, such as /flower"),
+        ("--basic_auht=ana:secret", "Flower has no option --basic_auht; is --basic_auth meant?"),
+        ("--conf=/no/such/file.py", "Flower cannot read its options: FileNotFoundError"),
+    ],
+)
+def test_an_option_that_flower_would_fall_over_is_told_in_one_line(option: str, words: str) -> None:
+    line = refused(option, env={})
+    assert words in line
+    assert "secret" not in line
+
+
 def test_an_address_that_is_not_here_is_told(redis_server: Redis) -> None:
     assert "Flower cannot listen there, --address=192.0.2.77" in refused("--address=192.0.2.77", env={})
     in_use = refused(f"--address={HOST}", f"--port={redis_server.port}", env={})
