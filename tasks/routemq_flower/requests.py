@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -59,14 +59,18 @@ def whole_number(name: str, text: str | None, *, default: int, most: int) -> int
     return int(text)
 
 
-def only(given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse a query with a name that is not known: spelled wrongly, it would leave an answer for more than was meant.
+def only(given: Mapping[str, Sequence[object]], known: Iterable[str]) -> None:
+    """Refuse a query with a name that is not known, or that is there twice, of which one would not be heard.
+
+    Spelled wrongly, it would leave an answer for more than was meant.
 
     Raises:
         BadRequestError: Names it.
     """
     if unknown := sorted(set(given) - {*known, "_xsrf"}):
         raise BadRequestError(name="query", value=", ".join(unknown), allowed=f"any of {', '.join(known)}")
+    if twice := sorted(name for name, values in given.items() if len(values) > 1):
+        raise BadRequestError(name="query", value=", ".join(twice), allowed="each name once")
 
 
 def json_object(body: bytes) -> dict[str, Any]:

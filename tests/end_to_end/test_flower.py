@@ -375,3 +375,15 @@ def test_the_page_says_that_redis_is_away_and_recovers(
         place.bury("waiting/back")
         expect(row_of(page, "waiting/back")).to_be_visible(timeout=15_000)
         expect(page.locator("#live-text")).to_have_text("Live")
+
+
+@pytest.mark.parametrize("query", ["error=", "error=%20", "erorr=TimeoutError", "reason=failed&topic="])
+def test_an_address_that_asks_for_nothing_shows_nothing(place: Place, visit: Callable[..., Visit], query: str) -> None:
+    place.bury("waiting/shown", error=ValueError("shown"))
+    page = visit().page
+    page.goto(f"{place.url}/dead-letters?{query}")
+    expect(page.locator("#matching")).to_contain_text("cannot be used")
+    expect(page.locator("#letters tbody tr")).to_have_count(0)
+    expect(page.locator("#bulk-discard")).to_have_count(0)
+    page.click("#clear-filter")
+    expect(row_of(page, "waiting/shown").first).to_be_visible()

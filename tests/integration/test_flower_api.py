@@ -36,6 +36,8 @@ def ask(place: Place, path: str) -> tuple[int, dict[str, Any]]:
         "contains=",
         "erorr=TimeoutError",
         "limt=5",
+        "error=",
+        "route=a&route=b",
     ],
 )
 def test_a_query_that_means_nothing_is_refused_in_a_line(place: Place, query: str) -> None:

@@ -37,11 +37,9 @@ const state = {
 
 function readFilter() {
     const query = new URLSearchParams(location.search);
-    state.filter = {};
+    // All that the address says, also what is empty or misspelled: the server refuses it, and shows nothing that was not asked for.
+    state.filter = Object.fromEntries(query);
     for (const name of FILTERS) {
-        if (query.get(name)) {
-            state.filter[name] = query.get(name);
-        }
         const field = form.elements[name];
         if (field) {
             const value = query.get(name) || "";
@@ -69,6 +67,9 @@ function restart() {
     body.replaceChildren();
     byId("nothing").classList.add("d-none");
     byId("matching").textContent = "Loading…";
+    for (const place of ["chosen-buttons", "all-buttons"]) {
+        byId(place).replaceChildren();
+    }
     refresh();
 }
 
@@ -95,7 +96,12 @@ async function load() {
     const wantsList = !state.hasLoaded || (isFirstPage && isDue);
     const [overview, list] = await Promise.all([
         api(overviewPath()), wantsList ? api(listPath()) : null, mayChange ? state.chosen.look() : null,
-    ]);
+    ]).catch((error) => {
+        if (turn === state.turn && !state.hasLoaded) {
+            byId("matching").textContent = error.message;
+        }
+        throw error;
+    });
     if (turn !== state.turn) {
         return;
     }
@@ -318,7 +324,7 @@ form.addEventListener("submit", (event) => {
 for (const field of form.querySelectorAll("select")) {
     field.addEventListener("change", () => form.requestSubmit());
 }
-byId("clear-filter").addEventListener("click", () => setFilter(Object.fromEntries(FILTERS.map((name) => [name, ""]))));
+byId("clear-filter").addEventListener("click", () => setFilter(Object.fromEntries([...Object.keys(state.filter), ...FILTERS].map((name) => [name, ""]))));
 byId("next-page").addEventListener("click", () => turnTo([...state.after, state.next]));
 byId("first-page").addEventListener("click", () => turnTo([]));
 byId("previous-page").addEventListener("click", () => turnTo(state.after.slice(0, -1)));
