@@ -57,6 +57,11 @@ class EvictionWatch:
                 "ROUTEMQ_ALLOW_EVICTION=true accepts their loss",
             ) from exc
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `look` would ask Redis."""
+        return self._endangers or time.monotonic() >= self._looked_at + _LOOK_S
+
     def look(self) -> None:
         """Look again, if it is time, or if messages were in danger when it was looked last.
 
@@ -64,9 +69,9 @@ class EvictionWatch:
             EvictionError: Messages are in danger.
             redis.RedisError: Redis does not answer.
         """
-        now = time.monotonic()
-        if now < self._looked_at + _LOOK_S and not self._endangers:
+        if not self.is_due:
             return
+        now = time.monotonic()
         policy, before = _policy(self._client), self._policy
         self._looked_at, self._policy = now, policy
         if policy != before or (self._endangers and now >= self._spoke_at + _REMIND_S):

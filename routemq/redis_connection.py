@@ -212,6 +212,16 @@ class _LeavingConnection(redis.Connection):
         return answer
 
     @property
+    def is_usable(self) -> bool:
+        """Whether it is connected, and to be used; what asks then waits for no name server and for no handshake."""
+        return self.fileno() >= 0 and not self._is_left
+
+    def fileno(self) -> int:
+        """The socket's number, for `poll`; -1 without one."""
+        sock: Any = self._sock
+        return -1 if sock is None else int(sock.fileno())
+
+    @property
     def _is_left(self) -> bool:
         return self._connected_at < self._place.left_at and self._sock is not None
 

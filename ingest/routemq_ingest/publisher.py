@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import redis
 
@@ -12,9 +12,10 @@ from routemq.dead_letters import DeadLetter, DeadLetters, Reason
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
 from routemq.eviction import EvictionWatch
-from routemq.lifecycle.moves import Moves
+from routemq.lifecycle.moves import EnqueueCommand, Moves
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
+from routemq.redis_connection import RedisConnection
 from routemq.refusals import code_of
 from routemq.text import error_line
 from routemq_ingest.batch import MAX_MESSAGES, Entry
@@ -44,9 +45,10 @@ class Sent(NamedTuple):
 class Publisher:
     """Sends messages in one round trip, and dead letters in another, and finds the one that Redis cannot take.
 
-    Used by one thread at a time.
+    Used by one thread at a time. `send` and `look` wait for Redis; `begin` and `finish` do not, and are for a loop.
 
     Args:
+        quick: Of the same Redis, with a short timeout; what it sends must be taken at once.
         client_id: Of this process's own MQTT session; no other process may have it.
         remains: Makes a letter of what Redis cannot take as it is.
         plain: Buries such a letter, by nothing but our own code.
@@ -59,15 +61,19 @@ class Publisher:
         keys: Keys,
         dead_letters: DeadLetters,
         *,
+        quick: "redis.Redis",
         client_id: str,
         remains: Remains,
         plain: DeadLetters,
         eviction: EvictionWatch,
     ) -> None:
-        self._client, self._client_id = client, client_id
+        self._client, self._quick, self._client_id = client, quick, client_id
+        self._line: RedisConnection | None = None
+        self._begun: tuple[str, ...] = ()
         self._dead_letters, self._plain, self._remains = dead_letters, plain, remains
         self._eviction = eviction
         self._moves = Moves(client, keys)
+        self._enqueue = EnqueueCommand(client, keys, sender=client_id)
         self._checked = False
         self._most = MAX_MESSAGES
         self._part: Sequence[Entry] = ()
@@ -87,7 +93,9 @@ class Publisher:
             self._eviction.start()
             self._checked = True
         self._eviction.look()
-        return self._moves.enqueue(dict.fromkeys(queues, ()), received={}, sender=self._client_id, number="")
+        lengths = self._moves.enqueue(dict.fromkeys(queues, ()), received={}, sender=self._client_id, number="")
+        self._prepare()
+        return lengths
 
     def send(self, entries: Sequence[Entry]) -> Sent:
         """Queue and bury the first of these, as many as Redis takes at once.
@@ -123,23 +131,83 @@ class Publisher:
                     continue
                 self._bury(part[0], exc)
                 lengths = {}
-            self._part, self._most = (), min(MAX_MESSAGES, 2 * self._most)
-            return Sent(len(part), lengths)
+            self._prepare()
+            return self._sent(lengths)
+
+    def begin(self, entries: Sequence[Entry]) -> bool:
+        """Send the first of these to a Redis that is there; False when it may have to be waited for, or takes more.
+
+        Then it is for `send`; also later, when `finish` raises or is not to be waited for any longer: it is known by
+        its number, and taken once.
+        """
+        line = self._line
+        if line is None or not line.is_usable or self._part or not self._checked or self._eviction.is_due:
+            return False
+        part = entries[: self._most]
+        queues, received = _sorted(part)
+        if sum(received.values()) < len(part):
+            return False
+        self._part, self._number, self._tries = part, uuid.uuid4().hex, 0
+        try:
+            command = self._enqueue.command(queues, received=received, number=self._number)
+            line.send_packed_command(line.pack_command(*command), check_health=False)  # type: ignore[no-untyped-call]
+        # It may be of a message, or of Redis: `send` finds out.
+        except Exception as exc:  # noqa: BLE001
+            logger.debug("not sent at once: %s", error_line(exc))
+            self.drop()
+            return False
+        self._begun = tuple(queues)
+        return True
+
+    def fileno(self) -> int:
+        """Where the answer to `begin` comes, for `poll`; -1 when none will."""
+        return -1 if self._line is None else self._line.fileno()
+
+    def finish(self) -> Sent:
+        """Read the answer to `begin`, which is there.
+
+        Raises:
+            Exception: It is none, or not that of messages taken.
+        """
+        if self._line is None:
+            raise redis.ConnectionError("there is no connection")
+        try:
+            lengths = self._enqueue.lengths(self._begun, self._line.read_response())
+        except BaseException:
+            self.drop()
+            raise
+        return self._sent(lengths)
+
+    def drop(self) -> None:
+        """Wait for no answer to `begin`."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.disconnect()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Wait for nothing, and begin nothing."""
+        self.drop()
+        self._quick.close()
+
+    def _prepare(self) -> None:
+        """Have a connection for `begin`; without one, `send` does it all."""
+        line = self._line
+        if line is not None and line.is_usable:
+            return
+        self.drop()
+        try:
+            self._line = cast("RedisConnection", self._quick.connection_pool.get_connection())
+        except (redis.RedisError, OSError) as exc:
+            logger.debug("no second connection to redis: %s", error_line(exc))
+
+    def _sent(self, lengths: dict[str, int]) -> Sent:
+        count = len(self._part)
+        self._part, self._most = (), min(MAX_MESSAGES, 2 * self._most)
+        return Sent(count, lengths)
 
     def _put(self, entries: Sequence[Entry]) -> dict[str, int]:
-        queues: dict[str, list[bytes]] = {}
-        received: dict[str, int] = {}
-        dead: list[tuple[DeadLetter, bytes]] = []
-        for route, queue, item, letter, _, _ in entries:
-            if letter is not None:
-                dead.append((letter, item))
-                continue
-            received[route] = received.get(route, 0) + 1
-            if queue in queues:
-                queues[queue].append(item)
-            else:
-                queues[queue] = [item]
-        if dead:
+        queues, received = _sorted(entries)
+        if dead := [(letter, item) for _, _, item, letter, _, _ in entries if letter is not None]:
             self._dead_letters.bury_direct(dead)
         if not queues:
             return {}
@@ -181,6 +249,21 @@ class Publisher:
                 yield lambda: (self._remains.whole(message, error=error), item), self._dead_letters
             yield lambda: self._remains.letter(message, reason=reason, error=error), self._plain
         yield lambda: self._remains.trace(item, route=route, queue=queue, reason=reason, error=error), self._plain
+
+
+def _sorted(entries: Sequence[Entry]) -> tuple[dict[str, list[bytes]], dict[str, int]]:
+    """Return the items of each queue, and how many each route has; without the dead."""
+    queues: dict[str, list[bytes]] = {}
+    received: dict[str, int] = {}
+    for route, queue, item, letter, _, _ in entries:
+        if letter is not None:
+            continue
+        received[route] = received.get(route, 0) + 1
+        if queue in queues:
+            queues[queue].append(item)
+        else:
+            queues[queue] = [item]
+    return queues, received
 
 
 def _is_of_redis(error: BaseException) -> bool:

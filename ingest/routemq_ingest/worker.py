@@ -42,6 +42,8 @@ _IDLE_S = 0.25
 """How late a stop, a keep alive or a lease may be noticed."""
 _TEND_S = 0.1
 _REPORT_S = 60.0
+_QUICK_S = 0.25
+"""Longer the loop's socket to Redis may not refuse to take a batch; what it refused is waited for elsewhere."""
 _LAST_FLUSH_S = 2.0
 _GOODBYE_S = 1.0
 _DRAIN_S = 60.0
@@ -67,10 +69,11 @@ class IngestWorker:
         self._lease_client = connect_redis(settings, timeout_s=1.0)
         self._presence = Presence(connect_redis(settings, timeout_s=2.0), self._keys, self._present)
         self._alerts = alert_watch(settings, router)
-        publisher = Publisher(
+        self._publisher = Publisher(
             self._client,
             self._keys,
             DeadLetters.of(settings, self._client),
+            quick=connect_redis(settings, timeout_s=_QUICK_S),
             client_id=self.client_id,
             remains=Remains(settings, worker=self.client_id),
             plain=DeadLetters.of(settings, self._client, buries=False),
@@ -81,7 +84,7 @@ class IngestWorker:
         # Redis may keep one waiting, and a name server may: not the loop, and not the lease behind a batch.
         self._errands = tuple(Errands(name, wake=self._wake) for name in ("redis", "mqtt connect", "lease", "group"))
         self._redis, self._connecting, self._aside, self._asking = self._errands
-        self._delivery = Delivery(self._batch, publisher, self._flow, self._redis)
+        self._delivery = Delivery(self._batch, self._publisher, self._flow, self._redis)
         self._stopping = self._finishing = self._announced = False
         self._turned_at = time.monotonic()
         self._tend_at = self._reported_at = 0.0
@@ -162,6 +165,7 @@ class IngestWorker:
             self._aside.finish(timeout_s=_GOODBYE_S)
             for errands in self._errands:
                 errands.close()
+            self._publisher.close()
             self._client.close()
             self._lease_client.close()
             self._wakeup.close()
@@ -225,6 +229,9 @@ class IngestWorker:
         """Read and write what the sockets allow; wait a moment when there is nothing to do."""
         poll = select.poll()  # select() knows no descriptor above 1023
         poll.register(self._wakeup, select.POLLIN)
+        answer = self._delivery.awaits
+        if answer is not None and answer >= 0:
+            poll.register(answer, select.POLLIN)
         numbers: dict[int, BrokerConnection] = {}
         reading: list[BrokerConnection] = []
         for session, connection in self._connections():
@@ -239,6 +246,8 @@ class IngestWorker:
         ready = dict(poll.poll(0 if has_more else 1000 * min(_IDLE_S, self._delivery.idle_s)))
         if self._wakeup.fileno() in ready:
             self._wakeup.clear()
+        if answer is not None and (answer < 0 or ready.get(answer)):
+            self._delivery.read()
         for number, connection in numbers.items():
             if ready.get(number, 0) & ~select.POLLIN:
                 connection.loop_write()

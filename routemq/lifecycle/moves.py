@@ -110,11 +110,14 @@ class Moves:
         self._reports = KeyReports()
         self._scripts: dict[str, Script] = {}
 
-    def _run(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    def _script(self, name: str) -> Script:
         script = self._scripts.get(name)
         if script is None:
             script = self._scripts[name] = Script(self._client, name, reports=self._reports)
-        return script(keys=keys, args=args)
+        return script
+
+    def _run(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return self._script(name)(keys=keys, args=args)
 
     # From the MQTT broker.
 
@@ -132,16 +135,8 @@ class Moves:
         Returns:
             How long each queue is now.
         """
-        keys = self._keys
-        args: list[Any] = [number, _BATCH_REMEMBERED_S, len(received)]
-        for route, count in received.items():
-            args += (route, count)
-        for queued in items.values():
-            args.append(len(queued))
-            args += queued
-        names = [*map(keys.counters, received), *map(keys.queue, items)]
-        lengths = self._run("enqueue", [keys.counted_routes, keys.last_batch(sender), *names], args)
-        return dict(zip(items, lengths, strict=True))
+        keys, args = _to_enqueue(self._keys, items, received, sender, number)
+        return dict(zip(items, self._run("enqueue", keys, args), strict=True))
 
     def bury_direct(self, letters: Sequence[Burial]) -> int:
         """Make dead letters of messages that never were queued; return how many were not there yet."""
@@ -310,6 +305,28 @@ class Moves:
         return cast("int | None", self._run("import", [*self._keys.letters, self._keys.dead_import(file)], args))
 
 
+class EnqueueCommand:
+    """`enqueue`, for a loop that polls its own connection to a Redis which knows the script.
+
+    Args:
+        sender: See `Moves.enqueue`.
+    """
+
+    def __init__(self, client: "redis.Redis", keys: Keys, *, sender: str) -> None:
+        self._script, self._keys, self._sender = Script(client, "enqueue"), keys, sender
+
+    def command(
+        self, items: Mapping[str, Sequence[bytes]], *, received: Mapping[str, int], number: str
+    ) -> tuple[Any, ...]:
+        """Return the whole command; what it means is said of `Moves.enqueue`."""
+        keys, args = _to_enqueue(self._keys, items, received, self._sender, number)
+        return self._script.command(keys=keys, args=args)
+
+    def lengths(self, queues: Sequence[str], answered: Any) -> dict[str, int]:
+        """Return how long each queue is, by what it was answered."""
+        return dict(zip(queues, self._script.read(answered), strict=True))
+
+
 class FetchCommand:
     """`fetch`, and what follows the hash of its script; made once for the same queues.
 
@@ -368,6 +385,19 @@ class StartCommand:
     def arguments(self, tags: Sequence[str], *, started: bool) -> list[Any]:
         """Return what marks messages as started, or takes their marks back."""
         return ["EVAL", self._text, 1, self._key, "started" if started else "not started", *tags]
+
+
+def _to_enqueue(
+    keys: Keys, items: Mapping[str, Sequence[bytes]], received: Mapping[str, int], sender: str, number: str
+) -> tuple[list[str], list[Any]]:
+    args: list[Any] = [number, _BATCH_REMEMBERED_S, len(received)]
+    for route, count in received.items():
+        args += (route, count)
+    for queued in items.values():
+        args.append(len(queued))
+        args += queued
+    names = [*map(keys.counters, received), *map(keys.queue, items)]
+    return [keys.counted_routes, keys.last_batch(sender), *names], args
 
 
 def _parts(tags: Sequence[str]) -> "Sequence[Sequence[str]]":

@@ -109,9 +109,18 @@ class Script:
             redis.RedisError: Redis is away, or refuses.
         """
         try:
-            answer, reported = self._script(keys=keys, args=args)
+            answered = self._script(keys=keys, args=args)
         except redis.ResponseError as exc:
             raise (UnusableKeyError.of(exc) or exc) from None
+        return self.read(answered)
+
+    def command(self, *, keys: Sequence[str], args: Sequence[str | bytes | float]) -> tuple[Any, ...]:
+        """Return the command for a Redis that knows the script; `read` reads its answer."""
+        return ("EVALSHA", self._script.sha, len(keys), *keys, *args)
+
+    def read(self, answered: Any) -> Any:
+        """Return the answer, and log what was reported with it."""
+        answer, reported = answered
         self._reports.log_all(reported)
         return answer
 

@@ -48,7 +48,7 @@ class Ingest:
             self._sent += 1
             self.broker.publish(f"t/{name}".encode(), message, mid=self._sent, identifiers=tuple(found) or (4711,))
 
-    def wait_for_pubacks(self, *, timeout_s: float = 10) -> None:
+    def wait_for_pubacks(self, *, timeout_s: float = 30) -> None:
         """Wait until all that was sent is acknowledged, in order."""
         wait_until(
             lambda: self.broker.pubacks == list(range(1, self._sent + 1)),
@@ -207,6 +207,7 @@ def publisher_on(client: "redis.Redis", key_prefix: str) -> Publisher:
         client,
         keys,
         letters,
+        quick=client,
         client_id="w",
         remains=Remains(settings, worker="w"),
         plain=letters,
@@ -270,8 +271,8 @@ def test_a_letter_that_cannot_be_written_becomes_a_plainer_one(
     )  # fmt: skip
     whole = entries_of(b"1")[0]
     wicked = [(DATA, "data", item, unwritable, None, 0), (*whole[:3], unwritable, None, 0)]
-    with redis_server.client() as client:
-        publisher, batch = publisher_on(client, key_prefix), Batch()
+    with redis_server.client() as client, client_of(redis_server, redis_server.port, timeout_s=5.0) as ours:
+        publisher, batch = publisher_on(ours, key_prefix), Batch()
         for entry in (*entries_of(b"before"), *wicked, *entries_of(b"after")):
             batch.add(entry)
         while batch:
@@ -282,3 +283,50 @@ def test_a_letter_that_cannot_be_written_becomes_a_plainer_one(
         kept = [json.loads(raw) for raw in client.hvals(Keys(key_prefix).dead_raw)]
         assert {"truncated": True, "item_bytes": len(item), "item_sha256": hashlib.sha256(item).hexdigest()} in kept
         assert read_totals(client, Keys(key_prefix))[DATA].received == 4
+
+
+def test_a_redis_that_does_not_answer_or_forgot_its_scripts_gets_each_message_once(
+    own_store: MakeStore, ingest_with: MakeIngest
+) -> None:
+    store = own_store()
+    ingest = ingest_with(store)
+    ingest.publish("data", b"0")
+    ingest.wait_for_pubacks()
+    for number in range(1, 5):
+        if number % 2:
+            store.pause()
+        else:
+            with store.client() as client:
+                client.script_flush()
+        ingest.publish("data", b"%d" % number)
+        if number % 2:
+            # The loop has sent it, and waits for nothing.
+            wait_until(lambda: ingest.worker.pause is not None, message="a thread waits for redis")
+            assert ingest.worker.health.alive
+            store.resume()
+        ingest.wait_for_pubacks()
+        wait_until(lambda: ingest.worker.pause is None, message="messages are taken again")
+    assert ingest.payloads("data") == [b"%d" % number for number in range(5)]
+    assert ingest.received() == 5
+
+
+def test_the_loop_sends_what_a_redis_that_is_there_takes_at_once(redis_server: Redis, key_prefix: str) -> None:
+    with redis_server.client() as client, client_of(redis_server, redis_server.port, timeout_s=5.0) as ours:
+        publisher = publisher_on(ours, key_prefix)
+        # Before it is known whether this Redis can be used at all, and without a connection, nothing is.
+        assert not publisher.begin(entries_of(b"0"))
+        assert publisher.look(["data"]) == {"data": 0}
+        for number in range(3):
+            assert publisher.begin(entries_of(b"%d" % number))
+            assert publisher.finish() == (1, {"data": number + 1})
+        client.script_flush()
+        assert publisher.begin(entries_of(b"3"))
+        with pytest.raises(redis.exceptions.NoScriptError):
+            publisher.finish()
+        # Its fate is found out by `send` alone, and it is queued once even though it is asked for twice.
+        assert not publisher.begin(entries_of(b"3"))
+        assert publisher.send(entries_of(b"3")) == (1, {"data": 4})
+        assert publisher.begin(entries_of(b"4"))
+        publisher.drop()
+        publisher.send(entries_of(b"4"))
+    assert payloads(redis_server, key_prefix, "data") == [b"0", b"1", b"2", b"3", b"4"]
