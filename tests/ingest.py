@@ -91,7 +91,7 @@ def payloads(store: Redis, key_prefix: str, queue: str) -> list[bytes]:
     return [message.envelope.payload for message in queued(store, key_prefix, queue)]
 
 
-def wait_for_payloads(store: Redis, key_prefix: str, queue: str, count: int, *, timeout_s: float = 15) -> list[bytes]:
+def wait_for_payloads(store: Redis, key_prefix: str, queue: str, count: int, *, timeout_s: float = 30) -> list[bytes]:
     """Wait until so many messages are on a queue; return their payloads."""
     with store.client() as client:
         wait_until(

@@ -126,7 +126,7 @@ class Peer:
         """Acknowledge by hand."""
         assert self.client.ack(message.mid, message.qos) == MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def wait_for(self, count: int, *, timeout_s: float = 10) -> list[str]:
+    def wait_for(self, count: int, *, timeout_s: float = 30) -> list[str]:
         """Wait until so many messages are there and return the payloads of all."""
         wait_until(
             lambda: len(self.messages) >= count,
@@ -135,7 +135,7 @@ class Peer:
         )
         return self.payloads
 
-    def wait_for_end(self, timeout_s: float = 10) -> int:
+    def wait_for_end(self, timeout_s: float = 30) -> int:
         """Wait until the connection has ended and return the reason code."""
         wait_until(lambda: self.ended_by is not None, timeout_s=timeout_s, message=f"{self.client_id} has ended")
         assert self.ended_by is not None

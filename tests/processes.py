@@ -22,7 +22,7 @@ _PRODUCT_VARIABLES = ("MQTT_", "REDIS_", "WORKER_", "INGEST_", "ROUTEMQ_", "DLQ_
 def wait_until(
     condition: Callable[[], T],
     *,
-    timeout_s: float = 10.0,
+    timeout_s: float = 30.0,
     message: str = "the condition holds",
     ignoring: tuple[type[Exception], ...] = (),
 ) -> T:
@@ -79,7 +79,7 @@ class RunningProcess:
         """Return everything it has written so far, standard output and error together."""
         return self.log_path.read_text("utf-8", errors="replace")
 
-    def wait_for_output(self, text: str, *, timeout_s: float = 20.0) -> str:
+    def wait_for_output(self, text: str, *, timeout_s: float = 40.0) -> str:
         """Wait until the text is in the output; fail at once when the process ends without it."""
 
         def found_or_ended() -> bool:
@@ -92,14 +92,14 @@ class RunningProcess:
             raise AssertionError(f"{self.popen.args!r} ended with {self.popen.poll()} before it wrote {text!r}")
         return output
 
-    def wait(self, timeout_s: float = 20.0) -> int:
+    def wait(self, timeout_s: float = 40.0) -> int:
         """Wait for the end and return the exit code, negative for a signal."""
         return self.popen.wait(timeout_s)
 
     def signal(self, signal_number: int) -> None:
         self.popen.send_signal(signal_number)
 
-    def terminate(self, timeout_s: float = 20.0) -> int:
+    def terminate(self, timeout_s: float = 40.0) -> int:
         """SIGTERM, wait, return the exit code."""
         self.popen.terminate()
         return self.wait(timeout_s)
@@ -130,7 +130,7 @@ def running(
     *,
     cwd: Path,
     env: Mapping[str, str] | None = None,
-    stop_timeout_s: float = 15.0,
+    stop_timeout_s: float = 30.0,
 ) -> Iterator[RunningProcess]:
     """Run a command in its own process group; nothing of it is left when the block ends.
 

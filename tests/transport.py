@@ -128,7 +128,7 @@ class Bench:
         """Return the names of what ran, sorted."""
         return sorted((run.what for run in self.runs(event)), key=str)
 
-    def wait_for(self, names: Sequence[Any], *, timeout_s: float = 20.0, event: str = "done") -> None:
+    def wait_for(self, names: Sequence[Any], *, timeout_s: float = 40.0, event: str = "done") -> None:
         """Wait until all of these have run, each at least once."""
         wanted = set(names)
 
@@ -146,7 +146,7 @@ class Bench:
         with self.client() as client:
             return int(client.llen(self.key_prefix + queue))  # type: ignore[arg-type]
 
-    def wait_until_nothing_is_held(self, timeout_s: float = 10.0) -> None:
+    def wait_until_nothing_is_held(self, timeout_s: float = 30.0) -> None:
         """Every acknowledgement has arrived, and hash and index agree."""
 
         def empty() -> bool:

@@ -112,14 +112,14 @@ class Bench:
             for name, text in entries.items()
         }
 
-    def wait_for_letters(self, count: int, *, timeout_s: float = 20.0) -> dict[str, Letter]:
+    def wait_for_letters(self, count: int, *, timeout_s: float = 40.0) -> dict[str, Letter]:
         def found() -> dict[str, Letter] | None:
             letters = self.letters()
             return letters if len(letters) >= count else None
 
         return wait_until(found, timeout_s=timeout_s, message=f"{count} messages are dead")
 
-    def wait_for_notes(self, what: str, count: int, *, timeout_s: float = 20.0) -> list[dict[str, Any]]:
+    def wait_for_notes(self, what: str, count: int, *, timeout_s: float = 40.0) -> list[dict[str, Any]]:
         def found() -> list[dict[str, Any]] | None:
             notes = self.notes(what)
             return notes if len(notes) >= count else None

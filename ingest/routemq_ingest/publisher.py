@@ -183,6 +183,7 @@ class Publisher:
         line, self._line = self._line, None
         if line is not None:
             line.disconnect()  # type: ignore[no-untyped-call]
+            self._quick.connection_pool.release(line)
 
     def close(self) -> None:
         """Wait for nothing, and begin nothing."""

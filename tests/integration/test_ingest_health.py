@@ -47,7 +47,7 @@ class Probe:
             with refused:
                 return refused.code, json.load(refused)
 
-    def wait_ready(self, *, timeout_s: float = 20) -> None:
+    def wait_ready(self, *, timeout_s: float = 40) -> None:
         wait_until(
             lambda: self.ask("/readyz")[0] == 200, timeout_s=timeout_s, message="it is ready", ignoring=(OSError,)
         )
