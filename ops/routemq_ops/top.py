@@ -45,6 +45,7 @@ class RouteLine:
     dead: int
     dead_letters: int
     is_full: bool
+    is_paused: bool
     p50_s: float | None
     p99_s: float | None
 
@@ -86,7 +87,7 @@ class FleetView:
                     "waiting": line.reading.waiting, "delayed": line.reading.delayed, "held": line.reading.held,
                     "oldest_s": line.oldest_s, "concurrency": line.reading.concurrency, "retried": line.retried,
                     "dead": line.dead, "dead_letters": line.dead_letters, "full": line.is_full,
-                    "p50_s": line.p50_s, "p99_s": line.p99_s,
+                    "paused": line.is_paused, "p50_s": line.p50_s, "p99_s": line.p99_s,
                 }
                 for line in self.lines()
             ],
@@ -132,6 +133,7 @@ class FleetView:
             dead=now.dead,
             dead_letters=getattr(fleet.dead.get(route.name), "count", 0),
             is_full=route.name in fleet.full_routes,
+            is_paused=route.name in fleet.paused,
             p50_s=None if latency is None else quantile(latency, 0.5),
             p99_s=None if latency is None else quantile(latency, 0.99),
         )
@@ -151,6 +153,8 @@ class FleetView:
         for report in (*ingest, *workers):
             if report.problem is not None:
                 line.append(f"\n! {printable(report.name)}: {printable(report.problem)}", "red")
+        for name, pause in sorted(fleet.paused.items()):
+            line.append(f"\n‖ paused: {printable(name)} {pause}".rstrip(), "yellow")
         return line
 
     def _route_table(self, width: int) -> Table:
@@ -165,7 +169,8 @@ class FleetView:
             table.add_column(name, justify="right", no_wrap=True, min_width=6)
         for line in self.lines():
             reading = line.reading
-            cells = [_rate(line.rate_in), _rate(line.rate_out), _count(reading.waiting), _age(line.oldest_s)]
+            out = Text("paused", "yellow") if line.is_paused else _rate(line.rate_out)
+            cells = [_rate(line.rate_in), out, _count(reading.waiting), _age(line.oldest_s)]
             if wide:
                 hands = Text(str(reading.concurrency), "red" if not reading.workers else "")
                 cells += [_count(reading.delayed), _count(reading.held), hands, _count(line.retried)]

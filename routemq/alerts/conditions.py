@@ -57,7 +57,9 @@ def find_conditions(
         reading = fleet.queues.get(queue)
         if reading is None:
             continue
-        if reading.oldest_at is not None and fleet.at - reading.oldest_at > limits.oldest_s:
+        is_old = reading.oldest_at is not None and fleet.at - reading.oldest_at > limits.oldest_s
+        # Whoever has paused it knows that it waits.
+        if reading.oldest_at is not None and is_old and queue not in fleet.resting:
             age_s = fleet.at - reading.oldest_at
             yield Condition(
                 key=f"waiting:{queue}",

@@ -15,7 +15,7 @@ from routemq.alerts.delivery import Alert, Delivery
 from routemq.connections import connect_redis
 from routemq.metrics.fleet import FleetReading, read_fleet
 from routemq.queues import Keys
-from routemq.routing import Router
+from routemq.routing import Route, Router
 from routemq.settings import Settings
 from routemq.text import error_line
 
@@ -37,12 +37,11 @@ class AlertWatch(threading.Thread):
     Args:
         client: Of this thread's own.
         queues: Those of the application's routes, with their concurrency.
-        routes: Names.
     """
 
     def __init__(
         self, settings: Settings, client: "redis.Redis", delivery: Delivery, *, queues: Mapping[str, int],
-        routes: tuple[str, ...], look_every_s: float = LOOK_EVERY_S,
+        routes: tuple[Route, ...], look_every_s: float = LOOK_EVERY_S,
     ) -> None:  # fmt: skip
         super().__init__(name="routemq-alerts", daemon=True)
         self._settings, self._client, self._delivery = settings, client, delivery
@@ -134,5 +133,4 @@ def alert_watch(settings: Settings, router: Router) -> AlertWatch | None:
     if not delivery.is_wanted:
         return None
     client = connect_redis(settings, timeout_s=2.0)
-    routes = tuple(route.name for route in router.routes)
-    return AlertWatch(settings, client, delivery, queues=router.queues, routes=routes)
+    return AlertWatch(settings, client, delivery, queues=router.queues, routes=router.routes)

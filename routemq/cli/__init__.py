@@ -11,6 +11,8 @@ _COMMANDS = {
     "dlq": "routemq.cli.dlq:dlq",
     "health": "routemq.cli.health:health",
     "ingest": "routemq.cli.ingest:ingest",
+    "pause": "routemq.cli.pause:pause",
+    "resume": "routemq.cli.pause:resume",
     "routes": "routemq.cli.routes:routes",
     "simulate": "routemq.cli.simulate:simulate",
     "top": "routemq.cli.top:top",

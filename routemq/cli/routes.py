@@ -2,18 +2,27 @@
 
 import contextlib
 import sys
+from collections.abc import Collection, Sequence
 from typing import TypedDict
 
 import click
 import orjson
+import redis
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from routemq.cli.explain import explains_errors
+from routemq.connections import connect_redis
 from routemq.discovery import load_router
+from routemq.paused import Pause, PausedRoutes
+from routemq.queues import Keys
+from routemq.refusals import explain
 from routemq.routing import Route
-from routemq.settings import load_settings
+from routemq.settings import Settings, load_settings
+from routemq.text import printable
+
+_REDIS_TIMEOUT_S = 1.0
 
 
 class RouteRow(TypedDict):
@@ -28,10 +37,15 @@ class RouteRow(TypedDict):
     worker_count: int
     controller: str
     source: str
+    paused: bool | None
 
 
-def describe(route: Route) -> RouteRow:
-    """Return what there is to say of a route."""
+def describe(route: Route, paused: Collection[str] | None = None) -> RouteRow:
+    """Return what there is to say of a route.
+
+    Args:
+        paused: Routes that are; None when nobody knows.
+    """
     return RouteRow(
         name=route.name,
         template=route.template.text,
@@ -42,6 +56,7 @@ def describe(route: Route) -> RouteRow:
         worker_count=route.worker_count,
         controller=route.controller,
         source=route.source,
+        paused=None if paused is None else route.name in paused,
     )
 
 
@@ -59,16 +74,20 @@ def routes(as_json: bool, check: bool, queues: bool) -> None:
         return
     # What a module prints while it is imported is not part of the answer.
     with contextlib.redirect_stdout(sys.stderr):
-        found = load_router(load_settings().routers).routes
+        settings = load_settings()
+        found = load_router(settings.routers).routes
         for route in found if check else ():
             route.chain()
-    rows = [describe(route) for route in found]
+    paused = _paused(settings, found)
+    rows = [describe(route, paused) for route in found]
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
     # Through a pipe a line is a route, however long: it is for grep, not for the eye.
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     table = _table(rows)
+    for name in sorted(paused or ()):
+        click.echo(f"paused: {printable(name)} {(paused or {})[name]}".rstrip(), err=True)
     natural = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     if natural <= console.width:
         console.print(table)
@@ -92,11 +111,15 @@ def _table(rows: list[RouteRow]) -> Table:
     for heading in ("qos", "shared", "worker_count"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("controller", no_wrap=True)
+    is_any_paused = any(row["paused"] for row in rows)
+    if is_any_paused:
+        table.add_column("", style="yellow", no_wrap=True)
     for row in rows:
         # As text, not as markup: a topic may hold brackets.
         cells = (row["template"], row["filter"], row["queue"], str(row["qos"]), _yes_no(row["shared"]),
                  str(row["worker_count"]), row["controller"])  # fmt: skip
-        table.add_row(*(Text(cell) for cell in cells))
+        mark = ("paused" if row["paused"] else "",) if is_any_paused else ()
+        table.add_row(*(Text(cell) for cell in (*cells, *mark)))
     return table
 
 
@@ -105,9 +128,20 @@ def _stanza(row: RouteRow) -> Text:
     return Text.assemble(
         (row["template"], "bold"),
         f"\n  filter {row['filter']}  queue {row['queue']}"
-        f"\n  qos {row['qos']}  shared {_yes_no(row['shared'])}  worker_count {row['worker_count']}"
+        f"\n  qos {row['qos']}  shared {_yes_no(row['shared'])}  worker_count {row['worker_count']}",
+        ("  paused", "yellow") if row["paused"] else "",
         f"\n  {row['controller']}",
     )
+
+
+def _paused(settings: Settings, routes: Sequence[Route]) -> dict[str, Pause] | None:
+    """Return the paused routes; None when Redis does not say, which is no reason not to show the routes."""
+    with connect_redis(settings, timeout_s=_REDIS_TIMEOUT_S) as client:
+        try:
+            return PausedRoutes(client, Keys(settings.key_prefix)).read(routes)
+        except redis.RedisError as exc:
+            click.echo(f"What is paused is not known: {explain(exc)}", err=True)
+            return None
 
 
 def _yes_no(value: bool) -> str:

@@ -66,7 +66,6 @@ def _follow(console: Console, view: FleetView, read: Callable[[], FleetReading],
 
 
 def _read(client: "redis.Redis", settings: Settings, router: Router) -> FleetReading:
-    routes = [route.name for route in router.routes]
     return read_fleet(
-        client, Keys(settings.key_prefix), queues=router.queues, routes=routes, group=settings.mqtt_group_name
+        client, Keys(settings.key_prefix), queues=router.queues, routes=router.routes, group=settings.mqtt_group_name
     )

@@ -1,4 +1,4 @@
-"""Who changed the dead letters, when, and how many."""
+"""Who changed dead letters, paused routes or the size of a pool, when, and how many."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -7,6 +7,9 @@ import redis
 
 from routemq.dead_letters.letter import new_id
 from routemq.queues import Keys
+from routemq.text import printable
+
+_MOST_KEPT = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,9 @@ class AuditEntry:
     Attributes:
         at: First step, Unix seconds by Redis' clock; `ended_at` the last one.
         who: Who asked.
-        action: `replay`, `discard`, `purge`, `archive` or `import`.
-        count: Dead letters that were changed.
+        action: `replay`, `discard`, `purge`, `archive` or `import`; `pause` or `resume` of a route; `grow` or `shrink`
+            of a worker's pool.
+        count: Dead letters that were changed; else 1.
         detail: The filter, the ids or the file.
         operation: The same for all steps of one command.
     """
@@ -44,6 +48,12 @@ class AuditEntry:
     count: int
     detail: str
     operation: str
+
+
+def write_audit(client: "redis.Redis", keys: Keys, action: str, *, who: str, detail: str) -> None:
+    """Write down a change of what is not in Redis; the scripts that change dead letters and pauses write their own."""
+    entry = {"who": printable(who), "action": action, "operation": new_id(), "detail": printable(detail), "count": 1}
+    client.xadd(keys.dead_audit, cast("Any", entry), maxlen=_MOST_KEPT)
 
 
 def read_audit(client: "redis.Redis", keys: Keys, *, limit: int) -> tuple[AuditEntry, ...]:

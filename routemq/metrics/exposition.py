@@ -88,12 +88,14 @@ def _letters(fleet: FleetReading) -> Iterable[Metric]:
     count = GaugeMetricFamily("routemq_dead_letters", "Dead letters that wait for a decision.", labels=["route"])
     oldest = GaugeMetricFamily("routemq_dead_letters_oldest_seconds", "Age of the oldest of them.", labels=["route"])
     full = GaugeMetricFamily("routemq_route_full", "1 while it is not consumed for them.", labels=["route"])
+    paused = GaugeMetricFamily("routemq_paused", "1 while it is taken in and not run.", labels=["route"])
     for route, reading in sorted(fleet.dead.items()):
         count.add_metric([route], reading.count)
         full.add_metric([route], int(route in fleet.full_routes))
+        paused.add_metric([route], int(route in fleet.paused))
         if reading.oldest_at is not None:
             oldest.add_metric([route], max(0.0, fleet.at - reading.oldest_at))
-    yield from (count, oldest, full)
+    yield from (count, oldest, full, paused)
 
 
 def _processes(fleet: FleetReading) -> Iterable[Metric]:

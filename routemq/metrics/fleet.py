@@ -1,7 +1,7 @@
 """What Redis knows of the whole fleet at one moment: routes, queues, dead letters, processes, memory."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
@@ -11,7 +11,9 @@ from routemq.counters import RouteTotals, read_totals
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
 from routemq.metrics.presence import Processes, read_processes
+from routemq.paused import Pause, by_route, resting_queues
 from routemq.queues import Keys
+from routemq.routing import Route
 
 PRIORITY_SEPARATOR = "\x06\x16"
 PRIORITY_STEPS = (3, 6, 9)
@@ -32,7 +34,7 @@ class QueueReading:
         held: Messages in the hands of workers.
         oldest_at: When the message that is next was received, Unix seconds; None of an empty queue, or of a message
             that another Celery client sent.
-        workers: Names of the live workers that consume it.
+        workers: Names of the live workers that consume it, or will when its routes are resumed.
         concurrency: How many messages they run at once; of a worker with several queues, for all of them.
     """
 
@@ -89,6 +91,8 @@ class FleetReading:
         at: Unix seconds by Redis' clock.
         totals: Route → what was counted since the counters began; also of routes that are no more.
         lease_holder: The ingest process that holds the non-shared routes.
+        paused: Route → its pause; see `routemq.paused.by_route`.
+        resting: Queues that nobody consumes because all of their routes are paused.
     """
 
     at: float
@@ -99,17 +103,19 @@ class FleetReading:
     processes: Processes
     server: ServerReading
     lease_holder: str | None
+    paused: Mapping[str, Pause] = field(default_factory=dict)
+    resting: frozenset[str] = frozenset()
 
 
 def read_fleet(
-    client: "redis.Redis", keys: Keys, *, queues: Iterable[str], routes: Iterable[str], group: str
+    client: "redis.Redis", keys: Keys, *, queues: Iterable[str], routes: Sequence[Route], group: str
 ) -> FleetReading:
     """Read it all, in a few round trips.
 
     Raises:
         redis.RedisError: Redis cannot be read.
     """
-    names, wanted = list(queues), list(routes)
+    names, wanted = list(queues), [route.name for route in routes]
     # Before the totals: a message that moves on meanwhile is then seen twice, never missed.
     waiting = _read_queues(client, keys, names)
     totals = read_totals(client, keys)
@@ -120,8 +126,10 @@ def read_fleet(
         pipe.zrange(keys.dead_by_time(route), 0, 0, withscores=True)
     pipe.hkeys(keys.dead_full_routes)
     pipe.get(keys.lease(group))
+    pipe.hgetall(keys.paused_routes)
     pipe.info()
-    *dead, full, holder, info = pipe.execute(raise_on_error=False)
+    *dead, full, holder, pauses, info = pipe.execute(raise_on_error=False)
+    paused = by_route(pauses, routes) if isinstance(pauses, dict) else {}
     return FleetReading(
         at=processes.at,
         totals=totals,
@@ -134,6 +142,8 @@ def read_fleet(
         processes=processes,
         server=_server(info),
         lease_holder=holder.decode(errors="replace") if isinstance(holder, bytes) else None,
+        paused=paused,
+        resting=resting_queues(paused, routes),
     )
 
 

@@ -35,7 +35,7 @@ class ProcessReport:
         name: Unique in the fleet: a worker's node name, an ingest process's MQTT client id.
         version: Of RouteMQ.
         group: Of its shared subscriptions.
-        queues: Those that a worker consumes now.
+        queues: Those that a worker consumes now, or will when their routes are resumed.
         concurrency: How many messages a worker may run at once; for how many it has hands now.
         running: Messages that run now.
         held: Messages that were taken and are not acknowledged.

@@ -9,6 +9,7 @@ from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.dead_letters.strange_routes import StrangeRoutes
 from routemq.metrics.rates import RouteRates
+from routemq.paused import PausedRoutes
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
@@ -40,6 +41,7 @@ class Backend:
         self.strange = StrangeRoutes(router=router, wait_s=settings.unknown_route_wait_s)
         self.operations = Operations(self.letters, self.strange)
         self.rates = RouteRates()
+        self.pauses = PausedRoutes(self.client, self.keys)
         self._reading = DaemonThreads(_READING_THREADS, name="routemq-reading")
         self._searching = DaemonThreads(_SEARCHING_THREADS, name="routemq-searching")
 

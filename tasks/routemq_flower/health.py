@@ -83,7 +83,7 @@ def serve_health(settings: Settings, router: Router) -> None:
     watch = _Watch(client)
     read = partial(
         read_fleet, client, Keys(settings.key_prefix), queues=list(router.queues),
-        routes=[route.name for route in router.routes], group=settings.mqtt_group_name,
+        routes=router.routes, group=settings.mqtt_group_name,
     )  # fmt: skip
     metrics = FleetMetrics(read, wanted=router.queues)
     HealthServer.on(port, watch.look, metrics, variable="FLOWER_HEALTH_PORT").start()

@@ -28,7 +28,7 @@ from routemq_flower.letter_api import (
     LetterOverview,
 )
 from routemq_flower.pages import DeadLettersPage, LetterPage, OwnFiles, RoutesPage
-from routemq_flower.route_api import RouteList
+from routemq_flower.route_api import RouteList, RoutePause, WorkerHands
 from routemq_flower.templates import OverlaidTemplates
 
 _OWN_FOLDER = Path(__file__).parent
@@ -68,6 +68,8 @@ def install() -> None:
         url(r"/api/dead-letters/letter/([^/]+)/check", LetterCheck),
         url(r"/api/dead-letters/letter/([^/]+)/(replay|discard)", LetterChange),
         url(r"/api/routes", RouteList),
+        url(r"/api/routes/(pause|resume)", RoutePause),
+        url(r"/api/workers/(grow|shrink)", WorkerHands),
     ]
     settings["template_loader"] = OverlaidTemplates(
         own=_OWN_FOLDER / "templates", flowers=Path(settings["template_path"])

@@ -11,6 +11,7 @@ from routemq.dead_letters import LetterFilter
 from routemq.errors import RouteMQError
 
 _MOST_CHOSEN = 10_000
+_LONGEST_TEXT = 1000
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -71,6 +72,19 @@ def only(given: Mapping[str, Sequence[object]], known: Iterable[str]) -> None:
         raise BadRequestError(name="query", value=", ".join(unknown), allowed=f"any of {', '.join(known)}")
     if twice := sorted(name for name, values in given.items() if len(values) > 1):
         raise BadRequestError(name="query", value=", ".join(twice), allowed="each name once")
+
+
+def only_text(body: Mapping[str, object], *, required: str, optional: str = "") -> None:
+    """Refuse a body that has anything else than these texts.
+
+    Raises:
+        BadRequestError: Says what is allowed.
+    """
+    known = {required, optional} - {""}
+    texts = all(isinstance(value, str) and len(value) <= _LONGEST_TEXT for value in body.values())
+    if required not in body or set(body) - known or not texts:
+        shown = ", ".join(sorted(map(str, body)))
+        raise BadRequestError(name="body", value=shown, allowed=f"texts: {', '.join(sorted(known))}")
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -1,21 +1,32 @@
 """The JSON behind the page "Routes"."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 from kombu.transport.redis import Channel
 from tornado import web
 
 from routemq.counters import RouteTotals, read_totals
+from routemq.dead_letters.audit import write_audit
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
+from routemq.metrics.presence import Processes, ProcessReport, read_processes
 from routemq.metrics.rates import Rates
+from routemq.paused import Pause
+from routemq.refusals import explain
 from routemq.routing import Route
+from routemq.text import printable
 from routemq_flower.access import ApiHandler
+from routemq_flower.requests import json_object, only_text
+
+logger = logging.getLogger(__name__)
 
 _INSPECTED_EVERY_S = 10.0
+_ANSWER_S = 3.0
 _STILL = Rates(incoming=0.0, outgoing=0.0)
 
 
@@ -50,7 +61,7 @@ class RouteList(ApiHandler):
     async def get(self) -> None:
         self._inspect_now_and_then()
         backend = self.backend
-        queues, totals, dead, full = await backend.read(self._look)
+        queues, totals, dead, full, paused, processes = await backend.read(self._look)
         inspected, known = self.application.workers, self.application.events.state.workers
         hands, waiting = serving(inspected, known), awaits_answer(inspected, known)
         rates = backend.rates.add(totals)
@@ -65,13 +76,17 @@ class RouteList(ApiHandler):
             )
             # A worker that was not asked yet may serve what nobody seems to serve.
             | ({"concurrency": None, "workers": []} if waiting and route.queue not in hands else {})
+            | {"paused": _pause(paused.get(route.name))}
             | {"dead_letters": dead.get(route.name, 0), "is_full": route.name in full}
             | {name: getattr(totals.get(route.name, RouteTotals()), name) for name in ("received", "done", "retried")}
             for route in backend.router.routes
         ]
-        await self.answer({"routes": rows, "now": time.time(), "blind": self.blindness})
+        workers = [_worker(report) for report in processes.live("worker")]
+        await self.answer({"routes": rows, "workers": workers, "now": time.time(), "blind": self.blindness})
 
-    def _look(self) -> tuple[dict[str, QueueState], dict[str, RouteTotals], dict[str, int], set[str]]:
+    def _look(
+        self,
+    ) -> tuple[dict[str, QueueState], dict[str, RouteTotals], dict[str, int], set[str], dict[str, Pause], Processes]:
         backend = self.backend
         names = sorted(backend.router.queues)
         pipe = backend.client.pipeline(transaction=False)
@@ -92,7 +107,14 @@ class RouteList(ApiHandler):
             queues[name] = QueueState(depth=depth, delayed=next(answers), oldest_at=_received_at(next(answers)))
         dead = {route: next(answers) for route in routes}
         totals = read_totals(backend.client, backend.keys)
-        return queues, totals, dead, set(backend.letters.full_routes())
+        try:
+            paused = backend.pauses.read(backend.router.routes)
+        except redis.ResponseError as exc:
+            # Another program's key must not hide the rest.
+            logger.warning("it is not known what is paused: %s", explain(exc))
+            paused = {}
+        processes = read_processes(backend.client, backend.keys)
+        return queues, totals, dead, set(backend.letters.full_routes()), paused, processes
 
     def _inspect_now_and_then(self) -> None:
         # Flower asks a worker what it serves when it starts, and then only when a person asks.
@@ -102,6 +124,57 @@ class RouteList(ApiHandler):
         if time.monotonic() - settings.get("routemq_inspected_at", float("-inf")) > _INSPECTED_EVERY_S:
             settings["routemq_inspected_at"] = time.monotonic()
             self.application.update_workers()
+
+
+class RoutePause(ApiHandler):
+    """POST: pause or resume a route."""
+
+    @web.authenticated
+    async def post(self, action: str) -> None:
+        self.require_change_allowed()
+        body = json_object(self.request.body)
+        only_text(body, required="route", optional="why")
+        backend, name = self.backend, body["route"]
+        if action == "pause":
+            route = backend.router.get(name)
+            if route is None:
+                raise web.HTTPError(404, "This Flower's application has no such route.")
+            done = await backend.read(backend.pauses.pause, route, who=self.actor, why=body.get("why", ""))
+        else:
+            paused = await backend.read(backend.pauses.read, backend.router.routes)
+            done = name in paused and await backend.read(backend.pauses.resume, paused[name].name, who=self.actor)
+        await self.answer({"done": int(done)})
+
+
+class WorkerHands(ApiHandler):
+    """POST: let a worker's pool grow or shrink by one, as `celery control pool_grow` does."""
+
+    @web.authenticated
+    async def post(self, action: str) -> None:
+        self.require_change_allowed()
+        body = json_object(self.request.body)
+        only_text(body, required="worker")
+        backend, name = self.backend, body["worker"]
+        processes = await backend.read(read_processes, backend.client, backend.keys)
+        report = next((found for found in processes.live("worker") if found.name == name), None)
+        if report is None:
+            raise web.HTTPError(404, "There is no such worker now.")
+        if report.details.get("scaling") != "hand":
+            why = "scales by itself" if report.details.get("scaling") == "auto" else "has a pool of a fixed size"
+            raise web.HTTPError(409, "%s %s", name, why)
+        if action == "shrink" and report.hands <= 1:
+            raise web.HTTPError(409, "%s has one hand left", name)
+        change = f"pool_{action}"
+        answers = await backend.search(
+            self.capp.control.broadcast, change, arguments={"n": 1}, destination=[name], reply=True, timeout=_ANSWER_S
+        )
+        answer = next((found[name] for found in answers or [] if name in found), None)
+        if answer is None:
+            raise web.HTTPError(503, "%s has not answered; it may do it all the same", name)
+        if "ok" not in answer:
+            raise web.HTTPError(409, "%s: %s", name, printable(str(answer.get("error"))))
+        await backend.read(write_audit, backend.client, backend.keys, action, who=self.actor, detail=f"worker {name}")
+        await self.answer({"done": 1})
 
 
 def serving(inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> dict[str, Hands]:
@@ -157,6 +230,23 @@ def _row(route: Route, queue: QueueState, rates: Rates | None, hands: Hands | No
         "rate_out": None if rates is None else round(rates.outgoing, 2),
         "concurrency": 0 if hands is None else hands.concurrency,
         "workers": [] if hands is None else list(hands.workers),
+    }
+
+
+def _pause(pause: Pause | None) -> dict[str, Any] | None:
+    return None if pause is None else {"at": pause.at, "who": pause.who, "why": pause.why}
+
+
+def _worker(report: ProcessReport) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "queues": report.queues,
+        "hands": report.hands,
+        "running": report.running,
+        "pool": report.details.get("pool", ""),
+        "scaling": report.details.get("scaling"),
+        "problem": report.problem,
+        "memory_bytes": report.memory_bytes,
     }
 
 

@@ -48,6 +48,7 @@ class WorkerPresence:
             memory_bytes=self._memory(pids),
             pids=pids,
             details={
+                "scaling": _scaling(worker),
                 "pool": type(worker.pool).__module__.rpartition(".")[2],
                 "latency": {
                     route: timings.latency.counts for route, timings in list(worker.app.timings.routes.items())
@@ -60,6 +61,13 @@ class WorkerPresence:
             self._memory_at = time.monotonic()
             self._memory_bytes = sum(map(_memory_bytes, (None, *pids)))
         return self._memory_bytes
+
+
+def _scaling(worker: Any) -> str | None:
+    """Return how the number of hands may change: by `auto`scale, by `hand`; None of a pool that has its size."""
+    if worker.autoscale:
+        return "auto"
+    return "hand" if isinstance(worker.pool, PreforkPool) or hasattr(worker.pool, "grow") else None
 
 
 def _memory_bytes(pid: int | None) -> int:

@@ -1,5 +1,6 @@
 """The pages inside Flower, in a real browser, with a real worker."""
 
+import base64
 import contextlib
 import json
 import re
@@ -387,3 +388,62 @@ def test_an_address_that_asks_for_nothing_shows_nothing(place: Place, visit: Cal
     expect(page.locator("#bulk-discard")).to_have_count(0)
     page.click("#clear-filter")
     expect(row_of(page, "waiting/shown").first).to_be_visible()
+
+
+def test_a_route_is_paused_and_resumed_and_a_worker_gets_hands(place: Place, visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    page.goto(f"{place.url}/routes")
+    expect(page.locator("#live-text")).to_have_text("Live")
+    row = page.locator("tr[data-route]").filter(has_text=LASTING)
+    command = ["celery", "-A", "routemq", "worker", "-Q", "lasting", "-c", "1", "--without-mingle", "-n", "hands@here"]
+    with running(command, cwd=REPOSITORY, env=settings(place.store, place.key_prefix)) as worker:
+        worker.wait_for_output("ready.")
+        row.get_by_role("button", name="Pause").click()
+        expect(page.locator("#confirmation-scope")).to_have_text(LASTING)
+        page.click("#confirmation-go")
+        expect(row).to_contain_text("paused")
+        expect(row).to_contain_text("by flower:anonymous@")
+        worker.wait_for_output("Canceling queue lasting")
+        row.get_by_role("button", name="Resume").click()
+        page.click("#confirmation-go")
+        expect(row.get_by_role("button", name="Pause")).to_be_visible()
+        expect(row).not_to_contain_text("paused")
+        worker.wait_for_output("queue lasting is consumed again")
+
+        hands = page.locator("tr[data-worker='hands@here']")
+        expect(hands.locator(".hands-count")).to_have_text("1")
+        hands.get_by_role("button", name="One hand more").click()
+        expect(hands.locator(".hands-count")).to_have_text("2")
+        hands.get_by_role("button", name="One hand less").click()
+        expect(hands.locator(".hands-count")).to_have_text("1")
+        hands.get_by_role("button", name="One hand less").click()
+        expect(page.locator("#notices")).to_contain_text("hands@here has one hand left")
+    with place.store.client() as client:
+        changes = [(entry.action, entry.detail) for entry in DeadLetters(client, place.keys).audit(limit=10)]
+    assert changes[:4] == [
+        ("shrink", "worker hands@here"), ("grow", "worker hands@here"), ("resume", f"route {LASTING}"),
+        ("pause", f"route {LASTING}"),
+    ]  # fmt: skip
+
+
+def test_who_may_not_change_letters_pauses_no_route_either(redis_server: Redis, visit: Callable[..., Visit]) -> None:
+    with serving(redis_server, "--read_only") as place:
+        page = visit().page
+        page.goto(f"{place.url}/routes")
+        expect(page.locator("tr[data-route]").first).to_be_visible()
+        assert page.get_by_role("button", name="Pause").count() == 0
+    with serving(redis_server, "--basic_auth=ana:x") as place:
+        anas = {"Authorization": "Basic " + base64.b64encode(b"ana:x").decode()}
+        url = f"{place.url}/api/routes/pause"
+        assert request(url, method="POST", body={"route": LASTING})[0] == 401
+        refused: list[dict[str, Any]] = [{}, {"route": 1}, {"route": LASTING, "because": ""}, {"why": "x"}]
+        for body in refused:
+            assert request(url, method="POST", body=body, headers=anas)[0] == 400
+        assert request(url, method="POST", body={"route": "none"}, headers=anas)[0] == 404
+        assert request(url, method="POST", body={"route": LASTING}, headers=anas) == (200, {"done": 1})
+        assert request(url, method="POST", body={"route": LASTING}, headers=anas) == (200, {"done": 0})
+        _, found = request(f"{place.url}/api/routes", headers=anas)
+        (row,) = [row for row in found["routes"] if row["name"] == LASTING]
+        assert row["paused"]["who"].startswith("flower:ana@")
+        grow = f"{place.url}/api/workers/grow"
+        assert request(grow, method="POST", body={"worker": "nobody@here"}, headers=anas)[0] == 404

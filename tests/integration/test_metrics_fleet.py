@@ -19,8 +19,7 @@ def bench(redis_server: Redis, key_prefix: str) -> Bench:
 
 def read(bench: Bench, *queues: str) -> FleetReading:
     with bench.store.client() as client:
-        routes = [route.name for route in bench.router.routes]
-        return read_fleet(client, bench.keys, queues=queues, routes=routes, group="g")
+        return read_fleet(client, bench.keys, queues=queues, routes=bench.router.routes, group="g")
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])

@@ -1,19 +1,27 @@
 """A paused route is taken in and not run, by no worker, until it is resumed."""
 
 import contextlib
-from collections.abc import Iterator
+import json
+import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from routemq_ops.doctor import Level
+from routemq_ops.doctor.fleet import check_fleet
 
 from routemq.dead_letters import DeadLetters
 from routemq.discovery import load_router
-from routemq.metrics.fleet import QueueReading, read_fleet
+from routemq.metrics.exposition import FleetMetrics
+from routemq.metrics.fleet import FleetReading, QueueReading, read_fleet
 from routemq.paused import PausedRoutes
-from tests.processes import wait_until
-from tests.servers import Redis
+from routemq.settings import Settings
+from tests.processes import clean_environment, wait_until
+from tests.servers import REPOSITORY, Redis
 from tests.workers import POOLS, Bench
 
 APPLICATION = "tests.applications.pausing"
+SETTINGS = Settings(_env_file=None)  # type: ignore[call-arg]
 
 
 class Paused(Bench):
@@ -40,6 +48,19 @@ class Paused(Bench):
 
     def ids(self, what: str) -> list[str]:
         return [note["id"] for note in self.notes(what)]
+
+
+def command(*arguments: str, bench: Paused) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["routemq", *arguments], cwd=REPOSITORY, env=clean_environment(bench.environment()), capture_output=True,
+        encoding="utf-8", timeout=30, check=False,
+    )  # fmt: skip
+
+
+def registry(read: Callable[[], FleetReading]) -> CollectorRegistry:
+    made = CollectorRegistry()
+    made.register(FleetMetrics(read, wanted={}))
+    return made
 
 
 @pytest.fixture
@@ -97,6 +118,52 @@ def test_another_route_of_the_same_queue_goes_on(bench: Paused) -> None:
         assert len(bench.notes("second")) == 5
         assert len(set(bench.ids("first"))) == 300
         assert not bench.letters()
+
+
+def test_the_commands_pause_and_resume_and_every_view_shows_it(bench: Paused) -> None:
+    done = command("pause", "alone", "first", "--why", "the device lies", bench=bench)
+    assert done.stdout.splitlines() == ["alone is paused.", "first is paused."]
+    assert command("pause", "alone", bench=bench).stdout == "alone was paused already.\n"
+    unknown = command("pause", "alon", bench=bench)
+    assert unknown.returncode == 1
+    assert "there is no route 'alon'. The routes are\n  alone\n  first" in unknown.stderr
+    with bench.store.client() as client:
+        client.hset(bench.keys.paused_routes, "gone", "{}")
+        bench.put("alone/1", "0")
+        fleet = read_fleet(client, bench.keys, queues=bench.router.queues, routes=bench.router.routes, group="g")
+    assert fleet.resting == {"alone"}
+
+    rows = json.loads(command("routes", "--json", bench=bench).stdout)
+    assert [row["name"] for row in rows if row["paused"]] == ["alone", "first"]
+    shown = command("routes", bench=bench)
+    assert shown.stderr.splitlines()[0].startswith("paused: alone by ")
+    assert shown.stderr.splitlines()[0].endswith("(the device lies)")
+    assert [line.split()[0] for line in shown.stdout.splitlines() if line.rstrip().endswith("paused")] == [
+        "alone/{device}", "both/first/{device}",
+    ]  # fmt: skip
+    top = json.loads(command("top", "--json", bench=bench).stdout)
+    assert [route["name"] for route in top["routes"] if route["paused"]] == ["alone", "first"]
+    (found,) = (each for each in check_fleet(fleet, bench.router.routes, bench.router.queues, SETTINGS)
+                if each.check == "paused routes")  # fmt: skip
+    assert found.level is Level.WARN
+    assert "(the device lies), 1 wait on its queue" in found.text
+    assert "gone, which no route here is called" in found.text
+    exposed = generate_latest(registry(lambda: fleet)).decode()
+    assert 'routemq_paused{route="alone"} 1.0' in exposed
+    assert 'routemq_paused{route="second"} 0.0' in exposed
+
+    assert command("resume", bench=bench).returncode == 2
+    assert command("resume", "alone", bench=bench).stdout == "alone is resumed.\n"
+    assert sorted(command("resume", "--all", bench=bench).stdout.splitlines()) == [
+        "first is resumed.",
+        "gone is resumed.",
+    ]
+    assert command("resume", "--all", bench=bench).stdout == "No route is paused.\n"
+    with bench.store.client() as client:
+        audit = [(entry.action, entry.detail) for entry in DeadLetters(client, bench.keys).audit()]
+    assert audit[-1] == ("pause", "route alone: the device lies")
+    assert ("resume", "route alone") in audit
+    assert len(audit) == 5
 
 
 def test_retries_and_replays_wait_too(bench: Paused) -> None:

@@ -56,8 +56,7 @@ def test_every_line_fits_and_no_figure_is_cut(bench: Bench, width: int) -> None:
     view = FleetView(bench.router.routes)
     with bench.store.client() as client:
         for _ in range(2):
-            names = [found.name for found in bench.router.routes]
-            view.add(read_fleet(client, bench.keys, queues=bench.router.queues, routes=names, group="g"))
+            view.add(read_fleet(client, bench.keys, queues=bench.router.queues, routes=bench.router.routes, group="g"))
     console = Console(width=width, file=io.StringIO())
     console.print(view.render(width))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

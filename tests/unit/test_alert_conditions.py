@@ -60,3 +60,10 @@ def test_a_rate_needs_a_reading_before() -> None:
     assert found(QUIET) == {}
     assert list(found(QUIET, before)) == ["dead:r"]
     assert found(QUIET, replace(before, totals={"r": RouteTotals(dead=6)})) == {}
+
+
+def test_what_waits_because_it_is_paused_is_not_told_but_what_nobody_serves_is() -> None:
+    waits = QueueReading(workers=("w",), waiting=1, oldest_at=NOW - 9000)
+    assert "waiting:q" in found(replace(QUIET, queues={"q": waits}))
+    assert found(replace(QUIET, queues={"q": waits}, resting=frozenset({"q"}))) == {}
+    assert "unserved:q" in found(replace(QUIET, queues={"q": QueueReading()}, resting=frozenset({"q"})))

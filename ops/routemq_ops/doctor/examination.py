@@ -35,7 +35,7 @@ def examine(settings: Settings, router: Router, *, live: bool = True) -> Iterato
         with connect_redis(settings, timeout_s=_REDIS_TIMEOUT_S) as client:
             yield from check_store(client, keys, router.routes)
             fleet = read_fleet(
-                client, keys, queues=router.queues, routes=[route.name for route in router.routes],
+                client, keys, queues=router.queues, routes=router.routes,
                 group=settings.mqtt_group_name,
             )  # fmt: skip
             yield from check_fleet(fleet, router.routes, router.queues, settings)

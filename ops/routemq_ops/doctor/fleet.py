@@ -28,6 +28,7 @@ def check_fleet(
     yield _groups(ingest, settings)
     yield from _even(ingest)
     yield from _queues(fleet, queues)
+    yield _paused(fleet, routes)
     yield _idle_workers(workers, queues)
     yield _versions([*ingest, *workers])
     yield _clocks([*ingest, *workers])
@@ -97,12 +98,25 @@ def _queues(fleet: FleetReading, queues: Mapping[str, int]) -> Iterator[Finding]
     old = [
         f"{name} {fleet.at - reading.oldest_at:,.0f} s"
         for name, reading in fleet.queues.items()
-        if reading.oldest_at is not None and fleet.at - reading.oldest_at > _OLD_S
+        if name not in fleet.resting and reading.oldest_at is not None and fleet.at - reading.oldest_at > _OLD_S
     ]
     if old:
         yield warned("waiting", f"messages wait long: {', '.join(old)}", "start more workers, or see why they are slow")
     else:
         yield passed("waiting", f"{sum(reading.waiting for reading in fleet.queues.values()):,} messages wait")
+
+
+def _paused(fleet: FleetReading, routes: Sequence[Route]) -> Finding:
+    if not fleet.paused:
+        return passed("paused routes", "none")
+    queues = {route.name: route.queue for route in routes}
+    told = []
+    for name, pause in sorted(fleet.paused.items()):
+        since = "" if pause.at is None else f" for {max(0.0, fleet.at - pause.at):,.0f} s"
+        waiting = fleet.queues[queues[name]].queued if name in queues else None
+        rest = ", which no route here is called" if waiting is None else f", {waiting:,} wait on its queue"
+        told.append(f"{name}{since} {pause}".rstrip() + rest)
+    return warned("paused routes", "; ".join(told), "routemq resume ROUTE, when they are to run again")
 
 
 def _idle_workers(workers: Sequence[ProcessReport], queues: Mapping[str, int]) -> Finding:

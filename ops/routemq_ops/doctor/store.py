@@ -113,6 +113,7 @@ def expected_types(keys: Keys, routes: Sequence[Route]) -> dict[str, str]:
         keys.unacked_index: "zset",
         keys.processes: "hash",
         keys.counted_routes: "set",
+        keys.paused_routes: "hash",
         keys.dead_entries: "hash",
         keys.dead_raw: "hash",
         keys.dead_tracebacks: "hash",

@@ -1,10 +1,11 @@
 // The page "Routes": where messages wait, how fast they come and go, and who works on them.
 
-import {api, byId, duration, keepLive, keepNotices, make, number, plural, setServerTime, serverNow} from "./common.js";
+import {age, api, byId, bytes, confirmChange, duration, keepLive, keepNotices, make, notice, number, plural, setServerTime, serverNow} from "./common.js";
 
 const LIVE_MS = 2000;
 const page = byId("routes-page");
 const OLD_S = 60;
+const mayChange = Boolean(page.dataset.mayChange);
 
 function rate(value) {
     if (value === null) {
@@ -20,8 +21,8 @@ function hands(route) {
     }
     const wanted = route.queue_worker_count;
     const title = route.workers.length ? `${route.workers.join(", ")}; what a worker has, all of its queues share` : "no worker that Flower knows of serves this queue";
-    const state = count === 0 ? "bad" : count < wanted ? "doubtful" : "";
-    const workers = route.workers.length ? plural(route.workers.length, "worker") : "no worker";
+    const state = route.paused ? "muted" : count === 0 ? "bad" : count < wanted ? "doubtful" : "";
+    const workers = route.paused && !route.workers.length ? "paused" : route.workers.length ? plural(route.workers.length, "worker") : "no worker";
     return make("span", {class: state, title}, number(count), make("small", {class: "muted"}, `asks for ${number(wanted)} · ${workers}`));
 }
 
@@ -34,7 +35,8 @@ function row(route) {
     return make("tr", {"data-route": route.name},
         make("td", {class: "topic-cell"}, make("strong", {}, route.name),
             make("small", {class: "muted", title: route.controller},
-                route.name === route.template ? controller : `${route.template} · ${controller}`)),
+                route.name === route.template ? controller : `${route.template} · ${controller}`),
+            route.paused ? pauseNote(route.paused) : null),
         make("td", {"data-label": "Queue"}, route.queue, route.is_full ? make("small", {class: "bad"}, "not worked on: too many dead letters") : null),
         make("td", {class: "number-column", "data-label": "Waiting"}, number(route.depth),
             route.delayed ? make("small", {class: "muted"}, `+${number(route.delayed)} for later`) : null),
@@ -42,7 +44,64 @@ function row(route) {
         make("td", {class: "number-column", "data-label": "In/s"}, rate(route.rate_in)),
         make("td", {class: "number-column", "data-label": "Out/s"}, rate(route.rate_out)),
         make("td", {class: "number-column", "data-label": "Workers"}, hands(route)),
-        make("td", {class: "number-column", "data-label": "Dead"}, dead));
+        make("td", {class: "number-column", "data-label": "Dead"}, dead),
+        mayChange ? make("td", {class: "pause-cell"}, pauseButton(route)) : null);
+}
+
+function pauseNote(pause) {
+    const since = pause.at === null ? "" : ` ${age(pause.at)}`;
+    const who = pause.who ? ` by ${pause.who}` : "";
+    return make("small", {class: "doubtful", title: pause.why || null}, `paused${since}${who}${pause.why ? `: ${pause.why}` : ""}`);
+}
+
+function pauseButton(route) {
+    const action = route.paused ? "resume" : "pause";
+    const label = route.paused ? "Resume" : "Pause";
+    return make("button", {type: "button", class: "btn btn-sm btn-outline-secondary", "data-key": `${action} ${route.name}`,
+        "aria-label": `${label} ${route.name}`, onclick: () => changeRoute(route, action)}, label);
+}
+
+async function changeRoute(route, action) {
+    const agreed = await confirmChange(action === "pause"
+        ? {title: "Pause this route?", text: "What comes for it is taken in and waits. No worker runs it, until it is resumed; what runs now comes to its end.", scope: route.name, go: "Pause"}
+        : {title: "Resume this route?", text: "What has waited is run now, the oldest first.", scope: route.name, go: "Resume"});
+    if (agreed) {
+        await change(`/api/routes/${action}`, {route: route.name});
+    }
+}
+
+async function change(path, body) {
+    try {
+        await api(path, body);
+    } catch (error) {
+        notice("change", "danger", error.message);
+    }
+    refresh();
+}
+
+function workerRow(worker) {
+    const step = (action, sign, label) => make("button", {type: "button", class: "btn btn-sm btn-outline-secondary step-button",
+        "data-key": `${action} ${worker.name}`, "aria-label": `${label} ${worker.name}`, title: label.trim(),
+        onclick: () => change(`/api/workers/${action}`, {worker: worker.name})}, sign);
+    const byHand = mayChange && worker.scaling === "hand";
+    const note = worker.scaling === "auto" ? make("small", {class: "muted"}, "scales by itself") : null;
+    return make("tr", {"data-worker": worker.name},
+        make("td", {class: "topic-cell"}, make("strong", {}, worker.name), worker.problem ? make("small", {class: "bad"}, worker.problem) : make("small", {class: "muted"}, worker.pool)),
+        make("td", {"data-label": "Queues"}, worker.queues.join(", ")),
+        make("td", {class: "number-column", "data-label": "Running"}, number(worker.running)),
+        make("td", {class: "number-column", "data-label": "Memory"}, bytes(worker.memory_bytes)),
+        make("td", {class: "number-column hands-cell", "data-label": "Hands"},
+            byHand ? step("shrink", "−", "One hand less for ") : null, make("span", {class: "hands-count"}, number(worker.hands)),
+            byHand ? step("grow", "+", "One hand more for ") : null, note));
+}
+
+/** Fill a table anew, and keep the keyboard where it was. */
+function fill(id, items, makeRow) {
+    const focused = document.activeElement?.dataset?.key;
+    byId(id).replaceChildren(...items.map(makeRow));
+    if (focused) {
+        [...byId(id).querySelectorAll("[data-key]")].find((element) => element.dataset.key === focused)?.focus();
+    }
 }
 
 async function load() {
@@ -56,10 +115,11 @@ async function load() {
     byId("sum-out").textContent = isKnown ? number(Math.round(sum("rate_out") * 10) / 10) : "—";
     byId("sum-depth").textContent = number([...queues.values()].reduce((total, depth) => total + depth, 0));
     byId("sum-dead").textContent = number(sum("dead_letters"));
-    byId("routes").replaceChildren(...routes.map(row));
+    fill("routes", routes, row);
+    fill("workers", found.workers, workerRow);
     keepNotices("blind", found.blind && found.blind.because !== null ? {blind: ["warning", `Flower has heard nothing of the workers for ` +
         `${duration(serverNow() - found.blind.since)}: what it shows of them, here and on its own pages, is as it was then. ` +
         `It tries again every two seconds (${found.blind.because}).`]} : {});
 }
 
-keepLive(load, LIVE_MS);
+const refresh = keepLive(load, LIVE_MS);
