@@ -15,15 +15,10 @@ from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_tasks.application import Application
 from routemq_tasks.broker import check_settings
-from routemq_tasks.eviction import EvictionWatching
+from routemq_tasks.companions import Companions
 from routemq_tasks.execution import RouteTask
-from routemq_tasks.gate_keeper import GateKeeping
-from routemq_tasks.health import HealthKeeping
 from routemq_tasks.own_tasks import load_own_tasks
-from routemq_tasks.presence import AlertKeeping, PresenceKeeping
-from routemq_tasks.promoter import RetryPromotion
 from routemq_tasks.remote_control import RemoteControl
-from routemq_tasks.retention import RetentionKeeping
 from routemq_tasks.start import before_detach
 from routemq_tasks.worker_log import quiet_per_message_logs
 
@@ -37,15 +32,11 @@ class RouteMQCelery(Application):
 
     def __init__(self, settings: Settings, router: Router) -> None:
         super().__init__(settings, router)
-        self.steps["worker"].add(RetentionKeeping)
-        self.steps["worker"].add(GateKeeping)
-        self.steps["worker"].add(EvictionWatching)
-        self.steps["worker"].add(PresenceKeeping)
-        self.steps["worker"].add(AlertKeeping)
-        self.steps["worker"].add(HealthKeeping)
+        self.steps["worker"].add(Companions)
         self.steps["consumer"].add(RemoteControl)
         self.user_options["worker"].add(before_detach())
-        _choose_transport(self)
+        if settings.transport == "routemq":
+            install(self, self.refuse)
         self.finalize()
         for route in router.routes:
             self.register_task(RouteTask(route))
@@ -66,15 +57,6 @@ class RouteMQCelery(Application):
     def __reduce__(self) -> tuple[Any, ...]:
         # A pool child that was spawned, not forked, gets the app anew.
         return _app_again, (self.settings,)
-
-
-def _choose_transport(app: RouteMQCelery) -> None:
-    """Carry the messages over the transport of `ROUTEMQ_TRANSPORT`."""
-    if app.settings.transport == "routemq":
-        install(app, app.refuse)
-    else:
-        # Celery's own transport knows nothing of the delayed sets.
-        app.steps["worker"].add(RetryPromotion)
 
 
 def _app_again(settings: Settings) -> RouteMQCelery:

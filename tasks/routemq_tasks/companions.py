@@ -1,11 +1,34 @@
-"""Threads that live beside a worker's pool, in its main process."""
+"""The threads that live beside a worker's pool, in its main process."""
 
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, Protocol
 
+import redis
 from celery import bootsteps
 
+from routemq.alerts.watch import alert_watch
+from routemq.connections import connect_redis
+from routemq.eviction import EvictionError, EvictionWatch
+from routemq.metrics.http import HealthServer
+from routemq.metrics.presence import Presence
+from routemq.queues import Keys
+from routemq.refusals import explain
+from routemq.settings import Settings
+from routemq_tasks.gate_keeper import GateKeeper
+from routemq_tasks.health import WorkerMetrics, worker_health
+from routemq_tasks.presence import WorkerPresence
+from routemq_tasks.promoter import RetryPromoter
+from routemq_tasks.retention import RetentionKeeper
 
-class CompanionThread(Protocol):
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 30.0
+
+
+class Companion(Protocol):
     """A thread that ends when it is asked to."""
 
     def start(self) -> None:
@@ -15,28 +38,68 @@ class CompanionThread(Protocol):
         """End soon."""
 
 
-class Companion(bootsteps.StartStopStep):
-    """Starts a thread with the worker and stops it with it; after the pool, so that no child is forked with it."""
+class Companions(bootsteps.StartStopStep):
+    """Starts the threads with the worker and stops them with it; after the pool, so that no child is forked with one."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._thread: CompanionThread | None = None
-
-    def make(self, parent: Any) -> CompanionThread | None:
-        """Return the thread for this worker; None when it needs none."""
-        return None
+        self._started = ExitStack()
 
     def start(self, parent: Any) -> None:
         """Begin."""
-        self._thread = self.make(parent)
-        if self._thread is not None:
-            self._thread.start()
+        # All are made before one runs: what is wrong with a setting ends the worker as if nothing had begun.
+        for companion in list(_companions(parent)):
+            companion.start()
+            self._started.callback(companion.stop)
 
     def stop(self, parent: Any) -> None:
-        """End."""
-        if self._thread is not None:
-            self._thread.stop()
+        """End each, whatever becomes of the others."""
+        self._started.close()
 
     terminate = stop
+
+
+def _companions(worker: Any) -> Iterator[Companion]:
+    app, settings = worker.app, worker.app.settings
+    yield RetentionKeeper(settings)
+    yield GateKeeper(settings, app, worker.consumer)
+    yield EvictionThread(settings)
+    yield Presence(connect_redis(settings, timeout_s=2.0), Keys(settings.key_prefix), WorkerPresence(worker).report)
+    watch = alert_watch(settings, app.router)
+    if watch is not None:
+        yield watch
+    if settings.worker_health_port is not None:
+        metrics = WorkerMetrics(worker, app.timings)
+        yield HealthServer.on(
+            settings.worker_health_port, lambda: worker_health(worker), metrics, variable="WORKER_HEALTH_PORT"
+        )
+    if settings.transport == "stock":
+        # Celery's own transport knows nothing of the delayed sets.
+        queues = app.amqp.queues
+        # Asked each time: an operator may let a running worker consume another queue.
+        yield RetryPromoter(settings, lambda: list(queues.consume_from))
+
+
+class EvictionThread(threading.Thread):
+    """Looks now and then and speaks; the worker goes on, which makes room."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(name="routemq-eviction", daemon=True)
+        self._watch = EvictionWatch(connect_redis(settings), allowed=settings.allow_eviction)
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(_LOOK_S):
+            try:
+                self._watch.look()
+            except EvictionError:
+                # It was said by the watch.
+                continue
+            except redis.RedisError as exc:
+                logger.debug("maxmemory-policy not looked at: %s", explain(exc))
+
+    def stop(self) -> None:
+        """End the thread; returns at once."""
+        self._stopped.set()

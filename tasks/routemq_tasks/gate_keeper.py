@@ -19,7 +19,6 @@ from routemq.refusals import code_of, explain
 from routemq.routing import Route
 from routemq.settings import Settings
 from routemq.text import error_line
-from routemq_tasks.companions import Companion
 from routemq_tasks.execution import RouteTask
 
 logger = logging.getLogger(__name__)
@@ -155,11 +154,3 @@ def _open(consumer: Any, queue: str) -> None:
         queues.select_add(queues[queue])
     else:
         consumer.add_task_queue(queue)
-
-
-class GateKeeping(Companion):
-    """Keeps the gate of a worker."""
-
-    def make(self, parent: Any) -> GateKeeper:
-        """Return the keeper."""
-        return GateKeeper(parent.app.settings, parent.app, parent.consumer)

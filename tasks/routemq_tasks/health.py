@@ -11,8 +11,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from routemq.metrics.histogram import Histogram
-from routemq.metrics.http import HealthServer
-from routemq_tasks.companions import Companion
 from routemq_tasks.timings import Timings
 from routemq_tasks.upstream.pools import pool_children
 
@@ -138,15 +136,3 @@ def _histograms(name: str, text: str, routes: Mapping[str, Histogram]) -> Histog
     for route, histogram in routes.items():
         family.add_metric([route], buckets=histogram.cumulative(), sum_value=histogram.sum_s)
     return family
-
-
-class HealthKeeping(Companion):
-    """Answers probes, when there is a port for it."""
-
-    def make(self, parent: Any) -> HealthServer | None:
-        """Return what answers; None without `WORKER_HEALTH_PORT`."""
-        port = parent.app.settings.worker_health_port
-        if port is None:
-            return None
-        metrics = WorkerMetrics(parent, parent.app.timings)
-        return HealthServer.on(port, lambda: worker_health(parent), metrics, variable="WORKER_HEALTH_PORT")

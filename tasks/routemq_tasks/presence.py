@@ -7,11 +7,7 @@ from typing import Any
 import psutil
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
-from routemq.alerts.watch import AlertWatch, alert_watch
-from routemq.connections import connect_redis
-from routemq.metrics.presence import Presence, ProcessReport
-from routemq.queues import Keys
-from routemq_tasks.companions import Companion
+from routemq.metrics.presence import ProcessReport
 from routemq_tasks.health import worker_health
 from routemq_tasks.upstream.pools import pool_children
 
@@ -79,21 +75,3 @@ def _memory_bytes(pid: int | None) -> int:
         return 0
     # What children share with their parent counts once, where the system can tell.
     return int(getattr(full, "pss", full.rss))
-
-
-class PresenceKeeping(Companion):
-    """Reports the worker from its main process."""
-
-    def make(self, parent: Any) -> Presence:
-        """Return what reports this worker."""
-        settings = parent.app.settings
-        client = connect_redis(settings, timeout_s=2.0)
-        return Presence(client, Keys(settings.key_prefix), WorkerPresence(parent).report)
-
-
-class AlertKeeping(Companion):
-    """Looks at the fleet, if anybody wants to be told."""
-
-    def make(self, parent: Any) -> AlertWatch | None:
-        """Return what looks, unless nobody wants to know."""
-        return alert_watch(parent.app.settings, parent.app.router)

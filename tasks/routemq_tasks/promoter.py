@@ -3,10 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import redis
-from celery import bootsteps
 
 from routemq.connections import connect_redis
 from routemq.lifecycle.moves import Moves
@@ -47,25 +45,3 @@ class RetryPromoter(threading.Thread):
     def stop(self) -> None:
         """End the thread; returns at once."""
         self._stopped.set()
-
-
-class RetryPromotion(bootsteps.StartStopStep):
-    """Runs the promoter in the worker's main process; after the pool, so that no child is forked with its thread."""
-
-    requires = ("celery.worker.components:Pool",)
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
-        self._promoter: RetryPromoter | None = None
-
-    def start(self, parent: Any) -> None:
-        queues = parent.app.amqp.queues
-        # Asked each time: an operator may let a running worker consume another queue.
-        self._promoter = RetryPromoter(parent.app.settings, lambda: list(queues.consume_from))
-        self._promoter.start()
-
-    def stop(self, parent: Any) -> None:
-        if self._promoter is not None:
-            self._promoter.stop()
-
-    terminate = stop

@@ -5,10 +5,8 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import redis
-from celery import bootsteps
 
 from routemq.connections import connect_redis
 from routemq.dead_letters.archive import ArchiveError
@@ -65,23 +63,3 @@ class RetentionKeeper(threading.Thread):
     def stop(self) -> None:
         """End the thread; returns at once."""
         self._stopped.set()
-
-
-class RetentionKeeping(bootsteps.StartStopStep):
-    """Runs the keeper in the worker's main process; after the pool, so that no child is forked with its thread."""
-
-    requires = ("celery.worker.components:Pool",)
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
-        self._keeper: RetentionKeeper | None = None
-
-    def start(self, parent: Any) -> None:
-        self._keeper = RetentionKeeper(parent.app.settings)
-        self._keeper.start()
-
-    def stop(self, parent: Any) -> None:
-        if self._keeper is not None:
-            self._keeper.stop()
-
-    terminate = stop
