@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from routemq.counters import read_totals
 from routemq.dead_letters import DeadLetters
 from routemq.envelope import Envelope, TaskMessage
+from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
 from tests.processes import running, wait_until
 from tests.redis_proxy import Moment, RedisProxy, Step

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from routemq.counters import RouteTotals, read_totals
 from routemq.discovery import load_router
 from routemq.envelope import Envelope, TaskMessage
+from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.queues import Keys
 from routemq.routing import Router
 from tests.processes import RunningProcess, clean_environment, running, wait_until

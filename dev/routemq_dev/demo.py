@@ -21,9 +21,9 @@ from routemq.queues import Keys
 from routemq.settings import Settings, load_settings, variable_of
 from routemq.terminal import fit_output
 from routemq_dev.demo_table import DemoTable
+from routemq_dev.dev_session import DevOptions, NotStartedError
+from routemq_dev.progress import RouteProgress, read_progress, total
 from routemq_dev.runner import DevRunner, show_banner
-from routemq_dev.session import DevOptions, NotStartedError
-from routemq_dev.totals import RouteProgress, read_progress, total
 
 _SETTLES_S = 45.0
 """How long queues and retries may take to empty after the fleet has stopped."""

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from routemq_dev.totals import RouteProgress, total
+from routemq_dev.progress import RouteProgress, total
 
 _RATE_OVER_S = 5.0
 _COLUMNS = ("received", "done", "retried", "dead", "queued")

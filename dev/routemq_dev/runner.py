@@ -19,8 +19,8 @@ from routemq.supervision.loading import BrokenApplicationError
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog, TerminalLogHandler
+from routemq_dev.dev_session import FLEET, DevOptions, DevSession, NotStartedError
 from routemq_dev.reload import changes
-from routemq_dev.session import FLEET, DevOptions, DevSession, NotStartedError
 
 USUAL_REDIS_URL = "redis://127.0.0.1:6379/0"
 

@@ -14,7 +14,7 @@ from routemq.connections import mqtt_client
 from routemq.errors import RouteMQError
 from routemq.settings import Settings
 from routemq.supervision.stop import Stop
-from routemq_dev.fleet import Fleet
+from routemq_dev.sample_fleet import SampleFleet
 
 MAX_UNCONFIRMED = 2000
 """Messages on their way to the broker; a slow broker slows the fleet down instead of filling this process's memory."""
@@ -52,7 +52,7 @@ class Progress:
 class Simulation:
     """One connection, MQTT 3.1.1 as most devices speak it, QoS 1; lost connections are taken up again."""
 
-    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+    def __init__(self, settings: Settings, fleet: SampleFleet) -> None:
         self._settings, self._fleet = settings, fleet
         self._published = self._confirmed = 0
         self._started = time.monotonic()

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.live import Live
 from routemq_dev.bench.figures import Figures
 from routemq_dev.bench.measuring import Plan
-from routemq_dev.bench.publisher import FIRST_NUMBER, payload_of
+from routemq_dev.bench.quick_publisher import FIRST_NUMBER, payload_of
+from routemq_dev.bench.run import SIDES, Bench, StoppedError
 from routemq_dev.bench.screen import render
-from routemq_dev.bench.session import SIDES, Bench, StoppedError
 from routemq_dev.bench.side import NAIVE, ROUTEMQ, WorkerShape
 
 from routemq.cli.explain import explains_errors

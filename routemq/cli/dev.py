@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from routemq_dev.dev_session import DevOptions
 from routemq_dev.runner import DevRunner, show_banner
-from routemq_dev.session import DevOptions
 from routemq_dev.state import state_folder
 
 from routemq.cli.explain import explains_errors

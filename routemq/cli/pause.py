@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import click
 
-from routemq.cli.dlq.session import actor
+from routemq.cli.dlq.frame import actor
 from routemq.cli.explain import explains_errors
 from routemq.connections import connect_redis
 from routemq.discovery import load_router

@@ -5,7 +5,7 @@ import sys
 
 import click
 import orjson
-from routemq_dev.fleet import Fleet
+from routemq_dev.sample_fleet import SampleFleet
 from routemq_dev.simulation import Progress, Simulation
 
 from routemq.cli.explain import explains_errors
@@ -47,7 +47,7 @@ def simulate(
     waits for the broker's last confirmations.
     """
     stop = Stop.on(*STOP_SIGNALS)
-    simulation = Simulation(load_settings(), Fleet(devices=devices, broken_share=broken_share, seed=seed))
+    simulation = Simulation(load_settings(), SampleFleet(devices=devices, broken_share=broken_share, seed=seed))
     simulation.connect()
 
     def tell(progress: Progress, *, final: bool = False) -> None:

@@ -10,7 +10,7 @@ import redis
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from routemq_ops.top import FleetView
+from routemq_ops.fleet_view import FleetView
 
 from routemq.cli.explain import explains_errors
 from routemq.connections import connect_redis

@@ -2,13 +2,13 @@
 
 from routemq.dead_letters.archive import ArchivedLetter, BrokenLineError
 from routemq.dead_letters.audit import AuditEntry, Operation
-from routemq.dead_letters.filters import LetterFilter, LetterFilterError
+from routemq.dead_letters.census import Bucket, ErrorGroup, LetterGroup, LetterStats
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplayNotFoundError
 from routemq.dead_letters.letter import REASONS, DeadLetter, Reason
+from routemq.dead_letters.letter_filter import LetterFilter, LetterFilterError
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.reading import Page
 from routemq.dead_letters.replaying import MOST_GENERATIONS, QueueNameError, ReplayOptions, ReplayResult
-from routemq.dead_letters.statistics import Bucket, ErrorGroup, LetterGroup, LetterStats
 from routemq.dead_letters.store import DeadLetters
 
 __all__ = [

@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic_core import from_json
 
+from routemq.dead_letters.census import LetterGroup
 from routemq.dead_letters.json_pieces import indented
 from routemq.dead_letters.letter import DeadLetter
-from routemq.dead_letters.statistics import LetterGroup
 from routemq.envelope import FailedAttempt
 
 MOST_SHOWN_CHARACTERS = 32_768

@@ -7,7 +7,7 @@ from typing import cast
 
 import redis
 
-from routemq.dead_letters.filters import LetterFilter
+from routemq.dead_letters.letter_filter import LetterFilter
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,8 +8,8 @@ from typing import cast
 
 import redis
 
-from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.letter import DeadLetter, letter_id
+from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.opened import OpenedLetter, opened
 from routemq.dead_letters.order import IndexWalk, Position, bounds
 from routemq.dead_letters.peeked import PeekedLetter, peeked

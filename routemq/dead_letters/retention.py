@@ -12,8 +12,8 @@ import redis
 
 from routemq.dead_letters.archive import ArchiveFile
 from routemq.dead_letters.audit import Operation
-from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.store import DeadLetters
 from routemq.errors import RouteMQError
 from routemq.queues import Keys

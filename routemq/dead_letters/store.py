@@ -9,14 +9,14 @@ from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import AuditEntry, Operation, read_audit
 from routemq.dead_letters.burying import Burials
 from routemq.dead_letters.canary import Canary
+from routemq.dead_letters.census import Bucket, LetterStats, read_histogram, read_stats
 from routemq.dead_letters.changes import BATCH, LetterChanges
-from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
 from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.reading import ALL, LetterReader
 from routemq.dead_letters.redaction import Redaction
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
-from routemq.dead_letters.statistics import Bucket, LetterStats, read_histogram, read_stats
 from routemq.queues import Keys
 from routemq.settings import Settings
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.reading import LetterReader
 from routemq.routing import Router
 from routemq.text import printable

@@ -7,8 +7,8 @@ import redis
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from routemq.counters import TOTALS
 from routemq.metrics.fleet import FleetReading
+from routemq.metrics.totals import TOTALS
 
 
 class FleetMetrics(Collector):

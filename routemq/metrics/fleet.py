@@ -7,10 +7,10 @@ from typing import Any, cast
 import orjson
 import redis
 
-from routemq.counters import RouteTotals, read_totals
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
 from routemq.metrics.presence import Processes, read_processes
+from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.paused import Pause, by_route, resting_queues
 from routemq.queues import Keys
 from routemq.routing import Route

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from routemq.counters import RouteTotals
+from routemq.metrics.totals import RouteTotals
 
 _WINDOW_S = 15.0
 _LEAST_S = 1.0

@@ -13,8 +13,8 @@ from flower.views import BaseHandler
 from routemq.errors import RouteMQError
 from routemq.refusals import explain
 from routemq_flower.backend import Backend
-from routemq_flower.events import SteadyEvents
-from routemq_flower.reach import asks_for_loopback, comes_from_here, listens_on_loopback_alone
+from routemq_flower.loopback import asks_for_loopback, comes_from_here, listens_on_loopback_alone
+from routemq_flower.steady_events import SteadyEvents
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from tornado import web
 
-from routemq.dead_letters.filters import CRITERIA, LetterFilter
+from routemq.dead_letters.letter_filter import CRITERIA, LetterFilter
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.retention import Overdue
 from routemq.dead_letters.strange_routes import one_of_each_route

@@ -3,11 +3,11 @@
 from typing import Any
 
 from routemq.dead_letters import DeadLetter
+from routemq.dead_letters.census import LetterStats
 from routemq.dead_letters.desk import PayloadView, attempt_object, group_object, letter_object
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.peeked import PeekedLetter
 from routemq.dead_letters.replaying import MOST_GENERATIONS
-from routemq.dead_letters.statistics import LetterStats
 from routemq.envelope import FailedAttempt, TaskMessage
 
 _MOST_LISTED_CHARACTERS = 300

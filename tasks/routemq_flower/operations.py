@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.dead_letters.audit import Operation
-from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.frozen import FrozenReplay
+from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
 from routemq.dead_letters.strange_routes import StrangeRoutes, one_of_each_route
 from routemq_flower.threads import DaemonThreads

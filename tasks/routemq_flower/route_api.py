@@ -10,12 +10,12 @@ import redis
 from kombu.transport.redis import Channel
 from tornado import web
 
-from routemq.counters import RouteTotals, read_totals
 from routemq.dead_letters.audit import write_audit
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
 from routemq.metrics.presence import Processes, ProcessReport, read_processes
 from routemq.metrics.rates import Rates
+from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.paused import Pause
 from routemq.refusals import explain
 from routemq.routing import Route

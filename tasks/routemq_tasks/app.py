@@ -44,7 +44,7 @@ class RouteMQCelery(Application):
     @cached_property
     def Worker(self) -> Any:  # noqa: N802  Celery's name
         """The worker program of this app."""
-        return self.subclass_with_self("routemq_tasks.worker:RouteWorker")
+        return self.subclass_with_self("routemq_tasks.route_worker:RouteWorker")
 
     def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
         """Take settings that follow a command, unless they would move the broker."""

@@ -9,6 +9,7 @@ from celery import Celery, signals
 from celery.exceptions import QueueNotFound
 from routemq_transport.items import Item
 
+from routemq.metrics.timings import Timings
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_tasks.broker import BrokerSettings, Loader
@@ -18,7 +19,6 @@ from routemq_tasks.held import Held
 from routemq_tasks.outcomes import PATIENCE_S
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.stopping import Stopping
-from routemq_tasks.timings import Timings
 
 
 class Application(Celery):

@@ -18,10 +18,10 @@ from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.settings import Settings
 from routemq_tasks.gate_keeper import GateKeeper
-from routemq_tasks.health import WorkerMetrics, worker_health
-from routemq_tasks.presence import WorkerPresence
 from routemq_tasks.promoter import RetryPromoter
-from routemq_tasks.retention import RetentionKeeper
+from routemq_tasks.retention_keeper import RetentionKeeper
+from routemq_tasks.worker_health import WorkerMetrics, worker_health
+from routemq_tasks.worker_presence import WorkerPresence
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Companion(Protocol):
 
 
 class Companions(bootsteps.StartStopStep):
-    """Starts the threads with the worker and stops them with it; after the pool, so that no child is forked with one."""
+    """Starts the threads with the worker and stops them with it; after the pool: no child is forked with one."""
 
     requires = ("celery.worker.components:Pool",)
 

@@ -25,7 +25,7 @@ from routemq_tasks.execution import RouteTask
 from routemq_tasks.fate import USUAL_POLICY, Kept, Later
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import PATIENCE_S, is_away
-from routemq_tasks.upstream.consumer import OpenConsumer
+from routemq_tasks.upstream.opened import OpenConsumer
 
 logger = logging.getLogger(__name__)
 

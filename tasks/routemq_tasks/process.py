@@ -6,7 +6,7 @@ from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.queues import Keys
 from routemq.settings import Settings
-from routemq_tasks.counting import DoneCounter
+from routemq_tasks.done_counter import DoneCounter
 from routemq_tasks.event_loop import EventLoop
 from routemq_tasks.outcomes import Outcomes
 from routemq_tasks.publisher import Publisher

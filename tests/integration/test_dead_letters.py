@@ -8,10 +8,10 @@ import orjson
 import pytest
 import redis
 
-from routemq.counters import read_totals
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
 from routemq.lifecycle.scripts import Script, UnusableKeyError
+from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
 from tests.servers import Redis
 

@@ -16,7 +16,6 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routemq.counters import read_totals
 from routemq.dead_letters import (
     ArchivedLetter,
     BrokenLineError,
@@ -31,6 +30,7 @@ from routemq.dead_letters.fingerprint_limit import MOST_FINGERPRINTS
 from routemq.dead_letters.redaction import Redaction
 from routemq.envelope import Envelope, TaskMessage, unacked_record
 from routemq.errors import DeadLetterNotFoundError, NotReplayableError
+from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
 from tests.servers import Redis
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import redis
 
-from routemq.counters import read_totals
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
 from routemq.lifecycle.moves import MOST_DUE, Moves
+from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
 from tests.processes import wait_until
 

@@ -21,7 +21,7 @@ from typing import cast
 import pytest
 import redis
 from click.testing import CliRunner, Result
-from routemq_tasks.retention import RetentionKeeper
+from routemq_tasks.retention_keeper import RetentionKeeper
 
 from routemq.cli import main
 from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation
@@ -441,7 +441,7 @@ def test_a_long_search_is_stopped_by_ctrl_c(redis_desk: Desk) -> None:
     program = (
         "import os, signal\n"
         "from routemq.cli.dlq import dlq\n"
-        "from routemq.dead_letters.filters import LetterFilter\n"
+        "from routemq.dead_letters.letter_filter import LetterFilter\n"
         "LetterFilter.matches_payload = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "dlq({arguments!r})\n"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from celery import Celery
 
-from routemq.counters import RouteTotals
+from routemq.metrics.totals import RouteTotals
 from tests.processes import wait_until
 from tests.servers import Redis
 from tests.workers import Bench

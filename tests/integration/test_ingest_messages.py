@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from routemq import Router
-from routemq.counters import read_totals
 from routemq.envelope import Envelope, TaskMessage
+from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
 from tests.ingest import CONTROLLER, FakeBroker, ingesting, payloads, queued, settings_for, wait_for_payloads
 from tests.mqtt_peer import Peer

@@ -19,10 +19,10 @@ from routemq_ingest.worker import IngestWorker
 
 from routemq import Router
 from routemq.connections import connect_redis
-from routemq.counters import read_totals
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.encoding import MessageEncoder
 from routemq.eviction import EvictionWatch
+from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.ingest import CONTROLLER, FakeBroker, ingesting, payloads, settings_for

@@ -19,13 +19,13 @@ from hypothesis.stateful import (
 )
 from routemq_transport.items import Item
 
-from routemq.counters import RouteTotals, read_totals
 from routemq.dead_letters import DeadLetter, ReplayOptions
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import Operation
 from routemq.envelope import Envelope, TaskMessage
 from routemq.lifecycle.moves import StartCommand
 from routemq.lifecycle.scripts import UnusableKeyError
+from routemq.metrics.totals import RouteTotals, read_totals
 from tests.lifecycle import COMMANDS, PRIORITIES, QUEUES, LimitedUser, Place, Worker
 from tests.servers import Redis
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from routemq_ops.doctor import Level
-from routemq_ops.doctor.fleet import check_fleet
+from routemq_ops.doctor.fleet_checks import check_fleet
 
 from routemq.dead_letters import DeadLetters
 from routemq.discovery import load_router

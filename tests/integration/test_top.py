@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from routemq_ops.top import FleetView
+from routemq_ops.fleet_view import FleetView
 
 from routemq.metrics.fleet import read_fleet
 from tests.processes import clean_environment, wait_until

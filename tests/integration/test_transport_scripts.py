@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from routemq.counters import read_totals
 from routemq.dead_letters import DeadLetter
+from routemq.metrics.totals import read_totals
 from tests.lifecycle import PRIORITIES, QUEUES, Place, Worker
 from tests.servers import Redis
 

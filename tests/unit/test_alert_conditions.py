@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from routemq.alerts.conditions import Limits, find_conditions
-from routemq.counters import RouteTotals
 from routemq.metrics.fleet import FleetReading, QueueReading, ServerReading
 from routemq.metrics.presence import Processes, ProcessReport
+from routemq.metrics.totals import RouteTotals
 
 NOW = time.time()
 INGEST = ProcessReport(kind="ingest", name="i-0", at=NOW)

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from rich.console import Console
 from routemq_dev.bench.figures import Figures, Spread
-from routemq_dev.bench.publisher import FIRST_NUMBER, payload_of
+from routemq_dev.bench.quick_publisher import FIRST_NUMBER, payload_of
 from routemq_dev.bench.recorder import RunReader, RunRecorder
 from routemq_dev.bench.screen import render
 from routemq_dev.bench.side import NAIVE, ROUTEMQ

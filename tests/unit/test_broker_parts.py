@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
-from routemq_dev.broker import decoding
-from routemq_dev.broker.encoding import encode_publish
+from routemq_dev.broker import packet_decoding
+from routemq_dev.broker.control_packets import MQTT_5, MQTT_311, ApplicationMessage
 from routemq_dev.broker.errors import NotLoopbackError, ProtocolError
-from routemq_dev.broker.packets import MQTT_5, MQTT_311, Message
+from routemq_dev.broker.packet_encoding import encode_publish
 from routemq_dev.broker.server import Server
-from routemq_dev.broker.session import Session, Subscription
-from routemq_dev.broker.subscriptions import SubscriptionTree, filter_matches
+from routemq_dev.broker.session_state import SessionState, Subscription
+from routemq_dev.broker.subscription_tree import SubscriptionTree, filter_matches
 
 versions = st.sampled_from([MQTT_311, MQTT_5])
 levels = st.sampled_from(["a", "b", "", "$SYS", "ü"])
@@ -33,13 +33,13 @@ def test_any_bytes_are_decoded_or_refused_as_a_protocol_error(kind: str, version
     body = data.draw(st.binary(max_size=60))
     start = b"\0\4MQTT" + bytes((version,))
     decode = {
-        "name": lambda: decoding.protocol_version(body),
-        "connect": lambda: decoding.decode_connect(start + body, 0.0),
-        "publish": lambda: decoding.decode_publish(data.draw(st.integers(0x30, 0x3F)), body, version, 0.0),
-        "subscribe": lambda: decoding.decode_subscribe(body, version),
-        "unsubscribe": lambda: decoding.decode_unsubscribe(body, version),
-        "puback": lambda: decoding.decode_packet_id(body),
-        "disconnect": lambda: decoding.decode_disconnect(body, version),
+        "name": lambda: packet_decoding.protocol_version(body),
+        "connect": lambda: packet_decoding.decode_connect(start + body, 0.0),
+        "publish": lambda: packet_decoding.decode_publish(data.draw(st.integers(0x30, 0x3F)), body, version, 0.0),
+        "subscribe": lambda: packet_decoding.decode_subscribe(body, version),
+        "unsubscribe": lambda: packet_decoding.decode_unsubscribe(body, version),
+        "puback": lambda: packet_decoding.decode_packet_id(body),
+        "disconnect": lambda: packet_decoding.decode_disconnect(body, version),
     }[kind]
     try:
         decode()
@@ -50,7 +50,7 @@ def test_any_bytes_are_decoded_or_refused_as_a_protocol_error(kind: str, version
 @given(st.binary(max_size=12))
 def test_any_start_of_a_packet_is_cut_or_refused(data: bytes) -> None:
     try:
-        found = decoding.read_packet(bytearray(data), 0) if data else None
+        found = packet_decoding.read_packet(bytearray(data), 0) if data else None
     except ProtocolError:
         return
     if found is not None:
@@ -62,24 +62,24 @@ def test_any_start_of_a_packet_is_cut_or_refused(data: bytes) -> None:
 def test_publish_is_decoded_as_it_was_encoded(
     topic: str, payload: bytes, retain: bool, packet_id: int, version: int
 ) -> None:
-    sent = Message(topic=topic, payload=payload, qos=min(packet_id, 1), retain=retain)
+    sent = ApplicationMessage(topic=topic, payload=payload, qos=min(packet_id, 1), retain=retain)
     data = encode_publish(
         sent, packet_id=packet_id, dup=False, retain=retain, identifier=b"", version=version, now_s=0.0
     )
-    packet = decoding.read_packet(bytearray(data), 0)
+    packet = packet_decoding.read_packet(bytearray(data), 0)
     assert packet is not None
     first, body, end = packet
     assert end == len(data)
     if topic.startswith("$SYS/"):
         with pytest.raises(ProtocolError, match="nothing can be published"):
-            decoding.decode_publish(first, body, version, 0.0)
+            packet_decoding.decode_publish(first, body, version, 0.0)
     else:
-        assert decoding.decode_publish(first, body, version, 0.0) == (packet_id, sent)
+        assert packet_decoding.decode_publish(first, body, version, 0.0) == (packet_id, sent)
 
 
 @given(st.lists(filters, min_size=1, max_size=5, unique=True), topics)
 def test_tree_finds_the_filters_that_match(held: list[str], topic: str) -> None:
-    tree, session = SubscriptionTree(), Session("c")
+    tree, session = SubscriptionTree(), SessionState("c")
     made = [
         Subscription(
             session=session,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routemq.dead_letters import DeadLetter, LetterFilter, LetterFilterError
-from routemq.dead_letters.filters import CRITERIA
 from routemq.dead_letters.fingerprint import ErrorDescription, pattern_of
+from routemq.dead_letters.letter_filter import CRITERIA
 from routemq.envelope import Envelope, TaskMessage
 
 

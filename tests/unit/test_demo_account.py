@@ -1,7 +1,7 @@
 """What `scripts/demo` says became of the messages, when its user joined in."""
 
 from routemq_dev.demo import account_of, in_words
-from routemq_dev.totals import RouteProgress
+from routemq_dev.progress import RouteProgress
 
 
 def test_account_of_a_fleet_alone() -> None:

@@ -13,9 +13,9 @@ from routemq_flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended
 from routemq_flower.threads import DaemonThreads
 from tornado.template import Loader
 
-from routemq.counters import RouteTotals
 from routemq.errors import RouteMQError
 from routemq.metrics.rates import RouteRates
+from routemq.metrics.totals import RouteTotals
 from tests.processes import clean_environment
 from tests.servers import REPOSITORY
 

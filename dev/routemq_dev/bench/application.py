@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from routemq.routing import Router
-from routemq_dev.bench.publisher import TOPIC_TEMPLATE
+from routemq_dev.bench.quick_publisher import TOPIC_TEMPLATE
 from routemq_dev.bench.recorder import VARIABLE, RunRecorder
 
 QUEUE = "bench"

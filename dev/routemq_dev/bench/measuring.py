@@ -11,7 +11,7 @@ import psutil
 
 from routemq.supervision.processes import Supervisor
 from routemq_dev.bench.figures import Figures
-from routemq_dev.bench.publisher import FIRST_NUMBER, Publisher
+from routemq_dev.bench.quick_publisher import FIRST_NUMBER, QuickPublisher
 from routemq_dev.bench.recorder import RunReader
 from routemq_dev.bench.side import Side
 
@@ -50,7 +50,7 @@ class Measuring:
         self,
         side: Side,
         plan: Plan,
-        publisher: Publisher,
+        publisher: QuickPublisher,
         supervisor: Supervisor,
         *,
         check: Callable[[], None],

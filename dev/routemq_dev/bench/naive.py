@@ -14,7 +14,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from routemq.topics import TopicTemplate
-from routemq_dev.bench.publisher import TOPIC_TEMPLATE
+from routemq_dev.bench.quick_publisher import TOPIC_TEMPLATE
 from routemq_dev.bench.recorder import VARIABLE, RunRecorder
 
 QUEUE = "naive"

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import logging
 
-from routemq_dev.broker.decoding import SESSION_FOREVER_S
+from routemq_dev.broker.control_packets import ApplicationMessage, Connect, Subscribe
 from routemq_dev.broker.errors import ProtocolError, Reason
-from routemq_dev.broker.packets import Connect, Message, Subscribe
-from routemq_dev.broker.session import QueueFullError, Receiver, Session, Subscription
-from routemq_dev.broker.subscriptions import SubscriptionTree, filter_matches, parse_filter
+from routemq_dev.broker.packet_decoding import SESSION_FOREVER_S
+from routemq_dev.broker.session_state import QueueFullError, Receiver, SessionState, Subscription
+from routemq_dev.broker.subscription_tree import SubscriptionTree, filter_matches, parse_filter
 
 MAX_RETAINED_MESSAGES = 100_000
 GOODBYE_TIMEOUT_S = 1.0
@@ -22,9 +22,9 @@ class Broker:
     def __init__(self) -> None:
         self._clients: set[Receiver] = set()
         self._empty = asyncio.Event()
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, SessionState] = {}
         self._subscriptions = SubscriptionTree()
-        self._retained: dict[str, Message] = {}
+        self._retained: dict[str, ApplicationMessage] = {}
 
     async def stop(self) -> None:
         """Tell every client, and say what is lost with the memory."""
@@ -47,7 +47,7 @@ class Broker:
         if not self._clients:
             self._empty.set()
 
-    def open_session(self, connect: Connect, client: Receiver) -> tuple[Session, bool]:
+    def open_session(self, connect: Connect, client: Receiver) -> tuple[SessionState, bool]:
         """Return the client's session, now on this connection, and whether it was there before (MQTT 5, 3.1.2.4)."""
         session = self._sessions.get(connect.client_id)
         if session is not None and session.client is not None:
@@ -58,11 +58,11 @@ class Broker:
             session = None
         present = session is not None
         if session is None:
-            session = self._sessions[connect.client_id] = Session(connect.client_id)
+            session = self._sessions[connect.client_id] = SessionState(connect.client_id)
         session.connected_as(client, connect.expiry_s)
         return session, present
 
-    def leave_session(self, session: Session, will: Message | None, will_delay_s: int) -> None:
+    def leave_session(self, session: SessionState, will: ApplicationMessage | None, will_delay_s: int) -> None:
         """The session's connection is gone; the will is None after a proper goodbye (MQTT 5, 3.1.2.5)."""
         session.disconnected()
         session.will = will
@@ -77,7 +77,7 @@ class Broker:
         else:
             self._publish_will(session)
 
-    def publish(self, message: Message, publisher: str) -> int:
+    def publish(self, message: ApplicationMessage, publisher: str) -> int:
         """Put a message into the queue of every matching session, and return how many there were.
 
         Raises:
@@ -92,7 +92,9 @@ class Broker:
         self._deliver(message, targets)
         return len(targets)
 
-    def subscribe(self, session: Session, packet: Subscribe) -> tuple[bytes, list[tuple[Message, Subscription]]]:
+    def subscribe(
+        self, session: SessionState, packet: Subscribe
+    ) -> tuple[bytes, list[tuple[ApplicationMessage, Subscription]]]:
         """Make the subscriptions; return the SUBACK's codes and the retained messages to send after it.
 
         Raises:
@@ -100,7 +102,7 @@ class Broker:
         """
         parsed = [parse_filter(request.filter) for request in packet.requests]
         codes = bytearray()
-        retained: list[tuple[Message, Subscription]] = []
+        retained: list[tuple[ApplicationMessage, Subscription]] = []
         for (share, topic_filter), request in zip(parsed, packet.requests, strict=True):
             if share is not None and request.no_local:
                 raise ProtocolError(reason=Reason.PROTOCOL_ERROR, problem="No Local on a shared subscription")
@@ -124,7 +126,7 @@ class Broker:
                 retained += [(message, subscription) for message in self._retained_for(topic_filter)]
         return bytes(codes), retained
 
-    def unsubscribe(self, session: Session, filters: list[str]) -> bytes:
+    def unsubscribe(self, session: SessionState, filters: list[str]) -> bytes:
         """End subscriptions and return the UNSUBACK's codes. What is queued for them is still delivered."""
         codes = bytearray()
         for text in filters:
@@ -134,13 +136,13 @@ class Broker:
             codes.append(Reason.NO_SUBSCRIPTION_EXISTED if subscription is None else Reason.SUCCESS)
         return bytes(codes)
 
-    def _deliver(self, message: Message, targets: list[Subscription]) -> None:
+    def _deliver(self, message: ApplicationMessage, targets: list[Subscription]) -> None:
         if message.retain:
             self._retain(message)
         for target in targets:
             target.session.offer(message, target, retain=message.retain and target.retain_as_published)
 
-    def _retain(self, message: Message) -> None:
+    def _retain(self, message: ApplicationMessage) -> None:
         if not message.payload:
             self._retained.pop(message.topic, None)
             return
@@ -150,13 +152,13 @@ class Broker:
             )
         self._retained[message.topic] = message
 
-    def _retained_for(self, topic_filter: str) -> list[Message]:
+    def _retained_for(self, topic_filter: str) -> list[ApplicationMessage]:
         if "+" not in topic_filter and "#" not in topic_filter:
             exact = self._retained.get(topic_filter)
             return [] if exact is None else [exact]
         return [message for topic, message in self._retained.items() if filter_matches(topic_filter, topic)]
 
-    def _publish_will(self, session: Session) -> None:
+    def _publish_will(self, session: SessionState) -> None:
         will, session.will = session.will, None
         if will is None:
             return
@@ -166,7 +168,7 @@ class Broker:
         except ProtocolError as exc:
             logger.warning("will refused client=%r: %s", session.client_id, exc)
 
-    def _end_session(self, session: Session) -> None:
+    def _end_session(self, session: SessionState) -> None:
         """Forget a session. What its share groups entrusted to it goes to their other members, in order."""
         del self._sessions[session.client_id]
         for subscription in session.subscriptions.values():

@@ -5,9 +5,9 @@ import ipaddress
 import socket
 
 from routemq_dev.broker.broker import Broker
-from routemq_dev.broker.client import Client
-from routemq_dev.broker.connection import Connection
+from routemq_dev.broker.conversation import Conversation
 from routemq_dev.broker.errors import NotLoopbackError
+from routemq_dev.broker.packet_protocol import PacketProtocol
 
 
 class Server:
@@ -39,5 +39,5 @@ class Server:
             self._server.close()
         await self._broker.stop()
 
-    def _connection(self) -> Connection:
-        return Connection(lambda connection: Client(self._broker, connection))
+    def _connection(self) -> PacketProtocol:
+        return PacketProtocol(lambda connection: Conversation(self._broker, connection))

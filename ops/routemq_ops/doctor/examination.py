@@ -11,10 +11,10 @@ from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq.text import error_line
-from routemq_ops.doctor.broker import check_broker
+from routemq_ops.doctor.broker_checks import check_broker
 from routemq_ops.doctor.finding import Finding, failed
-from routemq_ops.doctor.fleet import check_fleet
-from routemq_ops.doctor.store import check_store
+from routemq_ops.doctor.fleet_checks import check_fleet
+from routemq_ops.doctor.store_checks import check_store
 
 _REDIS_TIMEOUT_S = 3.0
 

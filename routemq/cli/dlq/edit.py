@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from routemq.cli.dlq.session import say
+from routemq.cli.dlq.frame import say
 from routemq.dead_letters import OpenedLetter
 from routemq.dead_letters.desk import indented_json
 from routemq.dead_letters.edits import check_edit

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 import click
 
+from routemq.cli.dlq.frame import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import filter_options, wanted
 from routemq.cli.dlq.part_file import PartFile
 from routemq.cli.dlq.searching import matching
-from routemq.cli.dlq.session import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import ArchivedLetter, BrokenLineError, DeadLetters, LetterFilter, Operation
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from routemq.cli.dlq.frame import open_store, say
 from routemq.cli.dlq.options import as_options, filter_options, wanted
 from routemq.cli.dlq.rendering import age, payload_text, size
 from routemq.cli.dlq.searching import newest
-from routemq.cli.dlq.session import open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, OpenedLetter, Page
 from routemq.dead_letters.desk import PayloadView, attempt_object, letter_object

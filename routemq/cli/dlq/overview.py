@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from routemq.cli.dlq.frame import INTERRUPTED, open_store, say
 from routemq.cli.dlq.options import filter_options, wanted
 from routemq.cli.dlq.rendering import age, bar_chart
-from routemq.cli.dlq.session import INTERRUPTED, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
 from routemq.dead_letters.desk import group_object, letter_object

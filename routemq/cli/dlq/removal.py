@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from routemq.cli.dlq.frame import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import Duration, as_options, filter_options, wanted
 from routemq.cli.dlq.replay import SHOWN, preview
 from routemq.cli.dlq.searching import matching, search
-from routemq.cli.dlq.session import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Operation
 from routemq.dead_letters.archive import ArchiveFile

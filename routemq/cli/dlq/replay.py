@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from routemq.cli.dlq.edit import edited_payload
+from routemq.cli.dlq.frame import actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import Rate, as_options, filter_options, wanted
 from routemq.cli.dlq.rendering import age
 from routemq.cli.dlq.run_replay import Pace, run_replay
 from routemq.cli.dlq.searching import Found, matching, search
-from routemq.cli.dlq.session import actor, nothing_matches, open_store, say
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
 from routemq.dead_letters.strange_routes import StrangeRoutes, one_of_each_route

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from routemq.cli.dlq.session import CANARIES_DIED, INTERRUPTED, say
+from routemq.cli.dlq.frame import CANARIES_DIED, INTERRUPTED, say
 from routemq.dead_letters import DeadLetters, FrozenReplay, ReplayResult
 from routemq.dead_letters.canary import Canary
 

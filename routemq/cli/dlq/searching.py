@@ -7,7 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from routemq.cli.dlq.session import say
+from routemq.cli.dlq.frame import say
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Page
 
 _SOON = 100_000

@@ -7,7 +7,7 @@ MQTT_5 = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class ApplicationMessage:
     """An application message.
 
     Attributes:
@@ -35,7 +35,7 @@ class Connect:
     receive_maximum: int
     max_packet_bytes: int
     reason_strings: bool
-    will: Message | None
+    will: ApplicationMessage | None
     will_delay_s: int
 
 

@@ -36,7 +36,7 @@ def payload_of(number: int) -> bytes:
     return b'{"n": %d, "temperature": 21.5, "load": 40}' % number
 
 
-class Publisher:
+class QuickPublisher:
     """One MQTT 3.1.1 connection that publishes consecutive numbers with QoS 1.
 
     A client of full value spends more on a message than all that is measured here.

@@ -8,8 +8,8 @@ import psutil
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from routemq.metrics.presence import ProcessReport
-from routemq_tasks.health import worker_health
-from routemq_tasks.upstream.pools import pool_children
+from routemq_tasks.upstream.opened import pool_children
+from routemq_tasks.worker_health import worker_health
 
 _MEMORY_EVERY_S = 10.0
 """To add up the memory of a pool takes milliseconds of the kernel's time for each child."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from routemq.errors import RouteMQError
+from routemq_dev.broker.control_packets import ApplicationMessage
 from routemq_dev.broker.errors import Reason
-from routemq_dev.broker.packets import Message
 
 MAX_QUEUED_MESSAGES = 100_000
 MAX_QUEUED_BYTES = 256 * 1024 * 1024
@@ -29,7 +29,7 @@ class Subscription:
         identifier: The encoded Subscription Identifier property, or nothing.
     """
 
-    session: Session
+    session: SessionState
     share: str | None
     filter: str
     qos: int
@@ -42,7 +42,7 @@ class Subscription:
 class Delivery:
     """One message on its way to one session. It keeps its packet id over reconnects; 0 means never sent."""
 
-    message: Message
+    message: ApplicationMessage
     subscription: Subscription
     qos: int
     retain: bool
@@ -68,12 +68,12 @@ class Receiver(Protocol):
 class QueueFullError(RouteMQError):
     """A session has no room for another QoS 1 message, so that who publishes it has to wait."""
 
-    def __init__(self, *, session: Session) -> None:
+    def __init__(self, *, session: SessionState) -> None:
         self.session = session
         super().__init__(f"the queue of client {session.client_id!r} is full")
 
 
-class Session:
+class SessionState:
     """One client's session, with or without a connection (MQTT 5, 4.1).
 
     `queue` holds what waits to be sent, `in_flight` what was sent with QoS 1 and is not acknowledged, both in order;
@@ -89,7 +89,7 @@ class Session:
         self.in_flight: dict[int, Delivery] = {}
         self.received: set[int] = set()
         self.end_timer: asyncio.TimerHandle | None = None
-        self.will: Message | None = None
+        self.will: ApplicationMessage | None = None
         self.will_timer: asyncio.TimerHandle | None = None
         self._bytes = 0
         self._last_packet_id = 0
@@ -114,7 +114,7 @@ class Session:
         """Call back once, when a tenth of the queue is free again or the session has ended."""
         self._waiting.append(callback)
 
-    def offer(self, message: Message, subscription: Subscription, *, retain: bool) -> None:
+    def offer(self, message: ApplicationMessage, subscription: Subscription, *, retain: bool) -> None:
         """Queue a message and send it when the client can take it.
 
         For QoS 1 the caller looks at `has_room` first. QoS 0 is only for who is connected and keeps up (MQTT 5, 4.3.1).

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from routemq_dev.broker.decoding import malformed
-from routemq_dev.broker.session import Session, Subscription
+from routemq_dev.broker.packet_decoding import malformed
+from routemq_dev.broker.session_state import SessionState, Subscription
 
 
 class ShareGroup:
@@ -24,7 +24,7 @@ class ShareGroup:
         self.remove(member.session)
         self._members.append(member)
 
-    def remove(self, session: Session) -> None:
+    def remove(self, session: SessionState) -> None:
         """Remove a session's membership, if there is one."""
         for member in self._members:
             if member.session is session:
@@ -48,7 +48,7 @@ class ShareGroup:
 @dataclass(slots=True, eq=False)
 class _Node:
     children: dict[str, _Node] = field(default_factory=dict)
-    own: dict[Session, Subscription] = field(default_factory=dict)
+    own: dict[SessionState, Subscription] = field(default_factory=dict)
     groups: dict[str, ShareGroup] = field(default_factory=dict)
 
     @property
@@ -102,7 +102,7 @@ class SubscriptionTree:
         """Return the subscriptions that get a message on this topic, one for each share group.
 
         Args:
-            publisher: Client id of who published it: No Local keeps the message from its own subscriptions.
+            publisher: Conversation id of who published it: No Local keeps the message from its own subscriptions.
         """
         found: list[Subscription] = []
         for node in self._matching_nodes(topic):

@@ -12,7 +12,7 @@ from routemq.supervision.processes import Command, Supervisor
 from routemq.supervision.stop import Stop
 from routemq_dev.bench.figures import Figures
 from routemq_dev.bench.measuring import Measuring, Plan
-from routemq_dev.bench.publisher import Publisher
+from routemq_dev.bench.quick_publisher import QuickPublisher
 from routemq_dev.bench.side import NAIVE, ROUTEMQ, Side, WorkerShape, naive_side, routemq_side
 from routemq_dev.ports import LOOPBACK, free_port
 from routemq_dev.servers import mqtt_broker, redis_server
@@ -76,7 +76,7 @@ class Bench:
             redis_port = free_port()
             self.redis_is, store = redis_server(folder, redis_port)
             self._start(supervisor, mqtt, store)
-            publisher = Publisher(LOOPBACK, mqtt_port)
+            publisher = QuickPublisher(LOOPBACK, mqtt_port)
             try:
                 found: dict[str, Figures] = {}
                 for side in self._sides(folder, mqtt_port, redis_port):
@@ -91,7 +91,7 @@ class Bench:
             sides.append(naive_side(folder, self.shape, mqtt_port=mqtt_port, redis_port=redis_port))
         return sides
 
-    def _measure(self, side: Side, publisher: Publisher, supervisor: Supervisor) -> Figures:
+    def _measure(self, side: Side, publisher: QuickPublisher, supervisor: Supervisor) -> Figures:
         self.tell(side.name, Figures(), "starting")
         side.runs.mkdir()
         self._start(supervisor, *side.commands)

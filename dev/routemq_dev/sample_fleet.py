@@ -9,7 +9,7 @@ BROKEN_PAYLOADS = (b"", b'{"temperature": 21.', b'{"temperature": "warm"}', b"\x
 """What real devices send, too, now and then: none of these fits any controller of the sample application."""
 
 
-class Fleet:
+class SampleFleet:
     """Makes messages for every topic of the sample application.
 
     Args:

@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from routemq.counters import RouteTotals
 from routemq.metrics.fleet import FleetReading, QueueReading
 from routemq.metrics.histogram import difference, quantile
 from routemq.metrics.presence import ProcessReport
+from routemq.metrics.totals import RouteTotals
 from routemq.routing import Route
 from routemq.text import printable
 

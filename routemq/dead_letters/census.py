@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
-from routemq.dead_letters.filters import LetterFilter
 from routemq.dead_letters.fingerprint import OTHER
 from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.order import bounds
 from routemq.dead_letters.reading import LetterReader
 

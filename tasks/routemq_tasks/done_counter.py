@@ -5,7 +5,7 @@ import threading
 
 import redis
 
-from routemq.counters import add_totals
+from routemq.metrics.totals import add_totals
 from routemq.queues import Keys
 
 logger = logging.getLogger(__name__)

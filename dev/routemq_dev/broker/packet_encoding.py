@@ -4,8 +4,8 @@ import struct
 
 from paho.mqtt.packettypes import PacketTypes
 
+from routemq_dev.broker.control_packets import MQTT_5, ApplicationMessage
 from routemq_dev.broker.errors import Reason
-from routemq_dev.broker.packets import MQTT_5, Message
 from routemq_dev.broker.properties import encode_length, encode_properties
 
 PINGRESP = b"\xd0\x00"
@@ -14,7 +14,14 @@ _UINT16 = struct.Struct("!H")
 
 
 def encode_publish(
-    message: Message, *, packet_id: int, dup: bool, retain: bool, identifier: bytes, version: int, now_s: float
+    message: ApplicationMessage,
+    *,
+    packet_id: int,
+    dup: bool,
+    retain: bool,
+    identifier: bytes,
+    version: int,
+    now_s: float,
 ) -> bytes:
     """Encode a PUBLISH of QoS 1, or of QoS 0 when `packet_id` is 0."""
     topic = message.topic.encode()

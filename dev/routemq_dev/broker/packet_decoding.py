@@ -5,8 +5,15 @@ from typing import Any
 
 from paho.mqtt.packettypes import PacketTypes
 
+from routemq_dev.broker.control_packets import (
+    MQTT_5,
+    MQTT_311,
+    ApplicationMessage,
+    Connect,
+    Subscribe,
+    SubscriptionRequest,
+)
 from routemq_dev.broker.errors import ProtocolError, Reason
-from routemq_dev.broker.packets import MQTT_5, MQTT_311, Connect, Message, Subscribe, SubscriptionRequest
 from routemq_dev.broker.properties import decode_properties, encode_properties
 
 MAX_PACKET_BYTES = 16 * 1024 * 1024
@@ -101,7 +108,7 @@ def protocol_version(body: bytes) -> int | None:
     return body[at] if name == "MQTT" and body[at] in (MQTT_311, MQTT_5) else None
 
 
-def decode_publish(first: int, body: bytes, version: int, now_s: float) -> tuple[int, Message]:
+def decode_publish(first: int, body: bytes, version: int, now_s: float) -> tuple[int, ApplicationMessage]:
     """Return the packet id, 0 for QoS 0, and the message."""
     qos = first >> 1 & 3
     if qos == 3 or (qos == 0 and first & 8):
@@ -201,9 +208,9 @@ def malformed(problem: str) -> ProtocolError:
 
 def _message(
     topic: str, payload: bytes, *, qos: int, retain: bool, properties: dict[str, Any], now_s: float
-) -> Message:
+) -> ApplicationMessage:
     expiry_s = properties.pop("MessageExpiryInterval", None)
-    return Message(
+    return ApplicationMessage(
         topic=topic,
         payload=payload,
         qos=qos,

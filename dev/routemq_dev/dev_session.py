@@ -14,8 +14,8 @@ from routemq.supervision.processes import Command, Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog
 from routemq.supervision.worker_manager import WorkerManager
+from routemq_dev.configured_servers import check_configured_broker, check_configured_redis
 from routemq_dev.ports import LOOPBACK, choose_port
-from routemq_dev.reach import check_configured_broker, check_configured_redis
 from routemq_dev.servers import MQTT_SERVER, REDIS_SERVER, mqtt_broker, redis_server
 
 FLOWER, FLEET = "flower", "fleet"

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from routemq_dev.broker.decoding import malformed, read_packet
 from routemq_dev.broker.errors import ProtocolError, Reason
+from routemq_dev.broker.packet_decoding import malformed, read_packet
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
@@ -45,7 +45,7 @@ class PacketHandler(Protocol):
         """It is gone, whoever ended it."""
 
 
-class Connection(asyncio.Protocol):
+class PacketProtocol(asyncio.Protocol):
     """The transport side of a client.
 
     Args:
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         closed: Whether this side has ended the connection.
     """
 
-    def __init__(self, make_handler: Callable[[Connection], PacketHandler]) -> None:
+    def __init__(self, make_handler: Callable[[PacketProtocol], PacketHandler]) -> None:
         self.writable = True
         self.closed = False
         self.peer = ""

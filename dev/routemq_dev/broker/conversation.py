@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from paho.mqtt.packettypes import PacketTypes
 
-from routemq_dev.broker import decoding, encoding
+from routemq_dev.broker import packet_decoding, packet_encoding
 from routemq_dev.broker.broker import Broker
-from routemq_dev.broker.connection import Connection
+from routemq_dev.broker.control_packets import MQTT_5, MQTT_311, ApplicationMessage, Connect
 from routemq_dev.broker.errors import ProtocolError, Reason
-from routemq_dev.broker.packets import MQTT_5, MQTT_311, Connect, Message
+from routemq_dev.broker.packet_protocol import PacketProtocol
 from routemq_dev.broker.properties import encode_properties
-from routemq_dev.broker.session import Delivery, QueueFullError, Session
+from routemq_dev.broker.session_state import Delivery, QueueFullError, SessionState
 
 RECEIVE_MAXIMUM = 10_000
 """QoS 1 and 2 publishes of one client that may wait for their PUBACK or PUBREC because some session's queue is full."""
@@ -28,19 +28,19 @@ _RETURN_CODES_311 = {Reason.UNSUPPORTED_PROTOCOL_VERSION: 1, Reason.CLIENT_IDENT
 logger = logging.getLogger(__name__)
 
 
-class Client:
+class Conversation:
     """The protocol side of a connection: from CONNECT, through a session, to the end."""
 
-    def __init__(self, broker: Broker, connection: Connection) -> None:
+    def __init__(self, broker: Broker, connection: PacketProtocol) -> None:
         self.connection = connection
         self.receive_maximum = 0
         self._broker = broker
         self._loop = asyncio.get_running_loop()
         self._version = MQTT_311
         self._connect: Connect | None = None
-        self._session: Session | None = None
-        self._held: deque[tuple[int, int, Message]] = deque()
-        self._held_by: Session | None = None
+        self._session: SessionState | None = None
+        self._held: deque[tuple[int, int, ApplicationMessage]] = deque()
+        self._held_by: SessionState | None = None
 
     def __repr__(self) -> str:
         return repr(self._connect.client_id) if self._connect else f"unknown at {self.connection.peer}"
@@ -68,24 +68,24 @@ class Client:
         session = self._session
         kind = first & 0xF0
         if kind != 0x30 and first & 0x0F != (2 if kind in (_PUBREL, 0x80, 0xA0) else 0):
-            raise decoding.malformed(f"the fixed header 0x{first:02x}")
+            raise packet_decoding.malformed(f"the fixed header 0x{first:02x}")
         if session is None:
             self._on_connect(body)
         elif kind == 0x30:
-            packet_id, message = decoding.decode_publish(first, body, self._version, self._loop.time())
+            packet_id, message = packet_decoding.decode_publish(first, body, self._version, self._loop.time())
             self._on_publish(session, _PUBREC if first & 0x04 else _PUBACK, packet_id, message)
         elif kind == _PUBACK:
-            session.acknowledge(decoding.decode_packet_id(body))
+            session.acknowledge(packet_decoding.decode_packet_id(body))
         elif kind == _PUBREL:
-            self._on_pubrel(session, decoding.decode_packet_id(body))
+            self._on_pubrel(session, packet_decoding.decode_packet_id(body))
         elif kind == 0x80:
             self._on_subscribe(session, body)
         elif kind == 0xA0:
-            packet_id, filters = decoding.decode_unsubscribe(body, self._version)
+            packet_id, filters = packet_decoding.decode_unsubscribe(body, self._version)
             codes = self._broker.unsubscribe(session, filters)
-            self.connection.send(encoding.encode_unsuback(packet_id, codes, self._version))
+            self.connection.send(packet_encoding.encode_unsuback(packet_id, codes, self._version))
         elif kind == 0xC0:
-            self.connection.send(encoding.PINGRESP)
+            self.connection.send(packet_encoding.PINGRESP)
         elif kind == 0xE0:
             self._on_disconnect(session, body)
         else:
@@ -97,7 +97,7 @@ class Client:
         now_s = self._loop.time()
         if connect is None or (message.expires_at_s is not None and now_s >= message.expires_at_s and not dup):
             return False
-        data = encoding.encode_publish(
+        data = packet_encoding.encode_publish(
             message,
             packet_id=delivery.packet_id,
             dup=dup,
@@ -124,16 +124,16 @@ class Client:
         if self._session is None:
             if self._version == MQTT_5:
                 text = encode_properties(PacketTypes.CONNACK, {"ReasonString": error.problem})
-                self.connection.send(encoding.encode_connack(MQTT_5, False, error.reason, text))
+                self.connection.send(packet_encoding.encode_connack(MQTT_5, False, error.reason, text))
             elif error.reason in _RETURN_CODES_311:
-                self.connection.send(encoding.encode_connack(MQTT_311, False, _RETURN_CODES_311[error.reason]))
+                self.connection.send(packet_encoding.encode_connack(MQTT_311, False, _RETURN_CODES_311[error.reason]))
         self.close(error.reason, error.problem)
 
     def close(self, reason: Reason, text: str) -> None:
         """End the connection from the broker's side; an MQTT 5 client is told why."""
         if self._session is not None and self._version == MQTT_5:
             told = text if self._connect is not None and self._connect.reason_strings else ""
-            self.connection.send(encoding.encode_disconnect(reason, told))
+            self.connection.send(packet_encoding.encode_disconnect(reason, told))
         self.connection.close()
         self._leave(publish_will=True)
 
@@ -144,14 +144,14 @@ class Client:
         self._leave(publish_will=True)
 
     def _on_connect(self, body: bytes) -> None:
-        version = decoding.protocol_version(body)
+        version = packet_decoding.protocol_version(body)
         if version is None:
             raise ProtocolError(reason=Reason.UNSUPPORTED_PROTOCOL_VERSION, problem="neither MQTT 3.1.1 nor MQTT 5")
         self._version = version
-        connect = decoding.decode_connect(body, self._loop.time())
+        connect = packet_decoding.decode_connect(body, self._loop.time())
         properties: dict[str, object] = {
             "ReceiveMaximum": RECEIVE_MAXIMUM,
-            "MaximumPacketSize": decoding.MAX_PACKET_BYTES,
+            "MaximumPacketSize": packet_decoding.MAX_PACKET_BYTES,
         }
         if not connect.client_id:
             if version == MQTT_311 and not connect.clean_start:
@@ -165,20 +165,20 @@ class Client:
         session, present = self._broker.open_session(connect, self)
         self._session = session
         encoded = encode_properties(PacketTypes.CONNACK, properties) if version == MQTT_5 else b""
-        self.connection.send(encoding.encode_connack(version, present, Reason.SUCCESS, encoded))
+        self.connection.send(packet_encoding.encode_connack(version, present, Reason.SUCCESS, encoded))
         self.connection.expect_packets(1.5 * connect.keep_alive_s)
         logger.debug("client connected client=%s session_present=%s", self, present)
         session.pump()
 
-    def _on_subscribe(self, session: Session, body: bytes) -> None:
-        packet = decoding.decode_subscribe(body, self._version)
+    def _on_subscribe(self, session: SessionState, body: bytes) -> None:
+        packet = packet_decoding.decode_subscribe(body, self._version)
         codes, retained = self._broker.subscribe(session, packet)
-        self.connection.send(encoding.encode_suback(packet.packet_id, codes, self._version))
+        self.connection.send(packet_encoding.encode_suback(packet.packet_id, codes, self._version))
         for message, subscription in retained:
             session.offer(message, subscription, retain=True)
 
-    def _on_disconnect(self, session: Session, body: bytes) -> None:
-        reason, expiry_s = decoding.decode_disconnect(body, self._version)
+    def _on_disconnect(self, session: SessionState, body: bytes) -> None:
+        reason, expiry_s = packet_decoding.decode_disconnect(body, self._version)
         if expiry_s is not None:
             if expiry_s and not session.expiry_s:
                 raise ProtocolError(reason=Reason.PROTOCOL_ERROR, problem="a session expiry, but none in the CONNECT")
@@ -186,12 +186,12 @@ class Client:
         self.connection.close()
         self._leave(publish_will=reason != Reason.SUCCESS)
 
-    def _on_publish(self, session: Session, answer: int, packet_id: int, message: Message) -> None:
+    def _on_publish(self, session: SessionState, answer: int, packet_id: int, message: ApplicationMessage) -> None:
         if not packet_id:
             self._broker.publish(message, session.client_id)
             return
         if answer == _PUBREC and packet_id in session.received:
-            self.connection.send(encoding.encode_ack(_PUBREC, packet_id, Reason.SUCCESS))
+            self.connection.send(packet_encoding.encode_ack(_PUBREC, packet_id, Reason.SUCCESS))
             return
         # Behind one that waits all wait, so that the order stays; their acknowledgements and pings are still read.
         if self._held or not self._publish(session, answer, packet_id, message):
@@ -205,14 +205,14 @@ class Client:
                 raise ProtocolError(reason=Reason.QUOTA_EXCEEDED, problem="the client waits for its own full queue")
             self.connection.pause_reading()
 
-    def _on_pubrel(self, session: Session, packet_id: int) -> None:
+    def _on_pubrel(self, session: SessionState, packet_id: int) -> None:
         known = packet_id in session.received
         session.received.discard(packet_id)
         told = self._version == MQTT_5 and not known
         reason = Reason.PACKET_IDENTIFIER_NOT_FOUND if told else Reason.SUCCESS
-        self.connection.send(encoding.encode_ack(_PUBCOMP, packet_id, reason))
+        self.connection.send(packet_encoding.encode_ack(_PUBCOMP, packet_id, reason))
 
-    def _publish(self, session: Session, answer: int, packet_id: int, message: Message) -> bool:
+    def _publish(self, session: SessionState, answer: int, packet_id: int, message: ApplicationMessage) -> bool:
         """Publish and acknowledge; False when some session has no room and the message has to wait."""
         try:
             receivers = self._broker.publish(message, session.client_id)
@@ -227,7 +227,7 @@ class Client:
             session.received.add(packet_id)
         told = self._version == MQTT_5 and not receivers
         reason = Reason.NO_MATCHING_SUBSCRIBERS if told else Reason.SUCCESS
-        self.connection.send(encoding.encode_ack(answer, packet_id, reason))
+        self.connection.send(packet_encoding.encode_ack(answer, packet_id, reason))
         return True
 
     def _publish_held(self) -> None:
