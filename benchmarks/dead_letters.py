@@ -149,7 +149,7 @@ def command_line(store_url: str) -> Iterator[Figure]:
     """The whole commands, with the start of Python."""
     env = {"REDIS_URL": store_url, "PATH": "/usr/bin:/bin", "HOME": "/tmp"}
     for arguments in (["list", "--route", ROUTES[3]], ["stats"]):
-        command = [sys.executable, "-m", "routemq.cli", "dlq", *arguments]
+        command = [sys.executable, "-m", "routemq", "dlq", *arguments]
 
         def run(command: list[str] = command) -> None:
             subprocess.run(command, env=env, cwd=REPOSITORY, check=True, capture_output=True)

@@ -26,7 +26,7 @@ def measure(options: list[str], *, rounds: int, seconds: float) -> dict[str, dic
     command = [
         sys.executable,
         "-m",
-        "routemq.cli",
+        "routemq",
         "bench",
         "--json",
         "--rounds",

@@ -169,7 +169,7 @@ def main() -> None:
         results = {}
         for peer, command, messages in (
             ("naive", [sys.executable, "naive.py"], options.messages // 10),
-            ("routemq", [sys.executable, "-m", "routemq.cli", "ingest"], options.messages),
+            ("routemq", [sys.executable, "-m", "routemq", "ingest"], options.messages),
         ):
             broker = Mosquitto(directory=folder / f"{peer}-broker", persistence=False)
             store = Redis(directory=folder / f"{peer}-redis")

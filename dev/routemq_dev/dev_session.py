@@ -166,7 +166,7 @@ class DevSession:
         )
 
     def _fleet(self, rate: float) -> Command:
-        argv = (sys.executable, "-m", "routemq.cli", "simulate", "--rate", str(rate), "--json")
+        argv = (sys.executable, "-m", "routemq", "simulate", "--rate", str(rate), "--json")
         return Command(name=FLEET, argv=argv, env=self.env, cwd=self.options.project, restart=False)
 
     def _start_workers(self) -> None:

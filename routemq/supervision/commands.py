@@ -28,7 +28,7 @@ def ingest_command(
     """Return how the ingest process of this number is started and stopped."""
     return Command(
         name=ingest_name(index),
-        argv=(sys.executable, "-m", "routemq.cli", "ingest", "--index", str(index)),
+        argv=(sys.executable, "-m", "routemq", "ingest", "--index", str(index)),
         env={**_speaking(settings), **(env or {})},
         cwd=cwd,
         ready=INGEST_READY,

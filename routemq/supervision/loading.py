@@ -53,7 +53,7 @@ def read_queues(project: Path, env: Mapping[str, str]) -> list[str]:
 
 
 def _routes(project: Path, env: Mapping[str, str], *options: str) -> str:
-    argv = [sys.executable, "-m", "routemq.cli", "routes", *options]
+    argv = [sys.executable, "-m", "routemq", "routes", *options]
     try:
         run = subprocess.run(
             argv,

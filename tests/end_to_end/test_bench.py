@@ -35,7 +35,7 @@ def test_bench_runs_with_nothing_installed_and_touches_nothing_configured(tmp_pa
     command = [
         sys.executable,
         "-m",
-        "routemq.cli",
+        "routemq",
         "bench",
         "--rounds",
         "1",

@@ -75,7 +75,7 @@ class Desk:
         return own | {"COLUMNS": "80", "TZ": "UTC"} | dict(self.extra)
 
     def argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "routemq.cli", "dlq", *arguments]
+        return [sys.executable, "-m", "routemq", "dlq", *arguments]
 
     def run(self, *arguments: str, exit_code: int = 0, **env: str) -> Result:
         """Run a command in this process."""

@@ -59,7 +59,7 @@ def routemq_side(folder: Path, shape: WorkerShape, *, mqtt_port: int, redis_port
     }
     ingest = Command(
         name="ingest",
-        argv=(sys.executable, "-m", "routemq.cli", "ingest"),
+        argv=(sys.executable, "-m", "routemq", "ingest"),
         env=env,
         cwd=folder,
         ready="ingest is ready",
