@@ -1,5 +1,6 @@
 """The HTML pages: shells that their scripts fill, so that nothing of a message is ever part of a page's markup."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tornado import web
@@ -31,14 +32,21 @@ class Page(RouteMQHandler):
         if not self.may_look:
             raise web.HTTPError(403, NOT_LOCAL)
 
-    def show(self, template: str, **values: Any) -> None:
-        """Render a page under a policy that lets no payload become a script."""
+    def show(self, template: str, *, title: str, active_tab: str, scripts: Sequence[str], **values: Any) -> None:
+        """Render a page under a policy that lets no payload become a script.
+
+        Args:
+            scripts: The page's own, which imports the others.
+        """
         self.set_header("Content-Security-Policy", _POLICY)
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "same-origin")
         options = self.application.options
         self.render(
             template,
+            title=title,
+            active_tab=active_tab,
+            scripts=scripts,
             may_change=self.may_change,
             read_only=options.read_only,
             own_file=lambda name: self.reverse_url("routemq-static", name),
@@ -54,6 +62,10 @@ class DeadLettersPage(Page):
         routes = self.backend.router.routes
         self.show(
             "dead_letters.html",
+            title="Dead letters",
+            description="Messages that no further run would help. They wait here until you decide.",
+            active_tab="dead-letters",
+            scripts=("dead_letters.js", "common.js", "bars.js", "bulk.js", "chosen.js"),
             reasons=REASONS,
             routes=[route.name for route in routes],
             queues=sorted(self.backend.router.queues),
@@ -65,7 +77,13 @@ class LetterPage(Page):
 
     @web.authenticated
     def get(self, letter_id: str) -> None:
-        self.show("dead_letter.html", letter_id=letter_id)
+        self.show(
+            "dead_letter.html",
+            title="Dead letter",
+            active_tab="dead-letters",
+            scripts=("dead_letter.js", "common.js"),
+            letter_id=letter_id,
+        )
 
 
 class RoutesPage(Page):
@@ -73,4 +91,10 @@ class RoutesPage(Page):
 
     @web.authenticated
     def get(self) -> None:
-        self.show("routes.html")
+        self.show(
+            "routes.html",
+            title="Routes",
+            description="Which topics go to which controller, on which queue, with how many hands.",
+            active_tab="routes",
+            scripts=("routes.js", "common.js"),
+        )
