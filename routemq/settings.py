@@ -1,4 +1,7 @@
-"""Every environment variable, read once at a front door."""
+"""Every environment variable, read once at a front door.
+
+Longer than other files, because it is one table: who looks for a variable looks here, with what it may be beside it.
+"""
 
 import os
 import re

@@ -8,9 +8,10 @@ from pathlib import Path
 from routemq.errors import RouteMQError
 from routemq.routing import Router
 from routemq.settings import Settings, load_settings
+from routemq.supervision.child import Command
 from routemq.supervision.commands import flower_command
 from routemq.supervision.loading import read_routes
-from routemq.supervision.processes import Command, Supervisor
+from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog
 from routemq.supervision.worker_manager import WorkerManager

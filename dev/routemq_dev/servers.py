@@ -9,7 +9,7 @@ from pathlib import Path
 
 from routemq.connections import OLDEST_REDIS
 from routemq.errors import RouteMQError
-from routemq.supervision.processes import Command
+from routemq.supervision.child import Command
 from routemq_dev.ports import LOOPBACK
 
 OLDEST_MOSQUITTO = (2, 0)

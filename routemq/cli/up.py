@@ -13,10 +13,11 @@ from routemq.cli.explain import explains_errors
 from routemq.errors import RouteMQError
 from routemq.logs import configure_logging
 from routemq.settings import Settings, load_settings
+from routemq.supervision.child import OnLine
 from routemq.supervision.commands import flower_command
 from routemq.supervision.loading import read_routes
 from routemq.supervision.merged_log import MergedLog
-from routemq.supervision.processes import GivenUp, OnLine, Supervisor
+from routemq.supervision.processes import GivenUp, Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.systemd import ServiceNotification
 from routemq.supervision.worker_manager import WorkerManager

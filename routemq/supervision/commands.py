@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from routemq.settings import Settings, variable_of
-from routemq.supervision.processes import Command
+from routemq.supervision.child import Command
 
 INGEST_READY = "ingest is ready"
 """Begins the log line by which an ingest process says that everything is subscribed."""

@@ -1,57 +1,28 @@
 """Supervised child processes: read line by line, restarted when they die, and never left behind."""
 
-import contextlib
 import logging
-import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
+
+from routemq.supervision.child import MOST_DEATHS, Child, Command, OnLine, log_line
 
 logger = logging.getLogger(__name__)
 
-OnLine = Callable[[str, str], None]
-"""Called with a process's name and one line of its output, from a thread of its own."""
-
 _GUARDIAN = Path(__file__).with_name("guardian.py")
-_LONGEST_LINE_BYTES = 65_536
 _POLL_S = 0.05
 _STEADY_S = 30.0
 """A process that ran so long has started well: its earlier deaths are forgotten."""
 _LOUD_AFTER_DEATHS = 3
 _LONGEST_DELAY_S = 30.0
-_MOST_DEATHS, _MOST_DEATHS_WITHIN_S = 5, 60.0
-"""A process that dies so often in this time has a cause that no further start takes away."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """A process to supervise.
-
-    Attributes:
-        name: Unique among the supervisor's processes.
-        argv: Program and arguments.
-        env: Added to this process's environment.
-        cwd: Its working directory; this process's own when None.
-        ready: Part of the output line that says that it serves; None: it serves as soon as it runs.
-        stop_signals: Sent one after the other, each with the seconds it may take; SIGKILL to the whole group ends it.
-        restart: Start it again when it dies; if not, it stays dead.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: Path | None = None
-    ready: str | None = None
-    stop_signals: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 20.0),)
-    restart: bool = True
+_MOST_DEATHS_WITHIN_S = 60.0
+"""A process that dies `MOST_DEATHS` times in this time has a cause that no further start takes away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,90 +63,6 @@ class ProcessState:
     started_at: float
 
 
-class _Child:
-    """One command with the process that runs it now."""
-
-    def __init__(self, command: Command, on_line: OnLine) -> None:
-        self.command = command
-        self.wanted = True
-        self.restarts = 0
-        self.deaths_in_a_row = 0
-        self.died_at: deque[float] = deque(maxlen=_MOST_DEATHS)
-        self.start_at: float | None = None  # time of the planned restart, while it is dead
-        self.exit_code: int | None = None
-        self._buried = False
-        self.last_lines: deque[str] = deque(maxlen=15)
-        self._on_line = on_line
-        self.spawn()
-
-    def spawn(self) -> None:
-        self.start_at, self._buried = None, False
-        self.is_ready = self.command.ready is None
-        self.last_lines.clear()
-        self.started_at = time.monotonic()
-        # A session of its own: a Ctrl-C at the terminal reaches the supervisor alone, which then stops all in order.
-        self.popen = subprocess.Popen(
-            list(self.command.argv),
-            cwd=self.command.cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **self.command.env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(
-            target=self._read, args=(self.popen.stdout,), name=f"output of {self.command.name}", daemon=True
-        )
-        self._reader.start()
-
-    @property
-    def alive(self) -> bool:
-        return self.popen.poll() is None
-
-    def signal(self, number: signal.Signals) -> None:
-        """Signal the process alone: Celery's children take a signal of their own as the end, in mid-task."""
-        if self.alive:
-            with contextlib.suppress(ProcessLookupError):
-                self.popen.send_signal(number)
-
-    def kill_group(self) -> None:
-        """SIGKILL for the process and all that it started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-
-    def bury(self) -> None:
-        """After its death: end what it started, and have the rest of its output.
-
-        Once: later its number may be another's.
-        """
-        if self._buried:
-            return
-        self._buried = True
-        self.exit_code = self.popen.wait()
-        self.kill_group()
-        self._reader.join(2.0)
-        self.is_ready = False
-
-    def _read(self, output: IO[bytes]) -> None:
-        ready = self.command.ready
-        with output:
-            while raw := output.readline(_LONGEST_LINE_BYTES):
-                line = raw.decode(errors="replace").rstrip()
-                self.last_lines.append(line)
-                try:
-                    self._on_line(self.command.name, line)
-                # Whoever shows the lines may fail; a process whose output nobody takes would stand still.
-                except Exception:
-                    logger.exception("output line was not shown name=%s", self.command.name)
-                if ready is not None and ready in line:
-                    self.is_ready = True
-
-
-def log_line(name: str, line: str) -> None:
-    """Pass a line on to this process's log."""
-    logger.info("%s: %s", name, line)
-
-
 class Supervisor:
     """Keeps processes running until they are stopped. Safe to use from several threads.
 
@@ -194,7 +81,7 @@ class Supervisor:
         self.given_up: GivenUp | None = None
         self._gives_up = gives_up
         self._on_line = on_line
-        self._children: dict[str, _Child] = {}
+        self._children: dict[str, Child] = {}
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -237,7 +124,7 @@ class Supervisor:
             for command in commands:
                 if command.name in self._children:
                     raise ValueError(f"a process called {command.name!r} runs already")
-                child = _Child(command, self._on_line)
+                child = Child(command, self._on_line)
                 self._children[command.name] = child
                 self._tell_guardian("+", child)
 
@@ -311,9 +198,9 @@ class Supervisor:
         self._guardian = self._monitor = None
 
     @staticmethod
-    def _stop_stage(children: Iterable[_Child], stage: int, deadline: float | None) -> None:
+    def _stop_stage(children: Iterable[Child], stage: int, deadline: float | None) -> None:
         now = time.monotonic()
-        deadlines: list[tuple[_Child, float]] = []
+        deadlines: list[tuple[Child, float]] = []
         for child in children:
             if stage < len(child.command.stop_signals):
                 number, patience_s = child.command.stop_signals[stage]
@@ -340,7 +227,7 @@ class Supervisor:
         self._monitor = threading.Thread(target=self._keep_running, name="supervisor", daemon=True)
         self._monitor.start()
 
-    def _tell_guardian(self, sign: str, child: _Child) -> None:
+    def _tell_guardian(self, sign: str, child: Child) -> None:
         if self._guardian is None or self._guardian.stdin is None:
             return
         try:
@@ -360,7 +247,7 @@ class Supervisor:
                     elif time.monotonic() >= child.start_at:
                         self._spawn_again(child)
 
-    def _plan_restart(self, child: _Child) -> None:
+    def _plan_restart(self, child: Child) -> None:
         child.bury()
         self._tell_guardian("-", child)
         name, steady = child.command.name, time.monotonic() - child.started_at > _STEADY_S
@@ -371,11 +258,11 @@ class Supervisor:
             return
         now = time.monotonic()
         child.died_at.append(now)
-        if self._gives_up and len(child.died_at) == _MOST_DEATHS and now - child.died_at[0] <= _MOST_DEATHS_WITHIN_S:
+        if self._gives_up and len(child.died_at) == MOST_DEATHS and now - child.died_at[0] <= _MOST_DEATHS_WITHIN_S:
             child.wanted = False
             self.given_up = self.given_up or GivenUp(
                 name=name,
-                deaths=_MOST_DEATHS,
+                deaths=MOST_DEATHS,
                 within_s=now - child.died_at[0],
                 exit_code=child.exit_code,
                 last_lines=tuple(child.last_lines),
@@ -391,7 +278,7 @@ class Supervisor:
                 child.deaths_in_a_row, name, child.exit_code, delay_s, "\n".join(child.last_lines),
             )  # fmt: skip
 
-    def _spawn_again(self, child: _Child) -> None:
+    def _spawn_again(self, child: Child) -> None:
         child.restarts += 1
         try:
             child.spawn()

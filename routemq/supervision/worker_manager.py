@@ -1,27 +1,27 @@
-"""The processes of one host: ingest, and one Celery worker per queue; started, watched, restarted and stopped."""
+"""The processes of one host: ingest, and one Celery worker per queue; started, watched, restarted and stopped.
+
+Longer than other files: most of it is the public interface of `WorkerManager`, said in full.
+"""
 
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypedDict
 
-import psutil
-
 from routemq.errors import RouteMQError
+from routemq.metrics.process_memory import tree_memory_bytes
 from routemq.queues import FALLBACK_QUEUE, expand_queues
 from routemq.routing import Router
 from routemq.settings import Settings, load_settings
-from routemq.supervision.commands import (
-    environment_of,
-    ingest_command,
-    worker_command,
-    worker_name,
-)
+from routemq.supervision.child import Command
+from routemq.supervision.commands import environment_of, ingest_command, worker_command, worker_name
 from routemq.supervision.loading import BrokenApplicationError, read_queues
-from routemq.supervision.processes import Command, ProcessState, Supervisor
+from routemq.supervision.processes import ProcessState, Supervisor
+from routemq.supervision.shares import share_out, worker_queues
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,14 @@ class UnknownWorkerError(RouteMQError):
     def __init__(self, *, name: str, known: Sequence[str]) -> None:
         self.name, self.known = name, tuple(known)
         super().__init__(f"no process is called {name!r}; there are: {', '.join(known) or 'none'}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Started:
+    """What a process was started as; ingest has no queue."""
+
+    queue: str | None = None
+    concurrency: int | None = None
 
 
 class WorkerProcess:
@@ -197,7 +205,7 @@ class WorkerManager:
                 queue=started.queue,
                 concurrency=started.concurrency,
                 uptime_s=max(0.0, time.monotonic() - state.started_at),
-                memory_bytes=_memory_bytes(state.pid) if state.alive else None,
+                memory_bytes=tree_memory_bytes(state.pid) if state.alive else None,
             )
             for name, started in self._started.items()
             if (state := states.get(name)) is not None
@@ -307,65 +315,9 @@ class WorkerManager:
 
     def _start_ingest(self, index: int) -> None:
         command = ingest_command(index, self.settings, env=self._env, cwd=self._cwd)
-        self._run(command, _Started(queue=None, concurrency=None))
+        self._run(command, _Started())
 
-    def _run(self, command: Command, started: "_Started") -> WorkerProcess:
+    def _run(self, command: Command, started: _Started) -> WorkerProcess:
         self.supervisor.start(command)
         self._started[command.name] = started
         return WorkerProcess(command.name, self.supervisor)
-
-
-class _Started:
-    """What a process was started as."""
-
-    __slots__ = ("concurrency", "queue")
-
-    def __init__(self, *, queue: str | None, concurrency: int | None) -> None:
-        self.queue, self.concurrency = queue, concurrency
-
-
-def worker_queues(queues: Mapping[str, int]) -> dict[str, int]:
-    """Return the queues to name to one worker each, with their concurrency.
-
-    The worker of `sensors` also consumes `sensors.data`, so that queue needs no worker of its own.
-    """
-    heads: dict[str, int] = {}
-    for queue in sorted(queues):
-        if not any(queue.startswith(head + ".") for head in heads):
-            heads[queue] = sum(queues[name] for name in expand_queues([queue], queues))
-    return heads
-
-
-def share_out(hands: int, weights: Mapping[str, int]) -> dict[str, int]:
-    """Share `hands` out by weight, at least one for each; the largest remainders get what is left over.
-
-    Raises:
-        ValueError: `hands` is less than one.
-    """
-    if hands < 1:
-        raise ValueError(f"num_workers={hands}: use a whole number from 1")
-    total = sum(weights.values())
-    shares = {name: max(1, hands * weight // total) for name, weight in weights.items()}
-    by_remainder = sorted(weights, key=lambda name: hands * weights[name] % total, reverse=True)
-    for name in by_remainder[: max(0, hands - sum(shares.values()))]:
-        shares[name] += 1
-    return shares
-
-
-def _memory_bytes(pid: int) -> int | None:
-    try:
-        process = psutil.Process(pid)
-        return sum(_own_memory_bytes(each) for each in [process, *process.children(recursive=True)])
-    except psutil.Error:
-        return None
-
-
-def _own_memory_bytes(process: psutil.Process) -> int:
-    try:
-        full = process.memory_full_info()
-    except psutil.NoSuchProcess:
-        return 0
-    except psutil.AccessDenied:
-        return int(process.memory_info().rss)
-    # What children share with their parent counts once, where the system can tell.
-    return int(getattr(full, "pss", full.rss))

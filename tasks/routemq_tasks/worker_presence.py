@@ -1,13 +1,14 @@
 """A worker's word on itself, in Redis, for those who watch the fleet."""
 
+import os
 import time
 from importlib.metadata import version
 from typing import Any
 
-import psutil
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from routemq.metrics.presence import ProcessReport
+from routemq.metrics.process_memory import memory_bytes
 from routemq_tasks.upstream.opened import pool_children
 from routemq_tasks.worker_health import worker_health
 
@@ -55,7 +56,7 @@ class WorkerPresence:
     def _memory(self, pids: tuple[int, ...]) -> int:
         if time.monotonic() - self._memory_at >= _MEMORY_EVERY_S:
             self._memory_at = time.monotonic()
-            self._memory_bytes = sum(map(_memory_bytes, (None, *pids)))
+            self._memory_bytes = memory_bytes((os.getpid(), *pids))
         return self._memory_bytes
 
 
@@ -64,14 +65,3 @@ def _scaling(worker: Any) -> str | None:
     if worker.autoscale:
         return "auto"
     return "hand" if isinstance(worker.pool, PreforkPool) or hasattr(worker.pool, "grow") else None
-
-
-def _memory_bytes(pid: int | None) -> int:
-    try:
-        process = psutil.Process(pid)
-        with process.oneshot():
-            full = process.memory_full_info()
-    except psutil.Error:
-        return 0
-    # What children share with their parent counts once, where the system can tell.
-    return int(getattr(full, "pss", full.rss))

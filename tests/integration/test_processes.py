@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from routemq.supervision.processes import Command, ProcessState, Supervisor
+from routemq.supervision.child import Command
+from routemq.supervision.processes import ProcessState, Supervisor
 from tests.processes import running, wait_until
 
 SERVE = "import time; print('serving', flush=True); time.sleep(60)"
@@ -132,7 +133,8 @@ def test_line_without_end_does_not_stop_the_reading(supervisor: Supervisor, line
 
 def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
     program = (
-        "import sys, time\nfrom routemq.supervision.processes import Command, Supervisor\n"
+        "import sys, time\nfrom routemq.supervision.child import Command\n"
+        "from routemq.supervision.processes import Supervisor\n"
         f"supervisor = Supervisor(lambda name, line: print(line, flush=True))\n"
         f"supervisor.start(Command(name='one', argv=(sys.executable, '-c', {WITH_CHILD!r})))\n"
         "time.sleep(60)\n"

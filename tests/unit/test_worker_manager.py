@@ -12,9 +12,10 @@ import routemq
 from routemq.errors import UnknownQueueError
 from routemq.routing import Router
 from routemq.settings import Settings
+from routemq.supervision.child import Command
 from routemq.supervision.commands import INGEST_READY, environment_of
-from routemq.supervision.processes import Command
-from routemq.supervision.worker_manager import UnknownWorkerError, WorkerManager, share_out, worker_queues
+from routemq.supervision.shares import share_out, worker_queues
+from routemq.supervision.worker_manager import UnknownWorkerError, WorkerManager
 
 
 class Recorder:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from routemq.errors import RouteMQError
-from routemq.supervision.processes import Command, Supervisor
+from routemq.supervision.child import Command
+from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
 from routemq_dev.bench.figures import Figures
 from routemq_dev.bench.measuring import Measuring, Plan

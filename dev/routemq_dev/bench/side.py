@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from routemq.settings import Settings, variable_of
-from routemq.supervision.processes import Command
+from routemq.supervision.child import Command
 from routemq_dev.bench import naive
 from routemq_dev.bench.application import QUEUE
 from routemq_dev.bench.recorder import VARIABLE
