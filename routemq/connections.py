@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from routemq.errors import ConfigurationError
+from routemq.redis_client import RedisClient
 from routemq.redis_connection import RedisConnection, RedisSSLConnection
 from routemq.settings import Settings
 
@@ -42,7 +43,7 @@ def connect_redis(settings: Settings, *, timeout_s: float = 5.0) -> "redis.Redis
         retry=Retry(NoBackoff(), 0),
         **(redis_tls_options(settings) or {}),
     )
-    return redis.Redis.from_pool(pool)
+    return RedisClient.from_pool(pool)
 
 
 def redis_tls_options(settings: Settings) -> dict[str, Any] | None:

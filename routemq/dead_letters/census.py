@@ -80,7 +80,9 @@ def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
         pipe.hgetall(keys.dead_counters(route))
     pipe.hgetall(keys.dead_full_routes)
     pipe.get(keys.dead_archive_problem)
-    *counters, full, problem = pipe.execute()
+    *counters, full, problem = pipe.execute(raise_on_error=False)
+    counters, (full,) = reader.reports.good(counters, {}), reader.reports.good([full], {})
+    (problem,) = reader.reports.good([problem], None)
     reasons: list[tuple[str, str]] = []
     errors: list[tuple[int, str, str]] = []
     for route, found in zip(routes, counters, strict=True):
@@ -88,7 +90,7 @@ def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
             kind, _, value = name.decode().partition(":")
             if kind == "reason":
                 reasons.append((value, route))
-            elif kind == "error":
+            elif kind == "error" and amount.isdigit():
                 errors.append((int(amount), value, route))
     top = sorted(errors, key=lambda error: (-error[0], *error[1:]))[:most_errors]
     wanted = [keys.dead_by_time(route) for route in routes]
@@ -146,7 +148,7 @@ def _indexed_counts(reader: LetterReader, wanted: LetterFilter, edges: Sequence[
         low, high = bounds(LetterFilter(since=max(left, wanted.since or left), until=min(right, wanted.until or right)))
         for key in keys:
             pipe.zcount(key, low, high)
-    answers = pipe.execute()
+    answers = reader.reports.good(pipe.execute(raise_on_error=False), 0)
     return [sum(answers[first : first + len(keys)]) for first in range(0, len(answers), len(keys))]
 
 
@@ -157,14 +159,14 @@ def _spans(reader: LetterReader, index_keys: Sequence[str]) -> list[LetterGroup]
         pipe.zcard(key)
         pipe.zrange(key, 0, 0, withscores=True)
         pipe.zrange(key, 0, 0, desc=True, withscores=True)
-    answers = pipe.execute()
+    answers = reader.reports.good(pipe.execute(raise_on_error=False), ())
     spans = []
     for count, oldest, newest in zip(answers[::3], answers[1::3], answers[2::3], strict=True):
         name, newest_at = newest[0] if newest else (b"", 0.0)
         spans.append(
             LetterGroup(
                 name=name.decode("utf-8", "replace"),
-                count=count,
+                count=count or 0,
                 oldest_at=oldest[0][1] if oldest else 0.0,
                 newest_at=newest_at,
             )

@@ -1,5 +1,6 @@
 """Replays of many letters: the set is frozen in Redis when it starts, so that any process can take it up again."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +11,10 @@ import redis
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.replaying import ReplayOptions
 from routemq.errors import RouteMQError
+from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
+
+logger = logging.getLogger(__name__)
 
 _KEPT_S = 7 * 86_400
 """How long a replay that nobody takes up again is remembered."""
@@ -128,6 +132,8 @@ class FrozenReplays:
                 there.append(self.get(name.decode()))
             except FrozenReplayNotFoundError:
                 self.client.zrem(self.keys.dead_frozen_all, name)
+            except UnusableKeyError as exc:
+                logger.warning("an unfinished replay cannot be read: %s", exc)
         return tuple(there)
 
     def head(self, replay_id: str, limit: int) -> list[str]:

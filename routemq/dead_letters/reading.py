@@ -14,7 +14,7 @@ from routemq.dead_letters.opened import OpenedLetter, opened
 from routemq.dead_letters.order import IndexWalk, Position, bounds
 from routemq.dead_letters.peeked import PeekedLetter, peeked
 from routemq.errors import DeadLetterNotFoundError
-from routemq.lifecycle.scripts import script_text
+from routemq.lifecycle.scripts import KeyReports, script_text
 from routemq.queues import Keys
 
 ALL = LetterFilter()
@@ -57,6 +57,7 @@ class LetterReader:
 
     def __init__(self, client: "redis.Redis", keys: Keys) -> None:
         self.client, self.keys = client, keys
+        self.reports = KeyReports()
 
     def routes(self) -> list[str]:
         """Return the routes that have, or had, dead letters."""
@@ -76,7 +77,8 @@ class LetterReader:
             pipe = self.client.pipeline(transaction=False)
             for route in routes:
                 pipe.hexists(self.keys.dead_counters(route), f"queue:{wanted.queue}")
-            routes = [route for route, used in zip(routes, pipe.execute(), strict=True) if used]
+            answers = self.reports.good(pipe.execute(raise_on_error=False), otherwise=False)
+            routes = [route for route, used in zip(routes, answers, strict=True) if used]
         if wanted.fingerprint is not None:
             return [self.keys.dead_by_error(route, wanted.fingerprint) for route in routes]
         if wanted.reason is not None:
@@ -101,7 +103,8 @@ class LetterReader:
         pipe = self.client.pipeline(transaction=False)
         for walk in walks:
             walk.ask(pipe, after)
-        started = [iter(walk.run(answer, after)) for walk, answer in zip(walks, pipe.execute(), strict=True)]
+        answers = self.reports.good(pipe.execute(raise_on_error=False), [])
+        started = [iter(walk.run(answer, after)) for walk, answer in zip(walks, answers, strict=True)]
         return heapq.merge(*started, reverse=not oldest_first)
 
     def walk(
@@ -273,4 +276,4 @@ class LetterReader:
         pipe = self.client.pipeline(transaction=False)
         for key in self.index_keys(wanted):
             pipe.zcount(key, low, high)
-        return sum(pipe.execute())
+        return sum(self.reports.good(pipe.execute(raise_on_error=False), 0))

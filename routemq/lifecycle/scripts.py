@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any, TypedDict
 
@@ -77,6 +77,23 @@ class KeyReports:
         """Log what a script has reported."""
         for found in reported:
             self.log(UnusableKeyError(json.loads(found)))
+
+    def good(self, answers: Iterable[Any], otherwise: Any) -> list[Any]:
+        """Return the answers of a pipeline, with another in the place of each about a key of another program.
+
+        Such a key is logged.
+
+        Raises:
+            redis.ResponseError: Something else was refused.
+        """
+        good = []
+        for answer in answers:
+            if isinstance(answer, UnusableKeyError):
+                self.log(answer)
+            elif isinstance(answer, Exception):
+                raise answer
+            good.append(otherwise if isinstance(answer, Exception) else answer)
+        return good
 
     def log(self, error: UnusableKeyError) -> None:
         """Log one key, unless it was logged just now."""

@@ -12,9 +12,12 @@ from typing import Literal, cast
 
 import redis
 
+from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
 from routemq.queues import Keys
 
 Total = Literal["received", "done", "retried", "dead", "replayed"]
+
+_REPORTS = KeyReports()
 
 TOTALS: Mapping[str, str] = {
     "received": "Messages that ingest queued or buried.",
@@ -49,17 +52,24 @@ def add_totals(client: "redis.Redis", keys: Keys, total: Total, amounts: Mapping
 
 
 def read_totals(client: "redis.Redis", keys: Keys) -> dict[str, RouteTotals]:
-    """Return the totals of every route that has any."""
+    """Return the totals of every route that has any; those that cannot be read are left out, and reported."""
     members = cast("set[bytes]", client.smembers(keys.counted_routes))
-    routes = sorted(name.decode() for name in members)
+    routes = sorted(name.decode(errors="replace") for name in members)
     pipe = client.pipeline(transaction=False)
     for route in routes:
         pipe.hgetall(keys.counters(route))
-    return {route: _read(found) for route, found in zip(routes, pipe.execute(), strict=True)}
+    answers = _REPORTS.good(pipe.execute(raise_on_error=False), {})
+    return {route: _read(keys.counters(route), found) for route, found in zip(routes, answers, strict=True) if found}
 
 
-def _read(found: Mapping[bytes, bytes]) -> RouteTotals:
-    counts = {name.decode(): int(value) for name, value in found.items()}
+def _read(key: str, found: Mapping[bytes, bytes]) -> RouteTotals:
+    counts: dict[str, int] = {}
+    for name, value in found.items():
+        field_name = name.decode(errors="replace")
+        try:
+            counts[field_name] = int(value)
+        except ValueError:
+            _REPORTS.log(UnusableKeyError({"key": key, "field": field_name}))
     return RouteTotals(
         **{name: counts[name] for name in (*TOTALS, "dead") if name in counts},
         dead_by_reason={name.partition(":")[2]: count for name, count in counts.items() if name.startswith("dead:")},

@@ -11,6 +11,7 @@ import tornado.web
 from flower.views import BaseHandler
 
 from routemq.errors import RouteMQError
+from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.refusals import explain
 from routemq_flower.backend import Backend
 from routemq_flower.loopback import asks_for_loopback, comes_from_here, listens_on_loopback_alone
@@ -134,6 +135,8 @@ class ApiHandler(RouteMQHandler):
         message = "The server failed; its log has the traceback." if status_code >= 500 else self._reason
         if isinstance(error, tornado.web.HTTPError) and error.log_message:
             message = error.get_message()
+        elif isinstance(error, UnusableKeyError):
+            status_code, message = 503, str(error)
         elif isinstance(error, redis.RedisError):
             status_code, message = 503, f"Redis cannot be reached: {explain(error)}"
         elif isinstance(error, RouteMQError):

@@ -100,12 +100,12 @@ class RouteList(ApiHandler):
         routes = [route.name for route in backend.router.routes]
         for route in routes:
             pipe.zcard(backend.keys.dead_by_time(route))
-        answers = iter(pipe.execute())
+        answers = iter(backend.letters.reports.good(pipe.execute(raise_on_error=False), None))
         queues = {}
         for name in names:
-            depth = sum(next(answers) for _ in lists[name])
-            queues[name] = QueueState(depth=depth, delayed=next(answers), oldest_at=_received_at(next(answers)))
-        dead = {route: next(answers) for route in routes}
+            depth = sum(next(answers) or 0 for _ in lists[name])
+            queues[name] = QueueState(depth=depth, delayed=next(answers) or 0, oldest_at=_received_at(next(answers)))
+        dead = {route: next(answers) or 0 for route in routes}
         totals = read_totals(backend.client, backend.keys)
         try:
             paused = backend.pauses.read(backend.router.routes)
