@@ -16,6 +16,7 @@ import orjson
 
 from routemq.errors import EnvelopeError
 from routemq.mark import MEMBER, Mark
+from routemq.tracing.context import PARENT, STATE, TraceContext
 
 VERSION = 1
 """Version of the envelope; a worker refuses one that it does not know."""
@@ -160,6 +161,7 @@ class TaskMessage:
         replays: The replays that led to this generation, the oldest first; at most the last 10.
         strikes: How many processes it has ended; travels in its mark.
         show_payload: Whether Celery's `argsrepr`, which reaches logs, events and Flower, shows the payload.
+        trace: The span that it comes from; in the headers `traceparent` and `tracestate`.
     """
 
     route: str
@@ -172,6 +174,7 @@ class TaskMessage:
     replays: tuple[PastReplay, ...] = ()
     strikes: int = 0
     show_payload: bool = False
+    trace: TraceContext | None = None
 
     @property
     def delivery_tag(self) -> str:
@@ -226,6 +229,7 @@ class TaskMessage:
                     "origin": _ORIGIN,
                     "ignore_result": True,
                     "routemq": own,
+                    **({} if self.trace is None else self.trace.pairs()),
                 },
                 "properties": {
                     "correlation_id": self.id,
@@ -299,6 +303,7 @@ class TaskMessage:
             retries=int(headers.get("retries") or 0),
             replays=tuple(PastReplay(at=at, by=by, error=error) for at, by, error in own.get("replays", ())),
             strikes=strikes,
+            trace=TraceContext.of(headers.get(PARENT), headers.get(STATE)),
         )
 
 

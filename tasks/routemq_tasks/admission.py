@@ -9,6 +9,7 @@ from routemq.envelope import VERSION
 from routemq.errors import EnvelopeError
 from routemq.mark import MEMBER, Mark
 from routemq.routing import Route
+from routemq.tracing.context import PARENT, STATE, TraceContext
 from routemq_tasks.application import Application
 from routemq_tasks.errors import LaterEnvelopeError, UnknownRouteError, UnroutableError
 from routemq_tasks.execution import RouteTask
@@ -133,6 +134,7 @@ def _route_headers(headers: Mapping[str, Any], route: str, mark: Mark) -> dict[s
     if not (isinstance(replays, list) and all(_is_failure(replay) for replay in replays)):
         raise _problem("its replays are not [time, who, error]")
     own = {"generation": generation, "failures": failures, "replays": replays, "strikes": mark.strikes}
+    trace = TraceContext.of(headers.get(PARENT), headers.get(STATE))
     return {
         "lang": "py",
         "task": route,
@@ -150,6 +152,7 @@ def _route_headers(headers: Mapping[str, Any], route: str, mark: Mark) -> dict[s
         "routemq": own,
         # What Celery would look for among all keys, at each run.
         "headers": {"routemq": own},
+        **({} if trace is None else trace.pairs()),
     }
 
 
