@@ -7,7 +7,7 @@ import uuid
 import orjson
 
 from routemq.envelope import EMBED, VERSION, Envelope, TaskMessage, is_brief
-from routemq.tracing.context import TraceContext
+from routemq.tracing.trace_context import TraceContext
 
 _HEAD = b'[[{"v":%d,"topic":' % VERSION
 _TAIL = b"}],{}," + orjson.dumps(EMBED) + b"]"

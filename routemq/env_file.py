@@ -1,6 +1,6 @@
 """The file `.env`, read without guesses: what cannot be taken as it stands is an error that names the line."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from routemq.errors import ConfigurationError
 
 
-def read_env_file(path: Path, *, variables: Collection[str]) -> dict[str, str]:
+def read_env_file(path: Path, *, variables: Container[str]) -> dict[str, str]:
     """Return what the file says of these variables; names are taken in capitals, as in the environment.
 
     Raises:

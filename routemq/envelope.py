@@ -16,7 +16,7 @@ import orjson
 
 from routemq.errors import EnvelopeError
 from routemq.mark import MEMBER, Mark
-from routemq.tracing.context import PARENT, STATE, TraceContext
+from routemq.tracing.trace_context import PARENT, STATE, TraceContext
 
 VERSION = 1
 """Version of the envelope; a worker refuses one that it does not know."""

@@ -162,6 +162,12 @@ class Settings(BaseSettings):
         le=65_000,
         description="Serve Flower's `/healthz` and `/readyz` here, and as `/metrics` the numbers of the whole fleet.",
     )
+    report_retries: bool = Field(
+        default=False,
+        validation_alias=_named("ROUTEMQ_REPORT_RETRIES"),
+        description="Report a failed run that is followed by another as an error too, to Sentry, OpenTelemetry and the "
+        "log; without it that is a warning, and only what ends a message is an error.",
+    )
     transport: Transport = Field(
         default="routemq",
         validation_alias=_named("ROUTEMQ_TRANSPORT"),

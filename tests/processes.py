@@ -16,7 +16,18 @@ import psutil
 
 T = TypeVar("T")
 
-_PRODUCT_VARIABLES = ("MQTT_", "REDIS_", "WORKER_", "INGEST_", "ROUTEMQ_", "DLQ_", "CELERY_", "FLOWER_")
+_PRODUCT_VARIABLES = (
+    "MQTT_",
+    "REDIS_",
+    "WORKER_",
+    "INGEST_",
+    "ROUTEMQ_",
+    "DLQ_",
+    "CELERY_",
+    "FLOWER_",
+    "OTEL_",
+    "SENTRY_",
+)
 
 
 def wait_until(

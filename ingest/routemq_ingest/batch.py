@@ -24,10 +24,12 @@ class Batch:
 
     Attributes:
         received_at: Unix seconds as JSON, for all that arrives from now on.
+        taken: How many have left it.
     """
 
     def __init__(self) -> None:
         self.received_at = b"0.0"
+        self.taken = 0
         self._entries: list[Entry] = []
         self._size_bytes = 0
 
@@ -69,4 +71,5 @@ class Batch:
             else:
                 owed[connection] = [mid]
         del self._entries[:count]
+        self.taken += count
         return owed

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from routemq.errors import ConfigurationError
 from routemq.text import error_line
@@ -14,6 +14,9 @@ from routemq_ingest.errands import Errands
 from routemq_ingest.flow import Flow
 from routemq_ingest.publisher import Publisher, Sent
 from routemq_ingest.statistics import Statistics
+
+if TYPE_CHECKING:
+    from routemq_ingest.receipts import Receipts
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +36,20 @@ class Delivery:
 
     Args:
         errands: Where Redis is waited for; nothing else uses the publisher.
+        receipts: Spans that end with the answer.
 
     Attributes:
         statistics: So far.
         answered_at: When Redis last did what it was asked, on the monotonic clock; None before the first time.
     """
 
-    def __init__(self, batch: Batch, publisher: Publisher, flow: Flow, errands: Errands) -> None:
+    def __init__(
+        self, batch: Batch, publisher: Publisher, flow: Flow, errands: Errands, receipts: "Receipts | None" = None
+    ) -> None:
         self.statistics = Statistics()
         self.answered_at: float | None = None
         self._batch, self._publisher, self._flow, self._errands = batch, publisher, flow, errands
+        self._receipts = receipts
         self._asking = False
         self._began_at: float | None = None
 
@@ -111,6 +118,8 @@ class Delivery:
             if connection.socket() is None:
                 late += len(mids)
             connection.acknowledge(mids)
+        if self._receipts is not None:
+            self._receipts.settled(self._batch.taken)
         done = self.statistics
         self.statistics = replace(
             done, received=done.received + sent.taken, batches=done.batches + 1, late_acks=done.late_acks + late

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from routemq.dead_letters import DeadLetter, Reason
 from routemq.encoding import MessageEncoder
@@ -16,6 +17,9 @@ from routemq_ingest.errors import NoRouteError, PayloadTooLargeError, TopicNotUt
 from routemq_ingest.packets import Publish
 from routemq_ingest.remains import Remains
 from routemq_ingest.subscriptions import Subscription, Subscriptions
+
+if TYPE_CHECKING:
+    from routemq_ingest.receipts import Receipt, Receipts
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class Intake:
         show_payloads: bool,
         worker: str,
         remains: Remains,
+        receipts: "Receipts | None" = None,
     ) -> None:
         self.by_number = True
         self.wanted: Sequence[Subscription] = ()
@@ -48,7 +53,7 @@ class Intake:
         self._batch = batch
         self._max_payload_bytes = max_payload_bytes
         self._unrouted = MessageEncoder(route=UNROUTED, queue=FALLBACK_QUEUE, show_payload=show_payloads)
-        self._worker, self._remains = worker, remains
+        self._worker, self._remains, self._receipts = worker, remains, receipts
 
     def accept(self, connection: BrokerConnection, publish: Publish) -> bool:
         """Take a message; return whether there is room for another one."""
@@ -58,8 +63,9 @@ class Intake:
         subscription = self._by_identifier.get(identifiers[0]) if len(identifiers) == 1 else None
         try:
             topic = _plain_topic(publish)
-            if subscription is None or topic is None or len(publish.payload) > self._max_payload_bytes:
-                self._accept_any(publish, owed)
+            drawn = self._receipts is not None and self._receipts.draw()
+            if drawn or subscription is None or topic is None or len(publish.payload) > self._max_payload_bytes:
+                self._accept_any(publish, owed, drawn=drawn)
             else:
                 item = subscription.encoder.encode(
                     topic, publish.payload, qos=publish.qos, retain=publish.retain, received_at=batch.received_at
@@ -87,7 +93,7 @@ class Intake:
         else:
             logger.error("message buried: %s", letter.error, extra={"route": message.route, "message_id": message.id})
 
-    def _accept_any(self, publish: Publish, owed: BrokerConnection | None) -> None:
+    def _accept_any(self, publish: Publish, owed: BrokerConnection | None, *, drawn: bool) -> None:
         topic = publish.topic.decode(errors="replace")
         readable = topic.encode() == publish.topic
         envelope = Envelope(
@@ -102,25 +108,51 @@ class Intake:
             user_properties=publish.user_properties,
             topic_bytes=None if readable else publish.topic,
         )
-        found = self._find(publish, topic)
-        if found:
-            entries = [self._entry(subscription, envelope) for subscription in found]
-        else:
-            error: RouteMQError = NoRouteError(topic=topic) if readable else TopicNotUtf8Error(topic=publish.topic)
-            entries = [self._dead(None, envelope, "unroutable" if readable else "malformed", error)]
+        found: Sequence[Subscription | None] = self._find(publish, topic) or (None,)
+        entries: list[Entry] = []
+        for subscription in found:
+            problem, receipt = self._problem(subscription, envelope), None
+            if self._receipts is not None:
+                number = self._batch.taken + len(self._batch) + len(entries)
+                receipt = self._receipts.begin(publish, subscription, number, drawn=drawn, is_queued=problem is None)
+            entries.append(self._entry(subscription, envelope, problem, receipt))
         for entry in entries[:-1]:
             self._batch.add(entry)
         self._batch.add((*entries[-1][:4], owed, publish.mid))
 
-    def _entry(self, subscription: Subscription, envelope: Envelope) -> Entry:
+    def _entry(
+        self,
+        subscription: Subscription | None,
+        envelope: Envelope,
+        problem: tuple[Reason, RouteMQError] | None,
+        receipt: "Receipt | None",
+    ) -> Entry:
+        encoder = self._unrouted if subscription is None else subscription.encoder
+        message = encoder.message(envelope, None if receipt is None else receipt.trace)
+        if receipt is not None:
+            receipt.of(message.id)
+        if problem is None:
+            return message.route, message.queue, message.encode(), None, None, 0
+        reason, error = problem
+        if receipt is not None:
+            receipt.buried(reason, error)
+        letter = DeadLetter.of(message, reason=reason, error=error, worker=self._worker)
+        logger.warning(
+            "message buried: %s (message %s)", error, message.id,
+            extra={"route": message.route, "message_id": message.id},
+        )  # fmt: skip
+        return message.route, message.queue, message.encode(), letter, None, 0
+
+    def _problem(self, subscription: Subscription | None, envelope: Envelope) -> tuple[Reason, RouteMQError] | None:
+        """Return why a message cannot become a task."""
         size_bytes, allowed_bytes = len(envelope.payload), self._max_payload_bytes
         if envelope.topic_bytes is not None:
-            return self._dead(subscription, envelope, "malformed", TopicNotUtf8Error(topic=envelope.topic_bytes))
+            return "malformed", TopicNotUtf8Error(topic=envelope.topic_bytes)
+        if subscription is None:
+            return "unroutable", NoRouteError(topic=envelope.topic)
         if size_bytes > allowed_bytes:
-            error = PayloadTooLargeError(size_bytes=size_bytes, allowed_bytes=allowed_bytes)
-            return self._dead(subscription, envelope, "too_large", error)
-        item = subscription.encoder.encode_envelope(envelope)
-        return subscription.route_name, subscription.queue, item, None, None, 0
+            return "too_large", PayloadTooLargeError(size_bytes=size_bytes, allowed_bytes=allowed_bytes)
+        return None
 
     def _find(self, publish: Publish, topic: str) -> Sequence[Subscription]:
         """A broker may send one copy for several subscriptions, with all their identifiers (MQTT 5, 3.3.4).
@@ -131,18 +163,6 @@ class Intake:
             return self._subscriptions.for_topic(topic, self.wanted)
         known = self._by_identifier
         return [known[identifier] for identifier in publish.identifiers if identifier in known]
-
-    def _dead(
-        self, subscription: Subscription | None, envelope: Envelope, reason: Reason, error: RouteMQError
-    ) -> Entry:
-        encoder = self._unrouted if subscription is None else subscription.encoder
-        message = encoder.message(envelope)
-        letter = DeadLetter.of(message, reason=reason, error=error, worker=self._worker)
-        logger.warning(
-            "message buried: %s (message %s)", error, message.id,
-            extra={"route": message.route, "message_id": message.id},
-        )  # fmt: skip
-        return message.route, message.queue, message.encode(), letter, None, 0
 
 
 def _plain_topic(publish: Publish) -> str | None:

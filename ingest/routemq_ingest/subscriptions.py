@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from routemq.encoding import MessageEncoder
 from routemq.routing import Route
 from routemq.topics import share_filter
+from routemq.tracing.trace_context import TraceContext
 
 _LARGEST_IDENTIFIER = 0x0FFFFFFF
 """MQTT 5, 3.8.2.1.2."""
@@ -39,6 +40,9 @@ class Subscriptions:
 
     Whatever session a message waits in, and for whichever form of its route's filter, its number is known.
 
+    Args:
+        trace: What messages say of where they come from that nobody traces.
+
     Attributes:
         shared: Of the shared routes, with `$share`.
         plain: Of the same routes, without it.
@@ -46,10 +50,12 @@ class Subscriptions:
         twins: A shared and a non-shared route with one filter, which no session can have twice.
     """
 
-    def __init__(self, routes: Sequence[Route], *, group: str, show_payloads: bool) -> None:
+    def __init__(
+        self, routes: Sequence[Route], *, group: str, show_payloads: bool, trace: TraceContext | None = None
+    ) -> None:
         self.by_identifier: dict[int, Subscription] = {}
         encoders = {
-            route.name: MessageEncoder(route=route.name, queue=route.queue, show_payload=show_payloads)
+            route.name: MessageEncoder(route=route.name, queue=route.queue, show_payload=show_payloads, trace=trace)
             for route in routes
         }
 

@@ -5,6 +5,7 @@ import select
 import time
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -16,6 +17,7 @@ from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
+from routemq.tracing.start_tracing import INGEST, flush, start_tracing
 from routemq_ingest.batch import Batch
 from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.delivery import Delivery
@@ -32,6 +34,9 @@ from routemq_ingest.session import Session, State
 from routemq_ingest.statistics import Health, Statistics
 from routemq_ingest.subscriptions import Subscriptions
 from routemq_ingest.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from routemq_ingest.receipts import Receipts
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +89,18 @@ class IngestWorker:
         # Redis may keep one waiting, and a name server may: not the loop, and not the lease behind a batch.
         self._errands = tuple(Errands(name, wake=self._wake) for name in ("redis", "mqtt connect", "lease", "group"))
         self._redis, self._connecting, self._aside, self._asking = self._errands
-        self._delivery = Delivery(self._batch, self._publisher, self._flow, self._redis)
+        self._provider = start_tracing(INGEST)
+        self._receipts = self._traced()
+        self._delivery = Delivery(self._batch, self._publisher, self._flow, self._redis, self._receipts)
         self._stopping = self._finishing = self._announced = False
         self._turned_at = time.monotonic()
         self._tend_at = self._reported_at = 0.0
-        routes = Subscriptions(router.routes, group=settings.mqtt_group_name, show_payloads=settings.shows_payloads)
+        routes = Subscriptions(
+            router.routes,
+            group=settings.mqtt_group_name,
+            show_payloads=settings.shows_payloads,
+            trace=None if self._receipts is None else self._receipts.none,
+        )
         memory = SessionMemory(self._client, self._keys, self._asking)
         self._own = self._session(routes, memory, client_id=self.client_id)
         self._exclusive = self._session(routes, memory, client_id=f"{settings.mqtt_group_name}-exclusive")
@@ -169,6 +181,7 @@ class IngestWorker:
             self._client.close()
             self._lease_client.close()
             self._wakeup.close()
+            flush(self._provider)
 
     def _trouble(self) -> str | None:
         now, answered_at = time.monotonic(), self._delivery.answered_at
@@ -328,6 +341,13 @@ class IngestWorker:
             details=asdict(health.statistics) | {"holds": health.holds, "takes_all": self._placement.takes_all},
         )
 
+    def _traced(self) -> "Receipts | None":
+        if self._provider is None:
+            return None
+        from routemq_ingest.receipts import Receipts
+
+        return Receipts(self._provider, client_id=self.client_id, group=self._settings.mqtt_group_name)
+
     @property
     def _sessions(self) -> tuple[Session, Session]:
         return self._own, self._exclusive
@@ -341,5 +361,6 @@ class IngestWorker:
             show_payloads=settings.shows_payloads,
             worker=self.client_id,
             remains=Remains(settings, worker=self.client_id),
+            receipts=self._receipts,
         )
         return Session(settings, client_id=client_id, intake=intake, memory=memory, errands=self._connecting)

@@ -9,7 +9,7 @@ from routemq.envelope import VERSION
 from routemq.errors import EnvelopeError
 from routemq.mark import MEMBER, Mark
 from routemq.routing import Route
-from routemq.tracing.context import PARENT, STATE, TraceContext
+from routemq.tracing.trace_context import PARENT, STATE, TraceContext
 from routemq_tasks.application import Application
 from routemq_tasks.errors import LaterEnvelopeError, UnknownRouteError, UnroutableError
 from routemq_tasks.execution import RouteTask

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -12,6 +12,9 @@ from routemq.errors import PublishError
 from routemq.topics import MAX_TOPIC_BYTES
 from routemq_tasks.green import call
 from routemq_tasks.publisher import Publication, Publisher
+
+if TYPE_CHECKING:
+    from routemq_tasks.run_spans import Runs
 
 Payload = bytes | str | dict[str, Any] | list[Any]
 
@@ -25,10 +28,12 @@ class MessageClient:
 
     Attributes:
         hand_over: Calls a function in a thread in which the publisher may be used; see `EventLoop.hand_over`.
+        runs: Makes the spans of publishes.
     """
 
     publisher: Publisher
     hand_over: Callable[[Callable[[], None]], Any] = call
+    runs: "Runs | None" = None
     _publications: list[Publication] = field(default_factory=list)
 
     def publish(self, topic: str, payload: Payload, qos: int = 0, retain: bool = False) -> None:
@@ -40,7 +45,9 @@ class MessageClient:
         problem = _topic_problem(topic) or _qos_problem(qos)
         if problem is not None:
             raise PublishError(topic=topic, problem=problem)
-        publication = Publication(topic, _encoded(topic, payload), int(qos), bool(retain))
+        data = _encoded(topic, payload)
+        span = None if self.runs is None else self.runs.publishing(topic, len(data), int(qos))
+        publication = Publication(topic, data, int(qos), bool(retain), span=span)
         self.hand_over(partial(_publish, self.publisher, publication))
         self._publications.append(publication)
 

@@ -214,7 +214,10 @@ class RouteConsumer(OpenConsumer):
     def refuse(self, message: Any, error: Exception) -> None:
         """Let a message that cannot be run become what it must: a dead letter, or one that comes back."""
         held = self._held(message)
-        settled = self.app.process.outcomes.settle(held, error, patience_s=PATIENCE_S)
+        process = self.app.process
+        settled = process.outcomes.settle(held, error, patience_s=PATIENCE_S)
+        if process.runs is not None:
+            process.runs.record(held, settled, error)
         if not message.acknowledged:
             self._let_go(message)
         events = self.event_dispatcher

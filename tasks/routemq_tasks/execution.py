@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Task
 from celery.exceptions import Reject as CeleryReject
@@ -23,6 +23,9 @@ from routemq_tasks.green import call
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import is_shutdown
 from routemq_tasks.process import ProcessResources
+
+if TYPE_CHECKING:
+    from routemq_tasks.run_spans import Run
 
 logger = logging.getLogger(__name__)
 
@@ -66,17 +69,24 @@ class RouteTask(Task):
     def run(self, *arguments: Any) -> None:
         """Run one message; `arguments` is the envelope, in its wire form."""
         process: ProcessResources | None = None
+        span: Run | None = None
         try:
             process = self.app.process
             self.app.gate.check(self.route)
-            self._run_message(process, self.request, _envelope(arguments))
+            if process.runs is not None:
+                span = process.runs.begin(self.route.template.text, self.request, arguments)
+            self._run_message(process, self.request, _envelope(arguments), span)
         # Whatever a controller raises is the message's failure, not the process's.
         except BaseException as exc:
             if is_shutdown(exc):
                 # The message stays unacknowledged, and goes back to its queue.
+                if span is not None:
+                    span.interrupted()
                 raise
-            told = self._end(process, arguments, exc)
+            told = self._end(process, arguments, exc, span)
         else:
+            if span is not None:
+                span.done()
             if process.done is not None:
                 process.done.count(self.name)
             return
@@ -95,7 +105,7 @@ class RouteTask(Task):
             policy=self.route.retry,
         )
 
-    def _run_message(self, process: ProcessResources, request: Any, envelope: Envelope) -> None:
+    def _run_message(self, process: ProcessResources, request: Any, envelope: Envelope, span: "Run | None") -> None:
         params = self.route.template.match(envelope.topic)
         if params is None:
             raise UnroutableError(
@@ -103,7 +113,8 @@ class RouteTask(Task):
             )
         chain = self._chain or self.load()
         own = getattr(request, "routemq", None) or {}
-        client = MessageClient(process.publisher, process.loop.hand_over if chain.is_async else call)
+        hand_over = process.loop.hand_over if chain.is_async else call
+        client = MessageClient(process.publisher, hand_over, process.runs)
         context = Context(
             message=Message(
                 id=request.id,
@@ -121,7 +132,8 @@ class RouteTask(Task):
             soft_limit.start(timeout_s)
             try:
                 if chain.is_async:
-                    process.loop.run(partial(chain.run, context), timeout_s=timeout_s)
+                    start = partial(chain.run, context)
+                    process.loop.run(start if span is None else span.carried(start), timeout_s=timeout_s)
                 else:
                     chain.run(context)
             finally:
@@ -132,7 +144,9 @@ class RouteTask(Task):
             client.abandon()
             raise
 
-    def _end(self, process: ProcessResources | None, arguments: Any, error: BaseException) -> Exception:
+    def _end(
+        self, process: ProcessResources | None, arguments: Any, error: BaseException, span: "Run | None"
+    ) -> Exception:
         """Have it recorded what becomes of a message whose run failed, and return what to tell Celery."""
         told: Exception = CeleryReject("its outcome is not recorded", requeue=True)
         if process is None:
@@ -143,6 +157,8 @@ class RouteTask(Task):
             vars(request), lambda: arguments, tag=request.properties["delivery_tag"], worker=request.hostname
         )
         settled = process.outcomes.settle(held, error)
+        if span is not None:
+            span.failed(settled, error)
         if isinstance(settled.fate, Kept):
             return told
         told = settled.error

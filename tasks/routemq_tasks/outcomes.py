@@ -72,6 +72,7 @@ class Outcomes:
         redaction: What logs and monitors must not show either.
         show_payloads: Whether monitors may see payloads, of a message that is run again too.
         unknown_wait_s: How long a message that only another release can run is kept for it.
+        report_retries: Whether those who listen hear of an error that is followed by another run.
         patience_s: How long to repeat a step while Redis is away.
         stopping: Then a step is not repeated for long.
     """
@@ -85,6 +86,7 @@ class Outcomes:
         redaction: Redaction | None = None,
         show_payloads: bool = False,
         unknown_wait_s: float = 600.0,
+        report_retries: bool = False,
         patience_s: float = 30.0,
         stopping: Stopping | None = None,
     ) -> None:
@@ -92,7 +94,7 @@ class Outcomes:
         self._moves, self._paused = Moves(client, keys), PausedRoutes(client, keys)
         self._dead_letters, self._redaction = dead_letters, redaction
         self._show_payloads, self._patience_s = show_payloads, patience_s
-        self._unknown_wait_s = unknown_wait_s
+        self._unknown_wait_s, self._report_retries = unknown_wait_s, report_retries
         self._unknown: dict[str, float] = {}
         self._stopping = stopping
 
@@ -130,7 +132,7 @@ class Outcomes:
                 # Of what is no message of ours, only what is kept may be told.
                 told, hides = recorded.error, hides or recorded.message != made.message
             shown = ControllerFailedError(told) if hides else tellable(error, told)
-            _report(held, outcome if recorded else None, told, shown)
+            _report(held, outcome if recorded else None, told, shown, retries=self._report_retries)
             return Settled(fate=outcome, told=told, error=shown)
         else:
             _say(logging.ERROR, held, "message %s (%s) stays on its queue, no outcome of it can be recorded: %s", told)
@@ -314,14 +316,15 @@ def is_shutdown(error: BaseException) -> bool:
     return issubclass(type(error), (WorkerShutdown, WorkerTerminate)) or terminate_handler_fired()
 
 
-def _report(held: Held, outcome: Fate | None, told: str, error: Exception) -> None:
+def _report(held: Held, outcome: Fate | None, told: str, error: Exception, *, retries: bool) -> None:
     if isinstance(outcome, Dead):
         # With the error itself, for those who listen to the log, such as Sentry; it is written as one line.
         _say(logging.ERROR, held, "message %s (%s) is dead, reason %s: %s", outcome.reason, told, error=error)
     elif isinstance(outcome, Later):
         run = 1 if held.message is None else held.message.retries + 1
         text = "message %s (%s) failed in run %d, next in %.1f s: %s"
-        _say(logging.WARNING, held, text, run, outcome.delay_s, told)
+        level = logging.ERROR if retries else logging.WARNING
+        _say(level, held, text, run, outcome.delay_s, told, error=error if retries else None)
     else:
         # The visibility timeout passed, or the outcome was recorded by an earlier try whose answer was lost.
         text = "message %s (%s) is not in this worker's hands any more; its outcome stands elsewhere"

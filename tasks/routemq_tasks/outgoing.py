@@ -16,6 +16,7 @@ from paho.mqtt.properties import Properties
 from routemq.connections import MqttClient, prepare_mqtt
 from routemq.mqtt import reason_text
 from routemq.settings import Settings
+from routemq.tracing.trace_context import TraceContext
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,19 @@ class OutgoingConnection(MqttClient):
             if size_bytes > self._largest_bytes:
                 return f"a packet of {size_bytes} bytes, and the MQTT broker takes {self._largest_bytes} at most"
         return None
+
+    def properties_with(self, trace: TraceContext | None, topic: str, payload: bytes, qos: int) -> Properties | None:
+        """Return what tells of a trace, where a publish can take it along."""
+        if trace is None or not self._is_mqtt5:
+            return None
+        pairs = trace.pairs()
+        # Two for the longer lengths of all.
+        added_bytes = 2 + sum(5 + len(name) + len(value) for name, value in pairs.items())
+        if self._largest_bytes is not None and _packet_bytes(topic, payload, qos) + added_bytes > self._largest_bytes:
+            return None
+        properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.UserProperty = list(pairs.items())
+        return properties  # type: ignore[no-any-return]
 
     def turn(self, woken: socket.socket, *, timeout_s: float) -> None:
         """Write and read what the broker takes and gives; wait so long at most, or until `woken` can be read."""

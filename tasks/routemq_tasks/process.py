@@ -1,17 +1,22 @@
 """What the messages of one worker process share."""
 
 import os
+from typing import TYPE_CHECKING
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.queues import Keys
 from routemq.settings import Settings
+from routemq.tracing.start_tracing import WORKER, flush, start_tracing
 from routemq_tasks.done_counter import DoneCounter
 from routemq_tasks.event_loop import EventLoop
 from routemq_tasks.outcomes import Outcomes
 from routemq_tasks.publisher import Publisher
 from routemq_tasks.soft_limit import SoftTimeLimit
 from routemq_tasks.stopping import Stopping
+
+if TYPE_CHECKING:
+    from routemq_tasks.run_spans import Runs
 
 
 class ProcessResources:
@@ -32,6 +37,7 @@ class ProcessResources:
             redaction=letters.redaction,
             show_payloads=settings.shows_payloads,
             unknown_wait_s=settings.unknown_route_wait_s,
+            report_retries=settings.report_retries,
             stopping=stopping,
         )
         # Our transport counts in the step that takes a message out of `unacked`; Celery's own cannot.
@@ -39,6 +45,8 @@ class ProcessResources:
         self.publisher = Publisher(settings)
         self.loop = EventLoop()
         self.soft_limit = SoftTimeLimit()
+        self._provider = start_tracing(WORKER)
+        self.runs = self._traced(settings)
 
     def close(self) -> None:
         """Write what is counted and say goodbye."""
@@ -46,3 +54,12 @@ class ProcessResources:
             self.done.close()
         self.publisher.close()
         self.loop.close()
+        # A child ends by `os._exit`, which waits for no thread that sends spans.
+        flush(self._provider)
+
+    def _traced(self, settings: Settings) -> "Runs | None":
+        if self._provider is None:
+            return None
+        from routemq_tasks.run_spans import Runs
+
+        return Runs(self._provider, report_retries=settings.report_retries)

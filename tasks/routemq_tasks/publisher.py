@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from paho.mqtt.enums import MQTTErrorCode
 
@@ -18,6 +19,9 @@ from routemq.errors import PublishError
 from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
 from routemq.settings import Settings
 from routemq_tasks.outgoing import CLOSED, CONNECT_TIMEOUT_S, Answer, OutgoingConnection
+
+if TYPE_CHECKING:
+    from routemq_tasks.run_spans import Publishing
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,7 @@ class Publication:
         wanted: False when its run has ended without it, so that it is not sent any more.
         lone_losses: How many connections ended while it was the only one in flight.
         suspect: A connection ended while it was in flight, so it goes alone until it is confirmed.
+        span: Of its trace.
     """
 
     topic: str
@@ -52,10 +57,13 @@ class Publication:
     wanted: bool = True
     lone_losses: int = 0
     suspect: bool = False
+    span: "Publishing | None" = None
 
     def settle(self, problem: str | None) -> None:
         """It is confirmed, or has failed."""
         self.problem = problem
+        if self.span is not None:
+            self.span.settled(problem)
         self.settled.set()
 
 
@@ -115,6 +123,8 @@ class Publisher:
         """Do not send, or not again, what is not confirmed."""
         for publication in publications:
             publication.wanted = False
+            if publication.span is not None:
+                publication.span.settled("its run has ended without it")
 
     def close(self) -> None:
         """Disconnect; a later publish opens a new connection."""
@@ -227,7 +237,9 @@ class Publisher:
                 publication.settle(refusal)
                 continue
             try:
-                info = connection.publish(topic, payload, qos, retain=retain)
+                trace = None if publication.span is None else publication.span.trace
+                properties = connection.properties_with(trace, topic, payload, qos)
+                info = connection.publish(topic, payload, qos, retain=retain, properties=properties)
             # What paho cannot publish is this run's failure; the others go on with the connection.
             except Exception as exc:  # noqa: BLE001
                 publication.settle(f"it cannot be published: {type(exc).__name__}: {exc}")

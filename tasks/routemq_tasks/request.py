@@ -121,7 +121,11 @@ class RouteRequest(OpenRequest):
         if isinstance(error, TimeLimitExceeded):
             error = TimedOutError(task.route.timeout_s or error.args[0], killed=True)
         held = task.held(self.request_dict, lambda: self.args, tag=self.message.delivery_tag, worker=self.hostname)
-        settled = self.app.process.outcomes.settle(held, error, patience_s=PATIENCE_S)
+        process = self.app.process
+        settled = process.outcomes.settle(held, error, patience_s=PATIENCE_S)
+        if process.runs is not None:
+            # What the run itself would have told is gone with its process.
+            process.runs.record(held, settled, error, started_at=self.time_start)
         fate = settled.fate
         self._give_back()
         if isinstance(fate, Kept):

@@ -9,6 +9,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.utils.log import mlevel
 from click.core import ParameterSource
 
+from routemq.tracing.start_tracing import WORKER, start_tracing
 from routemq_tasks.application import Application
 from routemq_tasks.concurrency import choose_concurrency
 from routemq_tasks.reports import watched
@@ -30,6 +31,8 @@ class RouteWorker(Worker):
         self.app = app or self.app
         queues, excluded = check_start(self.app, options.get("queues"), options.get("exclude_queues"))
         options["queues"], options["exclude_queues"] = queues, excluded
+        # Before the pool forks, so that its modules are shared; after the application, which may make traces itself.
+        start_tracing(WORKER)
         consumed = [queue for queue in queues if queue not in excluded]
         # Celery's command line says `pool`, its constructor takes both.
         pool = get_implementation(options.get("pool") or options.get("pool_cls") or self.app.conf.worker_pool)

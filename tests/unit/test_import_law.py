@@ -126,6 +126,36 @@ def test_no_module_imports_itself_by_way_of_others_not_even_for_its_types() -> N
         pytest.fail(" → ".join(exc.args[1]))
 
 
+ONLY_WHERE_TRACES_ARE_MADE = ("opentelemetry", "sentry_sdk")
+MAKE_TRACES = {
+    "routemq/tracing/tracer_provider.py",
+    "ingest/routemq_ingest/receipts.py",
+    "tasks/routemq_tasks/run_spans.py",
+}
+
+
+def test_what_is_not_in_the_base_installation_is_imported_only_where_it_is_asked_for() -> None:
+    of_ours = {"routemq.tracing.tracer_provider", "routemq_ingest.receipts", "routemq_tasks.run_spans"}
+    using, early = set(), {}
+    for package in FOLDERS:
+        for path in modules(package):
+            name = str(path.relative_to(REPOSITORY))
+            source = path.read_text("utf-8")
+            if any(each.startswith(ONLY_WHERE_TRACES_ARE_MADE) for each in imported_names(source)):
+                using.add(name)
+            at_once = ast.unparse(ast.Module([node for node in ast.parse(source).body if is_import(node)], []))
+            if name not in MAKE_TRACES and (
+                found := {each for each in imported_names(at_once) if is_in(each, of_ours)}
+            ):
+                early[name] = found
+    assert using - MAKE_TRACES == {"routemq/tracing/start_tracing.py"}  # for its types alone
+    assert early == {}
+
+
+def is_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
 def test_no_package_is_called_like_a_module_of_the_users() -> None:
     assert [name for name in ("ingest", "tasks", "dev", "ops") if (REPOSITORY / name / "__init__.py").exists()] == []
 
