@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 from routemq_tasks.app import RouteMQCelery
-from routemq_tasks.broker import check_options, unused_variables
+from routemq_tasks.broker_settings import check_options, unused_variables
 from routemq_tasks.own_tasks import load_own_tasks
 from routemq_tasks.purging import expanding_queues
 

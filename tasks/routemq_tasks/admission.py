@@ -14,7 +14,7 @@ from routemq_tasks.application import Application
 from routemq_tasks.errors import LaterEnvelopeError, UnknownRouteError, UnroutableError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.own_tasks import CANVAS_TASKS
-from routemq_tasks.upstream.opened import leave_body, raw_of
+from routemq_tasks.upstream.public_names import leave_body, raw_of
 
 _JSON = "application/json"
 _UTF8 = ("utf-8", "utf8")

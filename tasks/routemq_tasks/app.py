@@ -14,7 +14,7 @@ from routemq.errors import RouteMQError
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_tasks.application import Application
-from routemq_tasks.broker import check_settings
+from routemq_tasks.broker_settings import check_settings
 from routemq_tasks.companions import Companions
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.own_tasks import load_own_tasks
@@ -26,7 +26,7 @@ from routemq_tasks.worker_log import quiet_per_message_logs
 class RouteMQCelery(Application):
     """A Celery app whose tasks are the routes of an application."""
 
-    amqp_cls = "routemq_transport.connection:AMQP"
+    amqp_cls = "routemq_transport.amqp:AMQP"
     events_cls = "routemq_tasks.upstream.events:RouteEvents"
     log_cls = "routemq_tasks.worker_log:WorkerLogging"
 

@@ -12,7 +12,7 @@ from routemq_transport.items import Item
 from routemq.metrics.timings import Timings
 from routemq.routing import Router
 from routemq.settings import Settings
-from routemq_tasks.broker import BrokerSettings, Loader
+from routemq_tasks.broker_settings import BrokerSettings, Loader
 from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.gate import Gate
 from routemq_tasks.held import Held

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kombu.entity import Exchange, Queue
-from routemq_transport.connection import STOCK_TRANSPORTS
+from routemq_transport.amqp import STOCK_TRANSPORTS
 
 from routemq.connections import redis_tls_options
 from routemq.logs import LOG_FORMAT

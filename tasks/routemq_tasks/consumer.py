@@ -10,7 +10,7 @@ from celery import Task
 from celery.exceptions import WorkerShutdown
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import OperationalError
-from routemq_transport.request import StartingRequest
+from routemq_transport.starting_request import StartingRequest
 
 from routemq.connections import check_redis, connect_redis
 from routemq.errors import ConfigurationError, EnvelopeError
@@ -25,7 +25,7 @@ from routemq_tasks.execution import RouteTask
 from routemq_tasks.fate import USUAL_POLICY, Kept, Later
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import PATIENCE_S, is_away
-from routemq_tasks.upstream.opened import OpenConsumer
+from routemq_tasks.upstream.public_names import OpenConsumer
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from routemq.text import error_line
 from routemq_tasks.errors import NotEndedError, TimedOutError
 from routemq_tasks.fate import Dead, Kept, Later
 from routemq_tasks.outcomes import PATIENCE_S
-from routemq_tasks.upstream.opened import OpenRequest
+from routemq_tasks.upstream.public_names import OpenRequest
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from routemq.metrics.histogram import Histogram
 from routemq.metrics.timings import Timings
-from routemq_tasks.upstream.opened import pool_children
+from routemq_tasks.upstream.public_names import pool_children
 
 _STALLED_S = 15.0
 """The consumer's loop turns once a second; in some pools a long task keeps it from that, which is no stall."""

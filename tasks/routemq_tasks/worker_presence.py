@@ -9,7 +9,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from routemq.metrics.presence import ProcessReport
 from routemq.metrics.process_memory import memory_bytes
-from routemq_tasks.upstream.opened import pool_children
+from routemq_tasks.upstream.public_names import pool_children
 from routemq_tasks.worker_health import worker_health
 
 _MEMORY_EVERY_S = 10.0

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from kombu.utils.imports import symbol_by_name
 
-from routemq_transport.connection import AMQP, TRANSPORTS, Connection, Refuse
-from routemq_transport.request import StartingRequest
+from routemq_transport.amqp import AMQP, TRANSPORTS, Connection, Refuse
+from routemq_transport.starting_request import StartingRequest
 
 
 def install(app: Any, refuse: Refuse | None = None) -> None:

@@ -10,7 +10,7 @@ import kombu
 import pytest
 import redis
 from routemq_tasks.configuration import celery_configuration
-from routemq_transport.connection import TRANSPORTS
+from routemq_transport.amqp import TRANSPORTS
 
 from routemq import Router
 from routemq.connections import check_redis, connect_redis

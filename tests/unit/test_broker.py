@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from routemq_tasks.app import RouteMQCelery
-from routemq_tasks.broker import OtherBrokerError, check_settings, place
+from routemq_tasks.broker_settings import OtherBrokerError, check_settings, place
 
 from routemq.routing import Router
 from routemq.settings import Settings

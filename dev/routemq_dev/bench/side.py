@@ -8,7 +8,7 @@ from pathlib import Path
 from routemq.settings import Settings, variable_of
 from routemq.supervision.child import Command
 from routemq_dev.bench import naive
-from routemq_dev.bench.application import QUEUE
+from routemq_dev.bench.bench_routes import QUEUE
 from routemq_dev.bench.recorder import VARIABLE
 from routemq_dev.ports import LOOPBACK
 
@@ -55,7 +55,7 @@ def routemq_side(folder: Path, shape: WorkerShape, *, mqtt_port: int, redis_port
     env = {
         **_environment(runs, mqtt_port=mqtt_port, redis_url=f"redis://{LOOPBACK}:{redis_port}/0"),
         "MQTT_GROUP_NAME": "bench",
-        "ROUTEMQ_ROUTERS": "routemq_dev.bench.application",
+        "ROUTEMQ_ROUTERS": "routemq_dev.bench.bench_routes",
     }
     ingest = Command(
         name="ingest",

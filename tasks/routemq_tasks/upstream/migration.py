@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery.bin import migrate
-from routemq_transport.connection import TRANSPORTS
+from routemq_transport.amqp import TRANSPORTS
 
 from routemq_tasks.application import Application
 

@@ -9,7 +9,7 @@ from typing import Any
 from billiard import get_start_method
 from celery.concurrency.asynpool import SCHED_STRATEGY_FAIR, AsynPool
 from celery.concurrency.prefork import TaskPool
-from routemq_transport.request import StartingRequest
+from routemq_transport.starting_request import StartingRequest
 
 from routemq_tasks.child_signals import allow_end, share_end
 from routemq_tasks.upstream.pipes import QuickResultHandler, QuickWorker, framed

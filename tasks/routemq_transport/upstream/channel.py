@@ -19,11 +19,11 @@ from routemq_transport.fetching.fetcher import Turn
 from routemq_transport.fetching.intake import Intake
 from routemq_transport.fetching.wakeup import WakeUp
 from routemq_transport.holding.lease import Lease
+from routemq_transport.item_reading import read_item
 from routemq_transport.items import DeliveredTooOftenError, Item
-from routemq_transport.reading import read_item
-from routemq_transport.upstream.message import Message
 from routemq_transport.upstream.qos import QoS, running_tags
 from routemq_transport.upstream.queueing import QueueingChannel
+from routemq_transport.upstream.quick_message import QuickMessage
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class FetchingChannel(QueueingChannel):
     """
 
     QoS = QoS
-    Message = Message
+    Message = QuickMessage
 
     visibility_timeout = 120
     stock_visibility_timeout = 3600

@@ -4,7 +4,7 @@ from typing import Any
 
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.worker.consumer import Consumer
-from routemq_transport.request import StartingRequest
+from routemq_transport.starting_request import StartingRequest
 
 
 class OpenConsumer(Consumer):

@@ -5,12 +5,12 @@ from typing import Any
 from kombu.exceptions import DecodeError
 from kombu.transport import virtual
 
-from routemq_transport.reading import loads_exactly
+from routemq_transport.item_reading import loads_exactly
 
 JSON = "application/json"
 
 
-class Message(virtual.Message):
+class QuickMessage(virtual.Message):
     """kombu's message with a quicker way to a JSON body.
 
     Attributes:
