@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import redis
-from routemq.counters import read_totals
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter
 from routemq.envelope import Envelope, TaskMessage
 from routemq.lifecycle.scripts import UnusableKeyError
+from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.servers import Redis
