@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import redis
 
@@ -20,19 +20,23 @@ _RESUME_SHARE = 0.9
 class Flow:
     """Stops the taking of messages while Redis is away or full, or a queue is too long. The broker keeps them so long.
 
+    Args:
+        clock: Seconds that never jump.
+
     Attributes:
         pause: Why no messages are taken, None while they flow.
-        retry_at: When to try again, on the monotonic clock.
+        retry_at: When to try again, by this clock.
         paused_s: Seconds of all pauses that are over.
     """
 
-    def __init__(self, *, max_queue_length: int) -> None:
+    def __init__(self, *, max_queue_length: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.pause: str | None = "redis has not answered yet"
         self.retry_at = 0.0
         self.paused_s = 0.0
         self.long_queues: dict[str, int] = {}
         self._max_queue_length = max_queue_length
-        self._since = time.monotonic()
+        self._since = self._clock()
         self._delay_s = _FIRST_DELAY_S
         self._reminded_at = 0.0
 
@@ -55,14 +59,14 @@ class Flow:
                 "start more workers, or see why they stand still"
             )
         elif self.pause is not None:
-            now = time.monotonic()
+            now = self._clock()
             self.paused_s += now - self._since
             if self._reminded_at:
                 logger.warning("taking messages again, after a pause of %.1f s", now - self._since)
             self.pause, self._delay_s = None, _FIRST_DELAY_S
 
     def _stop(self, why: str) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self.pause is None:
             self._since, self._reminded_at = now, 0.0
         other_cause = self.pause is not None and self.pause.partition(":")[0] != why.partition(":")[0]

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_TELL_EVERY_S = 60.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
@@ -22,6 +24,31 @@ class Statistics:
     late_acks: int = 0
     paused_s: float = 0.0
     sessions_lost: int = 0
+
+
+class Account:
+    """Tells now and then what was done since the last time.
+
+    Args:
+        begun_at: Seconds that never jump, as the caller's clock has them.
+    """
+
+    def __init__(self, begun_at: float) -> None:
+        self._before, self._at = Statistics(), begun_at
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it is time to tell."""
+        return now >= self._at + _TELL_EVERY_S
+
+    def line(self, done: Statistics, now: float) -> str:
+        """Return it in words."""
+        before, time_s = self._before, max(now - self._at, 1e-3)
+        self._before, self._at = done, now
+        received, batches = done.received - before.received, done.batches - before.batches
+        return (
+            f"received={received} in {time_s:.0f} s ({received / time_s:.1f}/s, {received / max(1, batches):.1f} per "
+            f"batch) total={done.received} late_acks={done.late_acks} paused_s={done.paused_s:.1f}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

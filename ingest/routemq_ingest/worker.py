@@ -1,7 +1,9 @@
-"""The loop of an ingest process: one thread, its sockets, one batch at a time."""
+"""The loop of an ingest process: one thread, its sockets, one batch at a time.
+
+Longer than others by what it puts together: every part of the process is made here, and closed here.
+"""
 
 import logging
-import select
 import time
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -19,9 +21,9 @@ from routemq.routing import Router
 from routemq.settings import Settings
 from routemq.tracing.start_tracing import INGEST, flush, start_tracing
 from routemq_ingest.batch import Batch
-from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.delivery import Delivery
 from routemq_ingest.errands import Errands
+from routemq_ingest.exchange import Exchange
 from routemq_ingest.flow import Flow
 from routemq_ingest.group import Group
 from routemq_ingest.intake import Intake
@@ -31,7 +33,7 @@ from routemq_ingest.placement import Placement
 from routemq_ingest.publisher import Publisher
 from routemq_ingest.remains import Remains
 from routemq_ingest.session import Session, State
-from routemq_ingest.statistics import Health, Statistics
+from routemq_ingest.statistics import Account, Health, Statistics
 from routemq_ingest.subscriptions import Subscriptions
 from routemq_ingest.wakeup import Wakeup
 
@@ -46,7 +48,6 @@ READY = "ingest is ready"
 _IDLE_S = 0.25
 """How late a stop, a keep alive or a lease may be noticed."""
 _TEND_S = 0.1
-_REPORT_S = 60.0
 _QUICK_S = 0.25
 """Longer the loop's socket to Redis may not refuse to take a batch; what it refused is waited for elsewhere."""
 _LAST_FLUSH_S = 2.0
@@ -93,8 +94,8 @@ class IngestWorker:
         self._receipts = self._traced()
         self._delivery = Delivery(self._batch, self._publisher, self._flow, self._redis, self._receipts)
         self._stopping = self._finishing = self._announced = False
-        self._turned_at = time.monotonic()
-        self._tend_at = self._reported_at = 0.0
+        self._turned_at, self._tend_at = time.monotonic(), 0.0
+        self._account = Account(self._turned_at)
         routes = Subscriptions(
             router.routes,
             group=settings.mqtt_group_name,
@@ -105,19 +106,16 @@ class IngestWorker:
         self._own = self._session(routes, memory, client_id=self.client_id)
         self._exclusive = self._session(routes, memory, client_id=f"{settings.mqtt_group_name}-exclusive")
         self._lease = Lease(
-            self._lease_client,
-            self._keys,
-            group=settings.mqtt_group_name,
-            holder=self.client_id,
-            errands=self._aside,
+            self._lease_client, self._keys, group=settings.mqtt_group_name, holder=self.client_id, errands=self._aside
         )
         group = self._group = Group(self._client, self._keys, settings, client_id=self.client_id, errands=self._asking)
         self._placement = Placement(
             settings, routes, group=group, own=self._own, exclusive=self._exclusive, lease=self._lease
         )
         self._has_routes = bool(router.routes)
-        self._reported = self.statistics
+        # Nothing after it may fail: it is open.
         self._wakeup = Wakeup()
+        self._sockets = Exchange(self._batch, self._delivery, self._wakeup)
 
     @property
     def statistics(self) -> Statistics:
@@ -149,7 +147,7 @@ class IngestWorker:
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler or another thread."""
         self._stopping = True
-        self._wake()
+        self._wakeup.wake()
 
     def run(self) -> None:
         """Work until `stop`.
@@ -160,7 +158,6 @@ class IngestWorker:
         """
         if not self._has_routes:
             logger.warning("the application has no routes, there is nothing to subscribe to")
-        self._reported_at = time.monotonic()
         self._presence.start()
         if self._alerts is not None:
             self._alerts.start()
@@ -218,7 +215,7 @@ class IngestWorker:
                     session.tend(reading=self._may_read(session))
         if self.ready and not self._announced:
             self._announce()
-        if now >= self._reported_at + _REPORT_S:
+        if self._account.is_due(now):
             self._report()
 
     def _may_connect(self, session: Session) -> bool:
@@ -239,42 +236,12 @@ class IngestWorker:
         return self._flow.pause is None or (session.state is not State.READY and self._batch.has_room)
 
     def _exchange(self) -> None:
-        """Read and write what the sockets allow; wait a moment when there is nothing to do."""
-        poll = select.poll()  # select() knows no descriptor above 1023
-        poll.register(self._wakeup, select.POLLIN)
-        answer = self._delivery.awaits
-        if answer is not None and answer >= 0:
-            poll.register(answer, select.POLLIN)
-        numbers: dict[int, BrokerConnection] = {}
-        reading: list[BrokerConnection] = []
-        for session, connection in self._connections():
-            events = select.POLLOUT if connection.want_write() else 0
-            if self._batch.has_room and self._may_read(session):
-                reading.append(connection)
-                events |= select.POLLIN
-            if events:
-                numbers[connection.fileno()] = connection
-                poll.register(connection, events)
-        has_more = any(connection.has_more for connection in reading)
-        ready = dict(poll.poll(0 if has_more else 1000 * min(_IDLE_S, self._delivery.idle_s)))
-        if self._wakeup.fileno() in ready:
-            self._wakeup.clear()
-        if answer is not None and (answer < 0 or ready.get(answer)):
-            self._delivery.read()
-        for number, connection in numbers.items():
-            if ready.get(number, 0) & ~select.POLLIN:
-                connection.loop_write()
-        self._batch.stamp()
-        for connection in reading:
-            if self._batch.has_room and (connection.has_more or ready.get(connection.fileno())):
-                connection.read()
-
-    def _connections(self) -> list[tuple[Session, BrokerConnection]]:
-        return [
-            (session, session.connection)
+        connections = [
+            (session.connection, self._may_read(session))
             for session in self._sessions
             if session.connection is not None and session.connection.socket() is not None
         ]
+        self._sockets.turn(connections, idle_s=min(_IDLE_S, self._delivery.idle_s))
 
     def _drain(self) -> None:
         """Leave the share group: take what the broker still has for this process, and end its session."""
@@ -309,24 +276,13 @@ class IngestWorker:
         self._announced = True
         shared = sorted(self._own.filters.granted)
         others = sorted(subscription.filter for subscription in self._exclusive.filters.wanted)
-        parts = [f"shared: {', '.join(shared)}"] if shared else []
-        if others:
-            parts.append(
-                f"{'non-shared' if self._lease.held else 'standing by for the non-shared'}: {', '.join(others)}"
-            )
+        role = "non-shared" if self._lease.held else "standing by for the non-shared"
+        parts = [f"{what}: {', '.join(names)}" for what, names in (("shared", shared), (role, others)) if names]
         logger.info("%s client_id=%s %s", READY, self.client_id, "; ".join(parts) or "no subscriptions")
 
     def _report(self) -> None:
-        time_s = time.monotonic() - self._reported_at
-        self._reported_at += time_s
-        before, now = self._reported, self.statistics
-        self._reported = now
-        received, batches = now.received - before.received, now.batches - before.batches
-        logger.info(
-            "received=%d in %.0f s (%.1f/s, %.1f per batch) total=%d late_acks=%d paused_s=%.1f%s",
-            received, time_s, received / time_s, received / max(1, batches), now.received, now.late_acks, now.paused_s,
-            f" PAUSED: {self._flow.pause}" if self._flow.pause else "",
-        )  # fmt: skip
+        paused = f" PAUSED: {self._flow.pause}" if self._flow.pause else ""
+        logger.info("%s%s", self._account.line(self.statistics, time.monotonic()), paused)
 
     def _present(self) -> ProcessReport:
         # Called by the presence's thread, which only reads.

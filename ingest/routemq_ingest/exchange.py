@@ -1,0 +1,55 @@
+"""One turn of the sockets: read and write what they allow, or wait a moment."""
+
+import select
+from collections.abc import Iterable
+
+from routemq_ingest.batch import Batch
+from routemq_ingest.connection import BrokerConnection
+from routemq_ingest.delivery import Delivery
+from routemq_ingest.wakeup import Wakeup
+
+
+class Exchange:
+    """Waits for all connections of a process at once, and for the answer of Redis that the loop itself awaits.
+
+    Nothing is read that the batch has no room for.
+    """
+
+    def __init__(self, batch: Batch, delivery: Delivery, wakeup: Wakeup) -> None:
+        self._batch, self._delivery, self._wakeup = batch, delivery, wakeup
+
+    def turn(self, connections: Iterable[tuple[BrokerConnection, bool]], *, idle_s: float) -> None:
+        """Exchange what there is; when that is nothing, wait so long, or until somebody wakes this thread.
+
+        Args:
+            connections: Those that are open, and whether each may be read.
+        """
+        batch = self._batch
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(self._wakeup, select.POLLIN)
+        answer = self._delivery.awaits
+        if answer is not None and answer >= 0:
+            poll.register(answer, select.POLLIN)
+        numbers: dict[int, BrokerConnection] = {}
+        reading: list[BrokerConnection] = []
+        for connection, may_read in connections:
+            events = select.POLLOUT if connection.want_write() else 0
+            if may_read and batch.has_room:
+                reading.append(connection)
+                events |= select.POLLIN
+            if events:
+                numbers[connection.fileno()] = connection
+                poll.register(connection, events)
+        has_more = any(connection.has_more for connection in reading)
+        ready = dict(poll.poll(0 if has_more else 1000 * idle_s))
+        if self._wakeup.fileno() in ready:
+            self._wakeup.clear()
+        if answer is not None and (answer < 0 or ready.get(answer)):
+            self._delivery.read()
+        for number, connection in numbers.items():
+            if ready.get(number, 0) & ~select.POLLIN:
+                connection.loop_write()
+        batch.stamp()
+        for connection in reading:
+            if batch.has_room and (connection.has_more or ready.get(connection.fileno())):
+                connection.read()
