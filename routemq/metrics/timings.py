@@ -26,6 +26,10 @@ class Timings:
     def __init__(self) -> None:
         self.routes: dict[str, RouteTimings] = {}
 
+    def run_totals(self) -> dict[str, tuple[int, float]]:
+        """Return of each route how many runs ended, and what they took in all, in seconds."""
+        return {name: (sum(found.run.counts), found.run.sum_s) for name, found in list(self.routes.items())}
+
     def ended(
         self, route: str, *, started_at: float | None, received_at: object, is_first: bool, is_done: bool
     ) -> None:

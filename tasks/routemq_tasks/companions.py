@@ -18,6 +18,7 @@ from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.settings import Settings
 from routemq_tasks.gate_keeper import GateKeeper
+from routemq_tasks.load import LoadMeter, LoadWatch
 from routemq_tasks.promoter import RetryPromoter
 from routemq_tasks.retention_keeper import RetentionKeeper
 from routemq_tasks.worker_health import WorkerMetrics, worker_health
@@ -65,6 +66,9 @@ def _companions(worker: Any) -> Iterator[Companion]:
     app, settings = worker.app, worker.app.settings
     yield RetentionKeeper(settings)
     yield GateKeeper(settings, app, worker.consumer)
+    if worker.autoscale:
+        keys = Keys(settings.key_prefix)
+        yield LoadWatch(LoadMeter(connect_redis(settings, timeout_s=2.0), keys, worker), worker)
     yield EvictionThread(settings)
     yield Presence(connect_redis(settings, timeout_s=2.0), Keys(settings.key_prefix), WorkerPresence(worker).report)
     watch = alert_watch(settings, app.router)

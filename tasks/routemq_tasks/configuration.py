@@ -57,6 +57,7 @@ def celery_configuration(settings: Settings, queues: Iterable[str]) -> dict[str,
         "task_default_exchange": "",
         # A queue that no route uses is a mistake, never an idle worker.
         "task_create_missing_queues": False,
+        "worker_autoscaler": "routemq_tasks.upstream.autoscaler:LoadAutoscaler",
         "worker_prefetch_multiplier": PREFETCH_MULTIPLIER,
         "worker_consumer": "routemq_tasks.consumer:RouteConsumer",
         # Events are sent by workers that were started with -E; then also by whoever sends a task.

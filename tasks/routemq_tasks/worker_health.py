@@ -110,7 +110,9 @@ class WorkerMetrics(Collector):
         yield GaugeMetricFamily("routemq_worker_held", "Messages that are taken and not done.", value=health.held)
         yield GaugeMetricFamily("routemq_worker_children", "Children of a prefork pool.", value=health.children)
         yield GaugeMetricFamily(
-            "routemq_worker_concurrency", "Messages that it may run at once.", value=self._worker.concurrency
+            "routemq_worker_concurrency",
+            "Messages that it may run at once.",
+            value=self._worker.pool.num_processes or 1,
         )
         routes = dict(sorted(self._timings.routes.items()))
         started = CounterMetricFamily("routemq_worker_runs", "Runs that ended, by route.", labels=["route"])

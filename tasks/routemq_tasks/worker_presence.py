@@ -37,7 +37,7 @@ class WorkerPresence:
             version=version("routemq-celery"),
             group=settings.mqtt_group_name,
             queues=tuple(sorted({*worker.app.amqp.queues.consume_from, *worker.app.gate.resting})),
-            concurrency=worker.concurrency,
+            concurrency=worker.pool.num_processes or 1,
             hands=len(pids) if isinstance(worker.pool, PreforkPool) else worker.pool.num_processes or 1,
             running=health.running,
             held=health.held,
@@ -45,7 +45,9 @@ class WorkerPresence:
             memory_bytes=self._memory(pids),
             pids=pids,
             details={
+                "runs": worker.app.timings.run_totals(),
                 "scaling": _scaling(worker),
+                "most": worker.autoscaler.max_concurrency if worker.autoscale else None,
                 "pool": type(worker.pool).__module__.rpartition(".")[2],
                 "latency": {
                     route: timings.latency.counts for route, timings in list(worker.app.timings.routes.items())

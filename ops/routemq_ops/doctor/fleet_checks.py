@@ -89,7 +89,7 @@ def _queues(fleet: FleetReading, queues: Mapping[str, int]) -> Iterator[Finding]
     short = [
         f"{name} has {fleet.queues[name].concurrency} of {wanted}"
         for name, wanted in queues.items()
-        if fleet.queues[name].workers and fleet.queues[name].concurrency < wanted
+        if fleet.queues[name].workers and _reachable(fleet, name) < wanted
     ]
     if short:
         yield warned("workers", f"less concurrency than worker_count says: {', '.join(short)}", "start another worker")
@@ -104,6 +104,12 @@ def _queues(fleet: FleetReading, queues: Mapping[str, int]) -> Iterator[Finding]
         yield warned("waiting", f"messages wait long: {', '.join(old)}", "start more workers, or see why they are slow")
     else:
         yield passed("waiting", f"{sum(reading.waiting for reading in fleet.queues.values()):,} messages wait")
+
+
+def _reachable(fleet: FleetReading, queue: str) -> int:
+    """Return how many hands a queue has, or would have if its workers that scale grew as they may."""
+    workers = fleet.processes.serving(queue)
+    return sum(max(worker.hands, worker.details.get("most") or 0) for worker in workers)
 
 
 def _paused(fleet: FleetReading, routes: Sequence[Route]) -> Finding:

@@ -19,6 +19,8 @@ NAMES = {
         "_cache": "the jobs that have no result",
         "_pool": "the children",
         "_process_by_pid(self, pid)": "the child that is told that its parent may end it",
+        "_iterinactive(self)": "the children that a pool may end as it shrinks",
+        "_worker_active(self, worker)": "a child has a job before it has told that it started it",
     },
     "billiard.pool:ApplyResult": {
         "_accept_callback": "leads from a job to its request, whose start is told as it is written",
@@ -42,6 +44,10 @@ NAMES = {
     "celery.events.dispatcher:EventDispatcher": {
         "_group_buffer": "what waits for its batch outlives a lost connection",
         "_outbound_buffer": "batches that cannot be sent are kept, so many",
+    },
+    "celery.worker.autoscale:Autoscaler": {
+        "_shrink(self, n)": "ends idle hands, and none that runs something",
+        "_update_consumer_prefetch_count(self, new_max)": "what is taken in hand goes by the hands there are",
     },
     "celery.worker.consumer:Consumer": {
         "_flush_events(self)": "events are sent now and then, and at the end",

@@ -4,6 +4,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from billiard import get_start_method
@@ -38,6 +39,17 @@ class RouteAsynPool(AsynPool):
         process, _ = self._process_by_pid(pid)
         allow_end(process)
         super().terminate_job(pid, sig)
+
+    def _worker_active(self, worker: Any) -> bool:
+        """Tell whether a child has a job, also one that lies in its pipe: a pool that shrinks ends no run."""
+        pipe = worker.inqW_fd
+        return pipe in self._busy_workers or pipe in self._active_writes or super()._worker_active(worker)
+
+    def _iterinactive(self) -> Iterator[Any]:
+        """Give the children that may be ended, each of which gets no more jobs."""
+        for child in list(super()._iterinactive()):
+            self._busy_workers.add(child.inqW_fd)
+            yield child
 
     def flush(self) -> None:
         """Forget what no child has, at a shutdown or when the connection to Redis is lost.
