@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 from kombu.utils.objects import cached_property
-from routemq_transport import install
+from routemq_transport import install, refuse_by
 
 from routemq.discovery import load_router
 from routemq.errors import RouteMQError
@@ -37,6 +37,8 @@ class RouteMQCelery(Application):
         self.user_options["worker"].add(before_detach())
         if settings.transport == "routemq":
             install(self, self.refuse)
+        else:
+            refuse_by(self, self.refuse)
         self.finalize()
         for route in router.routes:
             self.register_task(RouteTask(route))

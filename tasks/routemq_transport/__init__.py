@@ -25,8 +25,13 @@ def install(app: Any, refuse: Refuse | None = None) -> None:
     app.on_after_configure.connect(configure, weak=False)
     if app.configured:
         configure()
+    refuse_by(app, refuse)
+    # Of the class that the app has: Django's fix-up has put its own there.
+    app.task_cls = type("StartingTask", (symbol_by_name(app.task_cls),), {"Request": StartingRequest})
+
+
+def refuse_by(app: Any, refuse: Refuse | None) -> None:
+    """Have an app's messages that no worker can read recorded by this function."""
     # Not among the transport's options, which remote control shows.
     connection = type("Connection", (Connection,), {"refuse": refuse and staticmethod(refuse)})
     app.amqp_cls = type("AMQP", (AMQP,), {"Connection": connection})
-    # Of the class that the app has: Django's fix-up has put its own there.
-    app.task_cls = type("StartingTask", (symbol_by_name(app.task_cls),), {"Request": StartingRequest})

@@ -4,9 +4,10 @@ import redis
 from kombu.transport import redis as stock
 
 from routemq.redis_connection import RedisConnection, RedisSSLConnection
+from routemq_transport.upstream.stock import ReadingChannel
 
 
-class Channel(stock.Channel):
+class Channel(ReadingChannel):
     """kombu's channel, which leaves a server that does not answer, or takes no writes."""
 
     connection_class: type[redis.Connection] = RedisConnection

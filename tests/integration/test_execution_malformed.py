@@ -151,3 +151,54 @@ def test_what_a_message_asks_of_celery_is_not_done(bench: Bench) -> None:
 
     assert (letter.reason, letter.description["attempts"], letter.description["queue"]) == ("failed", 3, "work.act")
     assert [note["topic"] for note in notes] == ["raw/chained"]
+
+
+UNREADABLE: dict[str, bytes] = {
+    "no JSON": b"{nonsense \xff",
+    "a number": b"7",
+    "a list": b"[]",
+    "nothing": b"",
+    "no properties": b'{"body": "e30="}',
+    "properties that are a list": b'{"body": "e30=", "properties": []}',
+    "no tag": b'{"body": "e30=", "properties": {}}',
+    "a typed value without a value": b'{"__type__": "x"}',
+    "very deep": b"[" * 100_000,
+}
+"""What is no message of kombu's at all."""
+
+
+@pytest.mark.parametrize("transport", ["routemq", "stock"])
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_what_kombu_cannot_read_ends_no_worker(bench: Bench, pool: str, transport: str) -> None:
+    changes: dict[str, Change] = {
+        "an unknown encoding": lambda item: item["properties"].__setitem__("body_encoding", "rot13"),
+        "headers that are a list": lambda item: item.__setitem__("headers", [1]),
+    }
+    if transport == "stock":
+        # Ours knows where it took it from.
+        changes["a delivery that is a list"] = lambda item: item["properties"].__setitem__("delivery_info", [1])
+    with bench.worker("-Q", "work.raw", "-P", pool, "-c", "2", env={"ROUTEMQ_TRANSPORT": transport}) as worker:
+        sent = list(UNREADABLE.values())
+        for change in changes.values():
+            item = _message()
+            change(item)
+            sent.append(json.dumps(item).encode())
+        for raw in sent:
+            bench.put_raw("work.raw", raw)
+        good = bench.put("raw/good", b"x")
+        letters = bench.wait_for_letters(1)
+        wait_until(lambda: len(_all_letters(bench)) >= len(sent), timeout_s=20, message="all are dead")
+        (note,) = bench.wait_for_notes("raw", 1)
+        assert note["id"] == good.id
+        wait_until(lambda: bench.held() == 0, message="nothing is held")
+        assert worker.terminate() == 0
+        assert "Unrecoverable" not in worker.output()
+    assert {letter.reason for letter in letters.values()} == {"malformed"}
+    if transport == "routemq":
+        assert sorted(_all_letters(bench)) == sorted(sent)
+
+
+def _all_letters(bench: Bench) -> list[bytes]:
+    with bench.store.client() as client:
+        found: list[bytes] = client.hvals(bench.keys.dead_raw)
+    return found

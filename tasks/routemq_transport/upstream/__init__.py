@@ -7,6 +7,7 @@ NAMES = {
     "kombu.transport.redis:Channel": {
         "_active_queues": "the queues that are consumed, in the order of their consumers",
         "_basic_cancel(self, consumer_tag)": "the last consumer's end gives back what was fetched for it",
+        "_brpop_read(self, **options)": "what Celery's own transport cannot read is recorded, and ends no worker",
         "_brpop_start(self, timeout)": "kombu's fetch, which must never be sent",
         "_create_client(self, asynchronous)": "makes the client that is kept for publishing",
         "_delete(self, queue, exchange, routing_key, pattern, *args, **kwargs)": "deletes what waits for its time too",
