@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable
 
 _LINE_LENGTH = 500
+_LOOKED_AT = 20 * _LINE_LENGTH
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -41,7 +42,8 @@ def error_line(error: BaseException, *, hide: Callable[[str], str] = str) -> str
     Args:
         hide: Takes out of the text what must not be shown.
     """
-    text = printable(" ".join(hide(error_text(error)).split()))
+    # Cut before each character is looked at: an error may quote a page, or a whole file.
+    text = printable(" ".join(hide(error_text(error))[:_LOOKED_AT].split()))
     line = printable(type(error).__name__) + (f": {text}" if text else "")
     return line if len(line) <= _LINE_LENGTH else line[: _LINE_LENGTH - 1] + "…"
 

@@ -81,7 +81,7 @@ def portable(info: ExceptionInfo) -> ExceptionInfo:
         plain = ControllerFailedError("an exception that cannot be told")
     told = ExceptionInfo.__new__(ExceptionInfo)
     told.type, told.exception, told.internal, told.tb = type(plain), plain, bool(info.internal), None
-    told.traceback = shortened(printable(str(info.traceback), lines=True), _TRACEBACK_LENGTH)
+    told.traceback = _shown(str(info.traceback))
     return told
 
 
@@ -103,7 +103,13 @@ def _told(error: BaseException) -> str:
     # As every other text of a user's.
     except Exception:  # noqa: BLE001
         return error_line(error)
-    return shortened(printable(told), _TRACEBACK_LENGTH)
+    return _shown(told, lines=False)
+
+
+def _shown(text: str, *, lines: bool = True) -> str:
+    # Cut before each character is looked at, which takes seconds for what some exceptions have to say.
+    text = text if len(text) <= _TRACEBACK_LENGTH else shortened(text, _TRACEBACK_LENGTH)
+    return shortened(printable(text, lines=lines), _TRACEBACK_LENGTH)
 
 
 def _watched(target: Callable[..., Report]) -> Callable[..., Report]:

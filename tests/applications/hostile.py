@@ -1,11 +1,15 @@
 """Controllers, exceptions, policies and hooks that do what nobody expects of them, by accident."""
 
+import asyncio
 import json
 import linecache
 import sys
 import types
 from collections.abc import Callable
 from typing import Any, NoReturn
+
+from celery.exceptions import Ignore
+from celery.exceptions import Reject as CeleryReject
 
 from routemq import Message, Retry, RetryPolicy, Router
 
@@ -109,6 +113,27 @@ def _caused_by_mute() -> NoReturn:
     raise ValueError("caused") from MuteError()
 
 
+def _with_notes() -> NoReturn:
+    error = ValueError("with notes")
+    error.__notes__ = ["\x1b" * 1000] * 10_000
+    raise error
+
+
+def _after_many() -> NoReturn:
+    error = ValueError("the first")
+    for number in range(10_000):
+        following = ValueError(number)
+        following.__cause__ = error
+        error = following
+    raise error
+
+
+def _caused_by_itself() -> NoReturn:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    raise one
+
+
 ACTS: dict[str, Callable[[], NoReturn]] = {
     "surrogate": _raise(ValueError("unknown device " + json.loads('"\\ud800"'))),
     "mute": _raise(MuteError()),
@@ -123,6 +148,15 @@ ACTS: dict[str, Callable[[], NoReturn]] = {
     "source": _unreadable_source,
     "name": _raise(type("A\x1b[2J" * 1000, (Exception,), {})("named")),
     "recursion": _recurse,
+    "notes": _with_notes,
+    "chain": _after_many,
+    "cycle": _caused_by_itself,
+    "cancelled": _raise(asyncio.CancelledError()),
+    "generator exit": _raise(GeneratorExit()),
+    "stop": _raise(StopIteration(1)),
+    "interrupt": _raise(KeyboardInterrupt()),
+    "ignored": _raise(Ignore("x")),
+    "requeued": _raise(CeleryReject("x", requeue=True)),
     "huge": _raise(ValueError("x" * 20_000_000)),
     "exit": _raise(SystemExit("\ud800")),
     "group": _raise(BaseExceptionGroup("\ud800", [MuteError(), KeyboardInterrupt()])),

@@ -70,3 +70,7 @@ def test_a_text_with_methods_of_its_own_is_no_more_than_text() -> None:
 
     assert type(error_text(OddError())) is str
     assert error_line(OddError()) == "OddError: odd"
+
+
+def test_an_error_of_any_size_is_told_by_its_beginning() -> None:
+    assert error_line(ValueError("a\x1b\n" * 2_000_000)).startswith("ValueError: a\\x1b a\\x1b a")

@@ -48,5 +48,6 @@ def _printable(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(text: str) -> str:
-    shown = printable(text, lines=True)
+    # Cut before each character is looked at, and once more if that has made it longer.
+    shown = printable(text if len(text) <= _LONGEST_TEXT else shortened(text, _LONGEST_TEXT), lines=True)
     return shown if len(shown) <= _LONGEST_TEXT else shortened(shown, _LONGEST_TEXT)
