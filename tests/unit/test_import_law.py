@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Collection, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def imported_names(source: str) -> Iterator[str]:
             )
 
 
+@cache
 def all_modules() -> dict[str, Path]:
     found = {}
     for package, folder in FOLDERS.items():
