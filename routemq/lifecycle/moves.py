@@ -1,4 +1,7 @@
-"""Every step in the life of a message, one verb each; the head of this package says between which states."""
+"""Every step in the life of a message, one verb each; the head of this package says between which states.
+
+All of them are in this one file, however long: whoever asks what can become of a message sees that there is no other.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
