@@ -4,9 +4,9 @@ import select
 from collections.abc import Iterable
 
 from routemq_ingest.batch import Batch
+from routemq_ingest.bell import Bell
 from routemq_ingest.connection import BrokerConnection
-from routemq_ingest.delivery import Delivery
-from routemq_ingest.wakeup import Wakeup
+from routemq_ingest.handover import Handover
 
 
 class Exchange:
@@ -15,8 +15,8 @@ class Exchange:
     Nothing is read that the batch has no room for.
     """
 
-    def __init__(self, batch: Batch, delivery: Delivery, wakeup: Wakeup) -> None:
-        self._batch, self._delivery, self._wakeup = batch, delivery, wakeup
+    def __init__(self, batch: Batch, handover: Handover, wakeup: Bell) -> None:
+        self._batch, self._handover, self._wakeup = batch, handover, wakeup
 
     def turn(self, connections: Iterable[tuple[BrokerConnection, bool]], *, idle_s: float) -> None:
         """Exchange what there is; when that is nothing, wait so long, or until somebody wakes this thread.
@@ -27,7 +27,7 @@ class Exchange:
         batch = self._batch
         poll = select.poll()  # select() knows no descriptor above 1023
         poll.register(self._wakeup, select.POLLIN)
-        answer = self._delivery.awaits
+        answer = self._handover.awaits
         if answer is not None and answer >= 0:
             poll.register(answer, select.POLLIN)
         numbers: dict[int, BrokerConnection] = {}
@@ -45,7 +45,7 @@ class Exchange:
         if self._wakeup.fileno() in ready:
             self._wakeup.clear()
         if answer is not None and (answer < 0 or ready.get(answer)):
-            self._delivery.read()
+            self._handover.read()
         for number, connection in numbers.items():
             if ready.get(number, 0) & ~select.POLLIN:
                 connection.loop_write()

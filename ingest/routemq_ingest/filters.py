@@ -11,9 +11,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from routemq_ingest.connection import BrokerConnection, properties
-from routemq_ingest.intake import Intake
 from routemq_ingest.memory import SessionMemory
 from routemq_ingest.reasons import subscribe_mend
+from routemq_ingest.reception import Reception
 from routemq_ingest.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Filters:
         losses: How often the broker had no session where it should have had one.
     """
 
-    def __init__(self, client_id: str, *, memory: SessionMemory, intake: Intake) -> None:
+    def __init__(self, client_id: str, *, memory: SessionMemory, intake: Reception) -> None:
         self.wanted: Sequence[Subscription] = ()
         self.granted: dict[str, Subscription] = {}
         self.refused: dict[str, Subscription] = {}

@@ -3,7 +3,7 @@
 from routemq.errors import RouteError
 from routemq.settings import Settings
 from routemq_ingest.group import Group
-from routemq_ingest.lease import Lease
+from routemq_ingest.group_lease import GroupLease
 from routemq_ingest.session import Session
 from routemq_ingest.subscriptions import Subscriptions
 
@@ -21,7 +21,14 @@ class Placement:
     """
 
     def __init__(
-        self, settings: Settings, routes: Subscriptions, *, group: Group, own: Session, exclusive: Session, lease: Lease
+        self,
+        settings: Settings,
+        routes: Subscriptions,
+        *,
+        group: Group,
+        own: Session,
+        exclusive: Session,
+        lease: GroupLease,
     ) -> None:
         self._routes, self._group, self._lease = routes, group, lease
         self._own, self._exclusive = own, exclusive

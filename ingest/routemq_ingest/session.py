@@ -23,14 +23,14 @@ from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.errands import Errands
 from routemq_ingest.fence import Fence
 from routemq_ingest.filters import Filters
-from routemq_ingest.intake import Intake
 from routemq_ingest.memory import SessionMemory
 from routemq_ingest.opening import close_connection, open_connection, wipe_session
 from routemq_ingest.overlaps import Overlaps, overlap_error
 from routemq_ingest.packets import Publish
-from routemq_ingest.probe import is_of_a_probe
 from routemq_ingest.reasons import connect_mend, disconnect_mend
+from routemq_ingest.reception import Reception
 from routemq_ingest.reconnection import Reconnection
+from routemq_ingest.share_probe import is_of_a_probe
 from routemq_ingest.sharing import Sharing
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Session:
     """
 
     def __init__(
-        self, settings: Settings, *, client_id: str, intake: Intake, memory: SessionMemory, errands: Errands
+        self, settings: Settings, *, client_id: str, intake: Reception, memory: SessionMemory, errands: Errands
     ) -> None:
         self.client_id = client_id
         self.filters = Filters(client_id, memory=memory, intake=intake)

@@ -21,21 +21,21 @@ from routemq.routing import Router
 from routemq.settings import Settings
 from routemq.tracing.start_tracing import INGEST, flush, start_tracing
 from routemq_ingest.batch import Batch
-from routemq_ingest.delivery import Delivery
+from routemq_ingest.bell import Bell
 from routemq_ingest.errands import Errands
 from routemq_ingest.exchange import Exchange
 from routemq_ingest.flow import Flow
 from routemq_ingest.group import Group
-from routemq_ingest.intake import Intake
-from routemq_ingest.lease import Lease
+from routemq_ingest.group_lease import GroupLease
+from routemq_ingest.handover import Handover
 from routemq_ingest.memory import SessionMemory
 from routemq_ingest.placement import Placement
-from routemq_ingest.publisher import Publisher
+from routemq_ingest.queue_writer import QueueWriter
+from routemq_ingest.reception import Reception
 from routemq_ingest.remains import Remains
 from routemq_ingest.session import Session, State
 from routemq_ingest.statistics import Account, Health, Statistics
 from routemq_ingest.subscriptions import Subscriptions
-from routemq_ingest.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from routemq_ingest.receipts import Receipts
@@ -75,7 +75,7 @@ class IngestWorker:
         self._lease_client = connect_redis(settings, timeout_s=1.0)
         self._presence = Presence(connect_redis(settings, timeout_s=2.0), self._keys, self._present)
         self._alerts = alert_watch(settings, router)
-        self._publisher = Publisher(
+        self._publisher = QueueWriter(
             self._client,
             self._keys,
             DeadLetters.of(settings, self._client),
@@ -92,7 +92,7 @@ class IngestWorker:
         self._redis, self._connecting, self._aside, self._asking = self._errands
         self._provider = start_tracing(INGEST)
         self._receipts = self._traced()
-        self._delivery = Delivery(self._batch, self._publisher, self._flow, self._redis, self._receipts)
+        self._handover = Handover(self._batch, self._publisher, self._flow, self._redis, self._receipts)
         self._stopping = self._finishing = self._announced = False
         self._turned_at, self._tend_at = time.monotonic(), 0.0
         self._account = Account(self._turned_at)
@@ -105,7 +105,7 @@ class IngestWorker:
         memory = SessionMemory(self._client, self._keys, self._asking)
         self._own = self._session(routes, memory, client_id=self.client_id)
         self._exclusive = self._session(routes, memory, client_id=f"{settings.mqtt_group_name}-exclusive")
-        self._lease = Lease(
+        self._lease = GroupLease(
             self._lease_client, self._keys, group=settings.mqtt_group_name, holder=self.client_id, errands=self._aside
         )
         group = self._group = Group(self._client, self._keys, settings, client_id=self.client_id, errands=self._asking)
@@ -114,14 +114,14 @@ class IngestWorker:
         )
         self._has_routes = bool(router.routes)
         # Nothing after it may fail: it is open.
-        self._wakeup = Wakeup()
-        self._sockets = Exchange(self._batch, self._delivery, self._wakeup)
+        self._wakeup = Bell()
+        self._sockets = Exchange(self._batch, self._handover, self._wakeup)
 
     @property
     def statistics(self) -> Statistics:
         """What was done so far; safe from other threads."""
         lost = sum(session.filters.losses for session in self._sessions)
-        return replace(self._delivery.statistics, paused_s=self._flow.paused_s, sessions_lost=lost)
+        return replace(self._handover.statistics, paused_s=self._flow.paused_s, sessions_lost=lost)
 
     @property
     def ready(self) -> bool:
@@ -181,7 +181,7 @@ class IngestWorker:
             flush(self._provider)
 
     def _trouble(self) -> str | None:
-        now, answered_at = time.monotonic(), self._delivery.answered_at
+        now, answered_at = time.monotonic(), self._handover.answered_at
         if now - self._turned_at > _FRESH_S:
             return f"the loop has stood still for {now - self._turned_at:.0f} s"
         if self.pause is not None:
@@ -203,7 +203,7 @@ class IngestWorker:
             self._tend(now)
         for errands in self._errands:
             errands.tend()
-        self._delivery.tend()
+        self._handover.tend()
         self._exchange()
 
     def _tend(self, now: float) -> None:
@@ -241,7 +241,7 @@ class IngestWorker:
             for session in self._sessions
             if session.connection is not None and session.connection.socket() is not None
         ]
-        self._sockets.turn(connections, idle_s=min(_IDLE_S, self._delivery.idle_s))
+        self._sockets.turn(connections, idle_s=min(_IDLE_S, self._handover.idle_s))
 
     def _drain(self) -> None:
         """Leave the share group: take what the broker still has for this process, and end its session."""
@@ -310,7 +310,7 @@ class IngestWorker:
 
     def _session(self, routes: Subscriptions, memory: SessionMemory, *, client_id: str) -> Session:
         settings = self._settings
-        intake = Intake(
+        intake = Reception(
             routes,
             self._batch,
             max_payload_bytes=settings.ingest_max_payload_bytes,

@@ -91,7 +91,7 @@ def _run_one(settings: Settings, index: int) -> None:
 
 
 def _health_server(port: int, worker: IngestWorker) -> "HealthServer":
-    from routemq_ingest.health import IngestMetrics
+    from routemq_ingest.ingest_metrics import IngestMetrics
 
     from routemq.metrics.http import HealthServer
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from routemq_ingest import lease as lease_module
+from routemq_ingest import group_lease as lease_module
 from routemq_ingest.errands import Errands
-from routemq_ingest.lease import LEASE_S, Lease
+from routemq_ingest.group_lease import LEASE_S, GroupLease
 
 from routemq import Router
 from routemq.connections import connect_redis
@@ -27,7 +27,7 @@ class Holder:
 
     def __init__(self, client: "redis.Redis", key_prefix: str, name: str) -> None:
         self.errands = Errands(name, wake=lambda: None)
-        self.lease = Lease(client, Keys(key_prefix), group="g", holder=name, errands=self.errands)
+        self.lease = GroupLease(client, Keys(key_prefix), group="g", holder=name, errands=self.errands)
 
     def tend(self, *, served: bool = True) -> None:
         """Ask if it is time, and hear the answer."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 from routemq_ingest.batch import Batch, Entry
-from routemq_ingest.publisher import Publisher
+from routemq_ingest.queue_writer import QueueWriter
 from routemq_ingest.remains import Remains
 from routemq_ingest.worker import IngestWorker
 
@@ -199,11 +199,11 @@ def entries_of(*messages: bytes) -> list[Entry]:
     return [(DATA, "data", item, None, None, 0) for item in made]
 
 
-def publisher_on(client: "redis.Redis", key_prefix: str) -> Publisher:
+def publisher_on(client: "redis.Redis", key_prefix: str) -> QueueWriter:
     keys = Keys(key_prefix)
     letters = DeadLetters(client, keys)
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
-    return Publisher(
+    return QueueWriter(
         client,
         keys,
         letters,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from routemq_ingest.batch import MAX_BYTES, MAX_MESSAGES, Batch
-from routemq_ingest.intake import Intake
 from routemq_ingest.packets import Publish
+from routemq_ingest.reception import Reception
 from routemq_ingest.remains import Remains
 from routemq_ingest.subscriptions import Subscription, Subscriptions
 
@@ -73,7 +73,7 @@ class Takes:
         self.batch = Batch()
         subscriptions = Subscriptions(router.routes, group="g", show_payloads=False)
         self.subscription: Subscription = subscriptions.shared[0]
-        self.intake = Intake(
+        self.intake = Reception(
             subscriptions, self.batch, max_payload_bytes=100, show_payloads=False, worker="w",
             remains=Remains(Settings(_env_file=None), worker="w"),  # type: ignore[call-arg]
         )  # fmt: skip

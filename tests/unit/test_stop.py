@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from routemq_ingest.wakeup import Wakeup
+from routemq_ingest.bell import Bell
 
 from routemq.supervision.stop import Stop
 
@@ -55,7 +55,7 @@ def test_a_stop_may_be_interrupted_by_itself() -> None:
 
 
 def test_a_thousand_signals_are_one() -> None:
-    stop, wakeup = Stop(), Wakeup()
+    stop, wakeup = Stop(), Bell()
     for _ in range(100_000):
         stop.set()
         wakeup.wake()
@@ -65,7 +65,7 @@ def test_a_thousand_signals_are_one() -> None:
 
 
 def test_a_wakeup_may_be_interrupted_by_itself() -> None:
-    wakeup = Wakeup()
+    wakeup = Bell()
     assert ends(wakeup.wake)
     wakeup.close()
 

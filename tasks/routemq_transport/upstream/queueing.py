@@ -14,7 +14,7 @@ from kombu.utils.json import dumps, loads
 from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
 from routemq_transport.due import due_time
-from routemq_transport.redis_client import Client, PrefixedClient
+from routemq_transport.modest_client import Client, PrefixedClient
 
 logger = logging.getLogger(__name__)
 

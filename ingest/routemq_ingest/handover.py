@@ -12,7 +12,7 @@ from routemq.text import error_line
 from routemq_ingest.batch import Batch
 from routemq_ingest.errands import Errands
 from routemq_ingest.flow import Flow
-from routemq_ingest.publisher import Publisher, Sent
+from routemq_ingest.queue_writer import QueueWriter, Sent
 from routemq_ingest.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _LOOK_S = 2.0
 """So often Redis is asked something, also without traffic."""
 
 
-class Delivery:
+class Handover:
     """Sends the batch's head, and settles it with the answer; one question at a time.
 
     To a Redis that is there, the loop sends it itself, and goes on until the answer comes: handing it to a thread takes
@@ -44,7 +44,7 @@ class Delivery:
     """
 
     def __init__(
-        self, batch: Batch, publisher: Publisher, flow: Flow, errands: Errands, receipts: "Receipts | None" = None
+        self, batch: Batch, publisher: QueueWriter, flow: Flow, errands: Errands, receipts: "Receipts | None" = None
     ) -> None:
         self.statistics = Statistics()
         self.answered_at: float | None = None

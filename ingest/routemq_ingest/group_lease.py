@@ -24,7 +24,7 @@ _MARGIN_S = 1.0
 """Given up so long before it ends, for the time that a DISCONNECT takes."""
 
 
-class Lease:
+class GroupLease:
     """Held by one process of the group at a time, unless Redis forgets; then the MQTT broker is the fence.
 
     Args:

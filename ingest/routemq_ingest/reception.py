@@ -27,7 +27,7 @@ UNROUTED = "(no route)"
 """Under this name dead letters stand that no route can be told for."""
 
 
-class Intake:
+class Reception:
     """Takes what one MQTT session delivers into the batch. Payloads are never parsed.
 
     Attributes:

@@ -4,7 +4,7 @@ import contextlib
 import socket
 
 
-class Wakeup:
+class Bell:
     """Something for `poll` to find readable. `wake` takes no lock, so that it may interrupt anything, itself too."""
 
     def __init__(self) -> None:

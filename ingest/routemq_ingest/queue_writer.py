@@ -42,7 +42,7 @@ class Sent(NamedTuple):
     lengths: dict[str, int]
 
 
-class Publisher:
+class QueueWriter:
     """Sends messages in one round trip, and dead letters in another, and finds the one that Redis cannot take.
 
     Used by one thread at a time. `send` and `look` wait for Redis; `begin` and `finish` do not, and are for a loop.

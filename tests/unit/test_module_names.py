@@ -1,0 +1,27 @@
+"""A module's name says which one it is, and the map names no module that is not there."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from tests.unit.test_import_law import FOLDERS, REPOSITORY, modules
+
+ALLOWED = {"__init__", "__main__", "errors"}
+"""What these are, their package says; nobody looks for them by name."""
+
+
+def test_no_two_modules_have_one_name() -> None:
+    places = defaultdict(set)
+    for package in FOLDERS:
+        for path in modules(package):
+            places[path.stem].add(str(path.relative_to(REPOSITORY)))
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in ALLOWED} == {}
+
+
+def test_the_map_names_modules_that_are_there() -> None:
+    there = {path.name for package in FOLDERS for path in modules(package)}
+    there |= {path.name for path in REPOSITORY.joinpath("tests").rglob("*.py")}
+    for page in ("architecture.md", "transport.md", "flower.md"):
+        text = Path(REPOSITORY, "docs", page).read_text("utf-8")
+        named = set(re.findall(r"`(?:[\w./]*/)?(\w+\.py)`", text))
+        assert named - there - {"tasks.py"} == set(), page  # nearly every Celery user has one
