@@ -4,7 +4,7 @@ import redis
 from kombu.transport import redis as stock
 
 from routemq.redis_connection import RedisConnection, RedisSSLConnection
-from routemq_transport.upstream.stock import ReadingChannel
+from routemq_transport.upstream.stock_channel import ReadingChannel
 
 
 class Channel(ReadingChannel):
