@@ -24,6 +24,8 @@ _LONGEST_MQTT_TEXT_BYTES = 65_535
 _ADDED_BYTES = {"mqtt_client_id": 500, "mqtt_group_name": 500}
 """Room for the rest of a client id, and of a shared subscription's filter."""
 _LONGEST_SHOWN = 100
+_MOST = 2**31 - 1
+"""Of anything that is counted; no clock, script or server meets a number that it cannot hold."""
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 MqttProtocol = Literal["auto", "5", "3.1.1"]
@@ -121,10 +123,10 @@ class Settings(BaseSettings):
 
     ingest_workers: int = Field(default=1, ge=1, le=64, description="Ingest processes that `routemq ingest` starts.")
     ingest_max_payload_bytes: int = Field(
-        default=1_048_576, ge=1, description="A larger payload goes to the dead letters, reason `too_large`."
+        default=1_048_576, ge=1, le=_MOST, description="A larger payload goes to the dead letters, reason `too_large`."
     )
     ingest_max_queue_length: int = Field(
-        default=1_000_000, ge=1, description="Ingest stops reading while a queue is longer than this."
+        default=1_000_000, ge=1, le=_MOST, description="Ingest stops reading while a queue is longer than this."
     )
     ingest_drain_on_exit: bool = Field(
         default=False,
@@ -176,6 +178,7 @@ class Settings(BaseSettings):
     visibility_timeout_s: int | None = Field(
         default=None,
         ge=10,
+        le=_MOST,
         validation_alias=_named("ROUTEMQ_VISIBILITY_TIMEOUT_S"),
         description="After this many seconds the messages of a worker that died are run by another. "
         "Default: 120; 3600 with the stock transport, which runs a longer task twice.",
@@ -183,6 +186,7 @@ class Settings(BaseSettings):
     unknown_route_wait_s: int = Field(
         default=600,
         ge=0,
+        le=_MOST,
         validation_alias=_named("ROUTEMQ_UNKNOWN_ROUTE_WAIT_S"),
         description="A message of a route that this release does not know waits so long for workers that do, at least "
         "as long as a deployment takes; then it is dead, reason `unroutable`.",
@@ -191,11 +195,13 @@ class Settings(BaseSettings):
     dlq_retention_days: int = Field(
         default=14,
         ge=0,
+        le=_MOST,
         description="Dead letters older than this are archived to DLQ_ARCHIVE_DIR and removed; 0 keeps them.",
     )
     dlq_max_entries: int | None = Field(
         default=None,
         ge=1,
+        le=_MOST,
         description="Most dead letters of a route: then the oldest are archived, or, without DLQ_ARCHIVE_DIR, "
         "the route is not consumed until there is room.",
     )
@@ -244,6 +250,14 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("dlq_redact", "tasks")
+    @classmethod
+    def _names_something(cls, value: str) -> str:
+        # `"$ONE,$OTHER"` of variables that are not set; who redacts must not believe that something is taken out.
+        if value and not value.strip(", "):
+            raise ValueError("names with commas between them; this one has none")
+        return value
 
     @field_validator("mqtt_broker")
     @classmethod

@@ -238,7 +238,6 @@ def test_a_field_is_named_in_many_ways(setting: str) -> None:
 def test_a_name_that_would_never_be_found_is_refused(setting: str) -> None:
     with pytest.raises(ConfigurationError, match=r"DLQ_REDACT=.*commas"):
         Redaction.of(Settings(dlq_redact=setting))
-    assert Redaction.of(Settings(dlq_redact=" , ")) is None
 
 
 def test_all_the_rest_is_kept_as_it_was_written() -> None:

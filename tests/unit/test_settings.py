@@ -222,3 +222,30 @@ def test_every_secret_is_a_secret() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().mqtt_port = 1
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "9" * 30, "9" * 5000, "0x10", "\u0663", "abc", "-1"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "INGEST_MAX_QUEUE_LENGTH",
+        "ROUTEMQ_VISIBILITY_TIMEOUT_S",
+        "DLQ_RETENTION_DAYS",
+        "DLQ_MAX_ENTRIES",
+        "WORKER_COUNT",
+    ],
+)
+def test_a_number_that_nobody_can_mean_is_refused_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=f"^{variable}=.* cannot be used: a whole number from") as caught:
+        load_settings()
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(("variable", "value"), [("DLQ_REDACT", ","), ("DLQ_REDACT", " , ,"), ("ROUTEMQ_TASKS", ",")])
+def test_a_list_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match="this one has none"):
+        load_settings()
