@@ -2,6 +2,8 @@
 
 A queued message is a Celery message, protocol 2, in the JSON form of kombu's Redis transport, so that any Celery worker
 and Flower can read it. Its only argument is the envelope. What Celery has no place for is in the header `routemq`.
+
+Longer than other files: it is written and read here alone, and what one half writes the other reads.
 """
 
 import base64

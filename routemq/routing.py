@@ -1,4 +1,7 @@
-"""Routes: which topics go to which controller, on which queue, with how many hands."""
+"""Routes: which topics go to which controller, on which queue, with how many hands.
+
+Longer than other files: most of it is the public interface of `Router` and its groups, said in full.
+"""
 
 import inspect
 import os

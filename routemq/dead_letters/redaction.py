@@ -1,4 +1,7 @@
-"""What must not be kept in clear is taken out of a message before it is buried; in doubt, nothing of it is kept."""
+"""What must not be kept in clear is taken out of a message before it is buried; in doubt, nothing of it is kept.
+
+Longer than other files: what is hidden in one place and forgotten in another is not hidden.
+"""
 
 import functools
 import hashlib

@@ -1,4 +1,8 @@
-"""What becomes of a message that a worker has in hand: judged, and recorded in Redis before Celery hears of it."""
+"""What becomes of a message that a worker has in hand: judged, and recorded in Redis before Celery hears of it.
+
+Longer than other files: every way that a message takes out of a worker's hands without being done ends here, in one
+order of trying, and is read in one.
+"""
 
 import logging
 import math

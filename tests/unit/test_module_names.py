@@ -1,5 +1,6 @@
 """A module's name says which one it is, and the map names no module that is not there."""
 
+import ast
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -25,3 +26,10 @@ def test_the_map_names_modules_that_are_there() -> None:
         text = Path(REPOSITORY, "docs", page).read_text("utf-8")
         named = set(re.findall(r"`(?:[\w./]*/)?(\w+\.py)`", text))
         assert named - there - {"tasks.py"} == set(), page  # nearly every Celery user has one
+
+
+def test_a_long_file_says_why_at_its_head() -> None:
+    for path in (path for package in FOLDERS for path in modules(package)):
+        text = path.read_text("utf-8")
+        if text.count("\n") > 300:
+            assert re.search(r"\blong(er)?\b", ast.get_docstring(ast.parse(text)) or "", re.IGNORECASE), path
