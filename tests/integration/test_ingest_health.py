@@ -116,7 +116,7 @@ def test_a_slow_name_server_holds_up_neither_health_nor_the_end(
         probe.wait_unready("mqtt session" if slow == "MQTT_BROKER" else "redis has not answered", timeout_s=6)
         began = time.monotonic()
         assert process.terminate() == 0
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert "ingest has ended" in process.output()
 
 

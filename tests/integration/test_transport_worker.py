@@ -138,7 +138,7 @@ def test_messages_of_a_killed_worker_run_elsewhere(bench: Bench, pool: str) -> N
     with bench.worker(*POOLS["threads"], visibility_timeout=3):
         bench.wait_for(names)
         bench.wait_until_nothing_is_held()
-    assert time.monotonic() - killed_at < 15
+    assert time.monotonic() - killed_at < 40
     assert bench.names() == names
 
 

@@ -123,9 +123,9 @@ def test_the_beginning_of_a_payload_is_shown_as_what_it_is() -> None:
 
 
 def test_looking_at_a_payload_takes_no_longer_for_more_of_it() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert view_of(b'{"a": "' + b"x" * 30_000_000 + b'"}')["kind"] == "json"
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_hex_dump_shows_offset_bytes_and_ascii() -> None:
