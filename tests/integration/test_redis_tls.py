@@ -90,7 +90,7 @@ def test_no_tls_where_there_is_some(own_store: Callable[..., Redis], tls_files: 
         assert command.wait() == 1
         assert hint in command.output()
     with Bench(store=store, key_prefix=key_prefix).worker("-P", "solo", env=env, ready=False) as worker:
-        worker.wait_for_output(hint)
+        worker.wait_for_output(hint, timeout_s=45)
         assert worker.terminate() == 0
 
 

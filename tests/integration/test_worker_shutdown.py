@@ -126,6 +126,9 @@ def test_a_child_is_still_ended_by_its_parent(redis_server: Redis, key_prefix: s
     assert not bench.letters()
 
 
+@pytest.mark.timeout(
+    120
+)  # a worker is started, and a name server is waited for, which takes its time on a busy machine
 @pytest.mark.parametrize("transport", ["routemq", "stock"])
 def test_a_worker_ends_soon_though_no_name_server_answers(
     redis_server: Redis, key_prefix: str, tmp_path: Path, transport: str
@@ -138,7 +141,8 @@ def test_a_worker_ends_soon_though_no_name_server_answers(
         "PYTHONPATH": f"{tmp_path}:{REPOSITORY}",
     }
     with bench.worker("-P", "threads", env=env, ready=False) as worker:
-        worker.wait_for_output("no name server has answered within 5 s")
+        worker.wait_for_output("no name server has answered within 5 s", timeout_s=45)
         began = time.monotonic()
         assert worker.terminate(timeout_s=60) == 0
-        assert time.monotonic() - began < 20
+        # Well before the name server says its last word.
+        assert time.monotonic() - began < 30
