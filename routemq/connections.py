@@ -1,13 +1,10 @@
-"""Clients of the MQTT broker and of Redis, made from the settings."""
+"""Clients of Redis, made from the settings, and TLS to both servers."""
 
-import socket
 import ssl
 from pathlib import Path
 from typing import Any
 
 import redis
-from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -54,7 +51,7 @@ def redis_tls_options(settings: Settings) -> dict[str, Any] | None:
     """
     if not settings.redis.tls:
         return None
-    _ssl_context("REDIS", settings.redis_tls_ca_certs, settings.redis_tls_certfile, settings.redis_tls_keyfile)
+    ssl_context("REDIS", settings.redis_tls_ca_certs, settings.redis_tls_certfile, settings.redis_tls_keyfile)
     files = {
         "ssl_ca_certs": settings.redis_tls_ca_certs,
         "ssl_certfile": settings.redis_tls_certfile,
@@ -99,73 +96,12 @@ def _version_and_mode(client: "redis.Redis") -> tuple[str, str]:
         return told["version"].decode(), told["mode"].decode()
 
 
-class MqttClient(paho.Client):
-    """Paho's client, which closes a socket whose TLS handshake fails; paho leaves it to the garbage collector."""
-
-    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
-        if self._ssl_context is None:
-            raise RuntimeError("TLS without a context")
-        wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self._host, do_handshake_on_connect=False)
-        try:
-            wrapped.settimeout(self._connect_timeout)
-            wrapped.do_handshake()
-        except BaseException:
-            wrapped.close()
-            raise
-        return wrapped
-
-
-def mqtt_client(
-    settings: Settings,
-    *,
-    client_id: str,
-    protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
-    manual_ack: bool = False,
-    persistent: bool = True,
-) -> paho.Client:
-    """Return a paho client with the settings' user name and TLS, not yet connected.
-
-    On MQTT 3.1.1 its session outlives the connection if `persistent`; on MQTT 5 that is said at connect (clean start,
-    session expiry).
-    """
-    client = MqttClient(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id,
-        protocol=protocol,
-        clean_session=not persistent if protocol != MQTTProtocolVersion.MQTTv5 else None,
-        manual_ack=manual_ack,
-    )
-    prepare_mqtt(client, settings)
-    return client
-
-
-def prepare_mqtt(client: paho.Client, settings: Settings) -> None:
-    """Give a paho client the settings' user name and TLS.
+def ssl_context(server: str, ca_certs: Path | None, certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext:
+    """Return what TLS to a server takes, `MQTT` or `REDIS`, by the files of its settings.
 
     Raises:
         ConfigurationError: A certificate cannot be used.
     """
-    if settings.mqtt_username is not None:
-        password = settings.mqtt_password
-        client.username_pw_set(settings.mqtt_username, None if password is None else password.get_secret_value())
-    context = mqtt_ssl_context(settings)
-    if context is not None:
-        client.tls_set_context(context)
-        client.tls_insecure_set(settings.mqtt_tls_insecure)
-
-
-def mqtt_ssl_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return what TLS to the MQTT broker takes, None without TLS.
-
-    Raises:
-        ConfigurationError: A certificate cannot be used.
-    """
-    if not settings.mqtt_tls_enabled:
-        return None
-    return _ssl_context("MQTT", settings.mqtt_tls_ca_certs, settings.mqtt_tls_certfile, settings.mqtt_tls_keyfile)
-
-
-def _ssl_context(server: str, ca_certs: Path | None, certfile: Path | None, keyfile: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_certs)
     except (OSError, ValueError) as exc:

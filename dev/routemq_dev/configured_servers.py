@@ -7,9 +7,10 @@ from typing import Any
 import redis
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from routemq.connections import check_redis, connect_redis, mqtt_client
+from routemq.connections import check_redis, connect_redis
 from routemq.errors import ConfigurationError
 from routemq.mqtt import connect_problem
+from routemq.mqtt_client import mqtt_client
 from routemq.settings import Settings
 
 _TIMEOUT_S = 5.0

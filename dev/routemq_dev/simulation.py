@@ -10,8 +10,8 @@ from typing import Any
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
-from routemq.connections import mqtt_client
 from routemq.errors import RouteMQError
+from routemq.mqtt_client import mqtt_client
 from routemq.settings import Settings
 from routemq.supervision.stop import Stop
 from routemq_dev.sample_fleet import SampleFleet

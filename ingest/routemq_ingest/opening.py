@@ -4,7 +4,7 @@ from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 
-from routemq.connections import prepare_mqtt
+from routemq.mqtt_client import prepare_mqtt
 from routemq.settings import Settings
 from routemq_ingest.connection import BrokerConnection, properties
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import psutil
 
 from routemq.alerts.watch import alert_watch
-from routemq.connections import connect_redis, mqtt_ssl_context
+from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.eviction import EvictionWatch
 from routemq.metrics.presence import Presence, ProcessReport
+from routemq.mqtt_client import mqtt_ssl_context
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings

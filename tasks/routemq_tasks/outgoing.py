@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from routemq.connections import MqttClient, prepare_mqtt
 from routemq.mqtt import reason_text
+from routemq.mqtt_client import MqttClient, prepare_mqtt
 from routemq.settings import Settings
 from routemq.tracing.trace_context import TraceContext
 

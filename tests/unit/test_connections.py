@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from routemq.connections import mqtt_ssl_context
 from routemq.errors import ConfigurationError
+from routemq.mqtt_client import mqtt_ssl_context
 from routemq.settings import Settings
 
 

@@ -1,6 +1,8 @@
 """Which package may import which: the core knows no service, the services meet in it, and there are no circles."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Collection, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -180,3 +182,13 @@ def test_no_package_is_called_like_a_module_of_the_users() -> None:
 def test_every_way_to_import_is_seen(source: str) -> None:
     assert {name.partition(".")[0] for name in imported_names(source)} == {"routemq_tasks"}
     assert needed_modules(source, all_modules()) == {"routemq_tasks.app"}
+
+
+def test_what_talks_to_redis_alone_loads_no_mqtt() -> None:
+    program = (
+        "import sys, pkgutil, importlib, routemq.cli.dlq as dlq\n"
+        "for each in pkgutil.iter_modules(dlq.__path__): importlib.import_module(f'routemq.cli.dlq.{each.name}')\n"
+        "print([name for name in sys.modules if name.startswith('paho')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True, timeout=60)
+    assert ran.stdout.strip() == "[]"

@@ -12,8 +12,8 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from routemq.connections import mqtt_client
 from routemq.errors import RouteMQError
+from routemq.mqtt_client import mqtt_client
 from routemq.settings import Settings
 
 PATIENCE_S = 5.0
