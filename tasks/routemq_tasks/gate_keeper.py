@@ -59,7 +59,7 @@ class GateKeeper(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped.wait(_LOOK_S):
-            for step in (self._look_at_pauses, self._look_at_queues, self._take_up):
+            for step in (self._look_at_pauses, self._take_up, self._look_at_queues):
                 try:
                     step()
                 except redis.RedisError as exc:
@@ -99,6 +99,7 @@ class GateKeeper(threading.Thread):
             queues |= {route.queue for route in self._routes} - (busy if self._looked_everywhere else frozenset())
             self._looked_everywhere = True
         queues &= {*self._app.amqp.queues.consume_from, *self._left_alone}
+        queues -= resting_queues(self._paused, self._routes)
         if queues:
             # What is set aside from now on is of a route that is still paused.
             seconds, microseconds = self._client.time()
@@ -108,11 +109,7 @@ class GateKeeper(threading.Thread):
         until = time.monotonic() + _TAKE_UP_S
         while self._to_take_up and time.monotonic() < until:
             queue, before = next(iter(self._to_take_up.items()))
-            if queue in self._gate.resting:
-                more = False
-            else:
-                more = any(self._moves.take_up(name, until=before) for name in lists_of(queue))
-            if not more:
+            if not any(self._moves.take_up(name, until=before) for name in lists_of(queue)):
                 del self._to_take_up[queue]
 
     def _look_at_queues(self) -> None:

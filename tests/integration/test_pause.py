@@ -15,7 +15,9 @@ from routemq.discovery import load_router
 from routemq.metrics.exposition import FleetMetrics
 from routemq.metrics.fleet import FleetReading, QueueReading, read_fleet
 from routemq.paused import PausedRoutes
+from routemq.routing import Router
 from routemq.settings import Settings
+from tests.lifecycle import Place, Worker
 from tests.processes import clean_environment, wait_until
 from tests.servers import REPOSITORY, Redis
 from tests.workers import POOLS, Bench
@@ -69,9 +71,7 @@ def bench(redis_server: Redis, key_prefix: str) -> Paused:
 
 
 @pytest.mark.parametrize(("pool", "transport"), [*((pool, "routemq") for pool in POOLS), ("prefork", "stock")])
-def test_what_a_worker_holds_is_not_run_either_and_comes_back_in_order(
-    bench: Paused, pool: str, transport: str
-) -> None:
+def test_what_a_worker_holds_is_not_run_either_and_comes_back(bench: Paused, pool: str, transport: str) -> None:
     env = {"ROUTEMQ_TRANSPORT": transport}
     with bench.worker("-Q", "alone", "-P", pool, "-c", "1", env=env) as worker:
         # The first one takes a while, and behind it the others are in the worker's hands.
@@ -89,12 +89,28 @@ def test_what_a_worker_holds_is_not_run_either_and_comes_back_in_order(
         notes = bench.notes("alone")
         assert {note["attempt"] for note in notes} == {1}
         assert sorted(bench.ids("alone")) == sorted(sent)
-        if pool != "threads":
-            assert bench.ids("alone") == sent
         wait_until(lambda: bench.totals()["alone"].done == 10, message="each is counted once")
         assert worker.terminate() == 0
     assert not bench.letters()
     assert bench.queue("alone").queued == 0
+
+
+def test_what_was_set_aside_is_in_front_of_what_came_later_in_its_order(redis_server: Redis) -> None:
+    with redis_server.client() as client:
+        place = Place(client)
+        route = Router().on("t", "app:nothing", name="r", queue="a")
+        assert PausedRoutes(client, place.keys).pause(route, who="a test")
+        items = [b'{"id":"m%d"}' % number for number in range(600)]
+        place.put(*items)
+        worker = Worker(client, place.keys)
+        while held := worker.fetch(("a",), 100, held=0).items:
+            for item in held:
+                assert place.moves.set_aside(item.raw, tag=item.tag, queue="a", paused_as="r")
+        worker.close()
+        place.put(b'{"id":"later"}')
+        while place.moves.take_up("a", until=4e9):
+            assert place.client.zcard(place.keys.delayed("a")) == 100
+        assert place.items() == [*items, b'{"id":"later"}']
 
 
 def test_another_route_of_the_same_queue_goes_on(bench: Paused) -> None:
