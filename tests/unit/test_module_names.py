@@ -28,6 +28,14 @@ def test_the_map_names_modules_that_are_there() -> None:
         assert named - there - {"tasks.py"} == set(), page  # nearly every Celery user has one
 
 
+def test_the_walks_through_the_code_name_files_that_are_there() -> None:
+    _, _, rest = Path(REPOSITORY, "CONTRIBUTING.md").read_text("utf-8").partition("## Where to change what\n")
+    walks, _, _ = rest.partition("\n## ")
+    named = re.findall(r"`((?:routemq|tasks|ingest|tests|docs)/[\w./]+)`", walks)
+    assert len(named) > 20
+    assert [name for name in named if not Path(REPOSITORY, name).exists()] == []
+
+
 def test_a_long_file_says_why_at_its_head() -> None:
     for path in (path for package in FOLDERS for path in modules(package)):
         text = path.read_text("utf-8")
