@@ -52,6 +52,8 @@ class Batch:
 
     def head(self) -> Sequence[Entry]:
         """Return the first entries, as many as go to Redis at once; a larger one goes alone."""
+        if self._size_bytes <= MAX_BYTES:
+            return self._entries[:MAX_MESSAGES]
         size_bytes = 0
         for count, entry in enumerate(self._entries):
             size_bytes += len(entry[2])

@@ -1,6 +1,10 @@
 """The quick encoder writes what `TaskMessage` writes, byte for byte."""
 
+import subprocess
+import sys
+import tempfile
 import uuid
+from pathlib import Path
 
 import orjson
 import pytest
@@ -49,6 +53,35 @@ def test_ids_are_random_uuids() -> None:
     ids = [uuid.UUID(orjson.loads(item)["headers"]["id"]) for item in items]
     assert len(set(ids)) == 500
     assert {(each.version, each.variant) for each in ids} == {(4, uuid.RFC_4122)}
+
+
+def test_no_thread_and_no_child_gets_the_id_of_another() -> None:
+    # A process of its own, for one with threads is not to be forked.
+    script = """
+import os, threading
+from routemq.encoding import MessageEncoder
+encoder = MessageEncoder(route="r", queue="q")
+def put(path, count):
+    with open(path, "a") as file:
+        for _ in range(count):
+            item = encoder.encode("t", b"", qos=1, retain=False, received_at=b"0.0")
+            file.write(item.split(b'"id":"')[1][:36].decode() + chr(10))
+put("parent", 1)
+if not (child := os.fork()):
+    put("child", 300)
+    os._exit(0)
+os.waitpid(child, 0)
+threads = [threading.Thread(target=put, args=(f"thread{number}", 3000)) for number in range(4)]
+for thread in threads:
+    thread.start()
+put("parent", 300)
+for thread in threads:
+    thread.join()
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
+        ids = [line for path in Path(folder).iterdir() for line in path.read_text("utf-8").split()]
+    assert len(ids) == len(set(ids)) == 1 + 300 + 300 + 4 * 3000
 
 
 def test_a_topic_that_is_not_utf8_travels_byte_for_byte() -> None:
