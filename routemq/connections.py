@@ -10,8 +10,8 @@ from redis.retry import Retry
 
 from routemq.errors import ConfigurationError
 from routemq.redis_client import RedisClient
-from routemq.redis_connection import RedisConnection, RedisSSLConnection
 from routemq.settings import Settings
+from routemq.upstream.redis_connection import RedisConnection, RedisSSLConnection
 
 OLDEST_REDIS = (7, 0)
 """Scripts use what Redis 7.0 brought; Valkey reports 7.2 or newer."""

@@ -10,8 +10,8 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from routemq.connections import check_redis, connect_redis
 from routemq.errors import ConfigurationError
 from routemq.mqtt import connect_problem
-from routemq.mqtt_client import mqtt_client
 from routemq.settings import Settings
+from routemq.upstream.mqtt_client import mqtt_client
 
 _TIMEOUT_S = 5.0
 

@@ -11,9 +11,9 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
 from routemq.errors import RouteMQError
-from routemq.mqtt_client import mqtt_client
 from routemq.settings import Settings
 from routemq.supervision.stop import Stop
+from routemq.upstream.mqtt_client import mqtt_client
 from routemq_dev.sample_fleet import SampleFleet
 
 MAX_UNCONFIRMED = 2000

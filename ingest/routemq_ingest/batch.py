@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import orjson
 
 from routemq.dead_letters import DeadLetter
-from routemq_ingest.connection import BrokerConnection
+from routemq_ingest.upstream.connection import BrokerConnection
 
 MAX_MESSAGES = 500
 MAX_BYTES = 1_048_576

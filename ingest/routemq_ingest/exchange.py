@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from routemq_ingest.batch import Batch
 from routemq_ingest.bell import Bell
-from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.handover import Handover
+from routemq_ingest.upstream.connection import BrokerConnection
 
 
 class Exchange:

@@ -1,6 +1,6 @@
 """When an MQTT broker has nothing more for a session."""
 
-from routemq_ingest.connection import BrokerConnection
+from routemq_ingest.upstream.connection import BrokerConnection
 
 _APART_S = 0.25
 _ROUNDS = 2

@@ -10,11 +10,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from routemq_ingest.connection import BrokerConnection, properties
 from routemq_ingest.memory import SessionMemory
 from routemq_ingest.reasons import subscribe_mend
 from routemq_ingest.reception import Reception
 from routemq_ingest.subscriptions import Subscription
+from routemq_ingest.upstream.connection import BrokerConnection, properties
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 
-from routemq.mqtt_client import prepare_mqtt
 from routemq.settings import Settings
-from routemq_ingest.connection import BrokerConnection, properties
+from routemq.upstream.mqtt_client import prepare_mqtt
+from routemq_ingest.upstream.connection import BrokerConnection, properties
 
 _GOODBYE_S = 2.0
 

@@ -15,9 +15,9 @@ from routemq.eviction import EvictionWatch
 from routemq.lifecycle.moves import EnqueueCommand, Moves
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
-from routemq.redis_connection import RedisConnection
 from routemq.refusals import code_of
 from routemq.text import error_line
+from routemq.upstream.redis_connection import RedisConnection
 from routemq_ingest.batch import MAX_MESSAGES, Entry
 from routemq_ingest.errors import BreaksConnectionError
 from routemq_ingest.remains import Remains

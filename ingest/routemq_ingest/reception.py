@@ -12,11 +12,11 @@ from routemq.errors import RouteMQError
 from routemq.queues import FALLBACK_QUEUE
 from routemq.text import error_line
 from routemq_ingest.batch import Batch, Entry
-from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.errors import NoRouteError, PayloadTooLargeError, TopicNotUtf8Error
 from routemq_ingest.packets import Publish
 from routemq_ingest.remains import Remains
 from routemq_ingest.subscriptions import Subscription, Subscriptions
+from routemq_ingest.upstream.connection import BrokerConnection
 
 if TYPE_CHECKING:
     from routemq_ingest.receipts import Receipt, Receipts

@@ -19,7 +19,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 from routemq.errors import RouteMQError
 from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
 from routemq.settings import Settings
-from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.errands import Errands
 from routemq_ingest.fence import Fence
 from routemq_ingest.filters import Filters
@@ -32,6 +31,7 @@ from routemq_ingest.reception import Reception
 from routemq_ingest.reconnection import Reconnection
 from routemq_ingest.share_probe import is_of_a_probe
 from routemq_ingest.sharing import Sharing
+from routemq_ingest.upstream.connection import BrokerConnection
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import enum
 import hashlib
 
-from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.packets import Publish
+from routemq_ingest.upstream.connection import BrokerConnection
 
 _TOPICS = b"routemq/probe/"
 _SHARED, _PLAIN = b"shared", b"plain"

@@ -3,9 +3,9 @@
 import logging
 
 from routemq.settings import Settings
-from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.packets import Publish
 from routemq_ingest.share_probe import ShareProbe, Verdict
+from routemq_ingest.upstream.connection import BrokerConnection
 
 logger = logging.getLogger(__name__)
 

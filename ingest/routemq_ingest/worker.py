@@ -16,11 +16,11 @@ from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.eviction import EvictionWatch
 from routemq.metrics.presence import Presence, ProcessReport
-from routemq.mqtt_client import mqtt_ssl_context
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq.tracing.start_tracing import INGEST, flush, start_tracing
+from routemq.upstream.mqtt_client import mqtt_ssl_context
 from routemq_ingest.batch import Batch
 from routemq_ingest.bell import Bell
 from routemq_ingest.errands import Errands

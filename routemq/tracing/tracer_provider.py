@@ -41,17 +41,17 @@ class ProcessExporter(SpanExporter):
 
     def __init__(self, make: Callable[[], SpanExporter]) -> None:
         self._make = make
-        self._exporter, self._pid = make(), os.getpid()
+        self._inner, self._pid = make(), os.getpid()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans."""
         if self._pid != os.getpid():
-            self._exporter, self._pid = self._make(), os.getpid()
-        return self._exporter.export(spans)
+            self._inner, self._pid = self._make(), os.getpid()
+        return self._inner.export(spans)
 
     def shutdown(self) -> None:
         """Send nothing any more."""
-        self._exporter.shutdown()
+        self._inner.shutdown()
 
 
 class ChosenIds(RandomIdGenerator):

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import logging
+from http.client import responses
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.refusals import explain
 from routemq_flower.backend import Backend
 from routemq_flower.loopback import asks_for_loopback, comes_from_here, listens_on_loopback_alone
-from routemq_flower.steady_events import SteadyEvents
+from routemq_flower.upstream.steady_events import SteadyEvents
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,9 @@ class ApiHandler(RouteMQHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with one line for a person, never a page."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        message = "The server failed; its log has the traceback." if status_code >= 500 else self._reason
+        message: str | None = "The server failed; its log has the traceback."
+        if status_code < 500:
+            message = responses.get(status_code)
         if isinstance(error, tornado.web.HTTPError) and error.log_message:
             message = error.get_message()
         elif isinstance(error, UnusableKeyError):

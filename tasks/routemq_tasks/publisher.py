@@ -18,7 +18,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from routemq.errors import PublishError
 from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
 from routemq.settings import Settings
-from routemq_tasks.outgoing import CLOSED, CONNECT_TIMEOUT_S, Answer, OutgoingConnection
+from routemq_tasks.upstream.outgoing import CLOSED, CONNECT_TIMEOUT_S, Answer, OutgoingConnection
 
 if TYPE_CHECKING:
     from routemq_tasks.run_spans import Publishing

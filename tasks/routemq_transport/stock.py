@@ -3,7 +3,7 @@
 import redis
 from kombu.transport import redis as stock
 
-from routemq.redis_connection import RedisConnection, RedisSSLConnection
+from routemq.upstream.redis_connection import RedisConnection, RedisSSLConnection
 from routemq_transport.upstream.stock_channel import ReadingChannel
 
 

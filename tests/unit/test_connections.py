@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from routemq.errors import ConfigurationError
-from routemq.mqtt_client import mqtt_ssl_context
 from routemq.settings import Settings
+from routemq.upstream.mqtt_client import mqtt_ssl_context
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import flower
 import pytest
 from routemq_flower.requests import chosen_ids, json_object, letter_filter, whole_number
 from routemq_flower.route_api import awaits_answer, serving
-from routemq_flower.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
 from routemq_flower.threads import DaemonThreads
+from routemq_flower.upstream.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
 from tornado.template import Loader
 
 from routemq.errors import RouteMQError

@@ -1,7 +1,7 @@
 """What Flower's environment may say."""
 
 import pytest
-from routemq_flower.checked_options import check_environment
+from routemq_flower.upstream.checked_options import check_environment
 
 from routemq.errors import ConfigurationError
 

@@ -2,11 +2,11 @@
 
 import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
-from routemq_ingest.connection import BrokerConnection
 from routemq_ingest.overlaps import Overlaps, overlap_error
 from routemq_ingest.reconnection import Reconnection
 from routemq_ingest.sharing import Sharing
 from routemq_ingest.subscriptions import Subscriptions
+from routemq_ingest.upstream.connection import BrokerConnection
 
 from routemq import Router
 from routemq.settings import Settings

@@ -1,23 +1,34 @@
-"""Upstream's private names live in two rooms, each is listed with its reason, and the installed releases have them."""
+"""Upstream's private names live in one room of each package, each with its reason; the installed releases have them."""
 
 import ast
 import importlib
 import inspect
-import pkgutil
 import re
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from collections.abc import Callable
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
 from typing import Any
 
 import pytest
+from routemq_flower.upstream import NAMES as FLOWER
+from routemq_ingest.upstream import NAMES as INGEST
 from routemq_tasks.upstream import NAMES as TASKS
 from routemq_transport.upstream import NAMES as TRANSPORT
 
-UPSTREAM = ("kombu", "celery", "billiard", "redis")
-ROOMS = {"routemq_transport": TRANSPORT, "routemq_tasks": TASKS}
+from routemq.upstream import NAMES as CORE
+from tests.unit.test_import_law import FOLDERS, all_modules, is_in
+
+UPSTREAM = ("kombu", "celery", "billiard", "redis", "paho", "flower", "tornado", "opentelemetry", "sentry_sdk")
+ROOMS = {
+    "routemq": CORE,
+    "routemq_ingest": INGEST,
+    "routemq_transport": TRANSPORT,
+    "routemq_tasks": TASKS,
+    "routemq_flower": FLOWER,
+}
 LISTED = [
-    pytest.param(place, name, why, id=f"{place} {name.partition('(')[0]}")
-    for names in ROOMS.values()
+    pytest.param(place, name, why, id=f"{package}: {place} {name.partition('(')[0]}")
+    for package, names in ROOMS.items()
     for place, entries in names.items()
     for name, why in entries.items()
 ]
@@ -27,7 +38,7 @@ LISTED = [
 def test_the_installed_release_has_what_is_relied_on(place: str, name: str, why: str) -> None:
     module, _, class_name = place.partition(":")
     plain, bracket, _ = name.partition("(")
-    project = module.partition(".")[0]
+    (project,) = packages_distributions()[module.partition(".")[0]]
     moved = f"{project} {version(project)} has moved {place} {plain}, which matters: {why}"
     owner: Any = importlib.import_module(module)
     owner = getattr(owner, class_name, None) if class_name else owner
@@ -42,15 +53,15 @@ def test_the_installed_release_has_what_is_relied_on(place: str, name: str, why:
 
 @pytest.mark.parametrize("package", ROOMS)
 def test_what_is_used_of_upstream_is_listed(package: str) -> None:
-    used = {name for module in _modules(f"{package}.upstream") for name in _private_names(module)}
+    used = {name for module in _modules(package) if _is_room(module) for name in _private_names(module)}
     listed = {name.partition("(")[0] for names in ROOMS[package].values() for name in names}
     assert used == {name for name in listed if name.startswith("_")}
 
 
-@pytest.mark.parametrize("package", ROOMS)
+@pytest.mark.parametrize("package", FOLDERS)
 def test_nothing_of_it_is_used_elsewhere(package: str) -> None:
-    outside = [module for module in _modules(package) if not module.startswith(f"{package}.upstream")]
-    assert len(outside) > 10
+    outside = [module for module in _modules(package) if not _is_room(module)]
+    assert len(outside) > 5
     assert {module: names for module in outside if (names := _private_names(module))} == {}
 
 
@@ -60,19 +71,20 @@ def _parameters(method: Callable[..., Any]) -> str:
     return ", ".join(str(each.replace(default=empty, annotation=empty)) for each in parameters)
 
 
-def _modules(package: str) -> Iterator[str]:
-    found = importlib.import_module(package)
-    yield package
-    for module in pkgutil.walk_packages(found.__path__, f"{package}."):
-        yield module.name
+def _modules(package: str) -> dict[str, Path]:
+    return {name: path for name, path in all_modules().items() if is_in(name, {package})}
+
+
+def _is_room(module: str) -> bool:
+    return "upstream" in module.split(".")
 
 
 def _private_names(module: str) -> set[str]:
     """Return upstream's private names in a module: what classes override or read of their bases, or it of others."""
-    source, found = _source(module), set[str]()
-    loaded = importlib.import_module(module)
+    source, found = all_modules()[module].read_text("utf-8"), set[str]()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ClassDef) and (bases := _upstream_bases(getattr(loaded, node.name, object))):
+        # Imported only for its classes: what runs when it is imported is a front door.
+        if isinstance(node, ast.ClassDef) and (bases := _upstream_bases(module, node.name)):
             theirs = "\n".join(_source(base.__module__) for base in bases)
             # What is called so there, whoever has it: a name that means one thing here and another there misleads.
             found |= {name for name in _names(node) if re.search(rf"\b(\w+\.|def ){name}\b", theirs)}
@@ -97,7 +109,8 @@ def _names(node: ast.ClassDef) -> set[str]:
     return {name for name in methods | attributes | declared if re.match(r"_[a-zA-Z]", name)}
 
 
-def _upstream_bases(loaded: type) -> list[type]:
+def _upstream_bases(module: str, name: str) -> list[type]:
+    loaded: type = getattr(importlib.import_module(module), name, object)
     return [base for base in loaded.__mro__[1:] if base.__module__.partition(".")[0] in UPSTREAM]
 
 

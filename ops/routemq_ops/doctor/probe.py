@@ -13,8 +13,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from routemq.errors import RouteMQError
-from routemq.mqtt_client import mqtt_client
 from routemq.settings import Settings
+from routemq.upstream.mqtt_client import mqtt_client
 
 PATIENCE_S = 5.0
 

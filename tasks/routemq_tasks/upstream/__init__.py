@@ -1,4 +1,4 @@
-"""What Celery, kombu and billiard do not publish, and a worker overrides, sets or reads: here and nowhere else.
+"""What Celery, kombu, billiard and paho do not publish, and a worker overrides, sets or reads: here and nowhere else.
 
 `NAMES` is all of it. A release may move any; `tests/unit/test_upstream.py` says which did.
 """
@@ -60,6 +60,12 @@ NAMES = {
     },
     "kombu.message:Message": {
         "_decoded_cache": "the decoded body, which is decoded once",
+    },
+    "paho.mqtt.client:Client": {
+        "_in_packet": "the packet that paho is about to handle",
+        "_out_messages": "a publish that was refused is in flight no more",
+        "_packet_handle(self)": "paho takes a refused publish for a success",
+        "_sock_close(self)": "ends a connection without a word",
     },
     "kombu.transport.virtual:Message": {
         "_raw": "the list item, with what came of the message before",

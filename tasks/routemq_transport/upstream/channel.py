@@ -13,8 +13,8 @@ from kombu.utils.scheduling import round_robin_cycle
 from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
 from routemq.lifecycle.moves import LeaseTimes, Moves
 from routemq.mark import Mark
-from routemq.redis_connection import RedisConnection, RedisSSLConnection
 from routemq.text import error_line
+from routemq.upstream.redis_connection import RedisConnection, RedisSSLConnection
 from routemq_transport.fetching.fetcher import Turn
 from routemq_transport.fetching.intake import Intake
 from routemq_transport.fetching.wakeup import WakeUp

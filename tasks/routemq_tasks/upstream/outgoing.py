@@ -14,9 +14,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from routemq.mqtt import reason_text
-from routemq.mqtt_client import MqttClient, prepare_mqtt
 from routemq.settings import Settings
 from routemq.tracing.trace_context import TraceContext
+from routemq.upstream.mqtt_client import MqttClient, prepare_mqtt
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from routemq_flower.change_api import (
     OperationProgress,
     OperationStop,
 )
-from routemq_flower.checked_options import check_environment, check_when_complete, guarded
 from routemq_flower.letter_api import (
     LetterAudit,
     LetterCount,
@@ -28,10 +27,11 @@ from routemq_flower.letter_api import (
 )
 from routemq_flower.pages import DeadLettersPage, LetterPage, OwnFiles, RoutesPage
 from routemq_flower.route_api import RouteList, RoutePause, WorkerHands
-from routemq_flower.steady_events import SteadyEvents
-from routemq_flower.templates import OverlaidTemplates
+from routemq_flower.upstream.checked_options import check_environment, check_when_complete, guarded
+from routemq_flower.upstream.steady_events import SteadyEvents
+from routemq_flower.upstream.templates import OverlaidTemplates
 
-_OWN_FOLDER = Path(__file__).parent
+_OWN_FOLDER = Path(__file__).parents[1]
 
 
 def install() -> None:

@@ -53,6 +53,12 @@ class SteadyEvents(Events):
         blindness = self.blindness
         return None if blindness is None else asdict(blindness)
 
+    def begun(self) -> None:
+        """Events are heard from now on."""
+        if self.blindness is not None and self.blindness.because is not None:
+            logger.info("the workers are heard again")
+        self.blindness = None
+
     def _capture(self) -> None:
         with self.capp.connection() as connection:
             # Otherwise kombu tries again by itself, in pauses that grow.
@@ -65,18 +71,13 @@ class SteadyEvents(Events):
             logger.error("nothing is heard of the workers, trying again every %g s: %s", _AGAIN_AFTER_S, because)
         self.blindness = Blindness(since=time.time() if before is None else before.since, because=because)
 
-    def _begun(self) -> None:
-        if self.blindness is not None and self.blindness.because is not None:
-            logger.info("the workers are heard again")
-        self.blindness = None
-
 
 class _Receiver(EventReceiver):
     connect_max_retries = 1
 
     def __init__(self, events: SteadyEvents, connection: Any) -> None:
         super().__init__(connection, handlers={"*": events.on_event}, app=events.capp)
-        self._on_begun = events._begun  # noqa: SLF001  its other half
+        self._on_begun = events.begun
 
     def on_consume_ready(self, *args: Any, **options: Any) -> None:
         super().on_consume_ready(*args, **options)

@@ -11,7 +11,7 @@ from paho.mqtt import MQTTException
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 
-from routemq.mqtt_client import MqttClient
+from routemq.upstream.mqtt_client import MqttClient
 from routemq_ingest.packets import MalformedPublishError, Publish, decode_publish
 
 logger = logging.getLogger(__name__)
