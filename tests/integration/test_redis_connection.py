@@ -3,9 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
+from kombu import Connection, Consumer, Exchange, Queue
+from routemq_transport.stock import Transport as StockTransport
+from routemq_transport.transport import Transport
 
 from routemq.connections import connect_redis
 from routemq.refusals import RefusedError, code_of, explain
@@ -80,3 +84,40 @@ def test_what_somebody_kills_says_nothing_of_a_message(own_store: Callable[..., 
     killer.join()
     assert code_of(caught.value) == "KILLED"
     assert "SCRIPT KILL" in explain(caught.value)
+
+
+@pytest.mark.parametrize("transport", [Transport, StockTransport])
+def test_who_only_listens_is_not_connected_anew_while_reading(
+    own_store: Callable[..., Redis], transport: type[Any]
+) -> None:
+    store = own_store()
+    turns: list[str] = []
+    news = Queue("", exchange=Exchange("news", type="fanout"), exclusive=True, auto_delete=True)
+    with Connection(store.url, transport=transport) as connection, Consumer(connection, [news]):
+
+        def turn() -> None:
+            try:
+                connection.drain_events(timeout=0.1)
+            except TimeoutError:
+                turns.append("nothing")
+            except connection.connection_errors:
+                turns.append("lost")
+
+        def listen() -> None:
+            while len(turns) < 5 and "lost" not in turns:
+                turn()
+
+        turn()
+        with store.client() as client:
+            wait_until(lambda: client.pubsub_numpat() == 1, message="it is subscribed")
+            store.break_disk()
+            # Another user of this Redis, in a thread of the same process, is told that it is of no use.
+            (other,) = _clients(store.url, 1)
+            with pytest.raises(redis.ConnectionError):
+                other.set("a", 1)
+            client.publish("/0.news", b"read, and understood by nobody")
+        listening = threading.Thread(target=listen, daemon=True)
+        listening.start()
+        listening.join(timeout=30)
+        assert not listening.is_alive()
+        store.mend_disk()

@@ -55,6 +55,11 @@ NAMES = {
     "kombu.transport.virtual:Message": {
         "_decode(self)": "a JSON body is decoded quickly",
     },
+    "redis.client:PubSub": {
+        "health_check_response_counter": "answers to a sign of life that are due",
+        "is_health_check_response(self, response)": "which is read as if nothing had come",
+        "parse_response(self, block, timeout)": "reads without connecting: who is not subscribed would wait for ever",
+    },
     "redis.connection:Connection": {
         "_sock": "the socket that an event loop watches",
     },

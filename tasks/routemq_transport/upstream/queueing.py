@@ -15,6 +15,7 @@ from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
 from routemq_transport.due import due_time
 from routemq_transport.modest_client import Client, PrefixedClient
+from routemq_transport.upstream.listening import ListeningChannel
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _ANSWERS = ".pidbox"
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 
-class QueueingChannel(stock.Channel):
+class QueueingChannel(ListeningChannel):
     """Keeps what has a time in Redis, beside its queue, and gets along with a Redis that is full."""
 
     # Kombu waits for ever on a connection that is half open.

@@ -12,6 +12,7 @@ from kombu.transport import redis as stock
 from routemq.envelope import unacked_record
 from routemq.text import error_line
 from routemq_transport.items import Item, MalformedItemError
+from routemq_transport.upstream.listening import ListeningChannel
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class _NotedMessage(stock.Channel.Message):
             channel.has_read = True
 
 
-class ReadingChannel(stock.Channel):
+class ReadingChannel(ListeningChannel):
     """kombu's channel, which has what it cannot read recorded by whoever knows of dead letters.
 
     Attributes:
