@@ -14,9 +14,9 @@ from routemq_ingest.worker import IngestWorker
 
 from routemq import Router
 from routemq.envelope import TaskMessage
+from routemq.mqtt_wire import packet
 from routemq.queues import Keys
 from routemq.settings import Settings
-from tests.mqtt_peer import packet
 from tests.processes import RunningProcess, running, wait_until
 from tests.servers import HOST, Redis, Stack
 

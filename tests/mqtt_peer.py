@@ -12,6 +12,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from routemq.mqtt_wire import binary, packet
 from tests.processes import wait_until
 from tests.servers import HOST
 
@@ -181,7 +182,7 @@ class BareSocket:
         """Send a CONNECT and read the CONNACK."""
         name = client_id.encode() or uuid.uuid4().hex.encode()
         body = struct.pack("!H4sBBH", 4, b"MQTT", version, 2, keep_alive_s) + (b"\0" if version == 5 else b"")
-        self.send(packet(0x10, body + string(name)))
+        self.send(packet(0x10, body + binary(name)))
         assert self.read()[0] == 0x20
         return self
 
@@ -219,18 +220,3 @@ class BareSocket:
     def close(self) -> None:
         """Close without a word."""
         self._socket.close()
-
-
-def string(text: bytes) -> bytes:
-    """Return a string of MQTT: its length and itself."""
-    return struct.pack("!H", len(text)) + text
-
-
-def packet(first: int, body: bytes) -> bytes:
-    """Return a control packet."""
-    size, length = len(body), b""
-    while True:
-        size, digit = divmod(size, 128)
-        length += bytes((digit | (0x80 if size else 0),))
-        if not size:
-            return bytes((first,)) + length + body

@@ -2,20 +2,12 @@
 
 from typing import NamedTuple
 
-from routemq.errors import RouteMQError
+from routemq.mqtt_wire import CutShortError, MalformedPacketError, read_binary, read_variable
 
 _FIXED_SIZES = {1: 1, 2: 4, 35: 2}
 """Properties without meaning here: payload format indicator, message expiry interval, topic alias (none is allowed)."""
 
 _IDENTIFIER = 11
-
-
-class MalformedPublishError(RouteMQError):
-    """A PUBLISH breaks the protocol: its lengths do not fit, or it has what was never agreed on."""
-
-    def __init__(self, *, problem: str) -> None:
-        self.problem = problem
-        super().__init__(f"malformed PUBLISH: {problem}")
 
 
 class Publish(NamedTuple):
@@ -50,30 +42,30 @@ def decode_publish(header: int, data: bytes, start: int, end: int, *, mqtt5: boo
     and again. Text in properties that is not UTF-8, which no broker should pass on, gets replacement characters.
 
     Raises:
-        MalformedPublishError: Lengths do not fit, an unknown property, or QoS 2, which is never asked for.
+        MalformedPacketError: Lengths do not fit, an unknown property, or QoS 2, which is never asked for.
     """
     qos = header >> 1 & 3
     if qos > 1:
-        raise MalformedPublishError(problem="a QoS that was not granted")
+        raise MalformedPacketError(problem="a QoS that was not granted")
     at = start + 2
     topic_end = at + (data[start] << 8 | data[start + 1]) if at <= end else end + 1
     body = topic_end + 2 if qos else topic_end
     if body > end:
-        raise MalformedPublishError(problem="too short")
+        raise CutShortError
     topic = data[at:topic_end]
     mid = data[topic_end] << 8 | data[topic_end + 1] if qos else 0
     retain = header & 1 == 1
     if not mqtt5:
         return Publish(topic, data[body:end], qos, retain, mid)
-    size, at = _variable(data, body)
+    size, at = read_variable(data, body)
     body = at + size
     if body > end:
-        raise MalformedPublishError(problem="shorter than its properties")
+        raise CutShortError
     if not size:
         return Publish(topic, data[body:end], qos, retain, mid)
     if data[at] == _IDENTIFIER:
         # What each message has, and most have nothing else.
-        identifier, after = _variable(data, at + 1)
+        identifier, after = read_variable(data, at + 1)
         if after == body:
             return Publish(topic, data[body:end], qos, retain, mid, (identifier,))
     return _with_properties(Publish(topic, data[body:end], qos, retain, mid), data[at:body])
@@ -85,9 +77,9 @@ def _with_properties(publish: Publish, data: bytes) -> Publish:
     users: list[tuple[str, str]] = []
     content_type = response_topic = correlation_data = None
     while at < end:
-        kind, at = _variable(data, at)
+        kind, at = read_variable(data, at)
         if kind == _IDENTIFIER:
-            identifier, at = _variable(data, at)
+            identifier, at = read_variable(data, at)
             identifiers.append(identifier)
         elif kind == 38:
             name, at = _text(data, at)
@@ -98,13 +90,13 @@ def _with_properties(publish: Publish, data: bytes) -> Publish:
         elif kind == 8:
             response_topic, at = _text(data, at)
         elif kind == 9:
-            correlation_data, at = _binary(data, at)
+            correlation_data, at = read_binary(data, at)
         elif kind in _FIXED_SIZES:
             at += _FIXED_SIZES[kind]
         else:
-            raise MalformedPublishError(problem=f"unknown property {kind}")
+            raise MalformedPacketError(problem=f"unknown property {kind}")
     if at != end:
-        raise MalformedPublishError(problem="properties of another length than it says")
+        raise MalformedPacketError(problem="properties of another length than it says")
     return publish._replace(
         identifiers=tuple(identifiers),
         content_type=content_type,
@@ -114,31 +106,6 @@ def _with_properties(publish: Publish, data: bytes) -> Publish:
     )
 
 
-def _take(data: bytes, at: int, size: int) -> bytes:
-    if at + size > len(data):
-        raise MalformedPublishError(problem="too short")
-    return data[at : at + size]
-
-
-def _binary(data: bytes, at: int) -> tuple[bytes, int]:
-    """Read a two-byte length and as many bytes; return them and where they end."""
-    start = at + 2
-    end = start + int.from_bytes(_take(data, at, 2), "big")
-    return _take(data, start, end - start), end
-
-
 def _text(data: bytes, at: int) -> tuple[str, int]:
-    value, end = _binary(data, at)
+    value, end = read_binary(data, at)
     return value.decode(errors="replace"), end
-
-
-def _variable(data: bytes, at: int) -> tuple[int, int]:
-    """Read a variable byte integer (MQTT 5, 1.5.5); return it and where it ends."""
-    value = shift = 0
-    for byte in data[at : at + 4]:
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise MalformedPublishError(problem="a variable byte integer does not end")

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 
-from tests.mqtt_peer import BareSocket, Peer, packet, properties, string
+from routemq.mqtt_wire import binary, packet
+from tests.mqtt_peer import BareSocket, Peer, properties
 from tests.processes import wait_until
 from tests.servers import MqttBroker, find_program
 
@@ -480,7 +481,7 @@ def test_a_qos_2_publish_that_comes_again_before_its_release_is_delivered_once(
     watcher = peer().connect()
     watcher.subscribe(topic_prefix)
     bare = BareSocket(mqtt_broker.port).connect(version=version)
-    body = string(topic_prefix.encode()) + packet_id(7) + (b"\0" if version == 5 else b"")
+    body = binary(topic_prefix.encode()) + packet_id(7) + (b"\0" if version == 5 else b"")
     for first in (0x34, 0x3C):
         bare.send(packet(first, body + b"once"))
         assert bare.read() == (0x50, packet_id(7))
@@ -502,31 +503,31 @@ MALFORMED = {
     "endless remaining length": b"\x10\xff\xff\xff\xff\xff",
     "no protocol name": packet(0x10, b"\0\0"),
     "empty connect": packet(0x10, b""),
-    "connect flags": packet(0x10, string(b"MQTT") + b"\x05\x03\0\0\0" + string(b"x")),
-    "publish before connect": packet(0x32, string(b"a") + b"\0\1\0payload"),
+    "connect flags": packet(0x10, binary(b"MQTT") + b"\x05\x03\0\0\0" + binary(b"x")),
+    "publish before connect": packet(0x32, binary(b"a") + b"\0\1\0payload"),
 }
 MALFORMED_LATER = {
-    "second connect": packet(0x10, string(b"MQTT") + b"\x05\x02\0\0\0" + string(b"x")),
+    "second connect": packet(0x10, binary(b"MQTT") + b"\x05\x02\0\0\0" + binary(b"x")),
     "type 0": packet(0x00, b""),
-    "qos 3": packet(0x36, string(b"a") + b"\0\1\0payload"),
-    "wildcard in a topic name": packet(0x32, string(b"a/+") + b"\0\1\0payload"),
-    "topic not utf-8": packet(0x32, string(b"a\xff\xfe") + b"\0\1\0payload"),
-    "topic with a surrogate": packet(0x32, string(b"\xed\xa0\x80") + b"\0\1\0payload"),
-    "topic with null": packet(0x32, string(b"a\0b") + b"\0\1\0payload"),
+    "qos 3": packet(0x36, binary(b"a") + b"\0\1\0payload"),
+    "wildcard in a topic name": packet(0x32, binary(b"a/+") + b"\0\1\0payload"),
+    "topic not utf-8": packet(0x32, binary(b"a\xff\xfe") + b"\0\1\0payload"),
+    "topic with a surrogate": packet(0x32, binary(b"\xed\xa0\x80") + b"\0\1\0payload"),
+    "topic with null": packet(0x32, binary(b"a\0b") + b"\0\1\0payload"),
     "topic longer than the packet": packet(0x32, b"\xff\xffab"),
-    "packet id 0": packet(0x32, string(b"a") + b"\0\0\0payload"),
-    "properties longer than the packet": packet(0x32, string(b"a") + b"\0\1\x7f\x26"),
-    "unknown property": packet(0x32, string(b"a") + b"\0\1\x02\x7e\x00"),
-    "subscribe flags": packet(0x80, b"\0\1\0" + string(b"a") + b"\1"),
+    "packet id 0": packet(0x32, binary(b"a") + b"\0\0\0payload"),
+    "properties longer than the packet": packet(0x32, binary(b"a") + b"\0\1\x7f\x26"),
+    "unknown property": packet(0x32, binary(b"a") + b"\0\1\x02\x7e\x00"),
+    "subscribe flags": packet(0x80, b"\0\1\0" + binary(b"a") + b"\1"),
     "subscribe to nothing": packet(0x82, b"\0\1\0"),
-    "filter with a wildcard inside": packet(0x82, b"\0\1\0" + string(b"a/b#/c") + b"\1"),
-    "filter with # before its end": packet(0x82, b"\0\1\0" + string(b"a/#/c") + b"\1"),
-    "identifier 0": packet(0x82, b"\0\1\x02\x0b\x00" + string(b"a") + b"\1"),
+    "filter with a wildcard inside": packet(0x82, b"\0\1\0" + binary(b"a/b#/c") + b"\1"),
+    "filter with # before its end": packet(0x82, b"\0\1\0" + binary(b"a/#/c") + b"\1"),
+    "identifier 0": packet(0x82, b"\0\1\x02\x0b\x00" + binary(b"a") + b"\1"),
 }
 WRONG_SHARES = {
-    "share without a filter": packet(0x82, b"\0\1\0" + string(b"$share/workers") + b"\1"),
-    "share without a name": packet(0x82, b"\0\1\0" + string(b"$share//a") + b"\1"),
-    "no local on a shared subscription": packet(0x82, b"\0\1\0" + string(b"$share/workers/a") + b"\5"),
+    "share without a filter": packet(0x82, b"\0\1\0" + binary(b"$share/workers") + b"\1"),
+    "share without a name": packet(0x82, b"\0\1\0" + binary(b"$share//a") + b"\1"),
+    "no local on a shared subscription": packet(0x82, b"\0\1\0" + binary(b"$share/workers/a") + b"\5"),
 }
 
 
@@ -564,7 +565,7 @@ def test_packets_cut_anywhere_and_glued_together_are_understood(
     one = peer().connect()
     one.subscribe(topic_prefix)
     stream = b"".join(
-        packet(0x32, string(topic_prefix.encode()) + packet_id(number) + b"\0" + str(number).encode())
+        packet(0x32, binary(topic_prefix.encode()) + packet_id(number) + b"\0" + str(number).encode())
         for number in range(1, 41)
     )
     bare = BareSocket(mqtt_broker.port).connect()
@@ -599,7 +600,7 @@ def test_an_empty_client_id_is_assigned_one(mqtt_broker: MqttBroker) -> None:
     names = []
     for _ in range(2):
         bare = BareSocket(mqtt_broker.port)
-        bare.send(packet(0x10, string(b"MQTT") + b"\x05\x02\0\0\0" + string(b"")))
+        bare.send(packet(0x10, binary(b"MQTT") + b"\x05\x02\0\0\0" + binary(b"")))
         first, body = bare.read()
         assert (first, body[:2]) == (0x20, b"\0\0")
         connack = properties(PacketTypes.CONNACK)

@@ -12,9 +12,10 @@ from routemq_tasks.client import MessageClient
 from routemq_tasks.publisher import Publication, Publisher
 
 from routemq.errors import PublishError
+from routemq.mqtt_wire import packet
 from routemq.settings import Settings
 from tests.ingest import FakeBroker, OldBroker
-from tests.mqtt_peer import Peer, packet
+from tests.mqtt_peer import Peer
 from tests.processes import wait_until
 from tests.servers import HOST, MqttBroker, Redis, Stack, TlsFiles
 from tests.workers import Bench

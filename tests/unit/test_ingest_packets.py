@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
-from routemq_ingest.packets import MalformedPublishError, Publish, decode_publish
+from routemq_ingest.packets import Publish, decode_publish
 
-from tests.mqtt_peer import properties, string
+from routemq.mqtt_wire import MalformedPacketError, binary
+from tests.mqtt_peer import properties
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\ufeff"), max_size=12)
 
@@ -43,7 +44,7 @@ def test_every_property_is_read(
     packed = properties(
         PacketTypes.PUBLISH, **{name: value for name, value in given_values.items() if value is not None}
     ).pack()
-    packet = string(topic.encode()) + (b"\x01\x02" if qos else b"") + packed + payload
+    packet = binary(topic.encode()) + (b"\x01\x02" if qos else b"") + packed + payload
     found = read(0x30 | qos << 1 | retain, packet)
     assert found == Publish(
         topic.encode(), payload, qos, retain, 258 if qos else 0, tuple(identifiers),
@@ -75,7 +76,7 @@ def test_mqtt_3_1_1_has_no_properties() -> None:
     ],
 )
 def test_what_is_malformed_is_refused(header: int, packet: bytes) -> None:
-    with pytest.raises(MalformedPublishError):
+    with pytest.raises(MalformedPacketError):
         read(header, packet)
 
 

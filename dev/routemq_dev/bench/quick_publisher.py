@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable
 
 from routemq.errors import RouteMQError
+from routemq.mqtt_wire import binary, packet
 
 TOPIC_TEMPLATE = "bench/{device_id}/data"
 FIRST_NUMBER = 1_000_000
@@ -53,8 +54,8 @@ class QuickPublisher:
         self._socket = socket.create_connection((host, port), timeout=_ANSWER_TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Clean session, no keep alive: the connection lasts as long as the bench.
-        body = b"\x00\x04MQTT\x04\x02\x00\x00" + _text(b"routemq-bench")
-        self._socket.sendall(bytes((0x10, len(body))) + body)
+        body = b"\x00\x04MQTT\x04\x02\x00\x00" + binary(b"routemq-bench")
+        self._socket.sendall(packet(0x10, body))
         answer = self._socket.recv(4)
         if answer != _CONNACK:
             raise PublishingFailedError(problem=f"refuses the publisher: {answer.hex()}")
@@ -122,8 +123,8 @@ class QuickPublisher:
         first = self.next_number
         for number in range(first, first + count):
             # A packet id is free again long before its turn comes anew: 2,000 are in use at most.
-            body = _text(b"bench/d%d/data" % (number % 100)) + _UINT16.pack(number % 65_535 + 1) + payload_of(number)
-            packets.append(bytes((_PUBLISH_QOS_1, len(body))) + body)
+            body = binary(b"bench/d%d/data" % (number % 100)) + _UINT16.pack(number % 65_535 + 1) + payload_of(number)
+            packets.append(packet(_PUBLISH_QOS_1, body))
         now = time.monotonic()
         self._socket.sendall(b"".join(packets))
         self.published_at.extend([now] * count)
@@ -141,7 +142,3 @@ class QuickPublisher:
         self._rest = data[count * 4 :]
         self.confirmed += count
         return True
-
-
-def _text(value: bytes) -> bytes:
-    return _UINT16.pack(len(value)) + value

@@ -1,10 +1,14 @@
-"""What clients send, from bytes to objects. Properties go through paho's codec."""
+"""What clients send, from bytes to objects. Properties go through paho's codec.
+
+Whatever reads here raises ProtocolError, or MalformedPacketError where bytes lack.
+"""
 
 import struct
 from typing import Any
 
 from paho.mqtt.packettypes import PacketTypes
 
+from routemq.mqtt_wire import CutShortError, read_binary, read_variable
 from routemq_dev.broker.control_packets import (
     MQTT_5,
     MQTT_311,
@@ -27,21 +31,13 @@ def read_packet(buffer: bytearray, at: int) -> tuple[int, bytes, int] | None:
     """Return first byte, body and the next packet's position, or None while the packet is not complete.
 
     Raises:
-        ProtocolError: The remaining length is malformed, or the packet is larger than `MAX_PACKET_BYTES`.
+        MalformedPacketError: The remaining length has more than four bytes.
+        ProtocolError: The packet is larger than `MAX_PACKET_BYTES`.
     """
-    size = shift = 0
-    start = at + 1
-    while True:
-        if start >= len(buffer):
-            return None
-        byte = buffer[start]
-        start += 1
-        size |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            break
-        shift += 7
-        if shift > 21:
-            raise malformed("a remaining length of more than four bytes")
+    try:
+        size, start = read_variable(buffer, at + 1)
+    except CutShortError:
+        return None
     if size + start - at > MAX_PACKET_BYTES:
         raise ProtocolError(
             reason=Reason.PACKET_TOO_LARGE, problem=f"a packet of {size} bytes; {MAX_PACKET_BYTES} are allowed"
@@ -70,14 +66,14 @@ def decode_connect(body: bytes, now_s: float) -> Connect:
         will_properties, at = _read_properties(version, PacketTypes.WILLMESSAGE, body, at)
         topic, at = _read_text(body, at)
         check_topic(topic)
-        payload, at = _read_binary(body, at)
+        payload, at = read_binary(body, at)
         will_delay_s = will_properties.pop("WillDelayInterval", 0)
         will = _message(
             topic, payload, qos=will_qos, retain=bool(flags & 0x20), properties=will_properties, now_s=now_s
         )
     for flag in (0x80, 0x40):
         if flags & flag:
-            _, at = _read_binary(body, at)
+            _, at = read_binary(body, at)
     if at != len(body):
         raise malformed("bytes after the end of a CONNECT")
     clean_start = bool(flags & 2)
@@ -221,7 +217,7 @@ def _message(
 
 
 def _read_text(body: bytes, at: int) -> tuple[str, int]:
-    data, at = _read_binary(body, at)
+    data, at = read_binary(body, at)
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -229,14 +225,6 @@ def _read_text(body: bytes, at: int) -> tuple[str, int]:
     if "\0" in text:
         raise malformed("a string with the null character")
     return text, at
-
-
-def _read_binary(body: bytes, at: int) -> tuple[bytes, int]:
-    start = at + 2
-    end = start + int.from_bytes(body[at:start], "big")
-    if end > len(body) or start > len(body):
-        raise malformed("a packet that ends too early")
-    return body[start:end], end
 
 
 def _read_properties(version: int, packet_type: int, body: bytes, at: int) -> tuple[dict[str, Any], int]:
@@ -247,4 +235,4 @@ def _unpack(layout: str, body: bytes, at: int) -> tuple[Any, ...]:
     try:
         return struct.unpack_from(layout, body, at)
     except struct.error:
-        raise malformed("a packet that ends too early") from None
+        raise CutShortError from None

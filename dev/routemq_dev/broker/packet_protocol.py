@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from routemq.mqtt_wire import MalformedPacketError
 from routemq_dev.broker.errors import ProtocolError, Reason
 from routemq_dev.broker.packet_decoding import malformed, read_packet
 
@@ -92,6 +93,8 @@ class PacketProtocol(asyncio.Protocol):
                     break
                 first, body, at = packet
                 self._client.handle(first, body)
+        except MalformedPacketError as exc:
+            self._client.refuse(malformed(exc.problem))
         except ProtocolError as exc:
             self._client.refuse(exc)
         del buffer[:at]

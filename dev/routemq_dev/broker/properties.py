@@ -1,19 +1,14 @@
-"""MQTT 5 properties and variable byte integers, by paho's codec, which has no types and many ways to fail."""
+"""MQTT 5 properties, by paho's codec, which has no types and many ways to fail."""
 
 from typing import Any
 
 from paho.mqtt import properties as paho
 
+from routemq.mqtt_wire import read_variable
 from routemq_dev.broker.errors import ProtocolError, Reason
 
 _Properties: Any = paho.Properties
-_variable_byte_integers: Any = paho.VariableByteIntegers
 _NOT_PROPERTIES = {"packetType", "types", "names", "properties"}
-
-
-def encode_length(size: int) -> bytes:
-    """Encode a variable byte integer (MQTT 5, 1.5.5)."""
-    return bytes((size,)) if size < 0x80 else bytes(_variable_byte_integers.encode(size))
 
 
 def encode_properties(packet_type: int, values: dict[str, Any]) -> bytes:
@@ -22,10 +17,7 @@ def encode_properties(packet_type: int, values: dict[str, Any]) -> bytes:
     for name, value in values.items():
         setattr(properties, name, value)
     packed = bytes(properties.pack())
-    start = 1
-    while packed[start - 1] & 0x80:
-        start += 1
-    return packed[start:]
+    return packed[read_variable(packed, 0)[1] :]
 
 
 def decode_properties(packet_type: int, body: bytes, at: int) -> tuple[dict[str, Any], int]:
@@ -38,8 +30,8 @@ def decode_properties(packet_type: int, body: bytes, at: int) -> tuple[dict[str,
         return {}, at + 1
     properties = _Properties(packet_type)
     try:
-        size, size_bytes = _variable_byte_integers.decode(body[at : at + 4])
-        end = at + size_bytes + size
+        size, start = read_variable(body, at)
+        end = start + size
         if end > len(body):
             raise ValueError("they end too early")  # noqa: TRY301 - one of the codec's own failures
         properties.unpack(body[at:end])

@@ -11,8 +11,9 @@ from paho.mqtt import MQTTException
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 
+from routemq.mqtt_wire import CutShortError, MalformedPacketError, read_variable
 from routemq.upstream.mqtt_client import MqttClient
-from routemq_ingest.packets import MalformedPublishError, Publish, decode_publish
+from routemq_ingest.packets import Publish, decode_publish
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,12 @@ class BrokerConnection(MqttClient):
     def read(self) -> None:
         """Handle all packets that have arrived, as long as there is room."""
         self.has_more = True
-        while self._handle_packets() and self._receive():
-            pass
+        try:
+            while self._handle_packets() and self._receive():
+                pass
+        except MalformedPacketError as exc:
+            logger.error("mqtt broker broke the protocol: %s", exc)
+            self._break(MQTTErrorCode.MQTT_ERR_PROTOCOL)
 
     def acknowledge(self, mids: Sequence[int]) -> None:
         """Send PUBACK for each of these packet identifiers, in their order (MQTT 5, 4.6); nothing when it has ended."""
@@ -181,13 +186,10 @@ class BrokerConnection(MqttClient):
         while room and at + 1 < size:
             start, length = at + 2, data[at + 1]
             if length > 127:
-                found = _remaining_length(data, at + 1)
-                if found is None:
+                try:
+                    length, start = read_variable(data, at + 1)
+                except CutShortError:
                     break
-                length, start = found
-                if length < 0:
-                    self._break(MQTTErrorCode.MQTT_ERR_PROTOCOL)
-                    return False
             end = start + length
             if end > size:
                 self._missing = end - size
@@ -200,12 +202,7 @@ class BrokerConnection(MqttClient):
             self.published += 1
             if header & 0x06:
                 self.owed += 1
-            try:
-                room = on_publish(decode_publish(header, data, start, end, mqtt5=mqtt5))
-            except MalformedPublishError as exc:
-                logger.error("mqtt broker broke the protocol: %s", exc)
-                self._break(MQTTErrorCode.MQTT_ERR_PROTOCOL)
-                return False
+            room = on_publish(decode_publish(header, data, start, end, mqtt5=mqtt5))
         return room
 
     def _send_pingreq(self) -> MQTTErrorCode:
@@ -240,15 +237,3 @@ def properties(packet_type: int, **values: int) -> Properties:
     for name, value in values.items():
         setattr(made, name, value)
     return made
-
-
-def _remaining_length(data: bytes, at: int) -> tuple[int, int] | None:
-    """Return a packet's length, -1 if it is malformed, and where it begins; None while a part of the length lacks."""
-    value = shift = 0
-    for index in range(at, min(at + 4, len(data))):
-        byte = data[index]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, index + 1
-        shift += 7
-    return (-1, at) if len(data) >= at + 4 else None

@@ -14,6 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from routemq.mqtt import reason_text
+from routemq.mqtt_wire import variable
 from routemq.settings import Settings
 from routemq.tracing.trace_context import TraceContext
 from routemq.upstream.mqtt_client import MqttClient, prepare_mqtt
@@ -180,8 +181,7 @@ class OutgoingConnection(MqttClient):
 def _packet_bytes(topic: str, payload: bytes, qos: int) -> int:
     """Return the size of a PUBLISH of MQTT 5 without properties (MQTT 5, 3.3)."""
     rest_bytes = 2 + len(topic.encode()) + (2 if qos else 0) + 1 + len(payload)
-    length_bytes = 1 + (rest_bytes >= 1 << 7) + (rest_bytes >= 1 << 14) + (rest_bytes >= 1 << 21)
-    return 1 + length_bytes + rest_bytes
+    return 1 + len(variable(rest_bytes)) + rest_bytes
 
 
 def _told(packet_type: int, code: int, data: bytes) -> str:
