@@ -3,8 +3,10 @@
 import socket
 import struct
 import uuid
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -220,3 +222,17 @@ class BareSocket:
     def close(self) -> None:
         """Close without a word."""
         self._socket.close()
+
+
+MakePeer = Callable[..., Peer]
+
+development_broker = pytest.mark.parametrize("mqtt_broker", ["embedded"], indirect=True)
+"""Where Mosquitto 2.0 does less than the specification says or leaves the choice; other tests ask both brokers."""
+
+
+def numbers(count: int, start: int = 0) -> list[str]:
+    return [str(number) for number in range(start, start + count)]
+
+
+def packet_id(number: int) -> bytes:
+    return number.to_bytes(2, "big")

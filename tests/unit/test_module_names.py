@@ -41,3 +41,8 @@ def test_a_long_file_says_why_at_its_head() -> None:
         text = path.read_text("utf-8")
         if text.count("\n") > 300:
             assert re.search(r"\blong(er)?\b", ast.get_docstring(ast.parse(text)) or "", re.IGNORECASE), path
+
+
+def test_a_file_of_tests_has_one_subject() -> None:
+    tests = REPOSITORY.joinpath("tests").rglob("*.py")
+    assert [path.name for path in tests if path.read_text("utf-8").count("\n") > 500] == []
