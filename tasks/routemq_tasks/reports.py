@@ -85,6 +85,23 @@ def portable(info: ExceptionInfo) -> ExceptionInfo:
     return told
 
 
+def let_go(info: ExceptionInfo) -> None:
+    """Free the frames of a run that failed, when everybody has been told.
+
+    They hold the exception, and it holds them: they would wait for the collector, each with a list of its positions,
+    and a child would grow by more than all else of its messages takes.
+    """
+    info.tb = None
+    error = info.exception
+    if isinstance(error, ExceptionWithTraceback):
+        error = error.exc
+    # A class of a user's may have its own idea of both attributes.
+    cause = error.exc if isinstance(error, Retry) else vars(BaseException)["__cause__"].__get__(error)
+    for held in (error, cause):
+        if issubclass(type(held), BaseException):
+            BaseException.with_traceback(held, None)
+
+
 def _plain(error: BaseException) -> Any:
     if isinstance(error, Reject):
         return Reject(printable(str(error.reason)), requeue=bool(error.requeue))

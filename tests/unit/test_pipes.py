@@ -1,15 +1,19 @@
 """What goes through the pipes between the prefork pool and its children."""
 
+import gc
 import os
 import pickle
 import select
 import struct
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from routemq_tasks.upstream.pipes import framed, read_messages
+from billiard.einfo import ExceptionInfo
+from celery.exceptions import Retry
+from routemq_tasks.upstream.pipes import framed, read_messages, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +98,43 @@ def test_the_end_of_a_pipe_is_told() -> None:
     with pytest.raises(EOFError):
         list(read_messages(reader, print))
     os.close(reader)
+
+
+class Payload:
+    """What a controller has in hand as it fails."""
+
+
+@pytest.mark.parametrize("outcome", ["dead", "retried", "a stand-in"])
+@pytest.mark.parametrize("returned", [True, False], ids=["told by Celery", "raised through Celery"])
+def test_what_a_failed_run_had_in_hand_is_freed_when_its_end_is_told(outcome: str, returned: bool) -> None:
+    def run(payload: Payload) -> None:
+        try:
+            raise ConnectionError("no answer")  # noqa: TRY301  with a traceback
+        except ConnectionError as exc:
+            error = exc
+        if outcome == "retried":
+            raise Retry(exc=error, when=1.0)
+        if outcome == "a stand-in":
+            raise RuntimeError("a stand-in") from error
+        raise error
+
+    def traced() -> tuple[ExceptionInfo, "weakref.ref[Payload]"]:
+        # As Celery's tracer, whose frame keeps the exception.
+        payload = Payload()
+        try:
+            run(payload)
+        except Exception as exc:  # noqa: BLE001  as Celery's
+            kept = exc
+        return ExceptionInfo((type(kept), kept, kept.__traceback__)), weakref.ref(payload)
+
+    gc.disable()
+    try:
+        info, payload = traced()
+        assert payload() is not None
+        answer = told(True, (1, info, 0.1)) if returned else told(False, info)
+        del info
+        assert payload() is None
+    finally:
+        gc.enable()
+    _, heard = pickle.loads(pickle.dumps(answer))
+    assert "no answer" in (heard[1] if returned else heard).traceback

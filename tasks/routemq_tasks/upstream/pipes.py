@@ -8,11 +8,12 @@ import struct
 from collections.abc import Callable, Generator
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from billiard.pool import READY
 from celery.concurrency.asynpool import ResultHandler
 
 from routemq_tasks.child_signals import EndableWorker
-from routemq_tasks.reports import checked, portable
+from routemq_tasks.reports import checked, let_go, portable
 
 _HEADER = struct.Struct("!i")
 _MOST_PER_READ = 65536
@@ -48,17 +49,24 @@ class QuickWorker(EndableWorker):
             kind, details = message
             if kind == READY:
                 job, number, outcome, file = details
-                details = job, number, _told(*outcome), file
+                details = job, number, told(*outcome), file
             send(pickle.dumps((kind, details), pickle.HIGHEST_PROTOCOL))
 
         queue.put = put
 
 
-def _told(returned: bool, result: Any) -> tuple[bool, Any]:
+def told(returned: bool, result: Any) -> tuple[bool, Any]:
+    """Return what the parent hears of a run, and let go of what a failed one had in hand."""
     if not returned:
-        return False, portable(result)
+        return False, _last_word(result)
     failed, value, runtime = checked(result)
-    return True, (failed, portable(value) if failed else value, runtime)
+    return True, (failed, _last_word(value) if failed else value, runtime)
+
+
+def _last_word(info: ExceptionInfo) -> ExceptionInfo:
+    told = portable(info)
+    let_go(info)
+    return told
 
 
 class QuickResultHandler(ResultHandler):
