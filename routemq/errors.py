@@ -101,12 +101,17 @@ class InvalidMessageError(RouteMQError):
         super().__init__(f"{part}: {problem}")
 
 
-class UnawaitedError(RouteMQError):
-    """A sync controller or middleware returned an awaitable, which nobody would ever await."""
+class NotRunError(RouteMQError):
+    """A controller or middleware has left something that nobody would ever run: a coroutine, a generator.
 
-    def __init__(self, *, result: object) -> None:
-        self.name = getattr(result, "__qualname__", type(result).__name__)
-        super().__init__(f"a plain function returned {self.name!r} without awaiting it. Mend: make it `async def`.")
+    Attributes:
+        what: What was left, and how.
+        mend: What to change.
+    """
+
+    def __init__(self, *, what: str, mend: str) -> None:
+        self.what, self.mend = what, mend
+        super().__init__(f"{what}, and nobody else runs it or hears how it ends. Mend: {mend}.")
 
 
 class PublishError(RouteMQError):

@@ -2,16 +2,18 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from routemq.errors import UnawaitedError
+from routemq.errors import NotRunError
 from routemq.message import Client, Message
 
 Next = Callable[["Context"], Any]
 """The rest of the chain. An async middleware awaits it; a sync middleware calls it and has the result."""
+
+_TO_BE_RUN = (Awaitable, Generator, AsyncGenerator, map, filter)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,32 +71,36 @@ def build_chain(controller: Callable[[Context], Any], middleware: Sequence[Middl
         for handle in reversed(handlers):
             run = _finished(_sync_link(handle, run))
         return Chain(is_async=False, run=run)
-    step: Callable[[Context], Awaitable[Any]] = _awaited(controller) if is_async else _in_thread(_finished(controller))
+    step = _awaited(controller) if is_async else _in_thread(_finished(controller))
     for handle, handle_is_async in zip(reversed(handlers), reversed(kinds), strict=True):
         step = _async_link(handle, step) if handle_is_async else _sync_link_on_loop(handle, step)
     return Chain(is_async=True, run=step)
 
 
-def _finished(step: Callable[[Context], Any]) -> Callable[[Context], Any]:
-    """Refuse what is still to run: nobody would run it, and the message would count as done."""
-
-    def run(context: Context) -> Any:
-        result = step(context)
-        if inspect.isawaitable(result):
-            if inspect.iscoroutine(result):
-                result.close()
-            raise UnawaitedError(result=result)
+def _checked(result: Any, *, is_async: bool = False) -> Any:
+    """Refuse a result that is still to be run: nobody would run it, and the message would count as done."""
+    # Not `isinstance`, which asks the result itself.
+    if result is None or not issubclass(type(result), _TO_BE_RUN):
         return result
+    name = getattr(result, "__qualname__", None) or type(result).__name__
+    if inspect.iscoroutine(result):
+        result.close()
+    if not issubclass(type(result), Awaitable):
+        raise NotRunError(what=f"{name!r} was returned", mend="do its work without `yield`, and iterate over it")
+    mend = "await it" if is_async else "make the function that returns it `async def`, and await it"
+    raise NotRunError(what=f"{name!r} was returned without awaiting it", mend=mend)
 
-    return run
+
+def _finished(step: Callable[[Context], Any]) -> Callable[[Context], Any]:
+    return lambda context: _checked(step(context))
 
 
-def _awaited(controller: Callable[[Context], Any]) -> Callable[[Context], Awaitable[Any]]:
+def _awaited(controller: Callable[[Context], Any]) -> Callable[[Context], Coroutine[Any, Any, Any]]:
     """Await what there is to await: a decorator may have made a plain function of an `async def`."""
 
     async def run(context: Context) -> Any:
         result = controller(context)
-        return await result if inspect.isawaitable(result) else result
+        return _checked(await result if inspect.isawaitable(result) else result, is_async=True)
 
     return run
 
@@ -104,15 +110,29 @@ def _sync_link(handle: Callable[[Context, Next], Any], following: Callable[[Cont
 
 
 def _async_link(
-    handle: Callable[[Context, Next], Any], following: Callable[[Context], Awaitable[Any]]
-) -> Callable[[Context], Awaitable[Any]]:
+    handle: Callable[[Context, Next], Any], following: Callable[[Context], Coroutine[Any, Any, Any]]
+) -> Callable[[Context], Coroutine[Any, Any, Any]]:
     async def link(context: Context) -> Any:
-        return await handle(context, following)
+        called: list[Coroutine[Any, Any, Any]] = []
+
+        def next_handler(inner: Context) -> Coroutine[Any, Any, Any]:
+            called.append(following(inner))
+            return called[-1]
+
+        result = await handle(context, next_handler)
+        # Who does not call it ends the message here; who calls it means it to be run.
+        for rest in called:
+            if inspect.getcoroutinestate(rest) == inspect.CORO_CREATED:
+                rest.close()
+                raise NotRunError(
+                    what="a middleware called `next_handler` without awaiting it", mend="`await next_handler(context)`"
+                )
+        return _checked(result, is_async=True)
 
     return link
 
 
-def _in_thread(controller: Callable[[Context], Any]) -> Callable[[Context], Awaitable[Any]]:
+def _in_thread(controller: Callable[[Context], Any]) -> Callable[[Context], Coroutine[Any, Any, Any]]:
     async def link(context: Context) -> Any:
         return await asyncio.to_thread(controller, context)
 
@@ -120,18 +140,14 @@ def _in_thread(controller: Callable[[Context], Any]) -> Callable[[Context], Awai
 
 
 def _sync_link_on_loop(
-    handle: Callable[[Context, Next], Any], following: Callable[[Context], Awaitable[Any]]
-) -> Callable[[Context], Awaitable[Any]]:
+    handle: Callable[[Context, Next], Any], following: Callable[[Context], Coroutine[Any, Any, Any]]
+) -> Callable[[Context], Coroutine[Any, Any, Any]]:
     async def link(context: Context) -> Any:
         loop = asyncio.get_running_loop()
-
-        async def rest(inner: Context) -> Any:
-            return await following(inner)
-
         running: list[Future[Any]] = []
 
         def next_handler(inner: Context) -> Any:
-            future = asyncio.run_coroutine_threadsafe(rest(inner), loop)
+            future = asyncio.run_coroutine_threadsafe(following(inner), loop)
             running.append(future)
             return future.result()
 

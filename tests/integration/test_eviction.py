@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from routemq_tasks import companions
 
 from routemq import Router, eviction
 from routemq.connections import connect_redis
@@ -44,14 +45,13 @@ def test_ingest_and_workers_refuse_a_cache_unless_the_loss_is_accepted(
         assert ingest.wait() == 2
         assert ingest.output().count(LINE) == 1
         assert "Traceback" not in ingest.output()
-    with bench.worker("-Q", "slow", "-P", "threads", ready=False) as worker:
-        assert worker.wait() == 1
-        assert worker.output().count(LINE) == 1
-        assert "Traceback" not in worker.output()
+    # A detached one has no terminal any more when it meets Redis.
+    worker = bench.celery("worker", "--detach", "-Q", "slow", "-P", "threads")
+    assert (worker.returncode, worker.stderr.count(LINE), "Traceback" in worker.stderr) == (1, 1, False)
     with ingest_process(tmp_path, route, env | accepted) as ingest:
         ingest.wait_for_output("MESSAGES MAY BE LOST")
-    with bench.worker("-Q", "slow", "-P", "threads", env=accepted) as worker:
-        worker.wait_for_output("MESSAGES MAY BE LOST")
+    with bench.worker("-Q", "slow", "-P", "threads", env=accepted) as running:
+        running.wait_for_output("MESSAGES MAY BE LOST")
 
 
 def test_a_worker_refuses_a_cache_that_comes_later(own_store: Callable[..., Redis], key_prefix: str) -> None:
@@ -92,6 +92,25 @@ def test_ingest_pauses_while_redis_may_throw_messages_away(
         assert not ingest.ready
         client.config_set("maxmemory-policy", "noeviction")
         assert len(wait_for_payloads(store, key_prefix, "a", 6)) == 6
+
+
+def test_a_worker_says_so_while_it_goes_on_and_makes_room(
+    own_store: Callable[..., Redis], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eviction, "_LOOK_S", 0.0)
+    monkeypatch.setattr(companions, "_LOOK_S", 0.05)
+    store = own_store()
+    thread = companions.EvictionThread(Settings(_env_file=None, redis_url=store.url))  # type: ignore[call-arg,arg-type]
+    thread.start()
+    with store.client() as client:
+        for policy in ("allkeys-lru", "noeviction", "allkeys-lfu"):
+            client.config_set("maxmemory-policy", policy)
+            told = f"MESSAGES MAY BE LOST: redis may throw messages away: its maxmemory-policy is {policy}"
+            if policy != "noeviction":
+                wait_until(lambda told=told: told in caplog.text, message=f"{policy} is told")
+    thread.stop()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(

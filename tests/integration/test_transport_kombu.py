@@ -14,6 +14,7 @@ import pytest
 from kombu import Connection, Consumer, Exchange, Queue
 from kombu.exceptions import ChannelError
 
+from routemq.lifecycle.moves import FetchCommand
 from tests.servers import REPOSITORY, Redis
 from tests.transport import Bench
 
@@ -60,6 +61,26 @@ def test_what_waits_for_its_time_counts_and_goes_with_its_queue(bench: Bench, co
         size(connection)
     with bench.client() as client:
         assert not list(client.scan_iter(f"{bench.key_prefix}*plain*"))
+
+
+def test_queues_are_named_in_one_order_whichever_was_served_so_that_their_keys_are_made_once(
+    connection: Connection,
+) -> None:
+    channel: Any = connection.default_channel
+    command = FetchCommand(channel.keys, tag_base="t:")
+    with Consumer(channel, [Queue(f"fair-{number}") for number in range(3)], accept=["json"]):
+        made = []
+        for queue in ("fair-0", "fair-2", "fair-1"):
+            turn = channel.next_turn()
+            channel.served(queue)
+            made.append(
+                command.arguments(
+                    turn.queues, turn.priorities, fair=turn.fair, first=0, most=1, most_bytes=1, at_once=1, waits=False,
+                    alone="first", most_due=1, told=False, mark=False, number=1,
+                )
+            )  # fmt: skip
+    keys = [list(map(id, arguments[1 : arguments[0] + 1])) for arguments in made]
+    assert keys[1:] == keys[:-1]
 
 
 def test_without_a_hub_each_call_gives_one_message(connection: Connection) -> None:

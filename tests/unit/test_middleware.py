@@ -1,16 +1,17 @@
 """The chain around a controller: order, sync beside async, and what ends early."""
 
 import asyncio
+import functools
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from routemq import Context, Message, Middleware
 from routemq.envelope import Envelope
-from routemq.errors import UnawaitedError
+from routemq.errors import NotRunError
 from routemq.middleware import Chain, Next, build_chain
 from tests.unit.test_controllers import CLIENT
 
@@ -124,29 +125,108 @@ def test_sync_chain_runs_in_the_calling_thread_and_sync_links_never_on_the_loop(
     assert len(set(threads[1:])) == 2
 
 
-@pytest.mark.parametrize("links", [[], [Sync("x")], [Async("x")]])
-def test_decorated_coroutine_function_that_looks_plain_is_not_taken_for_done(links: list[Middleware]) -> None:
-    def looks_plain(context: Context) -> Any:
-        return async_controller(context)
+async def forgets_to_await(context: Context) -> Any:
+    return async_controller(context)
 
+
+async def awaits_later(_context: Context) -> Any:
+    return asyncio.get_running_loop().create_future()
+
+
+def yields(context: Context) -> Iterator[str]:
+    yield sync_controller(context)
+
+
+async def yields_on_the_loop(context: Context) -> AsyncIterator[str]:
+    yield sync_controller(context)
+
+
+NOT_RUN: dict[str, tuple[Callable[[Context], Any], bool, str]] = {
+    "async def that looks plain": (async_controller, False, "'async_controller' was returned .* `async def`"),
+    "partial": (functools.partial(async_controller), False, "'async_controller' was returned without awaiting it"),
+    "generator": (yields, False, "'yields' was returned, .* without `yield`"),
+    "async generator": (yields_on_the_loop, False, "'yields_on_the_loop' was returned, "),
+    "map": (lambda c: map(sync_controller, [c]), False, "'map' was returned, "),
+    "filter": (lambda c: filter(sync_controller, [c]), False, "'filter' was returned, "),
+    "no await": (forgets_to_await, True, "'async_controller' was returned without awaiting it, .* Mend: await it"),
+    "future": (awaits_later, True, "'Future' was returned without awaiting it, .* Mend: await it"),
+    "generator of an async def": (yields, True, "'yields' was returned, "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("links", [[], [Sync("x")], [Async("x")]])
+@pytest.mark.parametrize("kind", NOT_RUN)
+def test_what_a_controller_leaves_to_be_run_is_not_taken_for_done(kind: str, links: list[Middleware]) -> None:
+    controller, is_async, told = NOT_RUN[kind]
     given = context()
-    with pytest.raises(UnawaitedError, match="'async_controller' without awaiting it"):
-        run(build_chain(looks_plain, links, is_async=False), given)
+    with pytest.raises(NotRunError, match=told):
+        run(build_chain(controller, links, is_async=is_async), given)
     assert "controller" not in given.state.get("steps", [])
+
+
+class Unfit:
+    """Has no truth, no text, no equal and no pickle."""
+
+    def _fail(self, *_args: object) -> NoReturn:
+        raise RuntimeError("no words")
+
+    __str__ = __repr__ = __bool__ = __eq__ = __hash__ = __len__ = __iter__ = __reduce__ = _fail  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("links", [[], [Sync("x")], [Async("x")], [Sync("x"), Async("y")]])
+def test_any_other_result_is_let_be(links: list[Middleware]) -> None:
+    result = Unfit()
+    assert run(build_chain(lambda _context: result, links, is_async=False), context()) is result
 
 
 def test_plain_result_of_a_controller_taken_for_async_is_fine() -> None:
     assert run(build_chain(sync_controller, [Async("x")], is_async=True), context()) == "done"
 
 
-def test_sync_middleware_that_returns_an_awaitable_is_told() -> None:
-    class Forgot(Middleware):
-        def handle(self, context: Context, next_handler: Next) -> Any:
-            return async_controller(context)
+class Forgets(Middleware):
+    """Returns the coroutine."""
 
+    async def handle(self, context: Context, next_handler: Next) -> Any:
+        return next_handler(context)
+
+
+class Drops(Middleware):
+    """Does not even return it."""
+
+    async def handle(self, context: Context, next_handler: Next) -> Any:
+        next_handler(context)
+
+
+class Plain(Middleware):
+    """Returns another coroutine."""
+
+    def handle(self, context: Context, next_handler: Next) -> Any:
+        return async_controller(context)
+
+
+class Fixture(Middleware):
+    """Is written as fixtures of pytest are."""
+
+    def handle(self, context: Context, next_handler: Next) -> Any:
+        yield next_handler(context)
+
+
+class AsyncFixture(Middleware):
+    """The same on the event loop."""
+
+    async def handle(self, context: Context, next_handler: Next) -> Any:
+        yield await next_handler(context)
+
+
+@pytest.mark.parametrize("link", [Forgets, Drops, Plain, Fixture, AsyncFixture])
+def test_what_a_middleware_leaves_to_be_run_is_not_taken_for_done(link: type[Middleware]) -> None:
     for controller, is_async in ((sync_controller, False), (async_controller, True)):
-        with pytest.raises(UnawaitedError):
-            run(build_chain(controller, [Forgot()], is_async=is_async), context())
+        for others in ([], [Sync("x")], [Async("x")]):
+            for links in ([link(), *others], [*others, link()]):
+                given = context()
+                with pytest.raises(NotRunError):
+                    run(build_chain(controller, links, is_async=is_async), given)
+                assert "controller" not in given.state.get("steps", [])
 
 
 def test_cancellation_reaches_an_async_controller_behind_a_sync_link() -> None:
