@@ -15,8 +15,8 @@ class Exchange:
     Nothing is read that the batch has no room for.
     """
 
-    def __init__(self, batch: Batch, handover: Handover, wakeup: Bell) -> None:
-        self._batch, self._handover, self._wakeup = batch, handover, wakeup
+    def __init__(self, batch: Batch, handover: Handover, bell: Bell) -> None:
+        self._batch, self._handover, self._bell = batch, handover, bell
 
     def turn(self, connections: Iterable[tuple[BrokerConnection, bool]], *, idle_s: float) -> None:
         """Exchange what there is; when that is nothing, wait so long, or until somebody wakes this thread.
@@ -26,7 +26,7 @@ class Exchange:
         """
         batch = self._batch
         poll = select.poll()  # select() knows no descriptor above 1023
-        poll.register(self._wakeup, select.POLLIN)
+        poll.register(self._bell, select.POLLIN)
         answer = self._handover.awaits
         if answer is not None and answer >= 0:
             poll.register(answer, select.POLLIN)
@@ -42,8 +42,8 @@ class Exchange:
                 poll.register(connection, events)
         has_more = any(connection.has_more for connection in reading)
         ready = dict(poll.poll(0 if has_more else 1000 * idle_s))
-        if self._wakeup.fileno() in ready:
-            self._wakeup.clear()
+        if self._bell.fileno() in ready:
+            self._bell.clear()
         if answer is not None and (answer < 0 or ready.get(answer)):
             self._handover.read()
         for number, connection in numbers.items():

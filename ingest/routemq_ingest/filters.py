@@ -35,13 +35,13 @@ class Filters:
         losses: How often the broker had no session where it should have had one.
     """
 
-    def __init__(self, client_id: str, *, memory: SessionMemory, intake: Reception) -> None:
+    def __init__(self, client_id: str, *, memory: SessionMemory, reception: Reception) -> None:
         self.wanted: Sequence[Subscription] = ()
         self.granted: dict[str, Subscription] = {}
         self.refused: dict[str, Subscription] = {}
         self.losses = 0
         self.no_sharing = False
-        self._client_id, self._memory, self._intake = client_id, memory, intake
+        self._client_id, self._memory, self._reception = client_id, memory, reception
         self._connection: BrokerConnection | None = None
         self._by_number = self._may_leave = False
         self._had_one = self._is_new = self._is_unjudged = False
@@ -83,7 +83,7 @@ class Filters:
         self._may_leave = leaving
         if wanted == self.wanted:
             return
-        self.wanted = self._intake.wanted = wanted
+        self.wanted = self._reception.wanted = wanted
         names = {subscription.filter for subscription in wanted}
         self.granted = {name: subscription for name, subscription in self.granted.items() if name in names}
         self.refused = {name: subscription for name, subscription in self.refused.items() if name in names}

@@ -35,7 +35,7 @@ class Handover:
     a third of the speed. Whatever else is to do, and whatever goes wrong, is waited for in a thread.
 
     Args:
-        errands: Where Redis is waited for; nothing else uses the publisher.
+        errands: Where Redis is waited for; nothing else uses the writer.
         receipts: Spans that end with the answer.
 
     Attributes:
@@ -44,11 +44,11 @@ class Handover:
     """
 
     def __init__(
-        self, batch: Batch, publisher: QueueWriter, flow: Flow, errands: Errands, receipts: "Receipts | None" = None
+        self, batch: Batch, writer: QueueWriter, flow: Flow, errands: Errands, receipts: "Receipts | None" = None
     ) -> None:
         self.statistics = Statistics()
         self.answered_at: float | None = None
-        self._batch, self._publisher, self._flow, self._errands = batch, publisher, flow, errands
+        self._batch, self._writer, self._flow, self._errands = batch, writer, flow, errands
         self._receipts = receipts
         self._asking = False
         self._began_at: float | None = None
@@ -56,7 +56,7 @@ class Handover:
     @property
     def awaits(self) -> int | None:
         """The descriptor that is readable when the answer is there; None when no answer is to be read by the loop."""
-        return None if self._began_at is None else self._publisher.fileno()
+        return None if self._began_at is None else self._writer.fileno()
 
     @property
     def idle_s(self) -> float:
@@ -71,7 +71,7 @@ class Handover:
         """Send what waits, or else see from time to time whether Redis is there."""
         now = time.monotonic()
         if self._began_at is not None and now >= self._began_at + _QUICK_S:
-            self._publisher.drop()
+            self._writer.drop()
             self._wait()
         if self._asking:
             return
@@ -86,7 +86,7 @@ class Handover:
     def read(self) -> None:
         """Take the answer that is there."""
         try:
-            sent = self._publisher.finish()
+            sent = self._writer.finish()
         # Whatever it is, what was sent is sent again, and then its fate is found out.
         except Exception as exc:  # noqa: BLE001
             logger.debug("redis did not simply take it: %s", error_line(exc))
@@ -98,14 +98,14 @@ class Handover:
 
     def _send(self) -> None:
         self._asking = True
-        if self._flow.pause is None and self._publisher.begin(self._batch.head()):
+        if self._flow.pause is None and self._writer.begin(self._batch.head()):
             self._began_at = time.monotonic()
         else:
             self._wait()
 
     def _wait(self) -> None:
         self._began_at = None
-        self._errands.ask(partial(self._publisher.send, self._batch.head()), then=self._sent)
+        self._errands.ask(partial(self._writer.send, self._batch.head()), then=self._sent)
 
     def _sent(self, answer: "Future[Sent]") -> None:
         sent = self._answer(answer)
@@ -128,7 +128,7 @@ class Handover:
 
     def _look(self) -> None:
         self._asking = True
-        self._errands.ask(partial(self._publisher.look, tuple(self._flow.long_queues)), then=self._looked)
+        self._errands.ask(partial(self._writer.look, tuple(self._flow.long_queues)), then=self._looked)
 
     def _looked(self, answer: "Future[dict[str, int]]") -> None:
         lengths = self._answer(answer)

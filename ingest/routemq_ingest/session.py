@@ -63,12 +63,12 @@ class Session:
     """
 
     def __init__(
-        self, settings: Settings, *, client_id: str, intake: Reception, memory: SessionMemory, errands: Errands
+        self, settings: Settings, *, client_id: str, reception: Reception, memory: SessionMemory, errands: Errands
     ) -> None:
         self.client_id = client_id
-        self.filters = Filters(client_id, memory=memory, intake=intake)
+        self.filters = Filters(client_id, memory=memory, reception=reception)
         self.connection: BrokerConnection | None = None
-        self._settings, self._intake, self._errands = settings, intake, errands
+        self._settings, self._reception, self._errands = settings, reception, errands
         self._opening: BrokerConnection | None = None
         self._is_up = self._ending = False
         self._fence: Fence | None = None
@@ -163,7 +163,7 @@ class Session:
     def _accept(self, connection: BrokerConnection, publish: Publish) -> bool:
         """Take a message over MQTT 3.1.1, where one may be a probe's."""
         if not is_of_a_probe(publish):
-            return self._intake.accept(connection, publish)
+            return self._reception.accept(connection, publish)
         self._sharing.learn(connection, publish)
         return True
 
@@ -213,7 +213,7 @@ class Session:
         self._reconnection.tried()
         connection = BrokerConnection(client_id=self.client_id, protocol=self._choice.version)
         connection.connect_timeout = _CONNECT_TIMEOUT_S
-        accept = self._intake.accept if connection.is_mqtt5 else self._accept
+        accept = self._reception.accept if connection.is_mqtt5 else self._accept
         connection.on_publish_packet = partial(accept, connection)
         connection.on_connect = self._on_connect
         connection.on_disconnect = self._on_disconnect
@@ -293,7 +293,7 @@ class Session:
         if not by_number and self._refuse_overlaps(because=f"the mqtt broker is spoken to by {self.protocol}"):
             connection.abandon()
             return
-        self._intake.by_number = by_number
+        self._reception.by_number = by_number
         # What an earlier connection found, and could not make use of, is true still.
         resumed, self._was_new = not self._was_new, False
         logger.info(

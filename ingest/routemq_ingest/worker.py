@@ -76,7 +76,7 @@ class IngestWorker:
         self._lease_client = connect_redis(settings, timeout_s=1.0)
         self._presence = Presence(connect_redis(settings, timeout_s=2.0), self._keys, self._present)
         self._alerts = alert_watch(settings, router)
-        self._publisher = QueueWriter(
+        self._writer = QueueWriter(
             self._client,
             self._keys,
             DeadLetters.of(settings, self._client),
@@ -93,7 +93,7 @@ class IngestWorker:
         self._redis, self._connecting, self._aside, self._asking = self._errands
         self._provider = start_tracing(INGEST)
         self._receipts = self._traced()
-        self._handover = Handover(self._batch, self._publisher, self._flow, self._redis, self._receipts)
+        self._handover = Handover(self._batch, self._writer, self._flow, self._redis, self._receipts)
         self._stopping = self._finishing = self._announced = False
         self._turned_at, self._tend_at = time.monotonic(), 0.0
         self._account = Account(self._turned_at)
@@ -115,8 +115,8 @@ class IngestWorker:
         )
         self._has_routes = bool(router.routes)
         # Nothing after it may fail: it is open.
-        self._wakeup = Bell()
-        self._sockets = Exchange(self._batch, self._handover, self._wakeup)
+        self._bell = Bell()
+        self._sockets = Exchange(self._batch, self._handover, self._bell)
 
     @property
     def statistics(self) -> Statistics:
@@ -148,7 +148,7 @@ class IngestWorker:
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler or another thread."""
         self._stopping = True
-        self._wakeup.wake()
+        self._bell.wake()
 
     def run(self) -> None:
         """Work until `stop`.
@@ -175,10 +175,10 @@ class IngestWorker:
             self._aside.finish(timeout_s=_GOODBYE_S)
             for errands in self._errands:
                 errands.close()
-            self._publisher.close()
+            self._writer.close()
             self._client.close()
             self._lease_client.close()
-            self._wakeup.close()
+            self._bell.close()
             flush(self._provider)
 
     def _trouble(self) -> str | None:
@@ -196,7 +196,7 @@ class IngestWorker:
         return self._exclusive.trouble(now) if self._lease.held else self._lease.trouble
 
     def _wake(self) -> None:
-        self._wakeup.wake()
+        self._bell.wake()
 
     def _turn(self) -> None:
         now = self._turned_at = time.monotonic()
@@ -311,7 +311,7 @@ class IngestWorker:
 
     def _session(self, routes: Subscriptions, memory: SessionMemory, *, client_id: str) -> Session:
         settings = self._settings
-        intake = Reception(
+        reception = Reception(
             routes,
             self._batch,
             max_payload_bytes=settings.ingest_max_payload_bytes,
@@ -320,4 +320,4 @@ class IngestWorker:
             remains=Remains(settings, worker=self.client_id),
             receipts=self._receipts,
         )
-        return Session(settings, client_id=client_id, intake=intake, memory=memory, errands=self._connecting)
+        return Session(settings, client_id=client_id, reception=reception, memory=memory, errands=self._connecting)

@@ -12,7 +12,7 @@ from rich.live import Live
 from routemq_dev.bench.figures import Figures
 from routemq_dev.bench.measuring import Plan
 from routemq_dev.bench.quick_publisher import FIRST_NUMBER, payload_of
-from routemq_dev.bench.run import SIDES, Bench, StoppedError
+from routemq_dev.bench.run import SIDES, Bench, BenchStoppedError
 from routemq_dev.bench.screen import render
 from routemq_dev.bench.side import NAIVE, ROUTEMQ, WorkerShape
 
@@ -80,7 +80,7 @@ def bench(
     try:
         with screen as live:
             session.run()
-    except StoppedError:
+    except BenchStoppedError:
         sys.exit(130)
     if as_json:
         click.echo(

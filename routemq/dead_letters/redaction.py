@@ -41,7 +41,7 @@ _NO_SECRETS = {REDACTED, "null", ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Redacted:
     """What is kept of a received message.
 
     Attributes:
@@ -56,7 +56,7 @@ class Kept:
 
 
 @dataclass(slots=True)
-class _Found:
+class _FoundSecrets:
     """Secrets, while a message is searched for them."""
 
     values: set[str] = field(default_factory=set)
@@ -103,7 +103,7 @@ class Redaction:
         hook = None if settings.dlq_redact_hook is None else GuardedHook.load(settings.dlq_redact_hook)
         return cls(fields=names, hook=hook) if names or hook else None
 
-    def kept(self, envelope: Envelope) -> Kept:
+    def kept(self, envelope: Envelope) -> Redacted:
         """Return what is kept of a message, whatever it holds and whatever the hook does."""
         try:
             return self._remembered(envelope)
@@ -111,7 +111,7 @@ class Redaction:
         except Exception as exc:  # noqa: BLE001
             problem = f"looking for its fields failed with {type(exc).__name__}"
             bare = Envelope(topic=envelope.topic, payload=_note(envelope.payload, problem))
-            return Kept(envelope=bare, names=frozenset({"payload"}), secrets=Secrets(are_unknown=True))
+            return Redacted(envelope=bare, names=frozenset({"payload"}), secrets=Secrets(are_unknown=True))
 
     def of_item(self, letter: DeadLetter, item: bytes) -> tuple[DeadLetter, bytes]:
         """Return the letter and the list item that are kept."""
@@ -153,9 +153,9 @@ class Redaction:
             return bool(secrets)
         return secrets.hide(report) != report
 
-    def _kept(self, envelope: Envelope) -> Kept:
+    def _kept(self, envelope: Envelope) -> Redacted:
         names: set[str] = set()
-        found = _Found()
+        found = _FoundSecrets()
         self._search_properties(envelope, names, found)
         payload, problem, are_unknown = envelope.payload, None, False
         if self._hook is not None:
@@ -176,13 +176,13 @@ class Redaction:
             names.add("payload")
         known = found.secrets()
         changes = self._beside(envelope, known, names)
-        return Kept(
+        return Redacted(
             envelope=replace(envelope, payload=cut, **changes),
             names=frozenset("payload" if known.hide(name) != name else name for name in names),
             secrets=replace(known, are_unknown=are_unknown),
         )
 
-    def _search_properties(self, envelope: Envelope, names: set[str], found: "_Found") -> None:
+    def _search_properties(self, envelope: Envelope, names: set[str], found: "_FoundSecrets") -> None:
         for name, value in envelope.user_properties:
             is_field = self._is_field(name)
             if is_field or self._mentions(value):
@@ -210,7 +210,7 @@ class Redaction:
             changes["user_properties"] = tuple(properties)
         return changes
 
-    def _cut(self, payload: bytes, names: set[str], found: "_Found") -> bytes | None:
+    def _cut(self, payload: bytes, names: set[str], found: "_FoundSecrets") -> bytes | None:
         """Return the payload without the fields' values, or None when nobody can tell where these are."""
         if not self._fields:
             return payload
@@ -234,7 +234,7 @@ class Redaction:
         document.spread()
         return document.without_hidden(f'"{REDACTED}"').encode()
 
-    def _hide_fields(self, document: JsonPieces, names: set[str], found: "_Found") -> None:
+    def _hide_fields(self, document: JsonPieces, names: set[str], found: "_FoundSecrets") -> None:
         for part in document.parts:
             if part.name is not None and self._is_field(part.name):
                 part.is_hidden = True

@@ -78,7 +78,7 @@ class HealthServer:
                 logger.debug(format, *args)
 
         # A probe comes from another host; there is nothing but numbers to be read.
-        self._server = _Server(("", port), Handler)
+        self._server = _ProbeServer(("", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
     @classmethod
@@ -113,7 +113,7 @@ class HealthServer:
         self.stop()
 
 
-class _Server(ThreadingHTTPServer):
+class _ProbeServer(ThreadingHTTPServer):
     def server_bind(self) -> None:
         # HTTPServer would ask a name server for this host's name, which nobody needs.
         TCPServer.server_bind(self)

@@ -8,7 +8,7 @@ from tornado import web
 from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, ReplayOptions
 from routemq_flower.editing import check_payload
 from routemq_flower.letter_api import LetterHandler, ending_at, letter_not_found
-from routemq_flower.operations import Action, Progress
+from routemq_flower.operations import Action, ChangeProgress
 from routemq_flower.requests import BadRequestError, chosen_ids, letter_filter
 
 
@@ -92,7 +92,7 @@ class BulkChange(LetterHandler):
             allowed='{"ids": […]} or {"filter": {…}}, {} for all letters; and "force"',
         )
 
-    async def _resumed(self, replay_id: str) -> Progress:
+    async def _resumed(self, replay_id: str) -> ChangeProgress:
         try:
             replay = await self.backend.read(self.backend.letters.unfinished_replay, replay_id)
         except FrozenReplayNotFoundError as exc:
@@ -112,7 +112,7 @@ class LettersGone(LetterHandler):
 class OperationHandler(LetterHandler):
     """What the handlers of bulk changes share."""
 
-    def progress(self, operation_id: str) -> Progress:
+    def progress(self, operation_id: str) -> ChangeProgress:
         """Return the progress; 404 when there is no such change."""
         found = self.backend.operations.get(operation_id)
         if found is None:

@@ -26,7 +26,7 @@ _REFUSALS_SHOWN = 5
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class ChangeProgress:
     """How far a change is.
 
     Attributes:
@@ -77,13 +77,13 @@ class Progress:
         """Be asked between steps.
 
         Raises:
-            StoppedError: Somebody has stopped it.
+            ChangeStoppedError: Somebody has stopped it.
         """
         if self._is_unwanted:
-            raise StoppedError
+            raise ChangeStoppedError
 
 
-class StoppedError(Exception):
+class ChangeStoppedError(Exception):
     """A person has stopped a change."""
 
 
@@ -92,17 +92,17 @@ class Operations:
 
     def __init__(self, letters: DeadLetters, strange: StrangeRoutes) -> None:
         self._letters, self._strange = letters, strange
-        self._known: OrderedDict[str, Progress] = OrderedDict()
+        self._known: OrderedDict[str, ChangeProgress] = OrderedDict()
         self._lock = threading.Lock()
         self._executor = DaemonThreads(1, name="routemq-changes")
 
-    def get(self, operation_id: str) -> Progress | None:
+    def get(self, operation_id: str) -> ChangeProgress | None:
         """Return the progress of a change that this Flower began or continued."""
         return self._known.get(operation_id)
 
     def start(
         self, action: Action, wanted: LetterFilter | list[str], *, actor: str, options: ReplayOptions
-    ) -> Progress:
+    ) -> ChangeProgress:
         """Begin a change and return at once.
 
         Args:
@@ -110,39 +110,39 @@ class Operations:
         """
         shown = str(wanted) if isinstance(wanted, LetterFilter) else f"{len(wanted)} chosen by hand"
         operation = Operation(actor=actor, detail=shown)
-        progress = self._remember(Progress(id=operation.id, action=action))
+        progress = self._remember(ChangeProgress(id=operation.id, action=action))
         if action == "replay":
             self._run(progress, lambda: self._freeze(progress, wanted, operation, options))
         else:
             self._run(progress, lambda: self._discard(progress, wanted, operation))
         return progress
 
-    def resume(self, replay: FrozenReplay) -> Progress:
+    def resume(self, replay: FrozenReplay) -> ChangeProgress:
         """Continue a replay that was broken off."""
         running = self.get(replay.id)
         if running is not None and running.state == "running":
             return running
-        progress = self._remember(Progress(id=replay.id, action="replay"))
+        progress = self._remember(ChangeProgress(id=replay.id, action="replay"))
         self._run(progress, lambda: self._replay(progress, replay))
         return progress
 
-    def running(self) -> list[Progress]:
+    def running(self) -> list[ChangeProgress]:
         """Return what this Flower is at."""
         return [progress for progress in list(self._known.values()) if progress.state == "running"]
 
-    def _remember(self, progress: Progress) -> Progress:
+    def _remember(self, progress: ChangeProgress) -> ChangeProgress:
         with self._lock:
             self._known[progress.id] = progress
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return progress
 
-    def _run(self, progress: Progress, work: Any) -> None:
+    def _run(self, progress: ChangeProgress, work: Any) -> None:
         def guarded() -> None:
             try:
                 work()
                 progress.state = "done"
-            except StoppedError:
+            except ChangeStoppedError:
                 progress.state = "stopped"
             # Whatever stopped it, the page that waits for it must hear of it.
             except Exception as exc:
@@ -152,7 +152,7 @@ class Operations:
         self._executor.submit(guarded)
 
     def _freeze(
-        self, progress: Progress, wanted: LetterFilter | list[str], operation: Operation, options: ReplayOptions
+        self, progress: ChangeProgress, wanted: LetterFilter | list[str], operation: Operation, options: ReplayOptions
     ) -> None:
         chosen: LetterFilter | Iterable[str] = wanted
         examples: dict[str, DeadLetter] = {}
@@ -167,7 +167,7 @@ class Operations:
         progress.warning = self._strange.warning(examples.values(), to_queue=options.to_queue)
         self._replay(progress, frozen)
 
-    def _replay(self, progress: Progress, replay: FrozenReplay) -> None:
+    def _replay(self, progress: ChangeProgress, replay: FrozenReplay) -> None:
         progress.frozen_id, progress.total = replay.id, replay.total
         progress.done, progress.gone, progress.refused = replay.replayed, replay.gone, replay.refused
         progress.go_on()
@@ -175,7 +175,7 @@ class Operations:
             progress.add(result)
             progress.go_on()
 
-    def _discard(self, progress: Progress, wanted: LetterFilter | list[str], operation: Operation) -> None:
+    def _discard(self, progress: ChangeProgress, wanted: LetterFilter | list[str], operation: Operation) -> None:
         if isinstance(wanted, LetterFilter):
             # A search would take as long as the change itself.
             progress.total = self._letters.count(wanted) if wanted.is_indexed else None
@@ -190,7 +190,7 @@ class Operations:
             progress.go_on()
 
     def _looked_through(
-        self, progress: Progress, wanted: LetterFilter, examples: dict[str, DeadLetter] | None = None
+        self, progress: ChangeProgress, wanted: LetterFilter, examples: dict[str, DeadLetter] | None = None
     ) -> Iterator[str]:
         for _, letter in self._letters.walk(wanted, oldest_first=True):
             progress.looked_at += 1

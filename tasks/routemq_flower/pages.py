@@ -24,7 +24,7 @@ class OwnFiles(web.StaticFileHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-class Page(RouteMQHandler):
+class PageHandler(RouteMQHandler):
     """What our pages share."""
 
     def prepare(self) -> None:
@@ -54,7 +54,7 @@ class Page(RouteMQHandler):
         )
 
 
-class DeadLettersPage(Page):
+class DeadLettersPage(PageHandler):
     """Overview, table and bulk actions."""
 
     @web.authenticated
@@ -72,7 +72,7 @@ class DeadLettersPage(Page):
         )
 
 
-class LetterPage(Page):
+class LetterPage(PageHandler):
     """One dead letter."""
 
     @web.authenticated
@@ -86,7 +86,7 @@ class LetterPage(Page):
         )
 
 
-class RoutesPage(Page):
+class RoutesPage(PageHandler):
     """Every route with its queue, its rates and its workers."""
 
     @web.authenticated

@@ -47,7 +47,7 @@ class QueueState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hands:
+class QueueHands:
     """Who serves a queue."""
 
     workers: tuple[str, ...]
@@ -177,21 +177,21 @@ class WorkerHands(ApiHandler):
         await self.answer({"done": 1})
 
 
-def serving(inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> dict[str, Hands]:
+def serving(inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> dict[str, QueueHands]:
     """Return who serves each queue, by what Flower's inspector and its events say.
 
     Args:
         inspected: Worker → what it answered last; a worker that is gone stays here.
         known: Worker → its state by its heartbeats.
     """
-    found: dict[str, Hands] = {}
+    found: dict[str, QueueHands] = {}
     for worker, info in sorted(inspected.items()):
         state = known.get(worker)
         if state is not None and not state.alive:
             continue
         for queue in info.get("active_queues") or []:
-            before = found.get(queue["name"], Hands(workers=(), concurrency=0))
-            found[queue["name"]] = Hands(
+            before = found.get(queue["name"], QueueHands(workers=(), concurrency=0))
+            found[queue["name"]] = QueueHands(
                 workers=(*before.workers, worker),
                 concurrency=before.concurrency + _concurrency(info.get("stats") or {}),
             )
@@ -213,7 +213,7 @@ def _concurrency(stats: Mapping[str, Any]) -> int:
     return number if isinstance(number, int) else 1
 
 
-def _row(route: Route, queue: QueueState, rates: Rates | None, hands: Hands | None, needed: int) -> dict[str, Any]:
+def _row(route: Route, queue: QueueState, rates: Rates | None, hands: QueueHands | None, needed: int) -> dict[str, Any]:
     return {
         "name": route.name,
         "template": route.template.text,

@@ -17,7 +17,10 @@ TRANSPORTS = {
 }
 """By the scheme of the broker's URL, for Celery's setting `broker_transport`."""
 
-STOCK_TRANSPORTS = {"redis": "routemq_transport.stock:Transport", "rediss": "routemq_transport.stock:SecureTransport"}
+STOCK_TRANSPORTS = {
+    "redis": "routemq_transport.stock:StockTransport",
+    "rediss": "routemq_transport.stock:SecureStockTransport",
+}
 """Likewise, over Celery's own transport."""
 
 

@@ -25,7 +25,7 @@ class _Modest:
         return super().pipeline(False, shard_hint)  # type: ignore[misc]  # of the client that this is mixed into
 
 
-class Client(_Modest, redis.Redis):
+class ModestClient(_Modest, redis.Redis):
     """Without a key prefix."""
 
 

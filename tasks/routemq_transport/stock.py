@@ -7,26 +7,26 @@ from routemq.upstream.redis_connection import RedisConnection, RedisSSLConnectio
 from routemq_transport.upstream.stock_channel import ReadingChannel
 
 
-class Channel(ReadingChannel):
+class StockChannel(ReadingChannel):
     """kombu's channel, which leaves a server that does not answer, or takes no writes."""
 
     connection_class: type[redis.Connection] = RedisConnection
     connection_class_ssl = RedisSSLConnection
 
 
-class SecureChannel(Channel):
+class SecureStockChannel(StockChannel):
     """The same over TLS; kombu looks for the scheme `rediss` only where it is the transport's name."""
 
     connection_class = RedisSSLConnection
 
 
-class Transport(stock.Transport):
+class StockTransport(stock.Transport):
     """`redis://`."""
 
-    Channel = Channel
+    Channel = StockChannel
 
 
-class SecureTransport(stock.Transport):
+class SecureStockTransport(stock.Transport):
     """`rediss://`."""
 
-    Channel = SecureChannel
+    Channel = SecureStockChannel

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from routemq_flower.operations import Action, Operations, Progress
+from routemq_flower.operations import Action, ChangeProgress, Operations
 
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, ReplayOptions
 from routemq.dead_letters.strange_routes import StrangeRoutes
@@ -31,7 +31,7 @@ def bury(store: DeadLetters, count: int, generation: int = 0) -> None:
     )
 
 
-def ended(progress: Progress) -> Progress:
+def ended(progress: ChangeProgress) -> ChangeProgress:
     wait_until(lambda: progress.state != "running")
     return progress
 

@@ -199,7 +199,7 @@ def entries_of(*messages: bytes) -> list[Entry]:
     return [(DATA, "data", item, None, None, 0) for item in made]
 
 
-def publisher_on(client: "redis.Redis", key_prefix: str) -> QueueWriter:
+def writer_on(client: "redis.Redis", key_prefix: str) -> QueueWriter:
     keys = Keys(key_prefix)
     letters = DeadLetters(client, keys)
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
@@ -226,13 +226,13 @@ def test_what_cannot_be_sent_in_the_sockets_time_is_found_and_buried(redis_serve
         Link(redis_server.port, bytes_per_s=200_000) as link,
         client_of(redis_server, link.port, timeout_s=0.5) as client,
     ):
-        publisher = publisher_on(client, key_prefix)
+        writer = writer_on(client, key_prefix)
         batch, refused = Batch(), 0
         for entry in entries_of(*small, b"x" * 6_000_000, b"last"):
             batch.add(entry)
         while batch:
             try:
-                batch.settle(publisher.send(batch.head()).taken)
+                batch.settle(writer.send(batch.head()).taken)
             except redis.RedisError:
                 refused += 1
                 assert refused < 10
@@ -245,16 +245,16 @@ def test_what_cannot_be_sent_in_the_sockets_time_is_found_and_buried(redis_serve
 def test_what_redis_did_while_nobody_heard_its_answer_is_not_done_again(own_store: MakeStore, key_prefix: str) -> None:
     store = own_store()
     with client_of(store, store.port, timeout_s=0.3) as client:
-        publisher, entries = publisher_on(client, key_prefix), entries_of(b"1", b"2")
-        assert publisher.send(entries_of(b"0")).taken == 1
+        writer, entries = writer_on(client, key_prefix), entries_of(b"1", b"2")
+        assert writer.send(entries_of(b"0")).taken == 1
         store.pause()
         for _ in range(4):
             with pytest.raises(redis.TimeoutError):
-                publisher.send(entries)
+                writer.send(entries)
         store.resume()
         with contextlib.suppress(redis.TimeoutError):
-            assert publisher.send([*entries, *entries_of(b"3")]).lengths == {"data": 3}
-        assert publisher.send(entries_of(b"3")).taken == 1
+            assert writer.send([*entries, *entries_of(b"3")]).lengths == {"data": 3}
+        assert writer.send(entries_of(b"3")).taken == 1
     assert payloads(store, key_prefix, "data") == [b"0", b"1", b"2", b"3"]
     with store.client() as client:
         assert read_totals(client, Keys(key_prefix))[DATA].received == 4
@@ -272,11 +272,11 @@ def test_a_letter_that_cannot_be_written_becomes_a_plainer_one(
     whole = entries_of(b"1")[0]
     wicked = [(DATA, "data", item, unwritable, None, 0), (*whole[:3], unwritable, None, 0)]
     with redis_server.client() as client, client_of(redis_server, redis_server.port, timeout_s=5.0) as ours:
-        publisher, batch = publisher_on(ours, key_prefix), Batch()
+        writer, batch = writer_on(ours, key_prefix), Batch()
         for entry in (*entries_of(b"before"), *wicked, *entries_of(b"after")):
             batch.add(entry)
         while batch:
-            batch.settle(publisher.send(batch.head()).taken)
+            batch.settle(writer.send(batch.head()).taken)
         assert payloads(redis_server, key_prefix, "data") == [b"before", b"after"]
         letters = list(DeadLetters(client, Keys(key_prefix)).letters())
         assert [(letter.route, letter.reason) for letter in letters] == [(DATA, "malformed")] * 2
@@ -312,21 +312,21 @@ def test_a_redis_that_does_not_answer_or_forgot_its_scripts_gets_each_message_on
 
 def test_the_loop_sends_what_a_redis_that_is_there_takes_at_once(redis_server: Redis, key_prefix: str) -> None:
     with redis_server.client() as client, client_of(redis_server, redis_server.port, timeout_s=5.0) as ours:
-        publisher = publisher_on(ours, key_prefix)
+        writer = writer_on(ours, key_prefix)
         # Before it is known whether this Redis can be used at all, and without a connection, nothing is.
-        assert not publisher.begin(entries_of(b"0"))
-        assert publisher.look(["data"]) == {"data": 0}
+        assert not writer.begin(entries_of(b"0"))
+        assert writer.look(["data"]) == {"data": 0}
         for number in range(3):
-            assert publisher.begin(entries_of(b"%d" % number))
-            assert publisher.finish() == (1, {"data": number + 1})
+            assert writer.begin(entries_of(b"%d" % number))
+            assert writer.finish() == (1, {"data": number + 1})
         client.script_flush()
-        assert publisher.begin(entries_of(b"3"))
+        assert writer.begin(entries_of(b"3"))
         with pytest.raises(redis.exceptions.NoScriptError):
-            publisher.finish()
+            writer.finish()
         # Its fate is found out by `send` alone, and it is queued once even though it is asked for twice.
-        assert not publisher.begin(entries_of(b"3"))
-        assert publisher.send(entries_of(b"3")) == (1, {"data": 4})
-        assert publisher.begin(entries_of(b"4"))
-        publisher.drop()
-        publisher.send(entries_of(b"4"))
+        assert not writer.begin(entries_of(b"3"))
+        assert writer.send(entries_of(b"3")) == (1, {"data": 4})
+        assert writer.begin(entries_of(b"4"))
+        writer.drop()
+        writer.send(entries_of(b"4"))
     assert payloads(redis_server, key_prefix, "data") == [b"0", b"1", b"2", b"3", b"4"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 from kombu import Connection, Consumer, Exchange, Queue
-from routemq_transport.stock import Transport as StockTransport
+from routemq_transport.stock import StockTransport
 from routemq_transport.transport import Transport
 
 from routemq.connections import connect_redis

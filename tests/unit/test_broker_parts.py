@@ -11,7 +11,7 @@ from routemq_dev.broker.control_packets import MQTT_5, MQTT_311, ApplicationMess
 from routemq_dev.broker.errors import NotLoopbackError, ProtocolError
 from routemq_dev.broker.packet_encoding import encode_publish
 from routemq_dev.broker.server import Server
-from routemq_dev.broker.session_state import SessionState, Subscription
+from routemq_dev.broker.session_state import Interest, SessionState
 from routemq_dev.broker.subscription_tree import SubscriptionTree, filter_matches
 
 from routemq.mqtt_wire import MalformedPacketError
@@ -83,7 +83,7 @@ def test_publish_is_decoded_as_it_was_encoded(
 def test_tree_finds_the_filters_that_match(held: list[str], topic: str) -> None:
     tree, session = SubscriptionTree(), SessionState("c")
     made = [
-        Subscription(
+        Interest(
             session=session,
             share=None,
             filter=one,

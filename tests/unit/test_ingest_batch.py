@@ -65,7 +65,7 @@ def test_a_full_batch_has_room_again_when_a_part_is_settled() -> None:
 
 
 class Takes:
-    """An intake with one route, and the batch it fills."""
+    """A reception with one route, and the batch it fills."""
 
     def __init__(self) -> None:
         router = Router()
@@ -73,14 +73,14 @@ class Takes:
         self.batch = Batch()
         subscriptions = Subscriptions(router.routes, group="g", show_payloads=False)
         self.subscription: Subscription = subscriptions.shared[0]
-        self.intake = Reception(
+        self.reception = Reception(
             subscriptions, self.batch, max_payload_bytes=100, show_payloads=False, worker="w",
             remains=Remains(Settings(_env_file=None), worker="w"),  # type: ignore[call-arg]
         )  # fmt: skip
 
     def take(self, mid: int) -> None:
         identifiers = (self.subscription.identifier,)
-        self.intake.accept(ONE, Publish(b"t/1", b"payload", qos=1, mid=mid, identifiers=identifiers))
+        self.reception.accept(ONE, Publish(b"t/1", b"payload", qos=1, mid=mid, identifiers=identifiers))
 
 
 def test_an_exception_about_one_message_is_a_letter_and_the_next_one_goes_on(

@@ -1,4 +1,4 @@
-"""A module's name says which one it is, and the map names no module that is not there."""
+"""The name of a module or class says which one it is, and the map names no module that is not there."""
 
 import ast
 import re
@@ -17,6 +17,16 @@ def test_no_two_modules_have_one_name() -> None:
         for path in modules(package):
             places[path.stem].add(str(path.relative_to(REPOSITORY)))
     assert {name: found for name, found in places.items() if len(found) > 1 and name not in ALLOWED} == {}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places = defaultdict(list)
+    for path in (path for package in FOLDERS for path in modules(package)):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                # Also where one of them is its module's own: both are in the same logs and searches.
+                places[node.name.lstrip("_")].append(str(path.relative_to(REPOSITORY)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_the_map_names_modules_that_are_there() -> None:

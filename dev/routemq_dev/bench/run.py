@@ -24,7 +24,7 @@ Tell = Callable[[str, Figures, str], None]
 """Called with the name of a side, its figures so far and what it does now."""
 
 
-class StoppedError(RouteMQError):
+class BenchStoppedError(RouteMQError):
     """The end was asked for."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Bench:
         shape: The workers of both sides.
         plan: What each side is put through.
         peer: Whether the naive bridge is measured too.
-        stopping: Set it, and the run ends with `StoppedError`.
+        stopping: Set it, and the run ends with `BenchStoppedError`.
         broker_is: What the MQTT broker is called, once it is chosen.
         redis_is: The same of Redis.
     """
@@ -116,13 +116,13 @@ class Bench:
             [command.name for command in commands], timeout_s=_START_S, cancelled=self.stopping.is_set
         )
         if self.stopping.is_set():
-            raise StoppedError
+            raise BenchStoppedError
         for name in late:
             raise ProcessEndedError(name=name, last_lines=tuple(self._last_lines.get(name, ())))
 
     def _check(self, supervisor: Supervisor) -> None:
         if self.stopping.is_set():
-            raise StoppedError
+            raise BenchStoppedError
         for state in supervisor.states:
             if not state.alive:
                 raise ProcessEndedError(name=state.name, last_lines=tuple(self._last_lines.get(state.name, ())))

@@ -7,7 +7,7 @@ import logging
 from routemq_dev.broker.control_packets import ApplicationMessage, Connect, Subscribe
 from routemq_dev.broker.errors import ProtocolError, Reason
 from routemq_dev.broker.packet_decoding import SESSION_FOREVER_S
-from routemq_dev.broker.session_state import QueueFullError, Receiver, SessionState, Subscription
+from routemq_dev.broker.session_state import Interest, QueueFullError, Receiver, SessionState
 from routemq_dev.broker.subscription_tree import SubscriptionTree, filter_matches, parse_filter
 
 MAX_RETAINED_MESSAGES = 100_000
@@ -94,7 +94,7 @@ class Broker:
 
     def subscribe(
         self, session: SessionState, packet: Subscribe
-    ) -> tuple[bytes, list[tuple[ApplicationMessage, Subscription]]]:
+    ) -> tuple[bytes, list[tuple[ApplicationMessage, Interest]]]:
         """Make the subscriptions; return the SUBACK's codes and the retained messages to send after it.
 
         Raises:
@@ -102,13 +102,13 @@ class Broker:
         """
         parsed = [parse_filter(request.filter) for request in packet.requests]
         codes = bytearray()
-        retained: list[tuple[ApplicationMessage, Subscription]] = []
+        retained: list[tuple[ApplicationMessage, Interest]] = []
         for (share, topic_filter), request in zip(parsed, packet.requests, strict=True):
             if share is not None and request.no_local:
                 raise ProtocolError(reason=Reason.PROTOCOL_ERROR, problem="No Local on a shared subscription")
             if request.qos == 2:
                 logger.warning("qos 2 granted as qos 1 client=%r filter=%r", session.client_id, request.filter)
-            subscription = Subscription(
+            subscription = Interest(
                 session=session,
                 share=share,
                 filter=topic_filter,
@@ -136,7 +136,7 @@ class Broker:
             codes.append(Reason.NO_SUBSCRIPTION_EXISTED if subscription is None else Reason.SUCCESS)
         return bytes(codes)
 
-    def _deliver(self, message: ApplicationMessage, targets: list[Subscription]) -> None:
+    def _deliver(self, message: ApplicationMessage, targets: list[Interest]) -> None:
         if message.retain:
             self._retain(message)
         for target in targets:

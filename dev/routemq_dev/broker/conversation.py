@@ -16,7 +16,7 @@ from routemq_dev.broker.control_packets import MQTT_5, MQTT_311, ApplicationMess
 from routemq_dev.broker.errors import ProtocolError, Reason
 from routemq_dev.broker.packet_protocol import PacketProtocol
 from routemq_dev.broker.properties import encode_properties
-from routemq_dev.broker.session_state import Delivery, QueueFullError, SessionState
+from routemq_dev.broker.session_state import QueueFullError, Sending, SessionState
 
 RECEIVE_MAXIMUM = 10_000
 """QoS 1 and 2 publishes of one client that may wait for their PUBACK or PUBREC because some session's queue is full."""
@@ -91,7 +91,7 @@ class Conversation:
         else:
             raise ProtocolError(reason=Reason.PROTOCOL_ERROR, problem=f"a packet of type {kind >> 4}")
 
-    def send_message(self, delivery: Delivery, *, dup: bool) -> bool:
+    def send_message(self, delivery: Sending, *, dup: bool) -> bool:
         """Send a PUBLISH; False when this client cannot have it: it is expired, or larger than the client allows."""
         connect, message = self._connect, delivery.message
         now_s = self._loop.time()

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Subscription:
+class Interest:
     """One session's interest in one topic filter.
 
     Attributes:
@@ -39,11 +39,11 @@ class Subscription:
 
 
 @dataclass(slots=True, eq=False)
-class Delivery:
+class Sending:
     """One message on its way to one session. It keeps its packet id over reconnects; 0 means never sent."""
 
     message: ApplicationMessage
-    subscription: Subscription
+    subscription: Interest
     qos: int
     retain: bool
     packet_id: int = 0
@@ -58,7 +58,7 @@ class Receiver(Protocol):
     def writable(self) -> bool:
         """Whether another message may be sent now."""
 
-    def send_message(self, delivery: Delivery, *, dup: bool) -> bool:
+    def send_message(self, delivery: Sending, *, dup: bool) -> bool:
         """Send a PUBLISH; False when it cannot have it."""
 
     def close(self, reason: Reason, text: str) -> None:
@@ -84,9 +84,9 @@ class SessionState:
         self.client_id = client_id
         self.expiry_s = 0
         self.client: Receiver | None = None
-        self.subscriptions: dict[str, Subscription] = {}
-        self.queue: deque[Delivery] = deque()
-        self.in_flight: dict[int, Delivery] = {}
+        self.subscriptions: dict[str, Interest] = {}
+        self.queue: deque[Sending] = deque()
+        self.in_flight: dict[int, Sending] = {}
         self.received: set[int] = set()
         self.end_timer: asyncio.TimerHandle | None = None
         self.will: ApplicationMessage | None = None
@@ -114,7 +114,7 @@ class SessionState:
         """Call back once, when a tenth of the queue is free again or the session has ended."""
         self._waiting.append(callback)
 
-    def offer(self, message: ApplicationMessage, subscription: Subscription, *, retain: bool) -> None:
+    def offer(self, message: ApplicationMessage, subscription: Interest, *, retain: bool) -> None:
         """Queue a message and send it when the client can take it.
 
         For QoS 1 the caller looks at `has_room` first. QoS 0 is only for who is connected and keeps up (MQTT 5, 4.3.1).
@@ -127,7 +127,7 @@ class SessionState:
                     logger.warning("qos 0 messages dropped client=%r so_far=%d", self.client_id, self._dropped)
             return
         self._bytes += len(message.payload)
-        self.queue.append(Delivery(message, subscription, qos, retain))
+        self.queue.append(Sending(message, subscription, qos, retain))
         self.pump()
 
     def pump(self) -> None:
@@ -171,7 +171,7 @@ class SessionState:
         self.in_flight.clear()
         self._keep(kept)
 
-    def end(self) -> list[Delivery]:
+    def end(self) -> list[Sending]:
         """Forget everything; return what was not acknowledged, in order."""
         self._stop_timers()
         self.disconnected()
@@ -184,12 +184,12 @@ class SessionState:
             if timer is not None:
                 timer.cancel()
 
-    def _keep(self, deliveries: Iterable[Delivery]) -> None:
+    def _keep(self, deliveries: Iterable[Sending]) -> None:
         self.queue = deque(deliveries)
         self._bytes = sum(len(delivery.message.payload) for delivery in self.queue)
         self._wake()
 
-    def _release(self, delivery: Delivery) -> None:
+    def _release(self, delivery: Sending) -> None:
         self._bytes -= len(delivery.message.payload)
         if self._waiting:
             self._wake()

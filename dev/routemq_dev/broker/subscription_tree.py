@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from routemq_dev.broker.packet_decoding import malformed
-from routemq_dev.broker.session_state import SessionState, Subscription
+from routemq_dev.broker.session_state import Interest, SessionState
 
 
 class ShareGroup:
     """The members of one share name on one topic filter; each message goes to one of them (MQTT 5, 4.8.2)."""
 
     def __init__(self) -> None:
-        self._members: deque[Subscription] = deque()
+        self._members: deque[Interest] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._members)
 
-    def add(self, member: Subscription) -> None:
+    def add(self, member: Interest) -> None:
         """Add a member, in place of what the same session had here."""
         self.remove(member.session)
         self._members.append(member)
@@ -31,7 +31,7 @@ class ShareGroup:
                 self._members.remove(member)
                 return
 
-    def choose(self) -> Subscription:
+    def choose(self) -> Interest:
         """Return whose turn it is: connected members first, and among them those with room."""
         members = self._members
         turn = members[0].session
@@ -48,7 +48,7 @@ class ShareGroup:
 @dataclass(slots=True, eq=False)
 class _Node:
     children: dict[str, _Node] = field(default_factory=dict)
-    own: dict[SessionState, Subscription] = field(default_factory=dict)
+    own: dict[SessionState, Interest] = field(default_factory=dict)
     groups: dict[str, ShareGroup] = field(default_factory=dict)
 
     @property
@@ -62,7 +62,7 @@ class SubscriptionTree:
     def __init__(self) -> None:
         self._root = _Node()
 
-    def add(self, subscription: Subscription) -> None:
+    def add(self, subscription: Interest) -> None:
         """Add a subscription, in place of what the same session had on this filter and share name."""
         node = self._root
         for level in subscription.filter.split("/"):
@@ -72,7 +72,7 @@ class SubscriptionTree:
         else:
             node.groups.setdefault(subscription.share, ShareGroup()).add(subscription)
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: Interest) -> None:
         """Remove a subscription and the nodes that nothing needs any more."""
         path = [self._root]
         levels = subscription.filter.split("/")
@@ -98,13 +98,13 @@ class SubscriptionTree:
             node = node.children.get(level) if node else None
         return node.groups.get(share) if node else None
 
-    def match(self, topic: str, publisher: str) -> list[Subscription]:
+    def match(self, topic: str, publisher: str) -> list[Interest]:
         """Return the subscriptions that get a message on this topic, one for each share group.
 
         Args:
             publisher: Conversation id of who published it: No Local keeps the message from its own subscriptions.
         """
-        found: list[Subscription] = []
+        found: list[Interest] = []
         for node in self._matching_nodes(topic):
             found.extend(
                 subscription

@@ -12,7 +12,7 @@ from routemq.cli.dlq.edit import edited_payload
 from routemq.cli.dlq.frame import actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import Rate, as_options, filter_options, wanted
 from routemq.cli.dlq.rendering import age
-from routemq.cli.dlq.run_replay import Pace, run_replay
+from routemq.cli.dlq.run_replay import ReplayPace, run_replay
 from routemq.cli.dlq.searching import Found, matching, search
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
@@ -32,7 +32,7 @@ class Request:
     """What the command line asks for, besides which letters."""
 
     options: ReplayOptions
-    pace: Pace
+    pace: ReplayPace
     yes: bool
 
 
@@ -66,7 +66,7 @@ def replay(
         _check_queue(to_queue)
     request = Request(
         options=ReplayOptions(to_queue=to_queue, force=force),
-        pace=Pace(
+        pace=ReplayPace(
             rate=rate,
             canary=canary or 0,
             canary_wait_s=canary_wait,

@@ -19,7 +19,7 @@ _DIED_AGAIN = 1 / 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class ReplayPace:
     """How fast, and how carefully.
 
     Attributes:
@@ -41,7 +41,7 @@ class Pace:
         return self.rate is not None or self.canary > 0
 
 
-def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: Pace) -> FrozenReplay:
+def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace) -> FrozenReplay:
     """Replay what is left of a frozen set and return how it ended; Ctrl-C and bad canaries end the process."""
     try:
         with _progress(frozen) as progress:
@@ -51,7 +51,7 @@ def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: Pace) -> FrozenRe
         sys.exit(INTERRUPTED)
 
 
-def _run(store: DeadLetters, frozen: FrozenReplay, pace: Pace, progress: "_Progress") -> FrozenReplay:
+def _run(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace, progress: "_ProgressBar") -> FrozenReplay:
     if pace.canary:
         sent = store.replay_canaries(frozen, limit=min(pace.canary, _MOST_AT_ONCE))
         if sent is not None:
@@ -73,7 +73,7 @@ def _run(store: DeadLetters, frozen: FrozenReplay, pace: Pace, progress: "_Progr
             time.sleep(max(0.0, started + count / pace.rate - time.monotonic()))
 
 
-def _added(frozen: FrozenReplay, result: ReplayResult, progress: "_Progress") -> FrozenReplay:
+def _added(frozen: FrozenReplay, result: ReplayResult, progress: "_ProgressBar") -> FrozenReplay:
     done = len(result.replayed) + len(result.gone) + len(result.refused)
     progress.advance(done)
     return replace(
@@ -85,7 +85,7 @@ def _added(frozen: FrozenReplay, result: ReplayResult, progress: "_Progress") ->
     )
 
 
-def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary, pace: Pace) -> None:
+def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary, pace: ReplayPace) -> None:
     report = canary.look()
     count = report.died + report.done + report.waiting + report.unknown
     if not count:
@@ -121,7 +121,7 @@ def _say_how_to_go_on(store: DeadLetters, frozen: FrozenReplay, why: str) -> Non
     say(f"Go on with them: routemq dlq replay --resume {frozen.id}")
 
 
-class _Progress:
+class _ProgressBar:
     """A bar on a terminal; elsewhere nothing."""
 
     def __init__(self, bar: Progress | None, total: int, done: int) -> None:
@@ -134,15 +134,15 @@ class _Progress:
 
 
 @contextmanager
-def _progress(frozen: FrozenReplay) -> Iterator[_Progress]:
+def _progress(frozen: FrozenReplay) -> Iterator[_ProgressBar]:
     done = frozen.total - frozen.remaining
     console = Console(stderr=True)
     # Said first: who is killed cannot say it any more.
     say(f"Replay {frozen.id}: {frozen.remaining:,} {'letter' if frozen.remaining == 1 else 'letters'}.")
     say(f"If it is stopped, go on with: routemq dlq replay --resume {frozen.id}")
     if not console.is_terminal:
-        yield _Progress(None, frozen.total, done)
+        yield _ProgressBar(None, frozen.total, done)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        yield _Progress(bar, frozen.total, done)
+        yield _ProgressBar(bar, frozen.total, done)

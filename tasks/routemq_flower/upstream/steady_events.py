@@ -63,7 +63,7 @@ class SteadyEvents(Events):
         with self.capp.connection() as connection:
             # Otherwise kombu tries again by itself, in pauses that grow.
             connection.ensure_connection(max_retries=1, interval_start=0)
-            _Receiver(self, connection).capture(limit=None, timeout=None, wakeup=True)
+            _SteadyReceiver(self, connection).capture(limit=None, timeout=None, wakeup=True)
 
     def _missed(self, because: str) -> None:
         before = self.blindness
@@ -72,7 +72,7 @@ class SteadyEvents(Events):
         self.blindness = Blindness(since=time.time() if before is None else before.since, because=because)
 
 
-class _Receiver(EventReceiver):
+class _SteadyReceiver(EventReceiver):
     connect_max_retries = 1
 
     def __init__(self, events: SteadyEvents, connection: Any) -> None:

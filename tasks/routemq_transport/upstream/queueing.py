@@ -14,7 +14,7 @@ from kombu.utils.json import dumps, loads
 from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
 from routemq_transport.due import due_time
-from routemq_transport.modest_client import Client, PrefixedClient
+from routemq_transport.modest_client import ModestClient, PrefixedClient
 from routemq_transport.upstream.listening import ListeningChannel
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class QueueingChannel(ListeningChannel):
     socket_timeout = 5.0
     socket_connect_timeout = 5.0
     socket_keepalive = True
-    # No PING: see `Client`.
+    # No PING: see `ModestClient`.
     health_check_interval = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -41,7 +41,7 @@ class QueueingChannel(ListeningChannel):
 
     def _get_client(self) -> Any:
         prefix = self.global_keyprefix
-        return partial(PrefixedClient, global_keyprefix=prefix) if prefix else Client
+        return partial(PrefixedClient, global_keyprefix=prefix) if prefix else ModestClient
 
     @cached_property
     def keys(self) -> Keys:
@@ -115,7 +115,7 @@ class QueueingChannel(ListeningChannel):
 
     def _plain_client(self) -> "redis.Redis":
         """Return a client for complete keys: kombu's puts the prefix before those of some commands."""
-        return Client(connection_pool=self.pool)
+        return ModestClient(connection_pool=self.pool)
 
     def _queue_bind(self, *args: Any) -> None:
         # What goes by PUB/SUB needs no binding: a full Redis must not keep a worker from starting for want of it.
