@@ -9,7 +9,6 @@ class Reason(IntEnum):
     """The reason codes this broker sends or acts upon (MQTT 5, 2.4)."""
 
     SUCCESS = 0x00
-    DISCONNECT_WITH_WILL = 0x04
     NO_MATCHING_SUBSCRIBERS = 0x10
     NO_SUBSCRIPTION_EXISTED = 0x11
     MALFORMED_PACKET = 0x81
