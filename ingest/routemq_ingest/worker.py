@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from routemq.alerts.watch import alert_watch
+from routemq.alerts.wanted import alert_watch
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.eviction import EvictionWatch

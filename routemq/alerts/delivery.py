@@ -1,11 +1,8 @@
 """How an alert reaches somebody: an HTTP request, a function of the application, or both."""
 
-import http.client
 import importlib
 import logging
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,6 +64,11 @@ class Delivery:
     def _post(self, alert: Alert) -> bool:
         if self._url is None:
             return True
+        # Megabytes that nobody needs who is told of nothing.
+        import http.client
+        import urllib.error
+        import urllib.request
+
         words = alert.text if alert.event == "began" else f"over: {alert.text}"
         # Chat services show `text`, whatever else is there.
         body = {

@@ -12,10 +12,9 @@ import redis
 
 from routemq.alerts.conditions import Condition, Limits, find_conditions
 from routemq.alerts.delivery import Alert, Delivery
-from routemq.connections import connect_redis
 from routemq.metrics.fleet import FleetReading, read_fleet
 from routemq.queues import Keys
-from routemq.routing import Route, Router
+from routemq.routing import Route
 from routemq.settings import Settings
 from routemq.text import error_line
 
@@ -121,16 +120,3 @@ class AlertWatch(threading.Thread):
 
     def _alert(self, event: Literal["began", "ended"], key: str, text: str, since: float, at: float) -> Alert:
         return Alert(event=event, key=key, text=text, group=self._settings.mqtt_group_name, since=since, at=at)
-
-
-def alert_watch(settings: Settings, router: Router) -> AlertWatch | None:
-    """Return the watch of a process, not yet started; None when nobody wants to be told.
-
-    Raises:
-        ConfigurationError: `ALERT_HOOK` or `ALERT_WEBHOOK` cannot be used.
-    """
-    delivery = Delivery(settings)
-    if not delivery.is_wanted:
-        return None
-    client = connect_redis(settings, timeout_s=2.0)
-    return AlertWatch(settings, client, delivery, queues=router.queues, routes=router.routes)

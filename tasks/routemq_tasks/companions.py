@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import redis
 from celery import bootsteps
 
-from routemq.alerts.watch import alert_watch
+from routemq.alerts.wanted import alert_watch
 from routemq.connections import connect_redis
 from routemq.eviction import EvictionError, EvictionWatch
 from routemq.metrics.http import HealthServer

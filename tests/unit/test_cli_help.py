@@ -21,9 +21,23 @@ def test_every_command_says_on_one_line_what_it_does(group: click.Group) -> None
     assert [line for line in commands if line.endswith("...") or len(line.split()) < 3] == []
 
 
-def test_the_version_is_told_without_loading_the_application_side() -> None:
-    script = "import sys; from routemq.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass\n"
-    script += "print(sorted({'pydantic', 'redis', 'paho', 'celery', 'asyncio'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("program", "not_needed"),
+    [
+        (
+            "from routemq.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass",
+            {"pydantic", "redis", "paho", "celery", "asyncio", "rich"},
+        ),
+        # Any program of Celery's loads what is declared as its commands.
+        ("import routemq.cli.routes, routemq.cli.dlq", {"pydantic", "redis", "paho", "celery", "asyncio", "rich"}),
+        ("import routemq.cli.dlq.listing", {"paho", "celery", "kombu", "rich", "prometheus_client"}),
+        ("import routemq.cli.ingest", {"celery", "kombu", "rich", "prometheus_client", "routemq.alerts.watch"}),
+        ("import routemq.cli.health", {"pydantic", "redis", "paho", "celery", "asyncio", "rich"}),
+    ],
+    ids=["--version", "commands of Celery's", "dlq list", "ingest", "health"],
+)
+def test_a_command_loads_nothing_that_it_does_not_use(program: str, not_needed: set[str]) -> None:
+    script = f"import sys\n{program}\nprint(sorted({not_needed!r} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert run.stdout.splitlines()[-1] == "[]"
 

@@ -4,9 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from routemq.cli.dlq.frame import say
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Page
 
@@ -72,6 +69,10 @@ class _Looking:
     """Says before what takes long that it does, and how far it is; the latter on a terminal alone."""
 
     def __init__(self, store: DeadLetters, chosen: LetterFilter) -> None:
+        # Most filters are indexed, and start without it.
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
         total = store.count(chosen.indexed_part)
         if total > _SOON:
             say(

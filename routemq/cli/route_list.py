@@ -1,0 +1,149 @@
+"""Every route, for people and for programs."""
+
+import contextlib
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypedDict
+
+import click
+import orjson
+import redis
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from routemq.cli.explain import explains_errors
+from routemq.connections import connect_redis
+from routemq.discovery import load_router
+from routemq.paused import Pause, PausedRoutes
+from routemq.queues import Keys
+from routemq.refusals import explain
+from routemq.routing import Route
+from routemq.settings import Settings, load_settings
+from routemq.text import printable
+
+_REDIS_TIMEOUT_S = 1.0
+
+
+class RouteRow(TypedDict):
+    """One route as `--json` prints it."""
+
+    name: str
+    template: str
+    filter: str
+    queue: str
+    qos: int
+    shared: bool
+    worker_count: int
+    controller: str
+    source: str
+    paused: bool | None
+
+
+def describe(route: Route, paused: Collection[str] | None = None) -> RouteRow:
+    """Return what there is to say of a route.
+
+    Args:
+        paused: Routes that are; None when nobody knows.
+    """
+    return RouteRow(
+        name=route.name,
+        template=route.template.text,
+        filter=route.template.filter,
+        queue=route.queue,
+        qos=route.qos,
+        shared=route.shared,
+        worker_count=route.worker_count,
+        controller=route.controller,
+        source=route.source,
+        paused=None if paused is None else route.name in paused,
+    )
+
+
+@explains_errors
+def show_routes(*, as_json: bool, check: bool) -> None:
+    """Print every route, and what is paused.
+
+    Args:
+        check: Fail when a controller that is given by name cannot be imported.
+    """
+    # What a module prints while it is imported is not part of the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        settings = load_settings()
+        found = load_router(settings.routers).routes
+        for route in found if check else ():
+            route.chain()
+    paused = _paused(settings, found)
+    rows = [describe(route, paused) for route in found]
+    if as_json:
+        click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+    else:
+        _print_routes(rows, paused or {})
+
+
+@explains_errors
+def show_queues() -> None:
+    """Print all queues, also those of the own tasks, as JSON."""
+    # Only Celery's own app knows where its tasks wait.
+    with contextlib.redirect_stdout(sys.stderr):
+        from routemq.celery import app
+
+    click.echo(orjson.dumps(sorted(app.queues)))
+
+
+def _print_routes(rows: list[RouteRow], paused: Mapping[str, Pause]) -> None:
+    # Through a pipe a line is a route, however long: it is for grep, not for the eye.
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    table = _table(rows)
+    for name in sorted(paused):
+        click.echo(f"paused: {printable(name)} {paused[name]}".rstrip(), err=True)
+    natural = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    if natural <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        console.print(_stanza(row))
+
+
+def _table(rows: list[RouteRow]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("template", "filter", "queue"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("qos", "shared", "worker_count"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("controller", no_wrap=True)
+    is_any_paused = any(row["paused"] for row in rows)
+    if is_any_paused:
+        table.add_column("", style="yellow", no_wrap=True)
+    for row in rows:
+        # As text, not as markup: a topic may hold brackets.
+        cells = (row["template"], row["filter"], row["queue"], str(row["qos"]), _yes_no(row["shared"]),
+                 str(row["worker_count"]), row["controller"])  # fmt: skip
+        mark = ("paused" if row["paused"] else "",) if is_any_paused else ()
+        table.add_row(*(Text(cell) for cell in (*cells, *mark)))
+    return table
+
+
+def _stanza(row: RouteRow) -> Text:
+    """A route in four lines, for a terminal that the table does not fit."""
+    return Text.assemble(
+        (row["template"], "bold"),
+        f"\n  filter {row['filter']}  queue {row['queue']}"
+        f"\n  qos {row['qos']}  shared {_yes_no(row['shared'])}  worker_count {row['worker_count']}",
+        ("  paused", "yellow") if row["paused"] else "",
+        f"\n  {row['controller']}",
+    )
+
+
+def _paused(settings: Settings, routes: Sequence[Route]) -> dict[str, Pause] | None:
+    """Return the paused routes; None when Redis does not say, which is no reason not to show the routes."""
+    with connect_redis(settings, timeout_s=_REDIS_TIMEOUT_S) as client:
+        try:
+            return PausedRoutes(client, Keys(settings.key_prefix)).read(routes)
+        except redis.RedisError as exc:
+            click.echo(f"What is paused is not known: {explain(exc)}", err=True)
+            return None
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
