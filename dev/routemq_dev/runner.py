@@ -5,14 +5,16 @@ import logging
 import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Self
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from watchfiles import PythonFilter, watch
 
 from routemq.routing import Route
 from routemq.supervision.loading import BrokenApplicationError
@@ -20,11 +22,12 @@ from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog, TerminalLogHandler
 from routemq_dev.dev_session import FLEET, DevOptions, DevSession, NotStartedError
-from routemq_dev.reload import changes
 
 USUAL_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 _FLEET_REPORT_S = 15.0
+_SETTLE_MS = 300
+"""Editors write a file in several steps, and a version control system writes several files."""
 _SAMPLE_ROUTE, _SAMPLE_PAYLOAD = "sensors/{device_id}/data", '{"temperature": 21.5}'
 
 
@@ -172,3 +175,24 @@ def dead_letters_line(env: Mapping[str, str]) -> str:
     """Return a command that lists the dead letters from another terminal."""
     url = env.get("REDIS_URL", USUAL_REDIS_URL)
     return "routemq dlq list" if url == USUAL_REDIS_URL else f"REDIS_URL={shlex.quote(url)} routemq dlq list"
+
+
+class ProjectFilter(PythonFilter):
+    """Python files and `.env`; nothing that is installed, generated, ours or a test."""
+
+    ignore_dirs = (*PythonFilter.ignore_dirs, ".routemq", "venv", "env", "build", "dist", "tests", ".ruff_cache")
+
+    def __init__(self) -> None:
+        super().__init__(extra_extensions=(".env",))
+
+
+def changes(project: Path, stop: Stop) -> Iterator[tuple[str, ...]]:
+    """Yield the changed files, relative to the project, until `stop` is set.
+
+    Raises:
+        OSError: The system's limit of watched folders is too low.
+    """
+    for found in watch(
+        project, watch_filter=ProjectFilter(), stop_event=stop, debounce=_SETTLE_MS, step=100, raise_interrupt=False
+    ):
+        yield tuple(sorted({str(Path(path).relative_to(project)) for _, path in found}))

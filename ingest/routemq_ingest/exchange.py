@@ -1,12 +1,45 @@
-"""One turn of the sockets: read and write what they allow, or wait a moment."""
+"""One turn of the sockets: read and write what they allow, or wait a moment or for the bell."""
 
+import contextlib
 import select
+import socket
 from collections.abc import Iterable
 
 from routemq_ingest.batch import Batch
-from routemq_ingest.bell import Bell
 from routemq_ingest.handover import Handover
 from routemq_ingest.upstream.connection import BrokerConnection
+
+
+class Bell:
+    """How another thread, or a signal handler, ends the sleep of the loop: `poll` finds it readable.
+
+    `wake` takes no lock, so that it may interrupt anything, itself too.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        """The socket's number."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """End the sleep, or the next one."""
+        # A full buffer wakes as well; a closed one has nobody to wake.
+        with contextlib.suppress(OSError):
+            self._writer.send(b"\0")
+
+    def clear(self) -> None:
+        """Be ready for the next time."""
+        with contextlib.suppress(BlockingIOError):
+            self._reader.recv(4096)
+
+    def close(self) -> None:
+        """Wake nobody any more."""
+        self._reader.close()
+        self._writer.close()
 
 
 class Exchange:

@@ -1,7 +1,7 @@
-"""What Redis remembers of MQTT sessions: which topic filters the broker has for them."""
+"""What Redis remembers of MQTT sessions: the topic filters that the broker has for them."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import cast
@@ -13,6 +13,9 @@ from routemq.refusals import explain
 from routemq_ingest.errands import Errands
 
 logger = logging.getLogger(__name__)
+
+MOST_PROCESSES = 64
+"""Of one host; so far is looked for sessions that some of them left behind."""
 
 
 class SessionMemory:
@@ -63,3 +66,17 @@ def _ignore(answer: "Future[int]") -> None:
     exc = answer.exception()
     if exc is not None:
         logger.debug("subscriptions not forgotten: %s", exc)
+
+
+def left_behind(client: "redis.Redis", keys: Keys, *, client_id_base: str, processes: int) -> Sequence[int]:
+    """Return the indexes of processes that were not drained; the MQTT broker may hold messages for them.
+
+    Raises:
+        redis.RedisError: Redis cannot say.
+    """
+    indexes = range(processes, MOST_PROCESSES)
+    with client.pipeline(transaction=False) as pipe:
+        for index in indexes:
+            pipe.exists(keys.subscriptions(f"{client_id_base}-{index}"))
+        found = pipe.execute()
+    return [index for index, there in zip(indexes, found, strict=True) if there]

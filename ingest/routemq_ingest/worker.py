@@ -22,9 +22,8 @@ from routemq.settings import Settings
 from routemq.tracing.start_tracing import INGEST, flush, start_tracing
 from routemq.upstream.mqtt_client import mqtt_ssl_context
 from routemq_ingest.batch import Batch
-from routemq_ingest.bell import Bell
 from routemq_ingest.errands import Errands
-from routemq_ingest.exchange import Exchange
+from routemq_ingest.exchange import Bell, Exchange
 from routemq_ingest.flow import Flow
 from routemq_ingest.group import Group
 from routemq_ingest.group_lease import GroupLease

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 import redis
-from routemq_ingest.left_behind import MOST_PROCESSES, left_behind
+from routemq_ingest.memory import MOST_PROCESSES, left_behind
 from routemq_ingest.worker import READY, IngestWorker
 
 from routemq.cli.explain import explains_errors

@@ -14,11 +14,10 @@ from routemq.routing import Router
 from routemq.settings import Settings
 from routemq_tasks.broker_settings import BrokerSettings, Loader
 from routemq_tasks.configuration import celery_configuration
-from routemq_tasks.gate import Gate
+from routemq_tasks.gate import Gate, Stopping
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import PATIENCE_S
 from routemq_tasks.process import ProcessResources
-from routemq_tasks.stopping import Stopping
 
 
 class Application(Celery):

@@ -1,4 +1,4 @@
-"""Which routes are paused, as every process of a worker sees it."""
+"""Which routes are paused, and whether the worker is stopping, as every process of it sees it."""
 
 import mmap
 from collections.abc import Sequence
@@ -55,3 +55,18 @@ class Gate:
         for name, place in self._places.items():
             self._closed[place] = name in paused
         return paused
+
+
+class Stopping:
+    """Whether the worker is stopping, in memory that a process shares with those it forks; made before the pool is."""
+
+    def __init__(self) -> None:
+        self._flag = mmap.mmap(-1, 1)
+
+    def begin(self) -> None:
+        """What runs is ended, and nobody waits for Redis as long as else."""
+        self._flag[0] = 1
+
+    @property
+    def begun(self) -> bool:
+        return self._flag[0] == 1

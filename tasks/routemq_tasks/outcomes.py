@@ -31,9 +31,9 @@ from routemq.refusals import code_of, explain
 from routemq.text import error_line, printable
 from routemq_tasks.errors import ControllerFailedError, PausedError
 from routemq_tasks.fate import OF_ANOTHER_RELEASE, USUAL_POLICY, Dead, Fate, Kept, Later, judge
+from routemq_tasks.gate import Stopping
 from routemq_tasks.held import Held
 from routemq_tasks.reports import tellable
-from routemq_tasks.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 

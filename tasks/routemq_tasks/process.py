@@ -10,10 +10,10 @@ from routemq.settings import Settings
 from routemq.tracing.start_tracing import WORKER, flush, start_tracing
 from routemq_tasks.done_counter import DoneCounter
 from routemq_tasks.event_loop import EventLoop
+from routemq_tasks.gate import Stopping
 from routemq_tasks.outcomes import Outcomes
 from routemq_tasks.publisher import Publisher
 from routemq_tasks.soft_limit import SoftTimeLimit
-from routemq_tasks.stopping import Stopping
 
 if TYPE_CHECKING:
     from routemq_tasks.run_spans import Runs

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from routemq_ingest.bell import Bell
+from routemq_ingest.exchange import Bell
 
 from routemq.supervision.stop import Stop
 

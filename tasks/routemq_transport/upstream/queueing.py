@@ -1,8 +1,9 @@
-"""kombu's Redis channel as a keeper of queues: put, counted, purged, with what waits for its time."""
+"""kombu's Redis channel as a keeper of queues: put, counted, purged, with what waits for its time; its clients."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,8 +14,6 @@ from kombu.utils.json import dumps, loads
 
 from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
-from routemq_transport.due import due_time
-from routemq_transport.modest_client import ModestClient, PrefixedClient
 from routemq_transport.upstream.listening import ListeningChannel
 
 logger = logging.getLogger(__name__)
@@ -164,3 +163,48 @@ class QueueingChannel(ListeningChannel):
     def _routed(self, exchange: str, routing_key: str) -> Sequence[str]:
         queues: Sequence[str] = self._lookup(exchange, routing_key)
         return queues
+
+
+class _Modest:
+    """kombu's Redis client, which asks no more of a server than to be there."""
+
+    connection_pool: Any
+
+    def ping(self, **_options: Any) -> bool:
+        """Connect: kombu asks so whether a server is there.
+
+        A user may not be allowed PING, and a server whose disk is full refuses it to all.
+        """
+        self.connection_pool.release(self.connection_pool.get_connection())
+        return True
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        """Send the commands together, but never in a MULTI, in which a full server refuses even to count or delete.
+
+        None of kombu's needs one: each is declared, counted or deleted again as well.
+        """
+        return super().pipeline(False, shard_hint)  # type: ignore[misc]  # of the client that this is mixed into
+
+
+class ModestClient(_Modest, redis.Redis):
+    """Without a key prefix."""
+
+
+class PrefixedClient(_Modest, stock.PrefixedStrictRedis):
+    """With kombu's `global_keyprefix`."""
+
+
+def due_time(message: Any) -> float | None:
+    """Return Unix seconds, or None for a message that is due at once."""
+    headers = message.get("headers")
+    eta = headers.get("eta") if isinstance(headers, dict) else None
+    if not isinstance(eta, str):
+        return None
+    try:
+        due = datetime.fromisoformat(eta)
+    except ValueError:
+        # Celery refuses it on arrival, and says so there.
+        return None
+    if due.tzinfo is None:
+        due = due.replace(tzinfo=UTC)
+    return due.timestamp()
