@@ -30,6 +30,9 @@ _ABORTED = re.compile(r"because of: ([A-Z]+) ")
 _KILLED = "Script killed by user"
 """What Redis answers so under the code ERR is said of no message: the next time it runs."""
 
+_NOT_IN_SCRIPT = "The user executing the script can't"
+"""Likewise under ERR; which command it is, Redis does not say."""
+
 _CERTIFICATE = re.compile(r"certificate verify failed: (.*?)\.? *\(_ssl")
 
 
@@ -42,6 +45,8 @@ def code_of(error: BaseException) -> str:
     text = said(error)
     if _KILLED in text:
         return "KILLED"
+    if text.startswith(_NOT_IN_SCRIPT):
+        return "NOPERM"
     aborted = _ABORTED.search(text)
     if aborted is not None:
         return aborted[1]

@@ -20,6 +20,7 @@ from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.text import error_line
 from routemq_tasks.admission import admit, mark_of
+from routemq_tasks.channels import check_channels
 from routemq_tasks.errors import UnknownRouteError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.fate import USUAL_POLICY, Kept, Later
@@ -56,6 +57,8 @@ class RouteConsumer(OpenConsumer):
         self._failures = Pauses()
         self._connected_at, self._soon_lost = 0.0, False
         super().__init__(*args, **options)
+        # As kombu calls an answer of Redis that it takes for final; it is waited out, as all others.
+        self.connection_errors += (OperationalError,)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what is called with each message."""
@@ -110,6 +113,7 @@ class RouteConsumer(OpenConsumer):
                 maybe_shutdown()
                 try:
                     check_redis(client)
+                    check_channels(client, self.app.settings, self.steps)
                     self._look_at_pauses(client)
                     if not self._connected_at:
                         EvictionWatch(client, allowed=self.app.settings.allow_eviction).start()

@@ -118,6 +118,8 @@ def test_a_worker_waits_until_its_user_may_work(own_store: Callable[..., Redis],
     may = ["on", ">secret", "~*", "&*", "+@all"]
     with store.client() as client, _worker(bench, "-P", "threads", REDIS_URL=url) as worker:
         worker.wait_for_output("redis refuses the user or password in REDIS_URL")
+        client.execute_command("ACL", "SETUSER", "limited", *may, "resetchannels")
+        worker.wait_for_output(f"to the channel '{key_prefix}/0.celery")
         client.execute_command("ACL", "SETUSER", "limited", *may, "-eval")
         worker.wait_for_output("run the 'eval' command")
         client.execute_command("ACL", "SETUSER", "limited", *may, "-evalsha")
@@ -130,6 +132,11 @@ def test_a_worker_waits_until_its_user_may_work(own_store: Callable[..., Redis],
         client.execute_command("ACL", "SETUSER", "limited", *may)
         bench.put("raw/2")
         bench.wait_for_notes("raw", 2)
+        # Refused beside a fetch, which has its own answer.
+        client.execute_command("ACL", "SETUSER", "limited", *may, "-client|caching")
+        worker.wait_for_output("this Redis does not tell of new messages")
+        bench.put("raw/3")
+        bench.wait_for_notes("raw", 3)
         assert worker.terminate() == 0
 
 

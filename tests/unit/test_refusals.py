@@ -24,6 +24,7 @@ OTHERS = {
     "ERR Error running script: Script killed by user with SCRIPT KILL... script: 1, on @user_script:1.": "SCRIPT KILL",
     "NOAUTH Authentication required.": "asks for a password",
     "NOPERM User alice has no permissions to run the 'ping' command": "run the 'ping' command",
+    "ERR The user executing the script can't run this command or subcommand script: 46.": "ACL SETUSER",
     "MOVED 3999 127.0.0.1:6381": "Redis Cluster, which is not supported",
     "CROSSSLOT Keys in request don't hash to the same slot": "Redis Cluster, which is not supported",
     "WRONGTYPE Operation against a key holding the wrong kind of value": "redis refuses: WRONGTYPE Operation against",

@@ -75,6 +75,7 @@ class Fetched:
         alone: A message that must run alone was left where it is, or is the last of these.
         too_large: The next message did not fit beside what is in hand.
         marked: They are marked as started, but for those that came back.
+        untold: Why Redis will not tell when a list that was found empty changes, though it was asked to.
     """
 
     items: list[Item]
@@ -83,6 +84,7 @@ class Fetched:
     alone: Literal["left", "last"] | None
     too_large: bool
     marked: bool
+    untold: redis.ResponseError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,9 +163,14 @@ class Fetcher:
         asked = self._asked
         if asked is None:
             raise redis.ConnectionError("Redis has hung up, or answers what nobody asked")
+        untold = None
         try:
             if asked.told:
-                connection.read_response()
+                try:
+                    connection.read_response()
+                except redis.ResponseError as exc:
+                    # The reply of the fetch, and what it took, is still to be read.
+                    untold = exc
             rows = connection.read_response()
         except redis.exceptions.NoScriptError:
             self._sha = self._asked = None
@@ -188,6 +195,7 @@ class Fetcher:
             alone=(None, "left", "last")[alone],
             too_large=bool(too_large),
             marked=asked.mark,
+            untold=untold,
         )
 
     def fetch(self, connection: Any, turn: Turn, *, alone: Alone) -> Fetched:

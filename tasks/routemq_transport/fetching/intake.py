@@ -95,6 +95,8 @@ class Intake:
             connection.disconnect()
             raise
         self._ended_fetch()
+        if fetched.untold is not None and self._wakeup is not None:
+            self._wakeup.give_up(fetched.untold)
         self._appetite.note(fetched, held_bytes=channel.lease.held_bytes if fetched.too_large else 0)
         if fetched.items:
             channel.served(fetched.items[-1].queue)

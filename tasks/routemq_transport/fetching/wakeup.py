@@ -55,7 +55,7 @@ class WakeUp:
             self._client_id = int(self._ask("CLIENT", "ID"))
             self._ask("SUBSCRIBE", _CHANNEL)
         except redis.ResponseError as exc:
-            self._give_up(exc)
+            self.give_up(exc)
         self._armed_socket, self._asked_at, self._heard_at = None, None, self._clock()
 
     def track(self, connection: Any) -> None:
@@ -66,7 +66,7 @@ class WakeUp:
             self._ask("CLIENT", "TRACKING", "OFF", of=connection)
             self._ask("CLIENT", "TRACKING", "ON", "REDIRECT", str(self._client_id), "OPTIN", "NOLOOP", of=connection)
         except redis.ResponseError as exc:
-            self._give_up(exc)
+            self.give_up(exc)
         self._armed_socket = socket_of(connection)
 
     def read(self) -> bool:
@@ -93,14 +93,15 @@ class WakeUp:
             self._asked_at = now
             self.connection.send_command("SUBSCRIBE", _CHANNEL, check_health=False)
 
+    def give_up(self, error: redis.ResponseError) -> None:
+        """This Redis does not tell its user."""
+        self.works = False
+        logger.warning("this Redis does not tell of new messages, looking for them 20 times a second: %s", error)
+
     def disconnect(self) -> None:
         """Close the connection; `connect` opens another."""
         self._client_id = 0
         self.connection.disconnect()
-
-    def _give_up(self, error: redis.ResponseError) -> None:
-        self.works = False
-        logger.warning("this Redis does not tell of new messages, looking for them 20 times a second: %s", error)
 
     def _ask(self, *command: str, of: Any = None) -> Any:
         connection = of or self.connection
