@@ -14,9 +14,10 @@ from routemq_ingest.worker import IngestWorker
 
 from routemq import Router
 from routemq.envelope import TaskMessage
-from routemq.mqtt_wire import packet
+from routemq.mqtt_wire import binary, packet, variable
 from routemq.queues import Keys
 from routemq.settings import Settings
+from tests.mqtt_peer import read_packet
 from tests.processes import RunningProcess, running, wait_until
 from tests.servers import HOST, Redis, Stack
 
@@ -305,29 +306,11 @@ class OldBroker:
             back.join(5)
 
 
-def read_packet(connection: socket.socket) -> tuple[int, bytes] | None:
-    """Return the next packet's first byte and body; None when the other side has closed."""
-    first = connection.recv(1)
-    if not first:
-        return None
-    size = shift = 0
-    while True:
-        byte = connection.recv(1)[0]
-        size |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            break
-    body = b""
-    while len(body) < size:
-        body += connection.recv(size - len(body))
-    return first[0], body
-
-
 def publish_packet(topic: bytes, payload: bytes, *, mid: int, identifiers: tuple[int, ...]) -> bytes:
     """Return a PUBLISH of MQTT 5 with QoS 1."""
-    listed = b"".join(b"\x0b" + _variable(identifier) for identifier in identifiers)
-    head = len(topic).to_bytes(2, "big") + topic + mid.to_bytes(2, "big")
-    return packet(0x32, head + _variable(len(listed)) + listed + payload)
+    listed = b"".join(b"\x0b" + variable(identifier) for identifier in identifiers)
+    head = binary(topic) + mid.to_bytes(2, "big")
+    return packet(0x32, head + variable(len(listed)) + listed + payload)
 
 
 def _close_gently(connection: socket.socket) -> None:
@@ -343,12 +326,3 @@ def _pump(source: socket.socket, target: socket.socket, *, change: Callable[[byt
             target.sendall(change(data))
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)
-
-
-def _variable(number: int) -> bytes:
-    made = b""
-    while True:
-        number, digit = divmod(number, 128)
-        made += bytes([digit | (0x80 if number else 0)])
-        if not number:
-            return made

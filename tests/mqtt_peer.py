@@ -195,20 +195,7 @@ class BareSocket:
     def read(self) -> tuple[int, bytes]:
         """Return the first byte and the body of the next packet; (0, b"") when the other side has closed."""
         try:
-            first = self._socket.recv(1)
-            if not first:
-                return 0, b""
-            size = shift = 0
-            while True:
-                (byte,) = self._socket.recv(1)
-                size |= (byte & 127) << shift
-                shift += 7
-                if byte < 128:
-                    break
-            body = b""
-            while len(body) < size:
-                body += self._socket.recv(size - len(body))
-            return first[0], body
+            return read_packet(self._socket) or (0, b"")
         except ConnectionResetError:
             return 0, b""
 
@@ -222,6 +209,24 @@ class BareSocket:
     def close(self) -> None:
         """Close without a word."""
         self._socket.close()
+
+
+def read_packet(connection: socket.socket) -> tuple[int, bytes] | None:
+    """Return the next packet's first byte and body; None when the other side has closed."""
+    first = connection.recv(1)
+    if not first:
+        return None
+    size = shift = 0
+    while True:
+        byte = connection.recv(1)[0]
+        size |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            break
+    body = b""
+    while len(body) < size:
+        body += connection.recv(size - len(body))
+    return first[0], body
 
 
 MakePeer = Callable[..., Peer]

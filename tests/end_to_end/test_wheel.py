@@ -13,16 +13,7 @@ import pytest
 
 from tests.processes import clean_environment, running, wait_until
 from tests.servers import REPOSITORY, Mosquitto, Redis, Stack
-
-PACKAGES = {
-    "routemq": "routemq",
-    "routemq_ingest": "ingest/routemq_ingest",
-    "routemq_transport": "tasks/routemq_transport",
-    "routemq_tasks": "tasks/routemq_tasks",
-    "routemq_flower": "tasks/routemq_flower",
-    "routemq_dev": "dev/routemq_dev",
-    "routemq_ops": "ops/routemq_ops",
-}
+from tests.unit.test_import_law import FOLDERS
 
 TASKS = "BELONGS_TO = 'the user'\n"
 CONTROLLERS = """
@@ -42,7 +33,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(REPOSITORY / name, source)
-    for name in PACKAGES.values():
+    for name in FOLDERS.values():
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
@@ -82,7 +73,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_wheel_holds_every_script_and_page_that_the_packages_need(commands: Path) -> None:
     site = next((commands.parent / "lib").glob("python*")) / "site-packages"
-    for package, folder in PACKAGES.items():
+    for package, folder in FOLDERS.items():
         source = {path.relative_to(REPOSITORY / folder) for path in (REPOSITORY / folder).rglob("*") if path.is_file()}
         wanted = {path for path in source if "__pycache__" not in path.parts}
         installed = {path.relative_to(site / package) for path in (site / package).rglob("*")}
