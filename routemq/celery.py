@@ -1,6 +1,7 @@
 """The front door of Celery's commands: `celery -A routemq worker|flower|inspect|…` finds `app` here."""
 
 import contextlib
+import gc
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -63,6 +64,9 @@ def _celery_context() -> click.Context | None:
 
 
 _context = _celery_context()
+if _context is not None:
+    # All of this stays; the collector would look through it again and again while the rest is loaded.
+    gc.freeze()
 with _one_line_of_error():
     app = _load(_context)
     if _context is not None:
