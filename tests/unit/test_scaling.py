@@ -3,6 +3,18 @@
 import pytest
 from routemq_tasks.scaling import Cooldown, QueueLoad, wanted_hands
 
+BURST = """
+    10 52 0, 10 52 0, 10 52 0, 10 52 0, 10 52 0, 10 52 0, 47 52 141, 94 53 316, 142 56 447, 189 63 572, 199 71 666,
+    200 69 650, 200 66 533, 200 62 360, 201 59 185, 200 58 16, 200 57 0, 200 57 0, 200 56 0, 197 57 8, 200 58 0,
+    196 58 0, 200 58 0, 204 58 0, 200 58 4, 203 58 0, 151 57 0, 104 57 0, 56 57 0, 10 57 0, 10 57 0, 10 57 0,
+    10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0,
+    10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 1, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0, 10 57 0,
+    10 57 1, 10 57 0, 10 57 0, 10 57 0, 10 57 0
+"""
+"""Of each second: messages a second, milliseconds of a run, backlog. Recorded from a worker whose controller sleeps for
+50 ms: 10 messages a second, 200 from the tick BEGINS on, 10 again from ENDS on."""
+BEGINS, ENDS = 6, 25
+
 
 def load(arrivals_per_s: float = 0.0, run_s: float = 0.02, backlog: int = 0, **others: float) -> QueueLoad:
     return QueueLoad(arrivals_per_s=arrivals_per_s, run_s=run_s, backlog=backlog, **others)  # type: ignore[arg-type]
@@ -56,3 +68,22 @@ def test_a_load_that_swings_does_not_move_the_pool() -> None:
     cooldown = Cooldown(30.0)
     sizes = {cooldown.settle(10 if now % 20 < 5 else 1, now=now) for now in range(600)}
     assert sizes == {10}
+
+
+def test_a_burst_of_twenty_times_the_load_is_met_within_ten_seconds_and_forgotten_after_it() -> None:
+    cooldown = Cooldown(30.0)
+    hands = []
+    for now, row in enumerate(BURST.split(",")):
+        arrivals_per_s, run_ms, backlog = map(int, row.split())
+        wanted = wanted_hands([load(arrivals_per_s, run_ms / 1000, backlog)], least=1, most=20)
+        hands.append(cooldown.settle(wanted, now=now))
+
+    assert set(hands[:BEGINS]) == {1}
+    # 200 messages a second of 50 ms take ten hands; what piled up meanwhile takes more.
+    ticks_until_met = next(tick for tick, count in enumerate(hands[BEGINS:], 1) if count >= 10)
+    assert ticks_until_met <= 5
+    assert hands[BEGINS:ENDS] == sorted(hands[BEGINS:ENDS])
+    assert 10 < max(hands) < 20
+    ticks_until_forgotten = hands[ENDS:].index(1)
+    assert 20 <= ticks_until_forgotten <= 40
+    assert set(hands[ENDS + ticks_until_forgotten :]) == {1}
