@@ -63,7 +63,7 @@ class Bench:
         return subprocess.run(
             ["celery", "-A", "routemq", *options, *arguments],
             cwd=REPOSITORY, env=clean_environment(self.environment() | env),
-            capture_output=True, encoding="utf-8", timeout=30, check=False,
+            capture_output=True, encoding="utf-8", timeout=60, check=False,
         )  # fmt: skip
 
     def environment(self) -> dict[str, str]:

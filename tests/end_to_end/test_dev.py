@@ -92,7 +92,7 @@ def dev_that_ends(project: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -188,7 +188,7 @@ def test_configured_server_that_is_not_there_is_named(project: Path, variable: s
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=30,
+        timeout=60,
     )
     assert run.returncode == 2
     assert variable in run.stderr
@@ -199,7 +199,7 @@ def test_configured_server_that_is_not_there_is_named(project: Path, variable: s
 def test_port_that_is_taken_is_refused_when_it_was_asked_for(project: Path, stack: Stack) -> None:
     run = subprocess.run(
         ["routemq", "dev", "--mqtt-port", str(stack.broker.port)],
-        cwd=project, env=clean_environment(), capture_output=True, encoding="utf-8", check=False, timeout=30,
+        cwd=project, env=clean_environment(), capture_output=True, encoding="utf-8", check=False, timeout=60,
     )  # fmt: skip
     assert run.returncode == 1
     assert f"port {stack.broker.port} is in use" in run.stderr

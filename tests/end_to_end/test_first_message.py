@@ -42,7 +42,7 @@ def test_a_reading_reaches_sqlite_and_a_broken_one_is_replayed_after_the_control
             env=clean_environment(env),
             capture_output=True,
             encoding="utf-8",
-            timeout=30,
+            timeout=60,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr
@@ -100,7 +100,7 @@ def test_a_queue_that_no_route_uses_is_refused_with_the_queues_there_are(
     env = {"REDIS_URL": redis_server.url, "ROUTEMQ_KEY_PREFIX": key_prefix}
     ended = subprocess.run(
         ["celery", "-A", "routemq", "worker", "-Q", "sensor"],
-        cwd=project, env=clean_environment(env), capture_output=True, encoding="utf-8", timeout=30, check=False,
+        cwd=project, env=clean_environment(env), capture_output=True, encoding="utf-8", timeout=60, check=False,
     )  # fmt: skip
     assert ended.returncode != 0
     assert "no route uses the queue 'sensor'" in ended.stderr

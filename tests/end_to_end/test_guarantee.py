@@ -164,9 +164,7 @@ def test_whatever_is_killed_under_load_nothing_acknowledged_is_lost(
             for _ in range(2):
                 before = len(deployment.done())
                 fleet.limit += 300
-                wait_until(
-                    lambda before=before: len(deployment.done()) > before + 50, timeout_s=20, message="the load is on"
-                )
+                wait_until(lambda before=before: len(deployment.done()) > before + 50, message="the load is on")
                 if victim == "ingest":
                     ingest.kill_all()
                     ingest = processes.enter_context(deployment.ingest())

@@ -113,10 +113,11 @@ def test_a_slow_name_server_holds_up_neither_health_nor_the_end(
     environment[slow] = environment[slow].replace(HOST, "slow.example")
     with ingest_process(tmp_path, routes, environment, ready=False) as process:
         wait_until(lambda: probe.ask("/healthz")[0] == 200, message="it is there", ignoring=(OSError,))
-        probe.wait_unready("mqtt session" if slow == "MQTT_BROKER" else "redis has not answered", timeout_s=6)
+        probe.wait_unready("mqtt session" if slow == "MQTT_BROKER" else "redis has not answered", timeout_s=20)
         began = time.monotonic()
         assert process.terminate() == 0
-        assert time.monotonic() - began < 10
+        # Well before the name server says its last word.
+        assert time.monotonic() - began < 30
         assert "ingest has ended" in process.output()
 
 

@@ -57,12 +57,13 @@ def test_what_waits_in_redis_is_scheduled(bench: Bench, worker: RunningProcess) 
 
 
 def test_running_messages_show_no_payload(bench: Bench, worker: RunningProcess) -> None:
-    message = bench.put("slow/sleep", "3.25")
+    message = bench.put("slow/sleep", "1e02")
     bench.wait_for_notes("started", 1)
 
     (running,) = ask(bench, "inspect", "active")
     assert running["id"] == message.id
     assert running["args"] == "('slow/sleep', 4 bytes)"
+    worker.kill_all()
 
 
 def test_a_group_of_queues_is_named_by_its_head(bench: Bench, worker: RunningProcess) -> None:

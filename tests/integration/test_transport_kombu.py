@@ -3,7 +3,6 @@
 import logging
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,8 +192,6 @@ def test_acknowledgements_are_kept_also_when_they_are_not_wanted(bench: Bench) -
         assert bench.held() == 1
         message.ack()
     bench.wait_until_nothing_is_held()
-    started = time.monotonic()
     bench.put("runs")
     with bench.worker("-P", "solo", ack_emulation=False):
         bench.wait_for(["runs"])
-    assert time.monotonic() - started < 30
