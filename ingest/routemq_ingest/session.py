@@ -1,8 +1,8 @@
 """One MQTT session: its connections one after the other, and its subscriptions on each of them.
 
-All steps between its states are in this file, longer than others, because they are read together. What they ask is
-apart, and knows no socket: when to connect (`reconnection.py`), in which version of MQTT (`routemq/mqtt.py`), whether
-two routes overlap (`overlaps.py`), what to be subscribed to (`filters.py`).
+All steps between its states are in this file, longer than others, because they are read together; but for the last,
+which ends it (`ending.py`). What they ask is apart, and knows no socket: when to connect (`reconnection.py`), in which
+version of MQTT (`routemq/mqtt.py`), whether two routes overlap (`overlaps.py`), what to subscribe to (`filters.py`).
 """
 
 import enum
@@ -19,23 +19,21 @@ from paho.mqtt.reasoncodes import ReasonCode
 from routemq.errors import RouteMQError
 from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
 from routemq.settings import Settings
+from routemq_ingest.ending import Ending
 from routemq_ingest.errands import Errands
-from routemq_ingest.fence import Fence
 from routemq_ingest.filters import Filters
 from routemq_ingest.memory import SessionMemory
-from routemq_ingest.opening import close_connection, open_connection, wipe_session
+from routemq_ingest.opening import CONNECT_TIMEOUT_S, close_connection, open_connection, shorter_expiry
 from routemq_ingest.overlaps import Overlaps, overlap_error
 from routemq_ingest.packets import Publish
 from routemq_ingest.reasons import connect_mend, disconnect_mend
 from routemq_ingest.reception import Reception
 from routemq_ingest.reconnection import Reconnection
-from routemq_ingest.share_probe import is_of_a_probe
 from routemq_ingest.sharing import Sharing
 from routemq_ingest.upstream.connection import BrokerConnection
 
 logger = logging.getLogger(__name__)
 
-_CONNECT_TIMEOUT_S = 5.0
 _SILENT_S = 10.0
 """A broker that has nothing to say is pinged long before."""
 
@@ -70,8 +68,7 @@ class Session:
         self.connection: BrokerConnection | None = None
         self._settings, self._reception, self._errands = settings, reception, errands
         self._opening: BrokerConnection | None = None
-        self._is_up = self._ending = False
-        self._fence: Fence | None = None
+        self._is_up = False
         self._deadline = 0.0
         self._switching = self._was_ready = self._was_new = False
         self._ended_by = ""
@@ -81,6 +78,7 @@ class Session:
         self._sharing = Sharing(settings, client_id=client_id)
         self._choice = ProtocolChoice(settings.mqtt_protocol)
         self._overlaps = Overlaps()
+        self._ending = Ending(settings, client_id, errands, close=self.close, ended=self.filters.ended)
 
     @property
     def state(self) -> State:
@@ -97,7 +95,12 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether it needs no connection: nothing is wanted, and the broker has nothing."""
-        return self.filters.all_left and self.connection is None and self._opening is None and not self._ending
+        return (
+            self.filters.all_left
+            and self.connection is None
+            and self._opening is None
+            and not self._ending.is_under_way
+        )
 
     @property
     def cannot_share(self) -> bool:
@@ -131,13 +134,14 @@ class Session:
         connection = self.connection
         if connection is None:
             due = self.filters.wanted or self.filters.unwanted
-            if due and self._opening is None and not self._ending and self._reconnection.is_due(now):
+            busy = self._opening is not None or self._ending.is_under_way
+            if due and not busy and self._reconnection.is_due(now):
                 self._connect()
             return
         if connection.socket() is not None:
             connection.tend(reading=reading)
         if not self._is_up and now > self._deadline and connection.socket() is not None:
-            self._ended_by = f"no CONNACK within {_CONNECT_TIMEOUT_S:.0f} s"
+            self._ended_by = f"no CONNACK within {CONNECT_TIMEOUT_S:.0f} s"
             connection.abandon()
         if connection.socket() is None:
             self._lost(now)
@@ -147,9 +151,9 @@ class Session:
                 self._sharing.decide(possible=False)
             self._sharing.try_out(connection, now, wanted=self._shares)
             if self.filters.all_left:
-                self._end_when_empty(connection, now)
+                self._ending.tend(connection, now)
             else:
-                self._fence = None
+                self._ending.put_off()
 
     @property
     def _shares(self) -> bool:
@@ -162,10 +166,7 @@ class Session:
 
     def _accept(self, connection: BrokerConnection, publish: Publish) -> bool:
         """Take a message over MQTT 3.1.1, where one may be a probe's."""
-        if not is_of_a_probe(publish):
-            return self._reception.accept(connection, publish)
-        self._sharing.learn(connection, publish)
-        return True
+        return self._sharing.takes(connection, publish) or self._reception.accept(connection, publish)
 
     def close(self) -> None:
         """Say DISCONNECT and go; the broker keeps the session."""
@@ -177,42 +178,13 @@ class Session:
         self._sharing.closed()
         self._reconnection.hurry()
 
-    def _end_when_empty(self, connection: BrokerConnection, now: float) -> None:
-        if self._fence is None or self._fence.connection is not connection:
-            self._fence = Fence(connection)
-        if not self._fence.passed(now):
-            return
-        self._fence = None
-        if connection.is_mqtt5:
-            close_connection(connection, ends_session=True)
-            self.close()
-            self._ended()
-        else:
-            self.close()
-            self._ending = True
-            wipe = partial(wipe_session, self._settings, self.client_id, timeout_s=_CONNECT_TIMEOUT_S)
-            self._errands.ask(wipe, then=self._wiped)
-
-    def _wiped(self, answer: "Future[None]") -> None:
-        self._ending = False
-        try:
-            answer.result()
-        # Whatever it is, the broker keeps a session that has no subscription.
-        except Exception as exc:  # noqa: BLE001
-            logger.error("mqtt session not ended, the broker keeps it client_id=%s: %s", self.client_id, exc)
-        self._ended()
-
-    def _ended(self) -> None:
-        self.filters.ended()
-        logger.info("drained, the session is ended client_id=%s", self.client_id)
-
     def _connect(self) -> None:
         if self._choice.older and self._settings.mqtt_protocol == "3.1.1":
             self._refuse_overlaps(because="MQTT_PROTOCOL is 3.1.1")
         self._ended_by = ""
         self._reconnection.tried()
         connection = BrokerConnection(client_id=self.client_id, protocol=self._choice.version)
-        connection.connect_timeout = _CONNECT_TIMEOUT_S
+        connection.connect_timeout = CONNECT_TIMEOUT_S
         accept = self._reception.accept if connection.is_mqtt5 else self._accept
         connection.on_publish_packet = partial(accept, connection)
         connection.on_connect = self._on_connect
@@ -242,7 +214,7 @@ class Session:
             self._ended_by = connect_problem(exc, self._settings)
             self._lost(now)
         else:
-            self.connection, self._deadline = connection, now + _CONNECT_TIMEOUT_S
+            self.connection, self._deadline = connection, now + CONNECT_TIMEOUT_S
 
     def _lost(self, now: float) -> None:
         settings, was_connected = self._settings, self._is_up
@@ -301,22 +273,11 @@ class Session:
             self._settings.mqtt_broker, self._settings.mqtt_port, self.client_id, self.protocol,
             "resumed" if resumed else "new",
         )  # fmt: skip
-        self._heed_expiry(connack)
+        self._kept_s = shorter_expiry(connack, self._settings, self.client_id, before_s=self._kept_s)
         if connection.is_mqtt5:
             self._sharing.told(available=getattr(connack, "SharedSubscriptionAvailable", 1) != 0)
         self._is_up = True
         self.filters.connected(connection, resumed=resumed, by_number=by_number)
-
-    def _heed_expiry(self, connack: Properties | None) -> None:
-        """Tell when the broker keeps the session for less long than it was asked to (MQTT 5, 3.2.2.3.2)."""
-        kept_s, asked_s = getattr(connack, "SessionExpiryInterval", self._kept_s), self._settings.mqtt_session_expiry_s
-        if kept_s != self._kept_s and kept_s < asked_s:
-            logger.warning(
-                "the mqtt broker keeps the session of an absent client for %d s, not for MQTT_SESSION_EXPIRY_S=%d: if "
-                "we are away for longer, what comes for us is lost client_id=%s",
-                kept_s, asked_s, self.client_id,
-            )  # fmt: skip
-        self._kept_s = kept_s
 
     def _refuse_overlaps(self, *, because: str) -> bool:
         """Return whether routes overlap, so that this connection is of no use.

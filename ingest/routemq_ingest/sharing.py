@@ -4,7 +4,7 @@ import logging
 
 from routemq.settings import Settings
 from routemq_ingest.packets import Publish
-from routemq_ingest.share_probe import ShareProbe, Verdict
+from routemq_ingest.share_probe import ShareProbe, Verdict, is_of_a_probe
 from routemq_ingest.upstream.connection import BrokerConnection
 
 logger = logging.getLogger(__name__)
@@ -72,12 +72,15 @@ class Sharing:
                 self._client_id,
             )
 
-    def learn(self, connection: BrokerConnection, publish: Publish) -> None:
-        """Take a message that is a probe's, of this session or of another."""
+    def takes(self, connection: BrokerConnection, publish: Publish) -> bool:
+        """Take a message that is a probe's, of this session or of another; return whether it was."""
+        if not is_of_a_probe(publish):
+            return False
         if self._probe is not None:
             self._probe.learn(publish)
         if publish.qos:
             connection.acknowledge([publish.mid])
+        return True
 
     def lost(self) -> None:
         """The connection was lost: the broker may have hung up on a probe."""

@@ -142,7 +142,7 @@ def test_a_broker_that_keeps_silent_to_mqtt_5_is_spoken_to_by_3_1_1(
     mosquitto_server: MqttBroker, redis_server: Redis, router: Router, key_prefix: str, topic_prefix: str,
     group_name: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("routemq_ingest.session._CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("routemq_ingest.session.CONNECT_TIMEOUT_S", 0.5)
     with OldBroker(mosquitto_server.port, refusal=b"", silent=True) as old:
         settings = settings_for(stack_of(old, redis_server), key_prefix=key_prefix, group=group_name)
         with ingesting(settings, router):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from routemq_ingest.fence import Fence
+from routemq_ingest.ending import Fence
 
 
 @dataclass
