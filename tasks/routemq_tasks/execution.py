@@ -1,7 +1,7 @@
 """The task: one message through its middleware and controller, and its outcome recorded."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from routemq_tasks.green import call
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import is_shutdown
 from routemq_tasks.process import ProcessResources
+from routemq_tasks.request_stack import RequestStack
+from routemq_tasks.upstream.tracer import Tracer, tracer_of
 
 if TYPE_CHECKING:
     from routemq_tasks.run_spans import Run
@@ -55,6 +57,21 @@ class RouteTask(Task):
             self.soft_time_limit = route.timeout_s
             self.time_limit = route.timeout_s + HARD_LIMIT_GRACE_S
         self._chain: Chain | None = None
+        self._tracer: Tracer | None = None
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Take the place of Celery's stack of requests, which is asked for at every turn of a message."""
+        cls.request_stack = RequestStack()
+
+    @property
+    def __trace__(self) -> Tracer | None:
+        """What a pool calls with a message; Celery sets it in each process."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, tracer: Tracer) -> None:
+        self._tracer = tracer_of(self, self.execute, tracer)
 
     def load(self) -> Chain:
         """Import the controller, if the route names it, and return the chain.
@@ -68,14 +85,23 @@ class RouteTask(Task):
 
     def run(self, *arguments: Any) -> None:
         """Run one message; `arguments` is the envelope, in its wire form."""
+        self.execute(self.request, arguments)
+
+    def execute(self, request: Any, arguments: Any) -> None:
+        """Run one message.
+
+        Args:
+            request: Celery's, with the headers of the message.
+            arguments: The envelope, as it came.
+        """
         process: ProcessResources | None = None
         span: Run | None = None
         try:
             process = self.app.process
             self.app.gate.check(self.route)
             if process.runs is not None:
-                span = process.runs.begin(self.route.template.text, self.request, arguments)
-            self._run_message(process, self.request, _envelope(arguments), span)
+                span = process.runs.begin(self.route.template.text, request, arguments)
+            self._run_message(process, request, _envelope(arguments), span)
         # Whatever a controller raises is the message's failure, not the process's.
         except BaseException as exc:
             if is_shutdown(exc):
@@ -83,7 +109,7 @@ class RouteTask(Task):
                 if span is not None:
                     span.interrupted()
                 raise
-            told = self._end(process, arguments, exc, span)
+            told = self._end(process, request, arguments, exc, span)
         else:
             if span is not None:
                 span.done()
@@ -145,14 +171,18 @@ class RouteTask(Task):
             raise
 
     def _end(
-        self, process: ProcessResources | None, arguments: Any, error: BaseException, span: "Run | None"
+        self,
+        process: ProcessResources | None,
+        request: Any,
+        arguments: Any,
+        error: BaseException,
+        span: "Run | None",
     ) -> Exception:
         """Have it recorded what becomes of a message whose run failed, and return what to tell Celery."""
         told: Exception = CeleryReject("its outcome is not recorded", requeue=True)
         if process is None:
-            logger.error("message %s (%s) stays on its queue: %s", self.request.id, self.name, error_line(error))
+            logger.error("message %s (%s) stays on its queue: %s", request.id, self.name, error_line(error))
             return told
-        request = self.request
         held = self.held(
             vars(request), lambda: arguments, tag=request.properties["delivery_tag"], worker=request.hostname
         )
@@ -167,7 +197,7 @@ class RouteTask(Task):
         return told
 
 
-def _envelope(arguments: tuple[Any, ...]) -> Envelope:
+def _envelope(arguments: Sequence[Any]) -> Envelope:
     if len(arguments) != 1:
         raise EnvelopeError(problem=f"{len(arguments)} arguments instead of one", data=b"")
     return Envelope.from_wire(arguments[0])

@@ -4,6 +4,13 @@
 """
 
 NAMES = {
+    "celery._state": {
+        "pop_current_task": "a run's task is the current one no more",
+        "push_current_task": "what `celery.current_task` says in a run",
+    },
+    "celery.app.trace": {
+        "_signal_internal_error(task, uuid, args, kwargs, request, exc)": "tells what went wrong beside a run",
+    },
     "celery.bin.migrate": {
         "Connection": "the command connects by itself, and would not as our app does",
     },

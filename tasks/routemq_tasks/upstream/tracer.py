@@ -1,0 +1,112 @@
+"""What stands around the run of a route's message: of Celery's tracer, what a route has need of."""
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+from types import FunctionType
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from celery import signals, states
+from celery._state import pop_current_task, push_current_task
+from celery.app import trace as celerys
+from celery.app.task import Context
+from celery.app.trace import TraceInfo, report_internal_error, trace_ok_t, traceback_clear
+from celery.exceptions import Ignore, Reject, Retry
+
+Tracer = Callable[..., Any]
+Run = Callable[[Any, Any], None]
+"""Runs one message, from its request and its arguments; what it returns is nobody's."""
+
+_DONE = repr(None)
+_HOOKS = ("before_start", "on_success", "after_return")
+"""Methods of a task that Celery's setting `task_annotations` may give it."""
+
+
+def tracer_of(task: Any, run: Run, given: Tracer) -> Tracer:
+    """Return ours for a task that Celery has made one for, unless somebody or something needs that very one.
+
+    Error trackers wrap it, or what makes it; and of what it logs on each message, ours knows nothing.
+    """
+    kind = type(task)
+    is_celerys = all(_is_of("celery.app.", each) for each in (celerys.build_tracer, given, kind.__call__))
+    is_plain = _is_of(kind.__module__, kind.run) and "run" not in vars(task)
+    if not (is_celerys and is_plain) or any(celerys.task_has_custom(task, hook) for hook in _HOOKS):
+        return given
+    return given if celerys.logger.isEnabledFor(logging.INFO) else _make_tracer(task, run)
+
+
+def _is_of(package: str, function: Any) -> bool:
+    # Not by its name, which wrappers take over from what they wrap.
+    return type(function) is FunctionType and function.__globals__["__name__"].startswith(package)
+
+
+def _make_tracer(task: Any, run: Run) -> Tracer:
+    """Return what runs a message as Celery's tracer does, and reports it in the same words.
+
+    No result, callback, chain or chord is looked for, of which a route has none; and a failure, which is rare beside
+    them, is put into words by Celery's own code.
+    """
+    push_request, pop_request = task.request_stack.push, task.request_stack.pop
+    prerun, postrun, success = signals.task_prerun, signals.task_postrun, signals.task_success
+
+    def trace(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        began = monotonic()
+        context = Context(request or {}, args=args, called_directly=False, kwargs=kwargs)
+        state: str | None = None
+        value: Any = None
+        try:
+            push_current_task(task)
+            push_request(context)
+            try:
+                if prerun.receivers:
+                    prerun.send(sender=task, task_id=uuid, task=task, args=args, kwargs=kwargs)
+                try:
+                    run(context, args)
+                # Whatever the outcome is told as: the message has its fate already.
+                except Exception as exc:  # noqa: BLE001
+                    info, told = _told(task, context, exc)
+                    state, value = info.state, info.retval
+                    traceback_clear(exc)
+                    return trace_ok_t(told, info, None, None)
+                state, took_s = states.SUCCESS, monotonic() - began
+                if success.receivers:
+                    success.send(sender=task, result=None, runtime=took_s)
+                return trace_ok_t(None, None, took_s, _DONE)
+            finally:
+                try:
+                    if postrun.receivers:
+                        postrun.send(
+                            sender=task, task_id=uuid, task=task, args=args, kwargs=kwargs, retval=value, state=state
+                        )
+                finally:
+                    pop_current_task()
+                    pop_request()
+        except (MemoryError, Reject):
+            raise
+        # As Celery does with an error that is not the run's, but of who tells of it.
+        except Exception as exc:  # noqa: BLE001
+            celerys._signal_internal_error(task, uuid, args, kwargs, request, exc)  # noqa: SLF001
+            told, info = report_internal_error(task, exc), TraceInfo(states.FAILURE, exc)
+            info.handle_error_state(task, context)
+            return trace_ok_t(told, info, None, None)
+
+    return trace
+
+
+def _told(task: Any, context: Any, error: Exception) -> tuple[Any, Any]:
+    """Let Celery tell of a run that failed, as its tracer does, within the `except` that has the error."""
+    kind = type(error)
+    if issubclass(kind, Reject):
+        info, told = TraceInfo("REJECTED", error), ExceptionInfo(internal=True)
+        info.handle_reject(task, context)
+    elif issubclass(kind, Ignore):
+        info, told = TraceInfo("IGNORED", error), ExceptionInfo(internal=True)
+        info.handle_ignore(task, context)
+    elif issubclass(kind, Retry):
+        info = TraceInfo(states.RETRY, error)
+        told = info.handle_error_state(task, context, call_errbacks=False)
+    else:
+        info = TraceInfo(states.FAILURE, error)
+        told = info.handle_error_state(task, context)
+    return info, told
