@@ -1,13 +1,15 @@
 """The worker's consumer: what cannot be run is dead, with its reason, and the worker goes on."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import redis
 from celery import Task
-from celery.exceptions import WorkerShutdown
+from celery.exceptions import InvalidTaskError, WorkerShutdown
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import OperationalError
 from routemq_transport.starting_request import StartingRequest
@@ -56,6 +58,7 @@ class RouteConsumer(OpenConsumer):
         self.trouble: str | None = None
         self._failures = Pauses()
         self._connected_at, self._soon_lost = 0.0, False
+        self._loop_thread: int | None = None
         super().__init__(*args, **options)
         # As kombu calls an answer of Redis that it takes for final; it is waited out, as all others.
         self.connection_errors += (OperationalError,)
@@ -63,15 +66,25 @@ class RouteConsumer(OpenConsumer):
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return what is called with each message."""
         receive = super().create_task_handler(*args, **kwargs)
-        app = self.app
+        app, strategies, callbacks = self.app, self.strategies, self.on_task_message
+        self._loop_thread = threading.get_ident() if self.hub else None
 
         def on_task_received(message: Any) -> None:
             try:
                 admit(message, app)
-                task = app.tasks.get(message.headers["task"])
-                if isinstance(task, RouteTask):
-                    app.gate.check(task.route)
-                receive(message)
+                name = message.headers["task"]
+                task = app.tasks.get(name)
+                if not isinstance(task, RouteTask):
+                    receive(message)
+                    return
+                app.gate.check(task.route)
+                if self.counts_acknowledgements:
+                    receive(message)
+                    return
+                acknowledge = partial(self.tell_of, message.ack_log_error)
+                strategies[name](message, None, acknowledge, partial(self.tell_of, message.reject_log_error), callbacks)
+            except InvalidTaskError as exc:
+                self.on_invalid_task(None, message, exc)
             # Whatever a message provokes is that message's end, not the worker's.
             except Exception as exc:
                 if isinstance(exc, OSError) or (isinstance(exc, redis.RedisError) and is_away(exc)):
@@ -80,6 +93,17 @@ class RouteConsumer(OpenConsumer):
                 self.refuse(message, exc)
 
         return on_task_received
+
+    def tell_of(self, step: Callable[..., Any], *arguments: Any) -> None:
+        """Let the channel know what becomes of a message: at once, or soon by the thread of its event loop."""
+        if threading.get_ident() != self._loop_thread:
+            self.call_soon_ack(step, *arguments)
+            return
+        try:
+            step(*arguments)
+        # As Celery has it where there is no event loop. It has run, and is nobody's failure; it is run again elsewhere.
+        except Exception:
+            logger.exception("a message is not acknowledged")
 
     def update_strategies(self) -> None:
         """Let every task tell the lease that it starts, whatever class it was made of."""

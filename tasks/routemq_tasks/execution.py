@@ -44,6 +44,7 @@ class RouteTask(Task):
     """
 
     app: Application
+    Strategy = "routemq_tasks.strategy:route_strategy"
     Request = "routemq_tasks.request:RouteRequest"
     acks_late = True
     ignore_result = True

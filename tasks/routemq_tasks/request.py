@@ -12,6 +12,7 @@ from routemq.text import error_line
 from routemq_tasks.errors import NotEndedError, TimedOutError
 from routemq_tasks.fate import Dead, Kept, Later
 from routemq_tasks.outcomes import PATIENCE_S
+from routemq_tasks.reports import Report
 from routemq_tasks.upstream.public_names import OpenRequest
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,16 @@ class RouteRequest(OpenRequest):
         """Describe the message to `celery inspect`, with as much of its payload as events show."""
         described: dict[str, Any] = super().info(safe=True)
         return described
+
+    def on_success(self, report: Report, **options: Any) -> None:
+        """React to a run that came to its end, well or not."""
+        failed, value, runtime_s = report
+        if failed:
+            super().on_success(report, **options)
+            return
+        state.task_ready(self)
+        self.acknowledge()
+        self.send_event("task-succeeded", result=value, runtime=runtime_s)
 
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """React to a run that failed, or whose process is gone.

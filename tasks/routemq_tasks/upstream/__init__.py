@@ -3,6 +3,8 @@
 `NAMES` is all of it. A release may move any; `tests/unit/test_upstream.py` says which did.
 """
 
+_FILLED = "a request that is made in fewer steps has what Celery would put there"
+
 NAMES = {
     "celery._state": {
         "pop_current_task": "a run's task is the current one no more",
@@ -58,12 +60,39 @@ NAMES = {
     },
     "celery.worker.consumer:Consumer": {
         "_flush_events(self)": "events are sent now and then, and at the end",
+        "_maximum_prefetch_restored": "whether Celery waits for acknowledgements to take more in hand",
     },
     "celery.worker.request:Request": {
         "_already_cancelled": "an operator has ended the run",
         "_already_revoked": "likewise",
         "_announce_revoked(self, reason, terminated, signum, expired)": "what is revoked is not counted as done",
         "_context": "what signals are told of a run",
+        "_payload": "the decoded body, of one that is made in fewer steps",
+        "_app": _FILLED,
+        "_args": _FILLED,
+        "_argsrepr": _FILLED,
+        "_body": _FILLED,
+        "_connection_errors": _FILLED,
+        "_content_encoding": _FILLED,
+        "_content_type": _FILLED,
+        "_decoded": _FILLED,
+        "_delivery_info": _FILLED,
+        "_eta": _FILLED,
+        "_eventer": _FILLED,
+        "_expires": _FILLED,
+        "_hostname": _FILLED,
+        "_ignore_result": _FILLED,
+        "_kwargs": _FILLED,
+        "_kwargsrepr": _FILLED,
+        "_message": _FILLED,
+        "_on_ack": _FILLED,
+        "_on_reject": _FILLED,
+        "_parent_id": _FILLED,
+        "_request_dict": _FILLED,
+        "_root_id": _FILLED,
+        "_task": _FILLED,
+        "_type": _FILLED,
+        "_utc": _FILLED,
     },
     "kombu.message:Message": {
         "_decoded_cache": "the decoded body, which is decoded once",
