@@ -1,7 +1,9 @@
 """The totals of a route add up, whoever is killed."""
 
+import json
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery import Celery
@@ -82,15 +84,26 @@ def test_totals_are_exact_though_workers_are_killed_under_load(bench: Bench, poo
     assert Account.of(bench) == Account(done=sent - dead, dead=dead, left=0)
 
 
-def test_what_an_operator_revoked_is_not_done(bench: Bench) -> None:
+def test_what_an_operator_revoked_or_came_too_late_is_not_done(bench: Bench) -> None:
     operator = Celery(broker=bench.store.url, set_as_current=False)
     operator.conf.broker_transport_options = {"global_keyprefix": bench.key_prefix}
     with bench.worker("-Q", "slow", "-P", "threads"):
         assert operator.control.revoke("revoked", reply=True, limit=1, timeout=10)
         bench.put("slow/sleep", "0", id="revoked")
+        _put_with(bench, id="too-late", expires="2020-01-01T00:00:00+00:00")
+        due = datetime.now(UTC) + timedelta(seconds=1)
+        _put_with(bench, id="not-yet", eta=due.isoformat())
         run = bench.put("slow/sleep", "0")
-        bench.wait_for_notes("slept", 1)
+        slept = {note["id"]: note for note in bench.wait_for_notes("slept", 2)}
         wait_until(lambda: not bench.held(), message="nothing is held")
     operator.close()
-    assert [note["id"] for note in bench.notes("slept")] == [run.id]
-    assert bench.totals() == {"slow/sleep": RouteTotals(done=1)}
+    assert set(slept) == {run.id, "not-yet"}
+    assert slept["not-yet"]["at"] >= due.timestamp()
+    assert bench.totals() == {"slow/sleep": RouteTotals(done=2)}
+
+
+def _put_with(bench: Bench, **headers: str) -> None:
+    message = bench.message("slow/sleep", "0")
+    item = json.loads(message.encode())
+    item["headers"] |= headers
+    bench.put_raw(message.queue, json.dumps(item).encode())
