@@ -134,7 +134,11 @@ class Group:
         try:
             holder, self.holder_serves, others = answer.result()
         except redis.RedisError as exc:
+            before = self.trouble
             self.trouble = f"redis does not say who is in the group {self._name}: {explain(exc)}"
+            # As with the lease: that Redis is away is told already.
+            if self.trouble != before and isinstance(exc, redis.ResponseError):
+                logger.error("the shared routes get no messages, trying again: %s", self.trouble)
             return
         self.trouble = None
         self.holder = holder or None

@@ -111,6 +111,30 @@ def test_a_user_who_may_not_ask_whether_redis_is_there_may_work(
         assert ingest.health.pause is None
 
 
+def test_ingest_says_what_it_may_not_ask_and_goes_on_when_it_may(
+    mosquitto_server: Mosquitto,
+    own_store: Callable[..., Redis],
+    key_prefix: str,
+    topic_prefix: str,
+    group_name: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = own_store()
+    stack = Stack(name="limited", broker=mosquitto_server, store=store)
+    url = f"redis://limited:secret@{store.host}:{store.port}/0"
+    settings = settings_for(stack, key_prefix=key_prefix, group=group_name, redis_url=url)
+    router = Router()
+    router.on(f"{topic_prefix}/a", CONTROLLER, queue="taken", shared=True)
+    with store.client() as client:
+        client.execute_command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-hset")
+        with ingesting(settings, router, ready=False) as ingest:
+            told = f"redis does not say who is in the group {group_name}: redis does not allow this to the user"
+            wait_until(lambda: told in caplog.text, message="it is told")
+            client.execute_command("ACL", "SETUSER", "limited", "+hset")
+            wait_until(lambda: ingest.ready, message="it goes on")
+    assert caplog.text.count(told) == 1
+
+
 def test_a_worker_waits_until_its_user_may_work(own_store: Callable[..., Redis], key_prefix: str) -> None:
     store = own_store()
     bench = Bench(store=store, key_prefix=key_prefix)
