@@ -126,7 +126,10 @@ class Settings(BaseSettings):
         default=1_048_576, ge=1, le=_MOST, description="A larger payload goes to the dead letters, reason `too_large`."
     )
     ingest_max_queue_length: int = Field(
-        default=1_000_000, ge=1, le=_MOST, description="Ingest stops reading while a queue is longer than this."
+        default=1_000_000,
+        ge=1,
+        le=_MOST,
+        description="Ingest stops reading while more wait on a queue, retries and messages of paused routes too.",
     )
     ingest_drain_on_exit: bool = Field(
         default=False,

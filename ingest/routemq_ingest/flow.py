@@ -56,7 +56,7 @@ class Flow:
             queues = ", ".join(f"{queue} ({length})" for queue, length in self.long_queues.items())
             self._stop(
                 f"longer than INGEST_MAX_QUEUE_LENGTH={self._max_queue_length}: {queues}; "
-                "start more workers, or see why they stand still"
+                "start more workers, or see why they stand still (a paused route, retries?)"
             )
         elif self.pause is not None:
             now = self._clock()

@@ -3,14 +3,14 @@
 -- however often they are sent. Unlike the others it is refused by a full Redis.
 --
 -- KEYS[1]  counted-routes                 KEYS[2]  the last batch of this sender
--- KEYS[3]  onwards: totals of a route, as many as there are routes; then the queues' lists
+-- KEYS[3]  onwards: totals of a route, as many as there are routes; then the list and the delayed set of each queue
 -- ARGV[1]  number of the batch, which no other has; '' to see whether messages would be taken, and give none
 -- ARGV[2]  for how many seconds it is remembered
 -- ARGV[3]  how many routes
 -- then     for each route, its name and how many messages
 -- then     for each queue, how many messages and the messages
 --
--- Returns how long each queue is now.
+-- Returns how many messages wait on each queue now, also those that wait for their time or for the end of a pause.
 
 local remember_s, last_route = number(2), 2 + number(3)
 look(KEYS[1], 'SADD')
@@ -21,10 +21,12 @@ for index = 3, last_route do
   received[#received + 1] = {route = ARGV[at], totals = KEYS[index], amount = number(at + 1)}
   at = at + 2
 end
-for index = last_route + 1, #KEYS do
+for index = last_route + 1, #KEYS, 2 do
+  local delayed = KEYS[index + 1]
   look(KEYS[index], 'LPUSH')
   local last = at + number(at)
-  queued[#queued + 1] = {list = KEYS[index], first = at + 1, last = last}
+  local later = can(delayed, 'ZCARD') and read('ZCARD', delayed) or 0
+  queued[#queued + 1] = {list = KEYS[index], first = at + 1, last = last, later = later}
   at = last + 1
 end
 
@@ -32,7 +34,7 @@ local lengths = {}
 if ARGV[1] == '' or read('GET', KEYS[2]) == ARGV[1] then
   -- Or it had arrived, and the answer had not.
   for _, each in ipairs(queued) do
-    lengths[#lengths + 1] = read('LLEN', each.list)
+    lengths[#lengths + 1] = read('LLEN', each.list) + each.later
   end
   return answer(lengths)
 end
@@ -43,6 +45,6 @@ for _, each in ipairs(received) do
   count(each.totals, 'received', each.amount)
 end
 for _, each in ipairs(queued) do
-  lengths[#lengths + 1] = write('LPUSH', each.list, unpack(ARGV, each.first, each.last))
+  lengths[#lengths + 1] = write('LPUSH', each.list, unpack(ARGV, each.first, each.last)) + each.later
 end
 return answer(lengths)

@@ -136,7 +136,7 @@ class Moves:
             number: The batch's, which no other has.
 
         Returns:
-            How long each queue is now.
+            How many messages wait on each queue now, those that wait for their time among them.
         """
         keys, args = _to_enqueue(self._keys, items, received, sender, number)
         return dict(zip(items, self._run("enqueue", keys, args), strict=True))
@@ -399,7 +399,10 @@ def _to_enqueue(
     for queued in items.values():
         args.append(len(queued))
         args += queued
-    names = [*map(keys.counters, received), *map(keys.queue, items)]
+    names = [
+        *map(keys.counters, received),
+        *(key for queue in items for key in (keys.queue(queue), keys.delayed(queue))),
+    ]
     return [keys.counted_routes, keys.last_batch(sender), *names], args
 
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from routemq import Router
+from routemq.lifecycle.moves import SET_ASIDE_S
 from routemq.queues import Keys
 from tests.ingest import (
     CONTROLLER,
@@ -164,6 +165,19 @@ def test_a_long_queue_holds_ingest_up_until_workers_have_made_room(
                 taken += len(client.rpop(f"{key_prefix}data", 500) or [])
                 assert client.llen(f"{key_prefix}data") <= 1500
         assert taken == 5000
+        wait_until(lambda: not worker.pause, message="messages flow again")
+
+
+def test_what_waits_for_its_time_or_for_the_end_of_a_pause_is_part_of_its_queue(
+    stack: Stack, router: Router, key_prefix: str, topic_prefix: str, group_name: str
+) -> None:
+    settings = settings_for(stack, key_prefix=key_prefix, group=group_name, ingest_max_queue_length=100)
+    delayed = Keys(key_prefix).delayed("data")
+    with stack.store.client() as client, ingesting(settings, router) as worker:
+        client.zadd(delayed, {str(number): SET_ASIDE_S for number in range(100)})
+        stack.broker.publish(f"{topic_prefix}/d1/data", "1")
+        wait_until(lambda: "INGEST_MAX_QUEUE_LENGTH=100: data (101)" in str(worker.pause), message="ingest is paused")
+        client.delete(delayed)
         wait_until(lambda: not worker.pause, message="messages flow again")
 
 
