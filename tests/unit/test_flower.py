@@ -114,7 +114,8 @@ def test_address_is_loopback_unless_the_user_says_otherwise(
     )
     told = [argument.format(conf=conf) for argument in arguments]
     command = [sys.executable, "-c", program, *told]
-    printed = subprocess.run(command, env=clean_environment(variables), cwd=tmp_path, capture_output=True, check=True)
+    environment = clean_environment(variables | {"FLOWER_PORT": "0"})  # its own may be in use
+    printed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=True)
     assert printed.stdout.decode() == address
 
 
