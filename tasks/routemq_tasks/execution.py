@@ -63,7 +63,9 @@ class RouteTask(Task):
     @classmethod
     def on_bound(cls, app: Any) -> None:
         """Take the place of Celery's stack of requests, which is asked for at every turn of a message."""
-        cls.request_stack = RequestStack()
+        # Once: another app of the process binds the same class, and the tracers of this one have its stack.
+        if not isinstance(cls.request_stack, RequestStack):
+            cls.request_stack = RequestStack()
 
     @property
     def __trace__(self) -> Tracer | None:

@@ -119,6 +119,14 @@ def test_each_end_of_a_run_is_told_in_the_same_words(
     assert (names[0], names[-1]) == ("prerun", "postrun")
 
 
+def test_another_app_leaves_a_run_its_request(task: RouteTask) -> None:
+    stack = task.request_stack
+    router = Router()
+    router.on("other", lambda message: None, name="other", shared=True)
+    RouteMQCelery(Settings(redis_url="redis://unused"), router)
+    assert task.request_stack is stack
+
+
 @pytest.mark.filterwarnings("ignore:Exception raised outside body")
 def test_what_fails_in_telling_is_told_too(task: RouteTask, told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
