@@ -61,7 +61,7 @@ class Place:
             store.import_batch([archived], Operation(actor="test"), file_digest="old", lines_before=0)
 
     def bury_malformed(self, data: bytes) -> str:
-        letter = DeadLetter.malformed(
+        letter = DeadLetter.bare(
             route=WAITING, queue="waiting", message_id=None, error=ValueError("no message"), worker="w"
         )
         with self.store.client() as client:

@@ -59,8 +59,8 @@ class Remains:
         """Return a letter in which nothing comes from the message but how long it was and its digest."""
         digest = hashlib.sha256(item).hexdigest()
         why = NotTakenError(why=type(error).__name__, payload_bytes=len(item), payload_sha256=digest)
-        letter = DeadLetter.plain(
-            route=route, queue=queue, message_id=None, generation=0, reason=reason, error=error_line(why),
+        letter = DeadLetter.bare(
+            route=route, queue=queue, message_id=None, reason=reason, error=error_line(why),
             worker=self._worker,
         )  # fmt: skip
         return letter, orjson.dumps({"truncated": True, "item_bytes": len(item), "item_sha256": digest})

@@ -82,42 +82,24 @@ class DeadLetter:
         )
 
     @classmethod
-    def malformed(
+    def bare(
         cls,
         *,
         route: str,
         queue: str,
         message_id: str | None,
-        error: BaseException,
+        error: BaseException | str,
         worker: str,
+        generation: int = 0,
         reason: Reason = "malformed",
     ) -> "DeadLetter":
-        """Describe what lay on a queue and is no message of ours; without an id it gets one."""
-        return cls._described(
-            ErrorDescription.of(error),
-            id=letter_id(message_id or str(uuid.uuid4()), 0),
-            route=route,
-            queue=queue,
-            reason=reason,
-            topic=None,
-            worker=worker,
-        )
+        """Describe what is no message of ours, or one that cannot be written down; without an id it gets one.
 
-    @classmethod
-    def plain(
-        cls,
-        *,
-        route: str,
-        queue: str,
-        message_id: str | None,
-        generation: int,
-        reason: Reason,
-        error: str,
-        worker: str,
-    ) -> "DeadLetter":
-        """Describe a message by nothing but printable text, when what is known of it cannot be written down."""
+        Args:
+            error: As a text, nothing else is kept of it.
+        """
         return cls._described(
-            ErrorDescription.of_line(error),
+            ErrorDescription.of_line(error) if isinstance(error, str) else ErrorDescription.of(error),
             id=letter_id(message_id or str(uuid.uuid4()), generation),
             route=route,
             queue=queue,

@@ -95,13 +95,13 @@ class Held:
         """Describe it as dead, with all that is known of the error; that runs the error's own code."""
         if self.message is not None:
             return DeadLetter.of(self.message, reason=reason, error=error, worker=self.worker)
-        return DeadLetter.malformed(
+        return DeadLetter.bare(
             route=self.route, queue=self.queue, message_id=self.id, reason=reason, error=error, worker=self.worker
         )
 
     def plain_letter(self, reason: Reason, error: str) -> DeadLetter:
         """Describe it as dead with what can be told of the error in one line."""
-        return DeadLetter.plain(
+        return DeadLetter.bare(
             route=_name(self.route),
             queue=_name(self.queue),
             message_id=_name(self.id) or None,

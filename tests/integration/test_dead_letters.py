@@ -82,7 +82,7 @@ def test_malformed_message_is_kept_byte_for_byte(
     client: redis.Redis, keys: Keys, item: bytes, separator: bytes
 ) -> None:
     hold(client, keys, "tag", b"[" + separator.join([item, b'""', orjson.dumps(QUEUE)]) + b"]")
-    letter = DeadLetter.malformed(route=ROUTE, queue=QUEUE, message_id="m1", error=an_error(), worker="w@host")
+    letter = DeadLetter.bare(route=ROUTE, queue=QUEUE, message_id="m1", error=an_error(), worker="w@host")
     assert DeadLetters(client, keys).bury(letter, delivery_tag="tag")
     assert kept(client, keys) == {b"m1:0": item}
 

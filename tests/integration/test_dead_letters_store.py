@@ -210,7 +210,7 @@ def test_replay_runs_the_next_generation_and_leaves_no_trace_of_the_letter(
 
 def test_what_cannot_be_replayed_stays(store: DeadLetters, client: redis.Redis, keys: Keys) -> None:
     bury(store, a_message(1, generation=3))
-    malformed = DeadLetter.malformed(route=SENSORS, queue="q", message_id="bad", error=ValueError(), worker="w")
+    malformed = DeadLetter.bare(route=SENSORS, queue="q", message_id="bad", error=ValueError(), worker="w")
     store.bury_direct([(malformed, b"\xffnot JSON")])
     result = store.replay(["m000001:3", "bad:0"], actor="ana")
     assert not result.replayed
@@ -308,7 +308,7 @@ def test_stats_and_full_routes(client: redis.Redis, keys: Keys) -> None:
 
 def test_archive_brings_everything_back(client: redis.Redis, keys: Keys, store: DeadLetters) -> None:
     bury(store, a_message(1))
-    malformed = DeadLetter.malformed(route=SENSORS, queue="q", message_id="bad", error=ValueError("x"), worker="w")
+    malformed = DeadLetter.bare(route=SENSORS, queue="q", message_id="bad", error=ValueError("x"), worker="w")
     store.bury_direct([(malformed, b"\xff\x00not JSON")])
     before = [store.get(letter.id) for letter in store.page().letters]
     lines = [archived.to_line() for archived in store.archived(store.page().letters)]

@@ -58,7 +58,7 @@ def test_show_tells_everything_and_hides_what_would_act_on_the_terminal(redis_de
 
 
 def test_show_of_bytes_that_are_no_message_is_a_dump(redis_desk: Desk) -> None:
-    letter = DeadLetter.malformed(
+    letter = DeadLetter.bare(
         route=ROUTE, queue=QUEUE, message_id="bad", error=EnvelopeError(problem="x", data=b""), worker="w"
     )
     redis_desk.store.bury_direct([(letter, b"\x00\x1b[31m\xff")])

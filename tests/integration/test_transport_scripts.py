@@ -90,7 +90,7 @@ def test_a_letter_keeps_the_bytes_of_its_message_whatever_its_queue_is_called(pl
         held = place.held(tag)
         assert held is not None
         assert (held.item, held.queue) == (raw, queue)
-        letter = DeadLetter.malformed(route="r", queue=queue, message_id=tag, error=ValueError("no"), worker="w")
+        letter = DeadLetter.bare(route="r", queue=queue, message_id=tag, error=ValueError("no"), worker="w")
         assert place.letters.bury(letter, delivery_tag=tag)
         assert place.letters.get(letter.id).raw == raw
     worker.close()

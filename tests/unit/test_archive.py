@@ -14,7 +14,7 @@ from routemq.dead_letters.retention import file_name
 
 LETTERS = [
     ArchivedLetter(
-        DeadLetter.malformed(route="r", queue="q", message_id=f"m{number}", error=ValueError("x"), worker="w"), b"raw"
+        DeadLetter.bare(route="r", queue="q", message_id=f"m{number}", error=ValueError("x"), worker="w"), b"raw"
     )
     for number in range(3)
 ]

@@ -132,7 +132,7 @@ def test_description_is_read_back() -> None:
 
 def test_letter_without_an_id_gets_one() -> None:
     one, two = (
-        DeadLetter.malformed(route="r", queue="q", message_id=None, error=ValueError(), worker="w") for _ in range(2)
+        DeadLetter.bare(route="r", queue="q", message_id=None, error=ValueError(), worker="w") for _ in range(2)
     )
     assert one.id != two.id
     assert one.generation == 0

@@ -269,7 +269,7 @@ def test_what_cannot_be_searched_is_not_kept_but_can_be_recognised() -> None:
 
 
 def test_what_is_no_message_is_not_kept() -> None:
-    letter = DeadLetter.malformed(route="r", queue="q", message_id="m", error=ValueError("hunter2"), worker="w")
+    letter = DeadLetter.bare(route="r", queue="q", message_id="m", error=ValueError("hunter2"), worker="w")
     letter, item = Redaction(fields=FIELDS).of_item(letter, b'{"password": "hunter2", "body": 1}')
     assert b"hunter2" not in item + letter.description()
     assert letter.redacted == ("message",)
