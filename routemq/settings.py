@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from routemq.env_file import EnvFileSource
+from routemq.env_file_source import EnvFileSource
 from routemq.errors import ConfigurationError
 from routemq.hosts import checked_host
 from routemq.redis_address import RedisAddress

@@ -3,6 +3,7 @@
 import http.client
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -18,7 +19,8 @@ _PORTS = {"ingest": "INGEST_HEALTH_PORT", "worker": "WORKER_HEALTH_PORT", "flowe
 def health(*, what: str | None, port: int | None, live: bool, timeout_s: float) -> None:
     """Ask `/readyz`, or `/healthz` with --live, of ingest, a worker or Flower on this host.
 
-    Without a name, the one whose port is in the environment. Exit code 0 when it is well, else 1, with its own words.
+    Without a name, the first of them whose port is set, in the environment or in `.env`. Exit code 0 when it is well,
+    else 1, with its own words.
     """
     port = port or _port(what)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
@@ -35,10 +37,25 @@ def health(*, what: str | None, port: int | None, live: bool, timeout_s: float) 
 
 def _port(what: str | None) -> int:
     for variable in _PORTS.values() if what is None else (_PORTS[what],):
-        text = os.environ.get(variable, "").strip()
+        text = _setting(variable)
         if text:
             try:
                 return int(text)
             except ValueError:
                 raise click.UsageError(f"{variable}={text!r} is no port") from None
     raise click.UsageError(f"say which, or set one of {', '.join(_PORTS.values())}")
+
+
+def _setting(variable: str) -> str:
+    text = os.environ.get(variable, "").strip()
+    path = Path(".env")
+    if text or not path.is_file():
+        return text
+    # A container has no such file, and needs none of this.
+    from routemq.env_file import read_env_file
+    from routemq.errors import ConfigurationError
+
+    try:
+        return read_env_file(path, variables=_PORTS.values()).get(variable, "").strip()
+    except (ConfigurationError, OSError, UnicodeDecodeError) as exc:
+        raise click.UsageError(f".env cannot be read: {exc}") from None

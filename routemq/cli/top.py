@@ -52,15 +52,17 @@ def top(*, every_s: float, once: bool, as_json: bool) -> None:
 
 def _follow(console: Console, view: FleetView, read: Callable[[], FleetReading], every_s: float) -> None:
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        shown = view.render(console.width)
         try:
             while True:
-                live.update(view.render(console.width), refresh=True)
+                live.update(shown, refresh=True)
                 time.sleep(every_s)
                 try:
                     view.add(read())
+                    shown = view.render(console.width)
                 except redis.RedisError as exc:
-                    live.update(Text(f"{explain(exc)}; trying again", "red"), refresh=True)
-                    time.sleep(every_s)
+                    # Nothing of what was: it would look like what is.
+                    shown = Text(f"{explain(exc)}; trying again", "red")
         except KeyboardInterrupt:
             return
 

@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 import pytest
+import redis
 from rich.console import Console
 from routemq_ops.fleet_view import FleetView
 
-from routemq.metrics.fleet import read_fleet
+from routemq.cli.top import _follow
+from routemq.metrics.fleet import FleetReading, read_fleet
 from tests.processes import clean_environment, wait_until
 from tests.servers import REPOSITORY, Redis
 from tests.workers import Bench
@@ -65,3 +67,18 @@ def test_every_line_fits_and_no_figure_is_cut(bench: Bench, width: int) -> None:
     assert max(map(len, lines)) <= width
     assert {"in/s", "out/s", "waiting", "oldest", "dead", "p50", "p99"} <= set(lines[2].split())
     assert "nobody is there" in lines[-1]
+
+
+def test_with_redis_away_nothing_of_before_is_shown_as_if_it_were_now(bench: Bench) -> None:
+    view = FleetView(bench.router.routes)
+    with bench.store.client() as client:
+        view.add(read_fleet(client, bench.keys, queues=bench.router.queues, routes=bench.router.routes, group="tests"))
+    ends = iter([redis.ConnectionError("gone"), redis.ConnectionError("gone"), KeyboardInterrupt()])
+
+    def read() -> FleetReading:
+        raise next(ends)
+
+    screen = io.StringIO()
+    _follow(Console(file=screen, force_terminal=True, width=100), view, read, 0.01)
+    before, told, after = screen.getvalue().partition("trying again")
+    assert ("RouteMQ" in before, bool(told), "RouteMQ" in after) == (True, True, False)

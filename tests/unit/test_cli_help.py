@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -40,6 +41,26 @@ def test_a_command_loads_nothing_that_it_does_not_use(program: str, not_needed: 
     script = f"import sys\n{program}\nprint(sorted({not_needed!r} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "code", "told"),
+    [
+        ("WORKER_HEALTH_PORT=1\n", {}, 1, "no answer on port 1:"),
+        ("WORKER_HEALTH_PORT=1\n", {"WORKER_HEALTH_PORT": "2"}, 1, "no answer on port 2:"),
+        ("INGEST_HEALTH_PORT=1\n", {"WORKER_HEALTH_PORT": ""}, 2, "set one of INGEST_HEALTH_PORT, WORKER_"),
+        ("WORKER_HEALTH_PORT='1\n", {}, 2, "(line 1)"),
+    ],
+    ids=[".env", "the environment first", "another's", "a broken line"],
+)
+def test_health_finds_the_port_where_every_setting_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, environment: dict[str, str], code: int, told: str
+) -> None:
+    (tmp_path / ".env").write_text(file, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WORKER_HEALTH_PORT", raising=False)
+    ended = CliRunner().invoke(main, ["health", "worker"], env=environment)
+    assert (ended.exit_code, told in ended.output) == (code, True)
 
 
 def test_every_public_name_is_there() -> None:

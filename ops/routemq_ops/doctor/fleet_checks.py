@@ -45,7 +45,9 @@ def _ingest(ingest: Sequence[ProcessReport], routes: Sequence[Route]) -> Finding
         return failed("ingest", "; ".join(stuck), "its log says more")
     if any(not route.shared for route in routes) and not any(process.details.get("holds") for process in ingest):
         return warned("ingest", "nobody holds the non-shared routes now", "it takes some seconds after a crash")
-    return passed("ingest", f"{len(ingest)} processes take messages")
+    return passed(
+        "ingest", "1 process takes messages" if len(ingest) == 1 else f"{len(ingest)} processes take messages"
+    )
 
 
 def _groups(ingest: Sequence[ProcessReport], settings: Settings) -> Finding:
