@@ -17,7 +17,7 @@ from routemq.errors import RouteMQError
 from routemq.metrics.rates import RouteRates
 from routemq.metrics.totals import RouteTotals
 from tests.processes import clean_environment
-from tests.servers import REPOSITORY
+from tests.servers import REPOSITORY, free_port
 
 FLOWER = Path(flower.__file__).parent
 OURS = REPOSITORY / "tasks" / "routemq_flower"
@@ -112,7 +112,8 @@ def test_address_is_loopback_unless_the_user_says_otherwise(
         "assert names.count('dead-letters') == names.count('routes') == 1, names\n"
         "print(options.address, end='')\n"
     )
-    told = [argument.format(conf=conf) for argument in arguments]
+    # Whoever has a Flower running on this machine has it on the usual port.
+    told = [f"--port={free_port()}", *(argument.format(conf=conf) for argument in arguments)]
     command = [sys.executable, "-c", program, *told]
     environment = clean_environment(variables | {"FLOWER_PORT": "0"})  # its own may be in use
     printed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=True)
