@@ -1,8 +1,10 @@
 """What the pages inside Flower are made of, and what they need of Flower's own."""
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import flower
@@ -203,6 +205,30 @@ def test_hands_of_a_queue_are_those_of_its_live_workers() -> None:
     assert not awaits_answer(inspected, {"grown": State(True), "gone": State(False), "never asked": State(False)})
     assert awaits_answer(inspected, {"grown": State(True), "silent": State(True)})
     assert awaits_answer(inspected, {"never asked": State(True)})
+
+
+def test_no_coroutine_reads_letters_itself() -> None:
+    """All who look at Flower wait for its loop: what reads Redis or decodes a message is called by a thread."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in OURS.glob("*.py")]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    slow = {function.name for function in functions if "backend.letters" in ast.unparse(function)}
+    coroutines = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]
+    assert len(coroutines) > 10
+    for coroutine in coroutines:
+        for call in _calls(coroutine):
+            called = ast.unparse(call.func)
+            of_store = ".letters." in called or called in ("letter_json.detailed", "letter_json.peeked")
+            assert not of_store, ast.unparse(call)
+            assert not (called.startswith("self.") and called.removeprefix("self.") in slow), ast.unparse(call)
+
+
+def _calls(node: ast.AST) -> Iterator[ast.Call]:
+    """Give the calls of a function that it makes itself, not in what it hands to another."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.Lambda | ast.FunctionDef):
+            if isinstance(child, ast.Call):
+                yield child
+            yield from _calls(child)
 
 
 def test_threads_give_results_and_errors_to_whoever_waits() -> None:
