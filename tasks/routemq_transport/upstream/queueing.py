@@ -1,6 +1,7 @@
 """kombu's Redis channel as a keeper of queues: put, counted, purged, with what waits for its time; its clients."""
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -13,7 +14,9 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
 from routemq.lifecycle.moves import Moves
+from routemq.pauses import Pauses
 from routemq.queues import Keys
+from routemq.refusals import explain
 from routemq_transport.upstream.listening import ListeningChannel
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class QueueingChannel(ListeningChannel):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._publishing_client: Any = None
+        self._binding_refusals, self._bindings_not_before = Pauses(), 0.0
         super().__init__(*args, **options)
 
     def _get_client(self) -> Any:
@@ -125,7 +129,28 @@ class QueueingChannel(ListeningChannel):
 
     @cached_property
     def _refresh_binding(self) -> Any:
-        return self._create_client().register_script(f"{_ALLOW_OOM}{stock.REFRESH_BINDING}")
+        script = self._create_client().register_script(f"{_ALLOW_OOM}{stock.REFRESH_BINDING}")
+
+        def refresh(*, keys: Sequence[str], args: Sequence[Any], client: Any) -> None:
+            # Never in kombu's pipeline, before which redis-py asks SCRIPT EXISTS: a user may not be allowed that.
+            del client
+            script(keys=keys, args=args)
+
+        return refresh
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Keep the bindings of queues that expire; while Redis refuses, kombu tries in each turn, with a traceback."""
+        if time.monotonic() < self._bindings_not_before:
+            return
+        try:
+            super().maybe_refresh_binding_expiry()
+        except redis.ResponseError as exc:
+            self._bindings_not_before = time.monotonic() + self._binding_refusals.next_s()
+            why = explain(exc)
+            if self._binding_refusals.speak(why):
+                logger.warning("the bindings of queues that expire, such as remote control's, are not kept: %s", why)
+        else:
+            self._binding_refusals.over()
 
     @cached_property
     def _put_answer(self) -> Any:
