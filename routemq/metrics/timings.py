@@ -30,20 +30,21 @@ class Timings:
         """Return of each route how many runs ended, and what they took in all, in seconds."""
         return {name: (sum(found.run.counts), found.run.sum_s) for name, found in list(self.routes.items())}
 
-    def ended(
-        self, route: str, *, started_at: float | None, received_at: object, is_first: bool, is_done: bool
-    ) -> None:
-        """Count a run that ended now; times are in Unix seconds, and what is none is passed over."""
-        if started_at is None:
-            return
-        now = time.time()
+    def ended(self, route: str, *, took_s: float, received_at: object, is_first: bool, is_done: bool) -> None:
+        """Count a run that ended now.
+
+        Args:
+            took_s: By a clock that never jumps.
+            received_at: Unix seconds, by ingest's clock; what is none is passed over.
+        """
         timings = self.routes.get(route)
         if timings is None:
             timings = self.routes[route] = RouteTimings()
-        timings.run.add(now - started_at)
+        timings.run.add(took_s)
         if not isinstance(received_at, (int, float)) or not received_at:
             return
+        latency_s = time.time() - received_at
         if is_first:
-            timings.wait.add(started_at - received_at)
+            timings.wait.add(latency_s - took_s)
         if is_done:
-            timings.latency.add(now - received_at)
+            timings.latency.add(latency_s)

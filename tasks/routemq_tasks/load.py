@@ -122,9 +122,9 @@ class LoadMeter:
             ended[queue] += count - before_count
             took_s[queue] += sum_s - before_sum_s
         mean = {queue: took_s[queue] / ended[queue] if ended[queue] else 0.0 for queue in queues}
-        now = time.time()
+        now = time.monotonic()
         for request in _copy(state.active_requests):
-            queue, since = _queue_of(request), getattr(request, "time_start", None)
+            queue, since = _queue_of(request), getattr(request, "accepted_at", None)
             if queue in mean and since is not None and now - since > mean[queue]:
                 ended[queue] += 1
                 took_s[queue] += now - since

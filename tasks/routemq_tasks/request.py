@@ -1,6 +1,7 @@
 """A message between Celery's consumer and its pool, and what becomes of it when the pool loses it."""
 
 import logging
+import time
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -94,11 +95,13 @@ class RouteRequest(OpenRequest):
             super().reject(requeue=False)
 
     def _time(self, *, is_done: bool) -> None:
+        if self.accepted_at is None:
+            return
         arguments = self.args
         envelope = arguments[0] if arguments else None
         self.app.timings.ended(
             self.name,
-            started_at=self.time_start,
+            took_s=time.monotonic() - self.accepted_at,
             received_at=envelope.get("received_at") if isinstance(envelope, dict) else None,
             is_first=not self.request_dict.get("retries"),
             is_done=is_done,

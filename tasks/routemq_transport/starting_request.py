@@ -12,7 +12,12 @@ class StartingRequest(Request):
 
     Pools without processes of their own accept a task just before they run it. RouteMQ's prefork pool says it when it
     hands the task to a child; Celery's own when a child has told that it has begun.
+
+    Attributes:
+        accepted_at: When the pool took it, by a clock that never jumps; Celery's `time_start` is by one that does.
     """
+
+    accepted_at: float | None = None
 
     def __init__(self, message: Any, *, body: Any = None, decoded: bool = False, **options: Any) -> None:
         if isinstance(message, QuickMessage):
@@ -25,6 +30,7 @@ class StartingRequest(Request):
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """The pool runs the task now."""
         self.say_start()
+        self.accepted_at = time_accepted
         super().on_accepted(pid, time_accepted)
 
     def say_start(self) -> None:
