@@ -127,6 +127,27 @@ def test_another_app_leaves_a_run_its_request(task: RouteTask) -> None:
     assert task.request_stack is stack
 
 
+def test_a_task_that_a_run_calls_has_a_request_of_its_own(task: RouteTask) -> None:
+    seen: list[Any] = []
+
+    def execute(request: Any, arguments: Any) -> None:
+        seen.append(list(request.args))
+        if seen == [["outer"]]:
+            task("inner")
+            seen.append(list(task.request.args))
+
+    task.execute = execute  # type: ignore[method-assign]
+    # As in a worker, where Celery takes a call for the run itself until that is known to have begun.
+    trace.setup_worker_optimizations(task.app, "h")
+    try:
+        task.__trace__ = trace.build_tracer("t", task, app=task.app)
+        assert task.__trace__ is not None
+        task.__trace__("one", ["outer"], {}, dict(REQUEST))
+    finally:
+        trace.reset_worker_optimizations(task.app)
+    assert seen == [["outer"], ["inner"], ["outer"]]
+
+
 @pytest.mark.filterwarnings("ignore:Exception raised outside body")
 def test_what_fails_in_telling_is_told_too(task: RouteTask, told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     found = []

@@ -13,6 +13,9 @@ NAMES = {
     "celery.app.trace": {
         "_signal_internal_error(task, uuid, args, kwargs, request, exc)": "tells what went wrong beside a run",
     },
+    "celery.app.task:Context": {
+        "_protected": "whether a run has begun, and what it calls is another",
+    },
     "celery.bin.migrate": {
         "Connection": "the command connects by itself, and would not as our app does",
     },

@@ -53,6 +53,8 @@ def _make_tracer(task: Any, run: Run) -> Tracer:
     def trace(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         began = monotonic()
         context = Context(request or {}, args=args, called_directly=False, kwargs=kwargs)
+        # Else Celery would take the first task that the controller calls for the run itself.
+        context._protected = 1  # noqa: SLF001
         state: str | None = None
         value: Any = None
         try:
