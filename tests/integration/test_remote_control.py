@@ -122,3 +122,14 @@ def test_migrate_takes_what_waits_too(bench: Bench, valkey_server: Redis, copies
         assert client.zcard(there.keys.delayed("routemq")) == 1
     wait_until(lambda: bench.held() == 0, message="nothing is held")
     assert bench.waiting("work.raw") == (2 if copies else 0)
+
+
+def test_a_limit_of_a_routes_rate_holds(bench: Bench, worker: RunningProcess) -> None:
+    ask(bench, "control", "rate_limit", "raw/{rest:path}", "2/s")
+    sent = {bench.put(f"raw/{number}").id for number in range(4)}
+
+    ran = bench.wait_for_notes("raw", 4)
+    assert {note["id"] for note in ran} == sent
+    # Not 1.5 s: a run begins when a thread has time for it.
+    assert ran[-1]["at"] - ran[0]["at"] > 0.5
+    wait_until(lambda: bench.held() == 0, message="all of them are acknowledged")
