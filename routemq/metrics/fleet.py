@@ -129,6 +129,7 @@ def read_fleet(
     pipe.hgetall(keys.paused_routes)
     pipe.info()
     *dead, full, holder, pauses, info = pipe.execute(raise_on_error=False)
+    _raise_refusal([*dead, full, holder, pauses])
     paused = by_route(pauses, routes) if isinstance(pauses, dict) else {}
     return FleetReading(
         at=processes.at,
@@ -162,6 +163,7 @@ def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> dict[st
     pipe.hlen(keys.unacked)
     # A key of a wrong type under one of our names must not hide the others.
     *answers, held = pipe.execute(raise_on_error=False)
+    _raise_refusal([*answers, held])
     counts = _held_by_queue(client, keys) if isinstance(held, int) and 0 < held <= _MOST_HELD else {}
     size = 2 * (1 + len(PRIORITY_STEPS)) + 1
     readings = {}
@@ -175,6 +177,13 @@ def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> dict[st
             oldest_at=_received_at(oldest) if isinstance(oldest, bytes) else None,
         )
     return readings
+
+
+def _raise_refusal(answers: Sequence[object]) -> None:
+    """Raise what the user may not ask: what is not known must not look like nothing."""
+    for answer in answers:
+        if isinstance(answer, redis.exceptions.NoPermissionError):
+            raise answer
 
 
 def _held_by_queue(client: "redis.Redis", keys: Keys) -> dict[str, int]:

@@ -1,7 +1,11 @@
 """What is read of a fleet that runs."""
 
-import pytest
+from collections.abc import Callable
 
+import pytest
+import redis
+
+from routemq import Router
 from routemq.metrics.fleet import FleetReading, read_fleet
 from routemq.queues import Keys
 from tests.ingest import CONTROLLER, ingesting, settings_for
@@ -81,3 +85,15 @@ def test_ingest_tells_that_it_is_there_and_who_holds_the_non_shared_routes(
         assert look().lease_holder == ingest.client_id
     with stack.store.client() as client:
         assert look().processes.reports == ()
+
+
+@pytest.mark.parametrize("command", ["zcard", "llen", "hlen", "hkeys"])
+def test_what_the_user_may_not_count_does_not_look_empty(own_store: Callable[..., Redis], command: str) -> None:
+    store = own_store()
+    with store.client() as client:
+        client.execute_command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", f"-{command}")
+    url = f"redis://limited:secret@{store.host}:{store.port}/0"
+    router = Router()
+    router.on("a", "no:where")
+    with redis.Redis.from_url(url) as limited, pytest.raises(redis.exceptions.NoPermissionError, match=command):
+        read_fleet(limited, Keys("k:"), queues=["a"], routes=router.routes, group="g")
