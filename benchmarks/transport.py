@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,22 @@ def fill(bench: Bench, case: Case) -> list[str]:
 
 
 @contextlib.contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[psutil.Process]:
+    """Run a worker without a word; gives its main process."""
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as worker:
+        try:
+            yield psutil.Process(worker.pid)
+        finally:
+            worker.terminate()
+            try:
+                worker.wait(20)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+
+
+@contextlib.contextmanager
 def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[psutil.Process]:
     """Run the worker; gives its main process."""
     ours = case.transport == "ours"
@@ -88,17 +104,8 @@ def working(bench: Bench, case: Case, queues: Sequence[str]) -> Iterator[psutil.
         # It sends events in batches; with a plain application Celery's own would send the few of each turn.
         environment["CONSUMER"] = "tests.applications.transport:PlainConsumer"
     environment["CELERY_CUSTOM_WORKER_POOL"] = "routemq_tasks.upstream.prefork:RouteTaskPool"
-    with subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as worker:
-        try:
-            yield psutil.Process(worker.pid)
-        finally:
-            worker.terminate()
-            try:
-                worker.wait(20)
-            except subprocess.TimeoutExpired:
-                worker.kill()
+    with running(command, environment) as worker:
+        yield worker
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -119,16 +126,24 @@ def rate(bench: Bench, case: Case) -> tuple[float, float]:
                 pipe.hlen(f"{bench.key_prefix}unacked")
                 return sum(pipe.execute())
 
-        first, last = case.backlog * 0.9, case.backlog * 0.1
         with working(bench, case, queues) as worker:
-            until = time.monotonic() + LONGEST_S
-            while (before := left()) > first and time.monotonic() < until:
-                time.sleep(0.005)
-            began, used_s = time.perf_counter(), cpu_s(worker)
-            while (after := left()) > last and time.monotonic() < until:
-                time.sleep(0.005)
-            took_s, used_s = time.perf_counter() - began, cpu_s(worker) - used_s
-            return (before - after) / took_s, used_s / (before - after) * 1e6
+            return pace(worker, left, case.backlog)
+
+
+def pace(worker: psutil.Process, left: Callable[[], int], backlog: int) -> tuple[float, float]:
+    """Return messages per second between the first and the last tenth, and microseconds of processor time for each.
+
+    Args:
+        left: Counts what is not done yet.
+    """
+    until = time.monotonic() + LONGEST_S
+    while (before := left()) > backlog * 0.9 and time.monotonic() < until:
+        time.sleep(0.005)  # Seldom enough to leave Redis to the worker.
+    began, used_s = time.perf_counter(), cpu_s(worker)
+    while (after := left()) > backlog * 0.1 and time.monotonic() < until:
+        time.sleep(0.005)
+    took_s, used_s = time.perf_counter() - began, cpu_s(worker) - used_s
+    return (before - after) / took_s, used_s / (before - after) * 1e6
 
 
 def latency(bench: Bench, pool: str) -> dict[str, float]:

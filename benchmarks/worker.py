@@ -13,23 +13,21 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 from celery import Celery
 
-from benchmarks.transport import LONGEST_S, POOLS, PREFETCH, QUIET, STOCK_SHARE, cpu_s, summary
+from benchmarks.transport import POOLS, PREFETCH, QUIET, STOCK_SHARE, pace, running, summary
 from routemq import Router
 from routemq.envelope import Envelope, TaskMessage
 from tests.processes import clean_environment
-from tests.servers import REPOSITORY, Redis
+from tests.servers import Redis
 
 QUEUE = "telemetry"
 PAYLOAD = b'{"temperature": 21.5, "humidity": 40, "seq": 1234}'
@@ -73,25 +71,13 @@ def fill(store: Redis, side: str, backlog: int) -> None:
             client.lpush(QUEUE, *(item() for _ in range(1000)))
 
 
-@contextlib.contextmanager
-def working(store: Redis, side: str, pool: str, *, events: bool) -> Iterator[psutil.Process]:
+def working(store: Redis, side: str, pool: str, *, events: bool) -> contextlib.AbstractContextManager[psutil.Process]:
     """Run the worker; gives its main process."""
     app = "routemq" if side == "routemq" else "benchmarks.worker:peer"
     command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", QUEUE, *POOLS[pool], *QUIET]
     command += ["--without-mingle", "--without-gossip", *(["-E"] if events else [])]
     environment = {"REDIS_URL": store.url, "ROUTEMQ_ROUTERS": "benchmarks.worker", "ROUTEMQ_KEY_PREFIX": ""}
-    with subprocess.Popen(
-        command, cwd=REPOSITORY, env=clean_environment(environment),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as worker:  # fmt: skip
-        try:
-            yield psutil.Process(worker.pid)
-        finally:
-            worker.terminate()
-            try:
-                worker.wait(20)
-            except subprocess.TimeoutExpired:
-                worker.kill()
+    return running(command, clean_environment(environment))
 
 
 def rate(store: Redis, side: str, pool: str, *, events: bool, backlog: int) -> tuple[float, float]:
@@ -106,14 +92,7 @@ def rate(store: Redis, side: str, pool: str, *, events: bool, backlog: int) -> t
                 return sum(pipe.execute())
 
         with working(store, side, pool, events=events) as worker:
-            until = time.monotonic() + LONGEST_S
-            while (before := left()) > backlog * 0.9 and time.monotonic() < until:
-                time.sleep(0.005)
-            began, used_s = time.perf_counter(), cpu_s(worker)
-            while (after := left()) > backlog * 0.1 and time.monotonic() < until:
-                time.sleep(0.005)
-            took_s, used_s = time.perf_counter() - began, cpu_s(worker) - used_s
-            return (before - after) / took_s, used_s / (before - after) * 1e6
+            return pace(worker, left, backlog)
 
 
 def main() -> int:
