@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from routemq.env_file_source import EnvFileSource
+from routemq.env_file_source import EnvFileSource, ValueFileSource
 from routemq.errors import ConfigurationError
 from routemq.hosts import checked_host
 from routemq.redis_address import RedisAddress
@@ -40,7 +40,10 @@ def _named(variable: str) -> Any:
 
 
 class Settings(BaseSettings):
-    """The configuration of one process: environment variables first, then the file `.env` in the working directory."""
+    """The configuration of one process: environment variables first, then the file `.env` in the working directory.
+
+    For each variable `NAME`, in both, `NAME_FILE` names a file that holds the value.
+    """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
@@ -240,8 +243,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read `.env` in our own way."""
-        return init_settings, env_settings, EnvFileSource(settings_cls, getattr(dotenv_settings, "env_file", None))
+        """Read `.env` in our own way, and the files that variables name."""
+        env_file = getattr(dotenv_settings, "env_file", None)
+        return init_settings, ValueFileSource(settings_cls), env_settings, EnvFileSource(settings_cls, env_file)
 
     @model_validator(mode="before")
     @classmethod

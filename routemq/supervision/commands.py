@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from routemq.settings import Settings, variable_of
 from routemq.supervision.child import Command
+from routemq.value_files import SUFFIX
 
 INGEST_READY = "ingest is ready"
 """Begins the log line by which an ingest process says that everything is subscribed."""
@@ -108,6 +109,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
             continue
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         environment[variable_of(name)] = text
+        # A file that the value came from, or that is named for the next process, must not stand beside it.
+        environment[variable_of(name) + SUFFIX] = ""
     return environment
 
 

@@ -14,6 +14,7 @@ from tornado.netutil import bind_sockets
 from routemq.errors import ConfigurationError
 from routemq.settings import with_service_link
 from routemq.text import error_line
+from routemq.value_files import values_of_files
 
 _PREFIX = "FLOWER_"
 _SECRETS = ("FLOWER_BASIC_AUTH", "FLOWER_COOKIE_SECRET", "FLOWER_OAUTH2_SECRET", "FLOWER_BROKER_API")
@@ -32,9 +33,15 @@ class RefusedOptionError(click.ClickException):
 def check_environment(environment: MutableMapping[str, str]) -> None:
     """Look at each variable as Flower will, and take those away that are empty: as anywhere here, they are not set.
 
+    `FLOWER_BASIC_AUTH_FILE` and its like are ours, as for our own settings.
+
     Raises:
         ConfigurationError: Flower could not read one.
     """
+    known = [_PREFIX + name.upper().replace("-", "_") for name in options._options]  # noqa: SLF001  as below
+    environment.update(values_of_files(environment, known))
+    if not environment.get("FLOWER_BASIC_AUTH_FILE", "a path").strip():
+        environment.setdefault("FLOWER_BASIC_AUTH", "")
     for variable in sorted(name for name in environment if name.startswith(_PREFIX)):
         option = options._options.get(_name(variable))  # noqa: SLF001  Flower asks so too
         value = environment[variable]
