@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.peers.environments import NotHereError, programs_of
 from tests.processes import clean_environment, running, wait_until
-from tests.servers import HOST, free_port
+from tests.servers import HOST, REPOSITORY, free_port
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -57,6 +58,25 @@ def test_bench_runs_with_nothing_installed_and_touches_nothing_configured(tmp_pa
         assert 0 < found[side]["latency_p50_ms"]["median"] <= found[side]["latency_p99_ms"]["median"]
     assert list(temporary.iterdir()) == []
     assert processes_of(temporary) == []
+
+
+def test_peers_are_measured_in_one_run_and_who_cannot_take_part_is_told_of(tmp_path: Path) -> None:
+    # No package is fetched for these two.
+    command = [sys.executable, "-m", "benchmarks.peers", "--only", "routemq-solo,celery-solo", "--rounds", "1"]
+    command += ["--seconds", "0.1", "--json", str(tmp_path / "figures.json"), "--svg", str(tmp_path / "figures.svg")]
+    with running(command, cwd=REPOSITORY, env=clean_environment({})) as process:
+        assert process.wait(100) == 0, process.output()
+        assert "Celery, 2 solo" in process.output()
+    found = json.loads((tmp_path / "figures.json").read_text("utf-8"))
+    for contestant in "routemq-solo", "celery-solo":
+        figures = found[contestant]
+        assert figures["backlog_per_s"]["median"] > 0
+        assert figures["end_to_end_per_s"]["median"] > 0
+        assert (figures["why_not"], figures["lost"], figures["duplicates"]) == (None, 0, 0)
+        assert figures["published"] > 800
+    assert "Celery, 2 solo" in (tmp_path / "figures.svg").read_text("utf-8")
+    with pytest.raises(NotHereError, match=r"^needs Python 3\.99, not on this machine$"):
+        programs_of(tmp_path, ["faster==1"], minor=99)
 
 
 def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:

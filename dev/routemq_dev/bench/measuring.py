@@ -61,19 +61,33 @@ class Measuring:
         self._check, self._tell = check, tell
         self._reader = RunReader(side.runs)
         self._since = publisher.next_number
-        self._wanted = 0
+        # What was run before is none of this.
+        self._wanted = self._reader.count()
 
     def run(self) -> Figures:
         """Measure every round, and count what was lost and what was run twice."""
         try:
-            self._publish(_WARM_UP)
-            self._wait()
+            self._warm_up()
             for number in range(1, self._plan.rounds + 1):
                 self._round(f"round {number} of {self._plan.rounds}")
                 self._account()
             return self.figures
         finally:
             self._reader.close()
+
+    def run_under_load(self) -> Figures:
+        """Measure once under load and no more, and count what was lost and what was run twice."""
+        try:
+            self._warm_up()
+            self.figures.end_to_end.append(self._under_load())
+            self._account()
+            return self.figures
+        finally:
+            self._reader.close()
+
+    def _warm_up(self) -> None:
+        self._publish(_WARM_UP)
+        self._wait()
 
     def _round(self, name: str) -> None:
         figures, plan = self.figures, self._plan
@@ -154,8 +168,8 @@ class Measuring:
         return seen
 
     def _account(self) -> None:
-        runs = Counter(number for number, _ in self._reader.runs())
         published = range(self._since, self._publisher.next_number)
+        runs = Counter(number for number, _ in self._reader.runs() if number in published)
         self.figures.published = len(published)
         self.figures.lost = sum(1 for number in published if number not in runs)
         self.figures.duplicates = runs.total() - len(runs)

@@ -76,32 +76,34 @@ class Bench:
             self.broker_is, mqtt = mqtt_broker(folder, mqtt_port)
             redis_port = free_port()
             self.redis_is, store = redis_server(folder, redis_port)
-            self._start(supervisor, mqtt, store)
+            self.start(supervisor, mqtt, store)
             publisher = QuickPublisher(LOOPBACK, mqtt_port)
             try:
                 found: dict[str, Figures] = {}
-                for side in self._sides(folder, mqtt_port, redis_port):
-                    found[side.name] = self._measure(side, publisher, supervisor)
+                for side in self.sides(folder, mqtt_port, redis_port):
+                    found[side.name] = self.measure(side, publisher, supervisor)
                 return found
             finally:
                 publisher.close()
 
-    def _sides(self, folder: Path, mqtt_port: int, redis_port: int) -> list[Side]:
+    def sides(self, folder: Path, mqtt_port: int, redis_port: int) -> list[Side]:
+        """Return who is measured, one after the other."""
         sides = [routemq_side(folder, self.shape, mqtt_port=mqtt_port, redis_port=redis_port)]
         if self.peer:
             sides.append(naive_side(folder, self.shape, mqtt_port=mqtt_port, redis_port=redis_port))
         return sides
 
-    def _measure(self, side: Side, publisher: QuickPublisher, supervisor: Supervisor) -> Figures:
+    def measure(self, side: Side, publisher: QuickPublisher, supervisor: Supervisor) -> Figures:
+        """Put one side through the plan, and end its processes."""
         self.tell(side.name, Figures(), "starting")
         side.runs.mkdir()
-        self._start(supervisor, *side.commands)
+        self.start(supervisor, *side.commands)
         measuring = Measuring(
             side,
             self.plan,
             publisher,
             supervisor,
-            check=lambda: self._check(supervisor),
+            check=lambda: self.check(supervisor),
             tell=lambda figures, doing: self.tell(side.name, figures, doing),
         )
         figures = measuring.run()
@@ -110,7 +112,12 @@ class Bench:
         supervisor.stop(*(command.name for command in side.commands))
         return figures
 
-    def _start(self, supervisor: Supervisor, *commands: Command) -> None:
+    def start(self, supervisor: Supervisor, *commands: Command) -> None:
+        """Start these and return when all of them serve.
+
+        Raises:
+            RouteMQError: One does not, or the end was asked for.
+        """
         supervisor.start(*commands)
         late = supervisor.wait_ready(
             [command.name for command in commands], timeout_s=_START_S, cancelled=self.stopping.is_set
@@ -120,7 +127,12 @@ class Bench:
         for name in late:
             raise ProcessEndedError(name=name, last_lines=tuple(self._last_lines.get(name, ())))
 
-    def _check(self, supervisor: Supervisor) -> None:
+    def check(self, supervisor: Supervisor) -> None:
+        """Go on only if all processes live, and nobody has asked for the end.
+
+        Raises:
+            RouteMQError: That is not so.
+        """
         if self.stopping.is_set():
             raise BenchStoppedError
         for state in supervisor.states:

@@ -53,7 +53,7 @@ def routemq_side(folder: Path, shape: WorkerShape, *, mqtt_port: int, redis_port
     """Return the product: `routemq ingest` and `celery -A routemq worker`."""
     runs = folder / "routemq-runs"
     env = {
-        **_environment(runs, mqtt_port=mqtt_port, redis_url=f"redis://{LOOPBACK}:{redis_port}/0"),
+        **environment(runs, mqtt_port=mqtt_port, redis_url=f"redis://{LOOPBACK}:{redis_port}/0"),
         "MQTT_GROUP_NAME": "bench",
         "ROUTEMQ_ROUTERS": "routemq_dev.bench.bench_routes",
     }
@@ -76,7 +76,7 @@ def routemq_side(folder: Path, shape: WorkerShape, *, mqtt_port: int, redis_port
 def naive_side(folder: Path, shape: WorkerShape, *, mqtt_port: int, redis_port: int) -> Side:
     """Return the peer: the naive bridge and stock workers, in a database of its own."""
     runs = folder / "naive-runs"
-    env = _environment(runs, mqtt_port=mqtt_port, redis_url=f"redis://{LOOPBACK}:{redis_port}/1")
+    env = environment(runs, mqtt_port=mqtt_port, redis_url=f"redis://{LOOPBACK}:{redis_port}/1")
     ingest = Command(
         name="naive bridge",
         argv=(sys.executable, "-m", naive.__name__),
@@ -107,7 +107,8 @@ def _workers(shape: WorkerShape, ingest: Command, *, app: str, queue: str, ready
     )  # fmt: skip
 
 
-def _environment(runs: Path, *, mqtt_port: int, redis_url: str) -> dict[str, str]:
+def environment(runs: Path, *, mqtt_port: int, redis_url: str) -> dict[str, str]:
+    """Return what a side's processes are told, with all that this one has configured taken away."""
     # An empty variable counts as not set: nothing of the user's settings reaches the bench.
     nothing = {variable_of(name): "" for name in Settings.model_fields}
     # Celery puts these before what the naive bridge says itself.
