@@ -132,6 +132,10 @@ class Keys:
         """String: which ingest process is subscribed to the shared routes without `$share`; expires by itself."""
         return f"{self.prefix}routemq:plain:{group}"
 
+    def client_ids(self, group: str) -> str:
+        """Hash: number at the end of an MQTT client id (`MQTT_CLIENT_ID=auto`) → which ingest process has it."""
+        return f"{self.prefix}routemq:client-ids:{group}"
+
     def subscriptions(self, client_id: str) -> str:
         """Set: the topic filters in an ingest process's MQTT session, so that a removed route's is left behind."""
         return f"{self.prefix}routemq:subscriptions:{client_id}"

@@ -57,7 +57,9 @@ class Settings(BaseSettings):
         description="Share name of the ingest workers: `$share/<group>/<filter>`.",
     )
     mqtt_client_id: str | None = Field(
-        default=None, description="First part of the MQTT client ids, stable over restarts. Default: `<group>-<host>`."
+        default=None,
+        description="First part of the MQTT client ids, stable over restarts. Default: `<group>-<host>`. `auto`: Redis "
+        "gives each ingest process a client id, for any number of replicas whose host names change.",
     )
     mqtt_protocol: MqttProtocol = Field(default="auto", description="`auto` tries MQTT 5 and falls back to 3.1.1.")
     mqtt_share: MqttShare = Field(
@@ -346,8 +348,15 @@ class Settings(BaseSettings):
         return tuple(name.strip() for name in self.tasks.split(",") if name.strip())
 
     @property
+    def has_leased_client_ids(self) -> bool:
+        """Whether Redis gives the ingest processes their client ids."""
+        return self.mqtt_client_id is not None and self.mqtt_client_id.lower() == "auto"
+
+    @property
     def client_id_base(self) -> str:
-        """The stable part of this host's MQTT client ids."""
+        """The stable part of this host's MQTT client ids; of the group's, where Redis gives them."""
+        if self.has_leased_client_ids:
+            return f"{self.mqtt_group_name}-auto"
         return self.mqtt_client_id or f"{self.mqtt_group_name}-{socket.gethostname()}"
 
 

@@ -89,7 +89,12 @@ class Group:
 
     def leave(self) -> None:
         """Count no longer: nothing is left of this process at the MQTT broker."""
-        self._errands.ask(partial(self._run, wish="", lasts_s=0.0, claims=False, serves=False), then=_ignore)
+        self.forget(self._client_id)
+
+    def forget(self, client_id: str) -> None:
+        """Let a process count no longer of which nothing is left at the MQTT broker."""
+        gone = partial(self._run, wish="", lasts_s=0.0, claims=False, serves=False, client_id=client_id)
+        self._errands.ask(gone, then=_ignore)
 
     def _ask(self, has_session: bool, claims: bool, serves: bool) -> _Answer:
         holder, holder_serves, others = self._run(
@@ -105,11 +110,18 @@ class Group:
             others = self._strangers
         return holder, holder_serves, others
 
-    def _run(self, *, wish: str, lasts_s: float, claims: bool, serves: bool) -> _Answer:
+    def _run(self, *, wish: str, lasts_s: float, claims: bool, serves: bool, client_id: str | None = None) -> _Answer:
         keys = self._keys
         answer = self._join(
             keys=[keys.ingest_group(self._name), keys.plain_holder(self._name)],
-            args=[self._client_id, wish, int(lasts_s * 1000), int(_HOLD_S * 1000), int(claims), int(serves)],
+            args=[
+                client_id or self._client_id,
+                wish,
+                int(lasts_s * 1000),
+                int(_HOLD_S * 1000),
+                int(claims),
+                int(serves),
+            ],
         )
         holder, holder_serves, members = cast("tuple[bytes, bytes, list[bytes]]", answer)
         names = [member.decode() for member in members]

@@ -6,6 +6,7 @@ Longer than others by what it puts together: every part of the process is made h
 import logging
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from routemq.routing import Router
 from routemq.settings import Settings
 from routemq.tracing.start_tracing import INGEST, flush, start_tracing
 from routemq.upstream.mqtt_client import mqtt_ssl_context
+from routemq_ingest.adoption import Adoption
 from routemq_ingest.batch import Batch
 from routemq_ingest.errands import Errands
 from routemq_ingest.exchange import Bell, Exchange
@@ -29,6 +31,7 @@ from routemq_ingest.group import Group
 from routemq_ingest.group_lease import GroupLease
 from routemq_ingest.handover import Handover
 from routemq_ingest.memory import SessionMemory
+from routemq_ingest.name_lease import NameLease
 from routemq_ingest.placement import Placement
 from routemq_ingest.queue_writer import QueueWriter
 from routemq_ingest.reception import Reception
@@ -64,11 +67,17 @@ class IngestWorker:
 
     Args:
         index: Number of the process on this host; part of its client id.
+        name: The client id instead, where Redis gives it.
+
+    Attributes:
+        left_nothing: Whether, at its end, the MQTT broker keeps nothing for its own session.
     """
 
-    def __init__(self, settings: Settings, router: Router, *, index: int = 0) -> None:
+    def __init__(self, settings: Settings, router: Router, *, index: int = 0, name: NameLease | None = None) -> None:
         mqtt_ssl_context(settings)  # told now, whatever else is to be waited for first
-        self.client_id = f"{settings.client_id_base}-{index}"
+        self.client_id = f"{settings.client_id_base}-{index}" if name is None else name.client_id
+        self._name, self._given = name, 0 if name is None else name.given
+        self.left_nothing = False
         self._settings = settings
         self._keys = Keys(settings.key_prefix)
         self._client = connect_redis(settings)
@@ -112,6 +121,9 @@ class IngestWorker:
         self._placement = Placement(
             settings, routes, group=group, own=self._own, exclusive=self._exclusive, lease=self._lease
         )
+        self._adoption: Adoption | None = None
+        if name is not None:
+            self._adoption = Adoption(settings, name, make_session=partial(self._session, routes, memory), group=group)
         self._has_routes = bool(router.routes)
         # Nothing after it may fail: it is open.
         self._bell = Bell()
@@ -121,6 +133,7 @@ class IngestWorker:
     def statistics(self) -> Statistics:
         """What was done so far; safe from other threads."""
         lost = sum(session.filters.losses for session in self._sessions)
+        lost += 0 if self._adoption is None else self._adoption.losses
         return replace(self._handover.statistics, paused_s=self._flow.paused_s, sessions_lost=lost)
 
     @property
@@ -150,7 +163,7 @@ class IngestWorker:
         self._bell.wake()
 
     def run(self) -> None:
-        """Work until `stop`.
+        """Work until `stop`, or until another process may have the name by which this one is known.
 
         Raises:
             ConfigurationError: Redis is too old, or a certificate cannot be used.
@@ -162,9 +175,9 @@ class IngestWorker:
         if self._alerts is not None:
             self._alerts.start()
         try:
-            while not self._stopping:
+            while not self._stopping and not self._is_renamed:
                 self._turn()
-            if self._settings.ingest_drain_on_exit:
+            if self._settings.ingest_drain_on_exit and not self._is_renamed:
                 self._drain()
             self._finish()
         finally:
@@ -188,9 +201,10 @@ class IngestWorker:
             return self.pause
         if answered_at is None or now - answered_at > _FRESH_S:
             return f"redis has not answered for more than {_FRESH_S:.0f} s"
+        nameless = None if self._name is None else self._name.trouble
         if not self._has_routes:
-            return None
-        if trouble := self._placement.trouble or self._own.trouble(now):
+            return nameless
+        if trouble := nameless or self._placement.trouble or self._own.trouble(now):
             return trouble
         return self._exclusive.trouble(now) if self._lease.held else self._lease.trouble
 
@@ -208,9 +222,13 @@ class IngestWorker:
 
     def _tend(self, now: float) -> None:
         self._tend_at = now + _TEND_S
-        if self._has_routes:
+        if self._name is not None:
+            self._name.tend()
+        if self._has_routes and not self._is_renamed:
             self._placement.tend()
-            for session in self._sessions:
+            if self._adoption is not None:
+                self._adoption.tend(may_read=self._may_read)
+            for session in (self._own, self._exclusive):
                 if self._may_connect(session):
                     session.tend(reading=self._may_read(session))
         if self.ready and not self._announced:
@@ -218,7 +236,13 @@ class IngestWorker:
         if self._account.is_due(now):
             self._report()
 
+    @property
+    def _is_renamed(self) -> bool:
+        return self._name is not None and self._name.given != self._given
+
     def _may_connect(self, session: Session) -> bool:
+        if self._name is not None and not self._name.is_sure and session.connection is None:
+            return False
         if session is not self._exclusive:
             return True
         self._lease.tend(served=session.state is State.READY or session.is_idle)
@@ -264,11 +288,15 @@ class IngestWorker:
             self._turn()
         if self._batch:
             logger.warning("not queued, the mqtt broker keeps them and sends them again count=%d", len(self._batch))
-        if self._own.is_idle:
+        if self._adoption is not None:
+            self._adoption.close()
+        self.left_nothing = self._own.is_idle and not self._is_renamed
+        if self.left_nothing:
             self._group.leave()
         for session in self._sessions:
             session.close()
-        self._lease.release()
+        if not self._is_renamed:  # else its next holder may have it, by the same name
+            self._lease.release()
         self._report()
         logger.info("ingest has ended client_id=%s", self.client_id)
 
@@ -305,8 +333,9 @@ class IngestWorker:
         return Receipts(self._provider, client_id=self.client_id, group=self._settings.mqtt_group_name)
 
     @property
-    def _sessions(self) -> tuple[Session, Session]:
-        return self._own, self._exclusive
+    def _sessions(self) -> tuple[Session, ...]:
+        adopted = None if self._adoption is None else self._adoption.session
+        return (self._own, self._exclusive) if adopted is None else (self._own, self._exclusive, adopted)
 
     def _session(self, routes: Subscriptions, memory: SessionMemory, *, client_id: str) -> Session:
         settings = self._settings

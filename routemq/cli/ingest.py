@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import redis
 from routemq_ingest.memory import MOST_PROCESSES, left_behind
+from routemq_ingest.named_worker import NamedWorker
 from routemq_ingest.worker import READY, IngestWorker
 
 from routemq.cli.explain import explains_errors
@@ -52,7 +53,7 @@ def ingest(workers: int | None, index: int | None) -> None:
     settings = load_settings()
     configure_logging(settings)
     count = workers or settings.ingest_workers
-    if index is None:
+    if index is None and not settings.has_leased_client_ids:
         # Aside, for Redis, or a name server on the way to it, may let one wait.
         threading.Thread(target=_warn_of_sessions_left_behind, args=(settings, count), daemon=True).start()
     if index is not None or count == 1:
@@ -79,7 +80,11 @@ def _warn_of_sessions_left_behind(settings: Settings, count: int) -> None:
 
 
 def _run_one(settings: Settings, index: int) -> None:
-    worker = IngestWorker(settings, load_router(settings.routers), index=index)
+    router = load_router(settings.routers)
+    worker: IngestWorker | NamedWorker
+    worker = (
+        NamedWorker(settings, router) if settings.has_leased_client_ids else IngestWorker(settings, router, index=index)
+    )
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: worker.stop())
     with contextlib.ExitStack() as stack:
@@ -90,7 +95,7 @@ def _run_one(settings: Settings, index: int) -> None:
     ignore_stop_signals()
 
 
-def _health_server(port: int, worker: IngestWorker) -> "HealthServer":
+def _health_server(port: int, worker: IngestWorker | NamedWorker) -> "HealthServer":
     from routemq_ingest.ingest_metrics import IngestMetrics
 
     from routemq.metrics.http import HealthServer
