@@ -38,6 +38,18 @@ class RouteError(RouteMQError):
         super().__init__(f"{source}: route {route!r}: {problem}. Mend: {mend}.")
 
 
+class WorkerStartError(RouteMQError):
+    """A hook of `on_worker_start` cannot be called, or gave back what nobody can close.
+
+    Attributes:
+        source: Where it was declared, `file:line`.
+    """
+
+    def __init__(self, *, source: str, hook: str, problem: str, mend: str) -> None:
+        self.source, self.hook, self.problem, self.mend = source, hook, problem, mend
+        super().__init__(f"{source}: on_worker_start {hook}: {problem}. Mend: {mend}.")
+
+
 class BindingError(RouteMQError):
     """A controller's signature cannot be filled from a message of its route."""
 

@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypedDict, Unpack
+from typing import Self, TypedDict, TypeVar, Unpack
 
 from routemq.controllers import Handler, bind, controller_name, resolve
 from routemq.errors import BindingError, RouteError, TopicTemplateError
@@ -15,6 +15,9 @@ from routemq.middleware import Chain, Middleware, build_chain
 from routemq.queues import default_queue, queue_problem
 from routemq.retry import RetryPolicy
 from routemq.topics import TopicTemplate
+from routemq.worker_start import Hook, WorkerStart, worker_start
+
+H = TypeVar("H", bound=Hook)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +103,17 @@ class Router:
     """A list of routes. An application has one per file in its routers package; they are joined at start."""
 
     _routes: dict[str, Route] = field(default_factory=dict)
+    _starts: list[WorkerStart] = field(default_factory=list)
 
     @property
     def routes(self) -> tuple[Route, ...]:
         """All routes, in the order of their declaration."""
         return tuple(self._routes.values())
+
+    @property
+    def starts(self) -> tuple[WorkerStart, ...]:
+        """What each process that runs messages does first, in this order."""
+        return tuple(self._starts)
 
     @property
     def queues(self) -> dict[str, int]:
@@ -156,18 +165,33 @@ class Router:
         """
         return self.declare(_caller(), topic, handler, options)
 
+    def on_worker_start(self, function: H) -> H:
+        """Have a function called in each process of a worker that runs messages, before the first; after a fork.
+
+        ``@router.on_worker_start`` stands before a function that takes nothing. If it yields, what follows the `yield`
+        is run as the process ends; so is a function that it returns. All of this may be async, on the event loop of the
+        async controllers. While it fails, the worker takes no messages, says why, and calls it again.
+
+        Raises:
+            WorkerStartError: It cannot be called without arguments.
+        """
+        self._add_start(worker_start(function, _caller()))
+        return function
+
     def group(self, prefix: str = "", middleware: Sequence[Middleware] = ()) -> "RouteGroup":
         """Return a group, whose routes get this prefix and this middleware; also usable in a `with` statement."""
         return RouteGroup(self, prefix, tuple(middleware))
 
     def include(self, other: "Router") -> None:
-        """Add another router's routes.
+        """Add another router's routes, and what its workers do at their start.
 
         Raises:
             RouteError: A route clashes with one that is here.
         """
         for route in other.routes:
             self._add(route)
+        for start in other.starts:
+            self._add_start(start)
 
     def declare(self, source: str, topic: str, handler: Handler | str, options: RouteOptions) -> Route:
         """Make and add a route; `Router.on` and `RouteGroup.on` are the ways in and know the source `file:line`."""
@@ -201,6 +225,11 @@ class Router:
             route.chain()  # an unusable signature is an error where the route is declared, not at its first message
         self._add(route)
         return route
+
+    def _add_start(self, start: WorkerStart) -> None:
+        # A router may be included by another one and found beside it, and two may name one function.
+        if all(other.function != start.function for other in self._starts):
+            self._starts.append(start)
 
     def _add(self, route: Route) -> None:
         twin = self._routes.get(route.name)
@@ -300,7 +329,7 @@ def _check_options(route: Route) -> None:
 
 
 def _caller() -> str:
-    """Return `file:line` of the code that called `Router.on` or `RouteGroup.on`, relative to the working directory."""
+    """Return `file:line` of the code that called `Router.on` or its like, relative to the working directory."""
     frame = inspect.currentframe()
     for _ in range(2):
         frame = frame.f_back if frame else None

@@ -16,8 +16,12 @@ from routemq_tasks.broker_settings import BrokerSettings, Loader
 from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.gate import Gate, Stopping
 from routemq_tasks.held import Held
+from routemq_tasks.lifespan import Lifespan
 from routemq_tasks.outcomes import PATIENCE_S
 from routemq_tasks.process import ProcessResources
+
+_FOR_EVER_S = 1e6
+_LONGEST_CLOSE_S = 10.0
 
 
 class Application(Celery):
@@ -32,12 +36,17 @@ class Application(Celery):
 
     def __init__(self, settings: Settings, router: Router) -> None:
         changes = celery_configuration(settings, router.queues)
+        if router.starts:
+            # A child is up when the application's hooks have succeeded, and Celery would kill it before.
+            changes["worker_proc_alive_timeout"] = _FOR_EVER_S
         super().__init__("routemq", loader=Loader, changes=changes, set_as_current=False)
         self.on_after_configure.connect(self._keep_broker, weak=False)
         self.settings, self.router = settings, router
         self.timings = Timings()
         self.stopping = Stopping()
         self.gate = Gate(router.routes)
+        close_s = min(_LONGEST_CLOSE_S, settings.shutdown_grace_s / 2)
+        self.lifespan = Lifespan(router.starts, self.stopping, close_s=close_s)
         self._process: ProcessResources | None = None
         self._process_lock, self._pid = threading.Lock(), os.getpid()
         # The pool sends these in its children, and in the worker's own process when it has none.
@@ -98,4 +107,6 @@ class Application(Celery):
     def _close_process(self, **_signal: Any) -> None:
         process, self._process = self._process, None
         if process is not None and process.pid == os.getpid():
+            # It may publish, or use the loop.
+            self.lifespan.close(process.loop)
             process.close()

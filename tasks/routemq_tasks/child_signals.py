@@ -30,6 +30,9 @@ class EndableWorker(Worker):
         if self.may_end is not None:
             for number in {*_SENT_TO_ALL, TERM_SIGNAL}:
                 signal.signal(number, self._on_signal)
+        # Last, and before it says that it is up, from when on it is given messages.
+        app = self.initargs[0]
+        app.lifespan.start_child(lambda: app.process.loop)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.may_end is not None and self.may_end[0]:

@@ -115,6 +115,7 @@ class RouteConsumer(OpenConsumer):
     def connect(self) -> Any:
         """Connect when Redis takes writes; until then wait and say why, and refuse one that never can be used."""
         self._wait_for_redis()
+        self.app.lifespan.start_worker(self.pool, lambda: self.app.process.loop, self._wait)
         self._connected_at = time.monotonic()
         connection = super().connect()
         self.trouble = None
@@ -132,7 +133,7 @@ class RouteConsumer(OpenConsumer):
         try:
             if self._soon_lost:
                 # What was refused then may be something that is not looked at here.
-                self._rest()
+                self._wait(self._failures.next_s(), self.trouble)
             while True:
                 maybe_shutdown()
                 try:
@@ -141,14 +142,13 @@ class RouteConsumer(OpenConsumer):
                     self._look_at_pauses(client)
                     if not self._connected_at:
                         EvictionWatch(client, allowed=self.app.settings.allow_eviction).start()
+                    return
                 except ConfigurationError as exc:
                     logger.critical("%s", exc)
                     raise WorkerShutdown(1) from exc
                 except (redis.RedisError, OSError) as exc:
                     self._say("Cannot connect to", exc)
-                    self._rest()
-                else:
-                    return
+                    self._wait(self._failures.next_s(), self.trouble)
         finally:
             client.close()
 
@@ -165,13 +165,15 @@ class RouteConsumer(OpenConsumer):
         if self._failures.speak(f"{what} {why}"):
             logger.error("%s %s, trying again: %s", what, self.conninfo.as_uri(), why)
 
-    def _rest(self) -> None:
-        until = time.monotonic() + self._failures.next_s()
+    def _wait(self, pause_s: float, trouble: str | None) -> None:
+        self.trouble = trouble
+        until = time.monotonic() + pause_s
+        # A stop signal ends the wait, and whatever it was for.
+        maybe_shutdown()
         while (left_s := until - time.monotonic()) > 0:
-            # A stop signal ends the wait.
-            maybe_shutdown()
             self.turned_at = time.monotonic()
             time.sleep(min(left_s, 0.2))
+            maybe_shutdown()
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Send events in batches, now and then; and show that the loop turns."""

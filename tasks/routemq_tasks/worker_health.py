@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from routemq.metrics.histogram import Histogram
 from routemq.metrics.timings import Timings
-from routemq_tasks.upstream.public_names import pool_children
+from routemq_tasks.upstream.public_names import has_hands, pool_children
 
 _STALLED_S = 15.0
 """The consumer's loop turns once a second; in some pools a long task keeps it from that, which is no stall."""
@@ -77,10 +77,11 @@ def _problem(worker: Any, *, stalled_s: float, children: tuple[int, ...]) -> str
     connection = getattr(consumer, "connection", None)
     if connection is None or not connection.connected:
         return "not connected to redis"
+    starting: str | None = worker.app.lifespan.word.problem
     if stalled_s > _STALLED_S:
         return f"its loop has not turned for {stalled_s:.0f} s"
-    if isinstance(worker.pool, PreforkPool) and not children:
-        return "no child of the pool is alive"
+    if isinstance(worker.pool, PreforkPool) and (not children or (starting is not None and not has_hands(worker.pool))):
+        return starting or "no child of the pool is alive"
     silent_s = _longest_silence_s(connection)
     if silent_s is not None:
         return f"its lease on what it holds was not renewed for {silent_s:.0f} s"

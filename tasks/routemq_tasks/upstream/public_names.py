@@ -117,3 +117,8 @@ def pool_children(pool: Any) -> tuple[int, ...]:
     if not isinstance(pool, PreforkPool) or pool._pool is None:
         return ()
     return tuple(child.pid for child in list(pool._pool._pool) if child.pid and child.exitcode is None)
+
+
+def has_hands(pool: PreforkPool) -> bool:
+    """Return whether a child of a prefork pool is up, so that it can be given a message."""
+    return pool._pool is not None and bool(pool._pool._all_inqueues)
