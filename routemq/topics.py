@@ -127,6 +127,21 @@ def share_filter(group: str, topic_filter: str) -> str:
     return f"$share/{group}/{topic_filter}"
 
 
+def topic_problem(topic: str) -> str | None:
+    """Return why nobody can publish to a topic; None when it is a topic name (MQTT 5, 4.7)."""
+    if not topic:
+        return "a topic has at least one character"
+    if "+" in topic or "#" in topic:
+        return "a topic name holds no wildcard"
+    if "\0" in topic:
+        return "a topic cannot hold the null character"
+    try:
+        size_bytes = len(topic.encode())
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    return f"longer than {MAX_TOPIC_BYTES} bytes" if size_bytes > MAX_TOPIC_BYTES else None
+
+
 def _check_text(text: str) -> None:
     if not text:
         raise TopicTemplateError(template=text, problem="a topic has at least one character")

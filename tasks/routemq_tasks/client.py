@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routemq.errors import PublishError
-from routemq.topics import MAX_TOPIC_BYTES
+from routemq.topics import topic_problem
 from routemq_tasks.green import call
 from routemq_tasks.publisher import Publication, Publisher
 
@@ -42,7 +42,7 @@ class MessageClient:
         Raises:
             PublishError: The topic, the payload or the QoS cannot be published.
         """
-        problem = _topic_problem(topic) or _qos_problem(qos)
+        problem = topic_problem(topic) or _qos_problem(qos)
         if problem is not None:
             raise PublishError(topic=topic, problem=problem)
         data = _encoded(topic, payload)
@@ -76,20 +76,6 @@ def _publish(publisher: Publisher, publication: Publication) -> None:
         # Where nobody hears of it now, who waits for the confirmation does.
         publication.settle(exc.problem)
         raise
-
-
-def _topic_problem(topic: str) -> str | None:
-    if not topic:
-        return "a topic has at least one character"
-    if "+" in topic or "#" in topic:
-        return "a topic name holds no wildcard"
-    if "\0" in topic:
-        return "a topic cannot hold the null character"
-    try:
-        size_bytes = len(topic.encode())
-    except UnicodeEncodeError:
-        return "it is not valid UTF-8"
-    return f"longer than {MAX_TOPIC_BYTES} bytes" if size_bytes > MAX_TOPIC_BYTES else None
 
 
 def _qos_problem(qos: object) -> str | None:

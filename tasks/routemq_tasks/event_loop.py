@@ -76,11 +76,14 @@ class EventLoop:
 
     Else a loop that runs in one greenlet would run, as asyncio sees it, in all of them: no sync controller could run
     another one, nor use what refuses to block a loop, such as Django's ORM.
+
+    Args:
+        loop: One that runs already, in another thread than those that call `run`; by default one is started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = loop
         self._hand_over: Callable[[Callable[[], Any]], Any] = call
         self._stopped = threading.Event()
 

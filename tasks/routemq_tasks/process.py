@@ -23,9 +23,12 @@ class ProcessResources:
     """Connections, event loop and counters of the process that makes it; none of them survives a fork.
 
     Each opens what it needs on first use: a process that only buries has no MQTT connection and no loop.
+
+    Args:
+        traces: Whether the environment says where spans go.
     """
 
-    def __init__(self, settings: Settings, stopping: Stopping) -> None:
+    def __init__(self, settings: Settings, stopping: Stopping, *, traces: bool = True) -> None:
         self.pid = os.getpid()
         keys = Keys(settings.key_prefix)
         client = connect_redis(settings)
@@ -45,7 +48,7 @@ class ProcessResources:
         self.publisher = Publisher(settings)
         self.loop = EventLoop()
         self.soft_limit = SoftTimeLimit()
-        self._provider = start_tracing(WORKER)
+        self._provider = start_tracing(WORKER) if traces else None
         self.runs = self._traced(settings)
 
     def close(self) -> None:

@@ -49,9 +49,11 @@ def modules(package: str) -> list[Path]:
 
 
 def is_front_door(path: Path) -> bool:
-    """The two doors of the core compose everything, so they may reach the services."""
+    """The doors of the core compose everything, so they may reach the services."""
     relative = path.relative_to(REPOSITORY)
-    return relative == Path("routemq/celery.py") or relative.is_relative_to("routemq/cli")
+    return relative == Path("routemq/celery.py") or any(
+        map(relative.is_relative_to, ("routemq/cli", "routemq/testing"))
+    )
 
 
 def imported_names(source: str) -> Iterator[str]:
