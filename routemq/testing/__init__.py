@@ -7,18 +7,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from routemq.testing.parts import NotServingError
     from routemq.testing.rehearsal import NoSingleRouteError, deliver, deliver_async
     from routemq.testing.result import Dead, Done, Later, Published, Result
+    from routemq.testing.whole_app import NotIdleError, TestApp
 
-__all__ = ["Dead", "Done", "Later", "NoSingleRouteError", "Published", "Result", "deliver", "deliver_async"]
+__all__ = [
+    "Dead",
+    "Done",
+    "Later",
+    "NoSingleRouteError",
+    "NotIdleError",
+    "NotServingError",
+    "Published",
+    "Result",
+    "TestApp",
+    "deliver",
+    "deliver_async",
+]
 
 _HOMES = {
     "Dead": "result",
     "Done": "result",
     "Later": "result",
     "NoSingleRouteError": "rehearsal",
+    "NotIdleError": "whole_app",
+    "NotServingError": "parts",
     "Published": "result",
     "Result": "result",
+    "TestApp": "whole_app",
     "deliver": "rehearsal",
     "deliver_async": "rehearsal",
 }

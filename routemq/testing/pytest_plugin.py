@@ -3,7 +3,7 @@
 So nothing is imported here but pytest, and every name begins with ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from routemq.routing import Router
     from routemq.testing.result import Result
+    from routemq.testing.whole_app import TestApp
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,12 @@ def routemq_deliver(routemq_router: "Router") -> "Callable[..., Result]":
         return deliver(routemq_router, topic, payload, **options)
 
     return run
+
+
+@pytest.fixture
+def routemq_app(routemq_router: "Router") -> "Iterator[TestApp]":
+    """A running `routemq.testing.TestApp` with the routes of `routemq_router`."""
+    from routemq.testing import TestApp
+
+    with TestApp(routemq_router) as app:
+        yield app

@@ -16,7 +16,6 @@ from typing import Any, Self, TypedDict, Unpack
 
 import orjson
 from celery.app.task import Context as CeleryRequest
-from pydantic_core import to_json
 from routemq_ingest.errors import PayloadTooLargeError
 from routemq_tasks.event_loop import EventLoop
 from routemq_tasks.execution import RouteTask
@@ -34,7 +33,7 @@ from routemq.errors import RouteMQError
 from routemq.queues import Keys
 from routemq.routing import Route, Router
 from routemq.settings import Settings
-from routemq.testing.result import Done, Published, Result
+from routemq.testing.result import Done, Published, Result, payload_bytes
 from routemq.topics import topic_problem
 
 _WORKER = "deliver@routemq.testing"
@@ -117,7 +116,7 @@ def _deliver(loop: EventLoop, router: Router, topic: str, payload: Any, options:
     properties = options.get("user_properties", ())
     envelope = Envelope(
         topic=topic,
-        payload=_payload_bytes(payload),
+        payload=payload_bytes(payload),
         qos=options.get("qos", 1),
         retain=options.get("retain", False),
         received_at=options.get("received_at", time.time()),
@@ -248,9 +247,3 @@ def _route(router: Router, topic: str, name: str | None) -> Route:
             topic=topic, found=[each.name for each in takers], known=[each.name for each in router.routes]
         )
     return takers[0]
-
-
-def _payload_bytes(payload: Any) -> bytes:
-    if isinstance(payload, (bytes, bytearray, memoryview)):
-        return bytes(payload)
-    return payload.encode() if isinstance(payload, str) else to_json(payload)
