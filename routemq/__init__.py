@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from routemq.batching import Batch
     from routemq.controllers import Controller
     from routemq.errors import RouteMQError
     from routemq.message import Client, Message
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from routemq.supervision.worker_manager import WorkerManager
 
 __all__ = [
+    "Batch",
     "Client",
     "Context",
     "Controller",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Batch": "batching",
     "Client": "message",
     "Context": "middleware",
     "Controller": "controllers",

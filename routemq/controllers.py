@@ -16,6 +16,8 @@ from routemq.payloads import AnnotatedPayload, json_else_text_else_bytes, summar
 from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
 Handler = Callable[..., Any]
+Fill = Callable[[Context], Any]
+"""Returns what one parameter gets of a message; may raise InvalidMessageError."""
 
 _CONVERTED_TYPES: dict[Converter, Any] = {"str": str, "int": int, "float": float, "path": str}
 _SHOWN_CHARACTERS = 100
@@ -36,7 +38,7 @@ class BoundController:
 
     is_async: bool
     handler: Handler
-    _arguments: tuple[tuple[str, Callable[[Context], Any]], ...]
+    _arguments: tuple[tuple[str, Fill], ...]
 
     def __call__(self, context: Context) -> Any:
         """Convert the message's parts and run the controller.
@@ -106,6 +108,22 @@ def bind(handler: Handler, template: TopicTemplate) -> BoundController:
     Raises:
         BindingError: A parameter cannot be filled, or its annotation cannot be used.
     """
+    return BoundController(is_async(handler), handler, arguments_of(handler, template, filler))
+
+
+def arguments_of(
+    handler: Handler,
+    template: TopicTemplate,
+    filler_of: Callable[[str, inspect.Parameter, TopicTemplate], Fill | None],
+) -> tuple[tuple[str, Fill], ...]:
+    """Return a controller's parameters, each with what fills it.
+
+    Args:
+        filler_of: Returns that, by the controller's name; None for a parameter that keeps its default.
+
+    Raises:
+        BindingError: The signature cannot be filled by name.
+    """
     name = controller_name(handler)
     try:
         signature = inspect.signature(handler, eval_str=True)
@@ -120,7 +138,7 @@ def bind(handler: Handler, template: TopicTemplate) -> BoundController:
         raise BindingError(
             controller=name, problem="it is a generator, which nobody would iterate", mend="do its work without `yield`"
         )
-    arguments: list[tuple[str, Callable[[Context], Any]]] = []
+    arguments: list[tuple[str, Fill]] = []
     for position, parameter in enumerate(signature.parameters.values()):
         if position == 0 and parameter.name == "self":
             raise BindingError(
@@ -132,18 +150,20 @@ def bind(handler: Handler, template: TopicTemplate) -> BoundController:
                 problem=f"the parameter {str(parameter)!r} is filled by no name",
                 mend="give each parameter a name of its own, without *, ** or /",
             )
-        fill = _filler(name, parameter, template)
+        fill = filler_of(name, parameter, template)
         if fill is not None:
             arguments.append((parameter.name, fill))
-    return BoundController(_is_async(handler), handler, tuple(arguments))
+    return tuple(arguments)
 
 
-def _is_async(handler: Handler) -> bool:
+def is_async(handler: Handler) -> bool:
+    """Return whether a controller returns an awaitable."""
     candidates = (handler, inspect.unwrap(handler), getattr(handler, "__call__", None))  # noqa: B004  an instance's own
     return any(inspect.iscoroutinefunction(candidate) for candidate in candidates)
 
 
-def _filler(controller: str, parameter: inspect.Parameter, template: TopicTemplate) -> Callable[[Context], Any] | None:
+def filler(controller: str, parameter: inspect.Parameter, template: TopicTemplate) -> Fill | None:
+    """Return what fills a parameter from a message; None if it keeps its default."""
     annotation = None if parameter.annotation is parameter.empty else parameter.annotation
     if parameter.name in template.parameters:
         converter = template.parameters[parameter.name]
@@ -164,7 +184,7 @@ def _filler(controller: str, parameter: inspect.Parameter, template: TopicTempla
     )
 
 
-def _parameter_filler(controller: str, name: str, converted: Any, annotation: Any) -> Callable[[Context], Any]:
+def _parameter_filler(controller: str, name: str, converted: Any, annotation: Any) -> Fill:
     wanted = converted if annotation in (None, Any) else annotation
     if converted is str and wanted is str:
         return lambda context: context.message.params[name]
@@ -184,7 +204,7 @@ def _parameter_filler(controller: str, name: str, converted: Any, annotation: An
     return fill
 
 
-def _payload_filler(controller: str, annotation: Any) -> Callable[[Context], Any]:
+def _payload_filler(controller: str, annotation: Any) -> Fill:
     if annotation in (None, Any):
         return lambda context: json_else_text_else_bytes(context.message)
     if annotation is bytes:

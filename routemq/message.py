@@ -7,12 +7,16 @@ from pydantic_core import from_json
 
 from routemq.envelope import Envelope
 from routemq.errors import InvalidMessageError
+from routemq.retry import Reject, Retry
 from routemq.unseen import with_unseen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One MQTT message on its way through middleware to a controller.
+
+    A controller of a batch decides for one of many by `fail`, `retry` or `reject`; the last word counts, once the
+    controller returns. When it raises, all are run again, and nothing was decided.
 
     Attributes:
         id: The Celery task id; the same through every retry and replay. What the MQTT broker delivers twice has two.
@@ -29,6 +33,8 @@ class Message:
     params: dict[str, str] = field(default_factory=dict)
     attempt: int = 1
     generation: int = 0
+    # A middleware's `replace(message, …)` shares it.
+    _decided: list[Exception] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def topic(self) -> str:
@@ -64,6 +70,30 @@ class Message:
             return from_json(self.payload, allow_inf_nan=False)
         except ValueError as exc:
             raise InvalidMessageError(part="payload", problem=with_unseen(f"not JSON: {exc}", self.payload)) from exc
+
+    def fail(self, error: Exception) -> None:
+        """Let this message fail, as if a run with it alone had raised this error."""
+        if not isinstance(error, Exception):
+            raise TypeError(f"message.fail takes an exception, not {type(error).__name__}")
+        self._decided.append(error)
+
+    def retry(self, delay_s: float | None = None, *, why: str = "") -> None:
+        """Let this message be run again later, as `raise Retry(…)` does.
+
+        Args:
+            delay_s: Seconds to wait; None takes the policy's delay.
+            why: For the log, and the letter that it may become.
+        """
+        self._decided.append(Retry(why, delay_s=delay_s))
+
+    def reject(self, why: str = "") -> None:
+        """Let this message be dead at once, reason `rejected`, as `raise Reject(…)` does."""
+        self._decided.append(Reject(why))
+
+    @property
+    def decision(self) -> Exception | None:
+        """What was decided of this message last; None when it is done with its run."""
+        return self._decided[-1] if self._decided else None
 
 
 class Client(Protocol):

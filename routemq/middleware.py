@@ -13,6 +13,9 @@ from routemq.message import Client, Message
 Next = Callable[["Context"], Any]
 """The rest of the chain. An async middleware awaits it; a sync middleware calls it and has the result."""
 
+BatchNext = Callable[[Sequence["Context"]], Any]
+"""The rest of the chain of a route with `batch=`."""
+
 _TO_BE_RUN = (Awaitable, Generator, AsyncGenerator, map, filter)
 
 
@@ -42,6 +45,14 @@ class Middleware:
         """Do something before and after `next_handler(context)`."""
         return next_handler(context)
 
+    def handle_batch(self, contexts: Sequence[Context], next_handler: BatchNext) -> Any:
+        """Do something before and after `next_handler(contexts)`, on routes with `batch=`.
+
+        The contexts that it leaves out end there, as done. A middleware that overrides `handle` alone is once around
+        each message: its routes' messages go through it, and to the controller, one by one.
+        """
+        return next_handler(contexts)
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -49,14 +60,23 @@ class Chain:
 
     Attributes:
         is_async: Whether `run` returns an awaitable, to be run on the event loop.
-        run: Takes the context, returns the controller's result or an awaitable of it.
+        run: Takes the context, of a route with `batch=` a list of them; returns the controller's result or an
+            awaitable of it.
     """
 
     is_async: bool
-    run: Callable[[Context], Any]
+    run: Callable[[Any], Any]
 
 
-def build_chain(controller: Callable[[Context], Any], middleware: Sequence[Middleware], *, is_async: bool) -> Chain:
+def takes_batches(link: Middleware) -> bool:
+    """Return whether a middleware can be around many messages at once."""
+    kind = type(link)
+    return kind.handle_batch is not Middleware.handle_batch or kind.handle is Middleware.handle
+
+
+def build_chain(
+    controller: Callable[[Any], Any], middleware: Sequence[Middleware], *, is_async: bool, of_batches: bool = False
+) -> Chain:
     """Put middleware around a controller, the first one outermost.
 
     A chain with nothing async in it runs in the task's own thread. Otherwise it runs on the event loop, and each sync
@@ -64,7 +84,7 @@ def build_chain(controller: Callable[[Context], Any], middleware: Sequence[Middl
     link holds its thread while the inner ones run: the loop's default executor must have a thread for every sync link
     of every message that runs at once.
     """
-    handlers = [link.handle for link in middleware]
+    handlers = [_batch_handler(link) if of_batches else link.handle for link in middleware]
     kinds = [inspect.iscoroutinefunction(handle) for handle in handlers]
     if not is_async and not any(kinds):
         run = _finished(controller)
@@ -75,6 +95,21 @@ def build_chain(controller: Callable[[Context], Any], middleware: Sequence[Middl
     for handle, handle_is_async in zip(reversed(handlers), reversed(kinds), strict=True):
         step = _async_link(handle, step) if handle_is_async else _sync_link_on_loop(handle, step)
     return Chain(is_async=True, run=step)
+
+
+def _batch_handler(link: Middleware) -> Callable[[Any, Any], Any]:
+    if takes_batches(link):
+        return link.handle_batch
+    handle = link.handle
+
+    def of_one(contexts: Sequence[Context], next_handler: BatchNext) -> Any:
+        (context,) = contexts
+        return handle(context, lambda inner: next_handler([inner]))
+
+    async def awaited(contexts: Sequence[Context], next_handler: BatchNext) -> Any:
+        return await of_one(contexts, next_handler)
+
+    return awaited if inspect.iscoroutinefunction(handle) else of_one
 
 
 def _checked(result: Any, *, is_async: bool = False) -> Any:

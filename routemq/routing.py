@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypedDict, TypeVar, Unpack
 
-from routemq.controllers import Handler, bind, controller_name, resolve
+from routemq.batch_controllers import BoundBatch, bind_batch
+from routemq.batching import Batch
+from routemq.controllers import BoundController, Handler, bind, controller_name, resolve
 from routemq.errors import BindingError, RouteError, TopicTemplateError
-from routemq.middleware import Chain, Middleware, build_chain
+from routemq.middleware import Chain, Middleware, build_chain, takes_batches
 from routemq.queues import default_queue, queue_problem
 from routemq.retry import RetryPolicy
 from routemq.topics import TopicTemplate
@@ -35,6 +37,7 @@ class Route:
         middleware: Around the controller, the first outermost.
         retry: When a failed message is run again.
         timeout_s: Seconds that one run may take, or None.
+        batch: How many messages the controller gets at once; None for one, and without a list.
         source: Where it was declared, `file:line`.
     """
 
@@ -48,6 +51,7 @@ class Route:
     middleware: tuple[Middleware, ...]
     retry: RetryPolicy
     timeout_s: float | None
+    batch: Batch | None
     source: str
 
     @property
@@ -62,7 +66,7 @@ class Route:
             RouteError: There is no such controller, or its signature cannot be bound.
         """
         try:
-            bound = bind(resolve(self.handler), self.template)
+            bound = self.bound()
         except BindingError as exc:
             raise RouteError(
                 source=self.source,
@@ -70,7 +74,21 @@ class Route:
                 problem=f"controller {exc.controller}: {exc.problem}",
                 mend=exc.mend,
             ) from exc
-        return build_chain(bound, self.middleware, is_async=bound.is_async)
+        return build_chain(bound, self.middleware, is_async=bound.is_async, of_batches=self.batch is not None)
+
+    def bound(self) -> BoundController | BoundBatch:
+        """Return the controller, which takes a context, with `batch=` a list of them.
+
+        Raises:
+            BindingError: There is no such controller, or its signature cannot be bound.
+        """
+        handler = resolve(self.handler)
+        return bind(handler, self.template) if self.batch is None else bind_batch(handler, self.template)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether its messages are run together; a middleware that is once around each keeps them apart."""
+        return self.batch is not None and all(map(takes_batches, self.middleware))
 
 
 class RouteOptions(TypedDict, total=False):
@@ -86,6 +104,7 @@ class RouteOptions(TypedDict, total=False):
         middleware: Around the controller, inside the group's.
         retry: By default three runs, after 1 s and 2 s.
         timeout_s: A run that takes longer fails, reason `timeout`; a sync controller only in the prefork pool.
+        batch: Give the controller up to so many messages at once, as lists.
     """
 
     qos: int
@@ -96,6 +115,7 @@ class RouteOptions(TypedDict, total=False):
     middleware: Sequence[Middleware] | None
     retry: RetryPolicy | None
     timeout_s: float | None
+    batch: Batch | None
 
 
 @dataclass(slots=True)
@@ -218,6 +238,7 @@ class Router:
             middleware=tuple(options.get("middleware") or ()),
             retry=options.get("retry") or RetryPolicy(),
             timeout_s=options.get("timeout_s"),
+            batch=options.get("batch"),
             source=source,
         )
         _check_options(route)
@@ -307,6 +328,7 @@ def _check_options(route: Route) -> None:
     timeout_s: object = route.timeout_s
     retry: object = route.retry
     shared: object = route.shared
+    batch: object = route.batch
     links: tuple[object, ...] = route.middleware
     if unusable := queue_problem(route.queue):
         problem, mend = unusable, "give it another queue="
@@ -320,6 +342,8 @@ def _check_options(route: Route) -> None:
         problem, mend = f"retry={retry!r}", "use a RetryPolicy(…)"
     elif not isinstance(shared, bool):
         problem, mend = f"shared={shared!r}", "use True or False"
+    elif batch is not None and not isinstance(batch, Batch):
+        problem, mend = f"batch={batch!r}", "use a Batch(…)"
     for link in links:
         if not isinstance(link, Middleware):
             problem = f"middleware {link!r} is no Middleware"

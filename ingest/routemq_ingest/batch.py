@@ -19,7 +19,7 @@ No connection: QoS 0, or more entries of the same PUBLISH follow. A plain tuple,
 """
 
 
-class Batch:
+class OpenBatch:
     """Entries in the order of arrival. They leave it from the front alone, once Redis has said that it has them.
 
     Attributes:

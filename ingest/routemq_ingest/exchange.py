@@ -5,7 +5,7 @@ import select
 import socket
 from collections.abc import Iterable
 
-from routemq_ingest.batch import Batch
+from routemq_ingest.batch import OpenBatch
 from routemq_ingest.handover import Handover
 from routemq_ingest.upstream.connection import BrokerConnection
 
@@ -48,7 +48,7 @@ class Exchange:
     Nothing is read that the batch has no room for.
     """
 
-    def __init__(self, batch: Batch, handover: Handover, bell: Bell) -> None:
+    def __init__(self, batch: OpenBatch, handover: Handover, bell: Bell) -> None:
         self._batch, self._handover, self._bell = batch, handover, bell
 
     def turn(self, connections: Iterable[tuple[BrokerConnection, bool]], *, idle_s: float) -> None:

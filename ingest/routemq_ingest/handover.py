@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from routemq.errors import ConfigurationError
 from routemq.text import error_line
-from routemq_ingest.batch import Batch
+from routemq_ingest.batch import OpenBatch
 from routemq_ingest.errands import Errands
 from routemq_ingest.flow import Flow
 from routemq_ingest.queue_writer import QueueWriter, Sent
@@ -44,7 +44,7 @@ class Handover:
     """
 
     def __init__(
-        self, batch: Batch, writer: QueueWriter, flow: Flow, errands: Errands, receipts: "Receipts | None" = None
+        self, batch: OpenBatch, writer: QueueWriter, flow: Flow, errands: Errands, receipts: "Receipts | None" = None
     ) -> None:
         self.statistics = Statistics()
         self.answered_at: float | None = None

@@ -11,7 +11,7 @@ from routemq.envelope import Envelope
 from routemq.errors import RouteMQError
 from routemq.queues import FALLBACK_QUEUE
 from routemq.text import error_line
-from routemq_ingest.batch import Batch, Entry
+from routemq_ingest.batch import Entry, OpenBatch
 from routemq_ingest.errors import NoRouteError, PayloadTooLargeError, TopicNotUtf8Error
 from routemq_ingest.packets import Publish
 from routemq_ingest.remains import Remains
@@ -38,7 +38,7 @@ class Reception:
     def __init__(
         self,
         subscriptions: Subscriptions,
-        batch: Batch,
+        batch: OpenBatch,
         *,
         max_payload_bytes: int,
         show_payloads: bool,

@@ -23,7 +23,7 @@ from routemq.settings import Settings
 from routemq.tracing.start_tracing import INGEST, flush, start_tracing
 from routemq.upstream.mqtt_client import mqtt_ssl_context
 from routemq_ingest.adoption import Adoption
-from routemq_ingest.batch import Batch
+from routemq_ingest.batch import OpenBatch
 from routemq_ingest.errands import Errands
 from routemq_ingest.exchange import Bell, Exchange
 from routemq_ingest.flow import Flow
@@ -95,7 +95,7 @@ class IngestWorker:
             eviction=EvictionWatch(self._client, allowed=settings.allow_eviction),
         )
         self._flow = Flow(max_queue_length=settings.ingest_max_queue_length)
-        self._batch = Batch()
+        self._batch = OpenBatch()
         # Redis may keep one waiting, and a name server may: not the loop, and not the lease behind a batch.
         self._errands = tuple(Errands(name, wake=self._wake) for name in ("redis", "mqtt connect", "lease", "group"))
         self._redis, self._connecting, self._aside, self._asking = self._errands

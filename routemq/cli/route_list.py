@@ -25,6 +25,15 @@ from routemq.text import printable
 _REDIS_TIMEOUT_S = 1.0
 
 
+class BatchRow(TypedDict):
+    """What a controller gets at once, as `--json` prints it."""
+
+    max_messages: int
+    max_wait_s: float
+    max_bytes: int
+    gathers: bool
+
+
 class RouteRow(TypedDict):
     """One route as `--json` prints it."""
 
@@ -35,6 +44,7 @@ class RouteRow(TypedDict):
     qos: int
     shared: bool
     worker_count: int
+    batch: BatchRow | None
     controller: str
     source: str
     paused: bool | None
@@ -54,9 +64,22 @@ def describe(route: Route, paused: Collection[str] | None = None) -> RouteRow:
         qos=route.qos,
         shared=route.shared,
         worker_count=route.worker_count,
+        batch=_batch(route),
         controller=route.controller,
         source=route.source,
         paused=None if paused is None else route.name in paused,
+    )
+
+
+def _batch(route: Route) -> BatchRow | None:
+    batch = route.batch
+    if batch is None:
+        return None
+    return BatchRow(
+        max_messages=batch.max_messages,
+        max_wait_s=batch.max_wait_s,
+        max_bytes=batch.max_bytes,
+        gathers=route.gathers,
     )
 
 
@@ -111,14 +134,18 @@ def _table(rows: list[RouteRow]) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("qos", "shared", "worker_count"):
         table.add_column(heading, justify="right", no_wrap=True)
+    has_batches = any(row["batch"] for row in rows)
+    if has_batches:
+        table.add_column("batch", justify="right", no_wrap=True)
     table.add_column("controller", no_wrap=True)
     is_any_paused = any(row["paused"] for row in rows)
     if is_any_paused:
         table.add_column("", style="yellow", no_wrap=True)
     for row in rows:
         # As text, not as markup: a topic may hold brackets.
+        batch = (_batch_size(row),) if has_batches else ()
         cells = (row["template"], row["filter"], row["queue"], str(row["qos"]), _yes_no(row["shared"]),
-                 str(row["worker_count"]), row["controller"])  # fmt: skip
+                 str(row["worker_count"]), *batch, row["controller"])  # fmt: skip
         mark = ("paused" if row["paused"] else "",) if is_any_paused else ()
         table.add_row(*(Text(cell) for cell in (*cells, *mark)))
     return table
@@ -130,6 +157,7 @@ def _stanza(row: RouteRow) -> Text:
         (row["template"], "bold"),
         f"\n  filter {row['filter']}  queue {row['queue']}"
         f"\n  qos {row['qos']}  shared {_yes_no(row['shared'])}  worker_count {row['worker_count']}",
+        f"  batch {_batch_size(row)}" if row["batch"] else "",
         ("  paused", "yellow") if row["paused"] else "",
         f"\n  {row['controller']}",
     )
@@ -143,6 +171,14 @@ def _paused(settings: Settings, routes: Sequence[Route]) -> dict[str, Pause] | N
         except redis.RedisError as exc:
             click.echo(f"What is paused is not known: {explain(exc)}", err=True)
             return None
+
+
+def _batch_size(row: RouteRow) -> str:
+    """Return how many messages a run takes: one if a middleware keeps them apart."""
+    batch = row["batch"]
+    if batch is None:
+        return ""
+    return str(batch["max_messages"]) if batch["gathers"] else "one by one"
 
 
 def _yes_no(value: bool) -> str:

@@ -2,7 +2,6 @@
 
 from typing import Any, NoReturn
 
-from routemq.controllers import bind, resolve
 from routemq.envelope import TaskMessage
 from routemq.errors import InvalidMessageError
 from routemq.message import Message
@@ -23,7 +22,7 @@ def check_edit(router: Router, task: TaskMessage, payload: bytes) -> None:
         raise InvalidMessageError(part="route", problem=f"the application has none for {task.route!r} and {topic!r}")
     params = route.template.match(topic)
     message = Message(id=task.id, route=task.route, envelope=task.edited(payload).envelope, params=params or {})
-    bind(resolve(route.handler), route.template).check(Context(message=message, client=_NoClient()))
+    route.bound().check(Context(message=message, client=_NoClient()))
 
 
 class _NoClient:

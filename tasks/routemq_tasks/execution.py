@@ -156,15 +156,16 @@ class RouteTask(Task):
             client=client,
         )
         timeout_s = self.route.timeout_s
+        subject = context if self.route.batch is None else [context]
         soft_limit = process.soft_limit
         try:
             soft_limit.start(timeout_s)
             try:
                 if chain.is_async:
-                    start = partial(chain.run, context)
+                    start = partial(chain.run, subject)
                     process.loop.run(start if span is None else span.carried(start), timeout_s=timeout_s)
                 else:
-                    chain.run(context)
+                    chain.run(subject)
             finally:
                 soft_limit.end()
             client.confirm()
@@ -172,6 +173,9 @@ class RouteTask(Task):
             soft_limit.end()
             client.abandon()
             raise
+        decision = context.message.decision
+        if decision is not None:
+            raise decision
 
     def _end(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from routemq_ingest.batch import Batch, Entry
+from routemq_ingest.batch import Entry, OpenBatch
 from routemq_ingest.queue_writer import QueueWriter
 from routemq_ingest.remains import Remains
 from routemq_ingest.worker import IngestWorker
@@ -227,7 +227,7 @@ def test_what_cannot_be_sent_in_the_sockets_time_is_found_and_buried(redis_serve
         client_of(redis_server, link.port, timeout_s=0.5) as client,
     ):
         writer = writer_on(client, key_prefix)
-        batch, refused = Batch(), 0
+        batch, refused = OpenBatch(), 0
         for entry in entries_of(*small, b"x" * 6_000_000, b"last"):
             batch.add(entry)
         while batch:
@@ -272,7 +272,7 @@ def test_a_letter_that_cannot_be_written_becomes_a_plainer_one(
     whole = entries_of(b"1")[0]
     wicked = [(DATA, "data", item, unwritable, None, 0), (*whole[:3], unwritable, None, 0)]
     with redis_server.client() as client, client_of(redis_server, redis_server.port, timeout_s=5.0) as ours:
-        writer, batch = writer_on(ours, key_prefix), Batch()
+        writer, batch = writer_on(ours, key_prefix), OpenBatch()
         for entry in (*entries_of(b"before"), *wicked, *entries_of(b"after")):
             batch.add(entry)
         while batch:

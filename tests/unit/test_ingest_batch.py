@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import pytest
-from routemq_ingest.batch import MAX_BYTES, MAX_MESSAGES, Batch
+from routemq_ingest.batch import MAX_BYTES, MAX_MESSAGES, OpenBatch
 from routemq_ingest.packets import Publish
 from routemq_ingest.reception import Reception
 from routemq_ingest.remains import Remains
@@ -17,15 +17,15 @@ ONE: Any = "one connection"
 TWO: Any = "another"
 
 
-def batch_of(*sizes: int) -> Batch:
-    batch = Batch()
+def batch_of(*sizes: int) -> OpenBatch:
+    batch = OpenBatch()
     for mid, size in enumerate(sizes):
         batch.add(("r", "q", b"x" * size, None, ONE, mid))
     return batch
 
 
 def test_only_what_is_settled_is_acknowledged_in_the_order_of_arrival() -> None:
-    batch = Batch()
+    batch = OpenBatch()
     for mid, connection in enumerate((ONE, TWO, None, ONE, TWO)):
         batch.add(("r", "q", b"item", None, connection, mid))
     assert batch.settle(0) == {}
@@ -70,7 +70,7 @@ class Takes:
     def __init__(self) -> None:
         router = Router()
         router.on("t/{d}", "nowhere:C.m", shared=True, queue="q", name="r")
-        self.batch = Batch()
+        self.batch = OpenBatch()
         subscriptions = Subscriptions(router.routes, group="g", show_payloads=False)
         self.subscription: Subscription = subscriptions.shared[0]
         self.reception = Reception(

@@ -47,6 +47,7 @@ def test_json_names_everything_about_a_route(project: Path) -> None:
             "qos": 0,
             "shared": True,
             "worker_count": 4,
+            "batch": None,
             "controller": "shop.controllers:handle",
             "source": "shop/routers/doors.py:6",
             "paused": None,
@@ -60,6 +61,24 @@ def test_table_is_a_line_for_each_route_of_the_sample_application() -> None:
     assert [line.split()[:6] for line in lines if line.startswith("sensors/")] == [
         ["sensors/{device_id}/data", "sensors/+/data", "sensors.data", "1", "yes", "3"]
     ]
+
+
+def test_batches_are_shown_and_whether_a_middleware_keeps_messages_apart(project: Path) -> None:
+    router = project / "shop" / "routers" / "doors.py"
+    text = router.read_text(encoding="utf-8").replace("import Router", "import Batch, Middleware, Router")
+    apart = 'router.on("apart/{device_id}", lambda device_id: None, batch=Batch(), middleware=[Apart()])\n'
+    router.write_text(
+        text.replace("qos=0", "batch=Batch(max_messages=500)")
+        + "class Apart(Middleware):\n    def handle(self, context, next_handler): ...\n"
+        + apart,
+        encoding="utf-8",
+    )
+    heading, first, second = routes(project, ROUTEMQ_ROUTERS="shop.routers").stdout.splitlines()
+    assert heading.split()[-2:] == ["batch", "controller"]
+    assert first.split()[-2] == "500"
+    assert "  one by one  " in second
+    found = json.loads(routes(project, "--json", ROUTEMQ_ROUTERS="shop.routers").stdout)[0]["batch"]
+    assert found == {"max_messages": 500, "max_wait_s": 0.2, "max_bytes": 1_000_000, "gathers": True}
 
 
 def test_brackets_of_a_topic_are_text(project: Path) -> None:
