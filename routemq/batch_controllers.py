@@ -2,14 +2,25 @@
 
 import inspect
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from routemq.controllers import Fill, Handler, arguments_of, controller_name, filler, is_async
+from routemq.controllers import (
+    Fill,
+    Handler,
+    Inputs,
+    arguments_of,
+    controller_name,
+    filler,
+    is_async,
+    named_filler,
+    not_given,
+)
 from routemq.errors import BindingError, InvalidMessageError
 from routemq.message import Client, Message
 from routemq.middleware import Context
+from routemq.named_values import NamedValue, Promise
 from routemq.topics import TopicTemplate
 
 _SINGULAR = {"payloads": "payload", "messages": "message"}
@@ -28,25 +39,25 @@ class BoundBatch:
     is_async: bool
     handler: Handler
     _lists: tuple[tuple[str, Fill], ...]
-    _clients: tuple[str, ...]
+    _single: tuple[tuple[str, Fill], ...]
 
     def __call__(self, contexts: Sequence[Context]) -> Any:
         """Convert each message's parts and run the controller with those that convert.
 
         One that does not is decided by itself, and not in the lists; the controller is not run for none.
         """
-        rows, client = [], None
+        rows, last = [], None
         for context in contexts:
             try:
                 rows.append([fill(context) for _, fill in self._lists])
-                client = context.client
+                last = context
             except InvalidMessageError as exc:
                 context.message.fail(exc)
-        if not rows:
+        if last is None:
             return None
         columns = zip(*rows, strict=True)
         lists = {name: list(column) for (name, _), column in zip(self._lists, columns, strict=True)}
-        return self.handler(**lists, **dict.fromkeys(self._clients, client))
+        return self.handler(**lists, **{name: fill(last) for name, fill in self._single})
 
     def check(self, context: Context) -> None:
         """Convert one message's parts without running the controller.
@@ -58,32 +69,38 @@ class BoundBatch:
             fill(context)
 
 
-def bind_batch(handler: Handler, template: TopicTemplate) -> BoundBatch:
+def bind_batch(handler: Handler, template: TopicTemplate, named: Mapping[str, Promise] | None = None) -> BoundBatch:
     """Work out how each of a controller's parameters is filled from many messages of `template`.
 
     `messages` are the `Message`s, `payloads` what `payload` would be of each, a topic's parameter the list of its
     values, all in the same order and of the same length. Each is annotated `list[…]`, or not at all; `client`
-    publishes.
+    publishes, and what middleware provides is the last message's.
 
     Raises:
         BindingError: A parameter cannot be filled, or its annotation cannot be used.
     """
-    arguments = arguments_of(handler, template, _list_filler)
-    clients = tuple(name for name, fill in arguments if fill is _client)
-    lists = tuple((name, fill) for name, fill in arguments if fill is not _client)
+    arguments = arguments_of(handler, Inputs(template, named or {}), _list_filler)
+    single = tuple((name, fill) for name, fill in arguments if _is_single(fill))
+    lists = tuple((name, fill) for name, fill in arguments if not _is_single(fill))
     if not lists:
         raise _refusal(handler, "it takes nothing of the messages", "give it `messages: list[Message]` or `payloads`")
-    return BoundBatch(is_async(handler), handler, lists, clients)
+    return BoundBatch(is_async(handler), handler, lists, single)
 
 
 def _client(context: Context) -> Any:
     return context.client
 
 
-def _list_filler(controller: str, parameter: inspect.Parameter, template: TopicTemplate) -> Fill | None:
-    name, annotation = parameter.name, parameter.annotation
+def _is_single(fill: Fill) -> bool:
+    return fill is _client or isinstance(fill, NamedValue)
+
+
+def _list_filler(controller: str, parameter: inspect.Parameter, inputs: Inputs) -> Fill | None:
+    name, annotation, template = parameter.name, parameter.annotation, inputs.template
     if name == "client" or annotation is Client:
         return _client
+    if name in inputs.named:
+        return named_filler(controller, parameter, inputs)
     if name in template.parameters and name in _SINGULAR:
         raise _refusal(
             controller,
@@ -102,11 +119,7 @@ def _list_filler(controller: str, parameter: inspect.Parameter, template: TopicT
     if not known:
         if parameter.default is not parameter.empty:
             return None
-        raise _refusal(
-            controller,
-            f"the parameter {name!r} is neither in the topic {template.text!r} nor given",
-            f"name it one of {', '.join((*template.parameters, *_SINGULAR, 'client'))}, or give it a default",
-        )
+        raise not_given(controller, name, inputs, (*_SINGULAR, "client"))
     if element is None:
         raise _refusal(
             controller,
@@ -118,7 +131,7 @@ def _list_filler(controller: str, parameter: inspect.Parameter, template: TopicT
         annotation=element,
         default=parameter.empty,
     )
-    return filler(controller, of_one, template)
+    return filler(controller, of_one, inputs)
 
 
 def _element(annotation: Any) -> Any:

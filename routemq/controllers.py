@@ -3,8 +3,8 @@
 import importlib
 import inspect
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pydantic
@@ -12,6 +12,7 @@ import pydantic
 from routemq.errors import BindingError, InvalidMessageError
 from routemq.message import Client, Message
 from routemq.middleware import Context
+from routemq.named_values import NamedValue, Promise, fits
 from routemq.payloads import AnnotatedPayload, json_else_text_else_bytes, summary
 from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
@@ -25,6 +26,19 @@ _SHOWN_CHARACTERS = 100
 
 class Controller:
     """A home for handlers that belong together: each a static method, sync or async."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a route's controller may ask for.
+
+    Attributes:
+        template: Its topics, with their parameters.
+        named: What its middleware provides.
+    """
+
+    template: TopicTemplate
+    named: Mapping[str, Promise] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +69,8 @@ class BoundController:
             InvalidMessageError: A parameter or the payload does not convert.
         """
         for _, fill in self._arguments:
-            fill(context)
+            if not isinstance(fill, NamedValue):
+                fill(context)
 
 
 def controller_name(handler: Handler | str) -> str:
@@ -97,24 +112,24 @@ def resolve(handler: Handler | str) -> Handler:
     return typing.cast("Handler", found)
 
 
-def bind(handler: Handler, template: TopicTemplate) -> BoundController:
+def bind(handler: Handler, template: TopicTemplate, named: Mapping[str, Promise] | None = None) -> BoundController:
     """Work out how each of a controller's parameters is filled from a message of `template`.
 
     A parameter with a topic parameter's name takes it, converted to its annotation. `payload` is raw for `bytes`, text
     for `str`, for any other annotation what pydantic makes of it as JSON, else as text; without an annotation it is
-    JSON where the payload is JSON, else text, else bytes. `message` is the `Message`, `client` publishes. A parameter
-    with a default that matches nothing keeps its default.
+    JSON where the payload is JSON, else text, else bytes. `message` is the `Message`, `client` publishes; `named` are
+    what middleware provides. A parameter with a default that matches nothing keeps its default.
 
     Raises:
         BindingError: A parameter cannot be filled, or its annotation cannot be used.
     """
-    return BoundController(is_async(handler), handler, arguments_of(handler, template, filler))
+    return BoundController(is_async(handler), handler, arguments_of(handler, Inputs(template, named or {}), filler))
 
 
 def arguments_of(
     handler: Handler,
-    template: TopicTemplate,
-    filler_of: Callable[[str, inspect.Parameter, TopicTemplate], Fill | None],
+    inputs: Inputs,
+    filler_of: Callable[[str, inspect.Parameter, Inputs], Fill | None],
 ) -> tuple[tuple[str, Fill], ...]:
     """Return a controller's parameters, each with what fills it.
 
@@ -150,7 +165,7 @@ def arguments_of(
                 problem=f"the parameter {str(parameter)!r} is filled by no name",
                 mend="give each parameter a name of its own, without *, ** or /",
             )
-        fill = filler_of(name, parameter, template)
+        fill = filler_of(name, parameter, inputs)
         if fill is not None:
             arguments.append((parameter.name, fill))
     return tuple(arguments)
@@ -162,8 +177,9 @@ def is_async(handler: Handler) -> bool:
     return any(inspect.iscoroutinefunction(candidate) for candidate in candidates)
 
 
-def filler(controller: str, parameter: inspect.Parameter, template: TopicTemplate) -> Fill | None:
+def filler(controller: str, parameter: inspect.Parameter, inputs: Inputs) -> Fill | None:
     """Return what fills a parameter from a message; None if it keeps its default."""
+    template = inputs.template
     annotation = None if parameter.annotation is parameter.empty else parameter.annotation
     if parameter.name in template.parameters:
         converter = template.parameters[parameter.name]
@@ -174,13 +190,37 @@ def filler(controller: str, parameter: inspect.Parameter, template: TopicTemplat
         return lambda context: context.message
     if parameter.name == "client" or annotation is Client:
         return lambda context: context.client
+    if parameter.name in inputs.named:
+        return named_filler(controller, parameter, inputs)
     if parameter.default is not parameter.empty:
         return None
-    choices = ", ".join((*template.parameters, *RESERVED_NAMES))
-    raise BindingError(
+    raise not_given(controller, parameter.name, inputs, RESERVED_NAMES)
+
+
+def named_filler(controller: str, parameter: inspect.Parameter, inputs: Inputs) -> NamedValue:
+    """Return what fills a parameter with a value of a middleware.
+
+    Raises:
+        BindingError: The middleware provides another type than is asked for.
+    """
+    promise, asked = inputs.named[parameter.name], parameter.annotation
+    if asked is not parameter.empty and not fits(promise.kind, asked):
+        shown, wanted = inspect.formatannotation(promise.kind), inspect.formatannotation(asked)
+        raise BindingError(
+            controller=controller,
+            problem=f"the parameter {parameter.name!r} asks for {wanted}, and {promise.provider} provides {shown}",
+            mend=f"annotate it {shown}, or let {promise.provider} provide {wanted}",
+        )
+    return NamedValue(parameter.name, promise.provider)
+
+
+def not_given(controller: str, name: str, inputs: Inputs, reserved: Iterable[str]) -> BindingError:
+    """Return an error of a parameter that nothing fills."""
+    choices = ", ".join((*inputs.template.parameters, *reserved, *inputs.named))
+    return BindingError(
         controller=controller,
-        problem=f"the parameter {parameter.name!r} is neither in the topic {template.text!r} nor given",
-        mend=f"name it one of {choices}, or give it a default",
+        problem=f"the parameter {name!r} is neither in the topic {inputs.template.text!r} nor given",
+        mend=f"name it one of {choices}, give it a default, or let a middleware of the route provide it",
     )
 
 

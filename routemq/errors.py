@@ -58,6 +58,18 @@ class BindingError(RouteMQError):
         super().__init__(f"controller {controller}: {problem}. Mend: {mend}.")
 
 
+class NamedValueError(RouteMQError):
+    """A value that a controller asks for by its name is not provided, or cannot be.
+
+    Attributes:
+        mend: What to change.
+    """
+
+    def __init__(self, *, problem: str, mend: str) -> None:
+        self.problem, self.mend = problem, mend
+        super().__init__(f"{problem}. Mend: {mend}.")
+
+
 class DiscoveryError(RouteMQError):
     """The application's routers, or its own Celery tasks, could not be imported."""
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from routemq.errors import NotRunError
@@ -27,11 +28,17 @@ class Context:
         message: The message.
         client: Publishes to the MQTT broker.
         state: For middleware to leave something for the next one.
+        provided: What the controller may ask for by name.
     """
 
     message: Message
     client: Client
     state: dict[str, Any] = field(default_factory=dict)
+    provided: dict[str, Any] = field(default_factory=dict)
+
+    def provide(self, name: str, value: Any) -> None:
+        """Give the controller a value, for its parameter of this name; see `Middleware.provides`."""
+        self.provided[name] = value
 
 
 class Middleware:
@@ -39,7 +46,13 @@ class Middleware:
 
     Override `handle`, as `def` or `async def`. Not calling `next_handler` ends the message there, as done;
     raising fails it as if the controller had raised.
+
+    Attributes:
+        provides: Names and types of what it gives to controllers by `context.provide`, before it calls
+            `next_handler`; a route whose controller asks for another name, or another type, cannot be made.
     """
+
+    provides: Mapping[str, Any] = MappingProxyType({})
 
     def handle(self, context: Context, next_handler: Next) -> Any:
         """Do something before and after `next_handler(context)`."""

@@ -12,8 +12,9 @@ from typing import Self, TypedDict, TypeVar, Unpack
 from routemq.batch_controllers import BoundBatch, bind_batch
 from routemq.batching import Batch
 from routemq.controllers import BoundController, Handler, bind, controller_name, resolve
-from routemq.errors import BindingError, RouteError, TopicTemplateError
+from routemq.errors import BindingError, NamedValueError, RouteError, TopicTemplateError
 from routemq.middleware import Chain, Middleware, build_chain, takes_batches
+from routemq.named_values import Promise, promised
 from routemq.queues import default_queue, queue_problem
 from routemq.retry import RetryPolicy
 from routemq.topics import TopicTemplate
@@ -83,7 +84,18 @@ class Route:
             BindingError: There is no such controller, or its signature cannot be bound.
         """
         handler = resolve(self.handler)
-        return bind(handler, self.template) if self.batch is None else bind_batch(handler, self.template)
+        return (bind if self.batch is None else bind_batch)(handler, self.template, self.promises())
+
+    def promises(self) -> dict[str, Promise]:
+        """Return what its middleware provides, by name.
+
+        Raises:
+            RouteError: It cannot provide what it promises.
+        """
+        try:
+            return promised(self.middleware, self.template.parameters)
+        except NamedValueError as exc:
+            raise RouteError(source=self.source, route=self.name, problem=exc.problem, mend=exc.mend) from exc
 
     @property
     def gathers(self) -> bool:
@@ -242,7 +254,9 @@ class Router:
             source=source,
         )
         _check_options(route)
-        if not isinstance(handler, str):
+        if isinstance(handler, str):
+            route.promises()
+        else:
             route.chain()  # an unusable signature is an error where the route is declared, not at its first message
         self._add(route)
         return route
