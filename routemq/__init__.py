@@ -7,8 +7,9 @@ if TYPE_CHECKING:
     from routemq.batching import Batch
     from routemq.controllers import Controller
     from routemq.errors import RouteMQError
-    from routemq.message import Client, Message
+    from routemq.message import Client, Message, PublishProperties, Response
     from routemq.middleware import Context, Middleware
+    from routemq.reply import Reply
     from routemq.retry import Reject, Retry, RetryPolicy
     from routemq.routing import Route, RouteGroup, Router
     from routemq.supervision.worker_manager import WorkerManager
@@ -20,7 +21,10 @@ __all__ = [
     "Controller",
     "Message",
     "Middleware",
+    "PublishProperties",
     "Reject",
+    "Reply",
+    "Response",
     "Retry",
     "RetryPolicy",
     "Route",
@@ -37,7 +41,10 @@ _HOMES = {
     "Controller": "controllers",
     "Message": "message",
     "Middleware": "middleware",
+    "PublishProperties": "message",
     "Reject": "retry",
+    "Reply": "reply",
+    "Response": "message",
     "Retry": "retry",
     "RetryPolicy": "retry",
     "Route": "routing",

@@ -146,6 +146,22 @@ class PublishError(RouteMQError):
         super().__init__(f"publish to {topic!r}: {problem}")
 
 
+class ReplyError(RouteMQError):
+    """What a controller returned cannot be sent as its answer."""
+
+    def __init__(self, *, controller: str, problem: str) -> None:
+        self.controller, self.problem = controller, problem
+        super().__init__(f"what {controller} returned cannot be its answer: {problem}")
+
+
+class RequestError(RouteMQError):
+    """A request had no answer in time, or could not be published."""
+
+    def __init__(self, *, topic: str, problem: str) -> None:
+        self.topic, self.problem = topic, problem
+        super().__init__(f"request to {topic!r}: {problem}")
+
+
 class DeadLetterNotFoundError(RouteMQError):
     """No dead letter has this id: it was replayed or discarded, or the id is mistyped."""
 

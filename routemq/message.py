@@ -1,5 +1,6 @@
 """What a controller can see of a message, and the client it can answer with."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,8 +12,40 @@ from routemq.retry import Reject, Retry
 from routemq.unseen import with_unseen
 
 
+class Readable:
+    """Something with a payload."""
+
+    __slots__ = ()
+    payload: bytes
+
+    def text(self) -> str:
+        """Return the payload as text.
+
+        Raises:
+            InvalidMessageError: It is not UTF-8.
+        """
+        try:
+            return self.payload.decode()
+        except UnicodeDecodeError as exc:
+            problem = with_unseen(f"not UTF-8 text (byte {exc.start})", self.payload)
+            raise InvalidMessageError(part="payload", problem=problem) from exc
+
+    def json(self) -> Any:
+        """Return the payload parsed as JSON; whole numbers of any size stay exact.
+
+        Raises:
+            InvalidMessageError: It is empty or not JSON.
+        """
+        if not self.payload:
+            raise InvalidMessageError(part="payload", problem="empty, where JSON is expected")
+        try:
+            return from_json(self.payload, allow_inf_nan=False)
+        except ValueError as exc:
+            raise InvalidMessageError(part="payload", problem=with_unseen(f"not JSON: {exc}", self.payload)) from exc
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Readable):
     """One MQTT message on its way through middleware to a controller.
 
     A controller of a batch decides for one of many by `fail`, `retry` or `reject`; the last word counts, once the
@@ -42,34 +75,9 @@ class Message:
         return self.envelope.topic
 
     @property
-    def payload(self) -> bytes:
+    def payload(self) -> bytes:  # type: ignore[override]
         """The payload as it was published."""
         return self.envelope.payload
-
-    def text(self) -> str:
-        """Return the payload as text.
-
-        Raises:
-            InvalidMessageError: It is not UTF-8.
-        """
-        try:
-            return self.payload.decode()
-        except UnicodeDecodeError as exc:
-            problem = with_unseen(f"not UTF-8 text (byte {exc.start})", self.payload)
-            raise InvalidMessageError(part="payload", problem=problem) from exc
-
-    def json(self) -> Any:
-        """Return the payload parsed as JSON; whole numbers of any size stay exact.
-
-        Raises:
-            InvalidMessageError: It is empty or not JSON.
-        """
-        if not self.payload:
-            raise InvalidMessageError(part="payload", problem="empty, where JSON is expected")
-        try:
-            return from_json(self.payload, allow_inf_nan=False)
-        except ValueError as exc:
-            raise InvalidMessageError(part="payload", problem=with_unseen(f"not JSON: {exc}", self.payload)) from exc
 
     def fail(self, error: Exception) -> None:
         """Let this message fail, as if a run with it alone had raised this error."""
@@ -96,13 +104,76 @@ class Message:
         return self._decided[-1] if self._decided else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishProperties:
+    """What MQTT 5 lets a publish say beside its payload; a broker of MQTT 3.1.1 alone takes no publish with any.
+
+    Attributes:
+        response_topic: Where an answer is wanted.
+        correlation_data: What the answer is to bring along.
+        content_type: What the payload is.
+        expiry_s: After so many seconds the broker need not deliver it any more.
+    """
+
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    content_type: str | None = None
+    expiry_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response(Readable):
+    """The answer to a request.
+
+    Attributes:
+        payload: Byte for byte.
+        content_type: MQTT 5 property; likewise the next.
+        user_properties: Pairs of name and value, in order; names may repeat.
+    """
+
+    payload: bytes
+    content_type: str | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+
+
+class AwaitedResponse(Protocol):
+    """A request that is on its way."""
+
+    def result(self) -> Response:
+        """Wait for the answer and return it, in a sync controller.
+
+        Raises:
+            RequestError: There is none in time, or the request could not be published.
+        """
+
+    def __await__(self) -> Generator[Any, None, Response]:
+        """Wait for the answer, in an async controller; raises as `result` does."""
+
+
 class Client(Protocol):
     """What a controller's `client` can do."""
 
     def publish(
-        self, topic: str, payload: bytes | str | dict[str, Any] | list[Any], qos: int = 0, retain: bool = False
+        self,
+        topic: str,
+        payload: bytes | str | dict[str, Any] | list[Any],
+        qos: int = 0,
+        retain: bool = False,
+        *,
+        properties: PublishProperties | None = None,
     ) -> None:
         """Publish to the MQTT broker; a dict or list goes out as JSON.
 
         Returns at once; the message counts as done only when the broker has confirmed its QoS 1 publishes.
+        """
+
+    def request(
+        self, topic: str, payload: bytes | str | dict[str, Any] | list[Any], *, timeout_s: float = 10.0, qos: int = 1
+    ) -> AwaitedResponse:
+        """Publish a request with a response topic, and wait for its answer: `await` it, or call its `result()`.
+
+        The broker delivers it to nobody any more when the time is over. MQTT 5 alone has requests.
+
+        Args:
+            timeout_s: Seconds to wait for the answer.
         """

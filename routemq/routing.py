@@ -5,9 +5,9 @@ Longer than other files: most of it is the public interface of `Router` and its 
 
 import inspect
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypedDict, TypeVar, Unpack
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from routemq.batch_controllers import BoundBatch, bind_batch
 from routemq.batching import Batch
@@ -16,6 +16,7 @@ from routemq.errors import BindingError, NamedValueError, RouteError, TopicTempl
 from routemq.middleware import Chain, Middleware, build_chain, takes_batches
 from routemq.named_values import Promise, promised
 from routemq.queues import default_queue, queue_problem
+from routemq.reply import Reply, answer_encoder
 from routemq.retry import RetryPolicy
 from routemq.topics import TopicTemplate
 from routemq.worker_start import Hook, WorkerStart, worker_start
@@ -39,6 +40,7 @@ class Route:
         retry: When a failed message is run again.
         timeout_s: Seconds that one run may take, or None.
         batch: How many messages the controller gets at once; None for one, and without a list.
+        reply: How what the controller returns is sent to who asked for it; None when it is not.
         source: Where it was declared, `file:line`.
     """
 
@@ -53,6 +55,7 @@ class Route:
     retry: RetryPolicy
     timeout_s: float | None
     batch: Batch | None
+    reply: Reply | None
     source: str
 
     @property
@@ -68,6 +71,8 @@ class Route:
         """
         try:
             bound = self.bound()
+            if self.reply is not None:
+                self.encoder()
         except BindingError as exc:
             raise RouteError(
                 source=self.source,
@@ -85,6 +90,14 @@ class Route:
         """
         handler = resolve(self.handler)
         return (bind if self.batch is None else bind_batch)(handler, self.template, self.promises())
+
+    def encoder(self) -> Callable[[Any], bytes]:
+        """Return what makes an answer's payload of what the controller returns.
+
+        Raises:
+            BindingError: There is no such controller, or what it returns cannot be checked.
+        """
+        return answer_encoder(resolve(self.handler), self.controller)
 
     def promises(self) -> dict[str, Promise]:
         """Return what its middleware provides, by name.
@@ -117,6 +130,7 @@ class RouteOptions(TypedDict, total=False):
         retry: By default three runs, after 1 s and 2 s.
         timeout_s: A run that takes longer fails, reason `timeout`; a sync controller only in the prefork pool.
         batch: Give the controller up to so many messages at once, as lists.
+        reply: Publish what the controller returns to the request's response topic; True, or a `Reply(…)`.
     """
 
     qos: int
@@ -128,6 +142,7 @@ class RouteOptions(TypedDict, total=False):
     retry: RetryPolicy | None
     timeout_s: float | None
     batch: Batch | None
+    reply: bool | Reply
 
 
 @dataclass(slots=True)
@@ -239,6 +254,7 @@ class Router:
             template = TopicTemplate(topic)
         except TopicTemplateError as exc:
             raise RouteError(source=source, route=name, problem=exc.problem, mend="correct the topic") from exc
+        reply = options.get("reply", False)
         route = Route(
             name=name,
             template=template,
@@ -251,6 +267,7 @@ class Router:
             retry=options.get("retry") or RetryPolicy(),
             timeout_s=options.get("timeout_s"),
             batch=options.get("batch"),
+            reply=Reply() if reply is True else None if reply is False else reply,
             source=source,
         )
         _check_options(route)
@@ -343,6 +360,7 @@ def _check_options(route: Route) -> None:
     retry: object = route.retry
     shared: object = route.shared
     batch: object = route.batch
+    reply: object = route.reply
     links: tuple[object, ...] = route.middleware
     if unusable := queue_problem(route.queue):
         problem, mend = unusable, "give it another queue="
@@ -358,12 +376,20 @@ def _check_options(route: Route) -> None:
         problem, mend = f"shared={shared!r}", "use True or False"
     elif batch is not None and not isinstance(batch, Batch):
         problem, mend = f"batch={batch!r}", "use a Batch(…)"
+    elif reply is not None:
+        problem, mend = _reply_problem(reply, is_batch=batch is not None)
     for link in links:
         if not isinstance(link, Middleware):
             problem = f"middleware {link!r} is no Middleware"
             mend = "pass an instance of a subclass of routemq.Middleware"
     if problem:
         raise RouteError(source=route.source, route=route.name, problem=problem, mend=mend)
+
+
+def _reply_problem(reply: object, *, is_batch: bool) -> tuple[str, str]:
+    if not isinstance(reply, Reply):
+        return f"reply={reply!r}", "use True or a Reply(…)"
+    return ("reply= and batch=", "leave one out: a list of messages has no one answer") if is_batch else ("", "")
 
 
 def _caller() -> str:

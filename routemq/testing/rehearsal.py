@@ -24,7 +24,8 @@ from routemq_tasks.gate import Gate, Stopping
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import Outcomes, Settled
 from routemq_tasks.process import ProcessResources
-from routemq_tasks.publisher import Publication, Publisher
+from routemq_tasks.publication import Publication
+from routemq_tasks.publisher import Publisher
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetter, DeadLetters
@@ -130,7 +131,7 @@ def _deliver(loop: EventLoop, router: Router, topic: str, payload: Any, options:
         too_large = PayloadTooLargeError(size_bytes=len(envelope.payload), allowed_bytes=most_bytes)
         return Result(outcome=Dead("too_large"), error=too_large, published=())
     process = _process().of_one_run(loop)
-    task = _RehearsedTask(route, _RehearsalApp(process, Gate((route,))))
+    task = _RehearsedTask(route, _RehearsalApp(process, Gate((route,)), router))
     task.load()
     request = CeleryRequest(
         id=options.get("message_id") or str(uuid.uuid4()),
@@ -183,10 +184,16 @@ class _RehearsedPublisher(Publisher):
         """Remember it."""
         self.published.append(
             Published(
-                topic=publication.topic, payload=publication.payload, qos=publication.qos, retain=publication.retain
+                topic=publication.topic,
+                payload=publication.payload,
+                qos=publication.qos,
+                retain=publication.retain,
+                properties=publication.properties,
             )
         )
         publication.settle(None)
+        if publication.question is not None:
+            publication.question.settle("nobody answers in `deliver`; TestApp has a broker for a device that does")
 
 
 class _RehearsalProcess(ProcessResources):
@@ -213,6 +220,7 @@ class _RehearsalApp:
 
     process: _RehearsalProcess
     gate: Gate
+    router: Router
 
 
 class _RehearsedTask(RouteTask):

@@ -7,6 +7,8 @@ import orjson
 from pydantic_core import to_json
 from routemq_tasks.fate import Dead, Later
 
+from routemq.message import PublishProperties
+
 __all__ = ["Dead", "Done", "Later", "Published", "Result"]
 
 
@@ -23,6 +25,7 @@ class Published:
     payload: bytes
     qos: int = 0
     retain: bool = False
+    properties: PublishProperties | None = None
 
     def json(self) -> Any:
         """Return the payload parsed as JSON."""

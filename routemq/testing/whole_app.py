@@ -21,7 +21,7 @@ from routemq_dev.ports import LOOPBACK
 from routemq_dev.progress import RouteProgress, read_progress, total
 from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.own_tasks import load_own_tasks
-from routemq_tasks.publisher import Publication
+from routemq_tasks.publication import Publication
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetter, DeadLetters

@@ -11,8 +11,9 @@ from celery.exceptions import Retry as CeleryRetry
 
 from routemq.envelope import Envelope
 from routemq.errors import EnvelopeError
-from routemq.message import Message
+from routemq.message import Message, PublishProperties
 from routemq.middleware import Chain, Context
+from routemq.reply import Reply
 from routemq.routing import Route
 from routemq.text import error_line
 from routemq_tasks.application import Application
@@ -58,6 +59,7 @@ class RouteTask(Task):
             self.soft_time_limit = route.timeout_s
             self.time_limit = route.timeout_s + HARD_LIMIT_GRACE_S
         self._chain: Chain | None = None
+        self._encode: Callable[[Any], bytes] | None = None
         self._tracer: Tracer | None = None
 
     @classmethod
@@ -83,6 +85,8 @@ class RouteTask(Task):
             RouteError: There is no such controller, or its signature cannot be bound.
         """
         if self._chain is None:
+            if self.route.reply is not None:
+                self._encode = self.route.encoder()
             self._chain = self.route.chain()
         return self._chain
 
@@ -155,6 +159,7 @@ class RouteTask(Task):
             ),
             client=client,
         )
+        reply_to = self._reply_to(context.message)
         timeout_s = self.route.timeout_s
         subject = context if self.route.batch is None else [context]
         soft_limit = process.soft_limit
@@ -163,11 +168,14 @@ class RouteTask(Task):
             try:
                 if chain.is_async:
                     start = partial(chain.run, subject)
-                    process.loop.run(start if span is None else span.carried(start), timeout_s=timeout_s)
+                    result = process.loop.run(start if span is None else span.carried(start), timeout_s=timeout_s)
                 else:
-                    chain.run(subject)
+                    result = chain.run(subject)
+                data = None if reply_to is None or self._encode is None else self._encode(result)
             finally:
                 soft_limit.end()
+            if reply_to is not None and data is not None:
+                self._answer(client, context.message, reply_to, data)
             client.confirm()
         except BaseException:
             soft_limit.end()
@@ -176,6 +184,19 @@ class RouteTask(Task):
         decision = context.message.decision
         if decision is not None:
             raise decision
+
+    def _reply_to(self, message: Message) -> str | None:
+        """Return where what the controller returns goes; before it is run, which it is not for a topic of harm."""
+        reply = self.route.reply
+        if reply is None or message.envelope.response_topic is None:
+            return None
+        return reply.topic_for(message, (route.template for route in self.app.router.routes))
+
+    def _answer(self, client: MessageClient, message: Message, topic: str, data: bytes) -> None:
+        """Publish the answer; the message is done when the MQTT broker has it, so that it is sent once at least."""
+        reply = self.route.reply or Reply()
+        properties = PublishProperties(correlation_data=message.envelope.correlation_data, expiry_s=reply.expiry_s)
+        client.publish(topic, data, reply.qos, properties=properties)
 
     def _end(
         self,

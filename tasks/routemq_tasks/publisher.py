@@ -10,18 +10,16 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from paho.mqtt.enums import MQTTErrorCode
 
 from routemq.errors import PublishError
+from routemq.message import Response
 from routemq.mqtt import ProtocolChoice, connect_problem, hung_up
 from routemq.settings import Settings
+from routemq_tasks.asking import Question
+from routemq_tasks.publication import Publication
 from routemq_tasks.upstream.outgoing import CLOSED, CONNECT_TIMEOUT_S, Answer, OutgoingConnection
-
-if TYPE_CHECKING:
-    from routemq_tasks.run_spans import Publishing
 
 logger = logging.getLogger(__name__)
 
@@ -33,38 +31,6 @@ _REMIND_S = 30.0
 _GOODBYE_S = 2.0
 _LONE_LOSSES = 2
 """A publish that was alone in flight when the broker hung up without a word, so many times, has failed."""
-
-
-@dataclass(slots=True, eq=False)
-class Publication:
-    """One publish.
-
-    Attributes:
-        settled: Whether it is known what became of it.
-        problem: Why it failed, None when it did not.
-        wanted: False when its run has ended without it, so that it is not sent any more.
-        lone_losses: How many connections ended while it was the only one in flight.
-        suspect: A connection ended while it was in flight, so it goes alone until it is confirmed.
-        span: Of its trace.
-    """
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    settled: threading.Event = field(default_factory=threading.Event)
-    problem: str | None = None
-    wanted: bool = True
-    lone_losses: int = 0
-    suspect: bool = False
-    span: "Publishing | None" = None
-
-    def settle(self, problem: str | None) -> None:
-        """It is confirmed, or has failed."""
-        self.problem = problem
-        if self.span is not None:
-            self.span.settled(problem)
-        self.settled.set()
 
 
 class Publisher:
@@ -88,6 +54,14 @@ class Publisher:
         self._sent: dict[int, Publication] = {}
         self._failures = 0
         self._refused = False
+        self._client_id = f"{settings.client_id_base}-worker-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._questions: dict[bytes, Publication] = {}
+        self._unheard: list[Publication] = []
+
+    @property
+    def response_topic(self) -> str:
+        """Where answers to this process's requests are heard."""
+        return f"routemq/replies/{self._client_id}"
 
     def publish(self, publication: Publication) -> None:
         """Send as soon as there is a connection that takes it.
@@ -100,6 +74,8 @@ class Publisher:
                 self._waiting = deque(waiting for waiting in self._waiting if waiting.wanted)
             if len(self._waiting) >= _MOST_WAITING:
                 raise PublishError(topic=publication.topic, problem=f"{_MOST_WAITING} publishes wait; {self._state}")
+            if publication.question is not None:
+                self._questions[publication.question.number] = publication
             self._waiting.append(publication)
             wake = self._wake or self._open()
             with contextlib.suppress(BlockingIOError):
@@ -125,6 +101,12 @@ class Publisher:
             publication.wanted = False
             if publication.span is not None:
                 publication.span.settled("its run has ended without it")
+
+    def forget(self, question: Question) -> None:
+        """Send a request no more, and hear no answer to it."""
+        publication = self._questions.pop(question.number, None)
+        if publication is not None:
+            publication.wanted = False
 
     def close(self) -> None:
         """Disconnect; a later publish opens a new connection."""
@@ -155,21 +137,22 @@ class Publisher:
         return wake
 
     def _run(self, closing: threading.Event, woken: socket.socket) -> None:
-        client_id = f"{self._settings.client_id_base}-worker-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         choice = ProtocolChoice(self._settings.mqtt_protocol)
         with woken:
             while not closing.is_set():
-                at_once = self._hold_a_connection(client_id, choice, closing, woken)
+                at_once = self._hold_a_connection(choice, closing, woken)
                 closing.wait(0.0 if at_once else self._delay_s())
 
-    def _hold_a_connection(
-        self, client_id: str, choice: ProtocolChoice, closing: threading.Event, woken: socket.socket
-    ) -> bool:
+    def _hold_a_connection(self, choice: ProtocolChoice, closing: threading.Event, woken: socket.socket) -> bool:
         """Connect, and publish until the connection ends; return whether to connect again at once."""
         settings, connection, at_once = self._settings, None, False
         try:
             connection = OutgoingConnection(
-                settings, client_id=client_id, protocol=choice.version, on_confirmed=self._confirmed
+                settings,
+                client_id=self._client_id,
+                protocol=choice.version,
+                on_confirmed=self._confirmed,
+                on_answer=self._answered,
             )
             connection.connect(settings.mqtt_broker, settings.mqtt_port, settings.mqtt_keepalive_s)
             at_once = self._serve(connection, choice, closing, woken)
@@ -198,6 +181,7 @@ class Publisher:
                         connection.say_goodbye(timeout_s=_GOODBYE_S)
                         return True
                     self._problem = None
+                self._heard(connection)
                 self._send(connection)
             elif time.monotonic() > deadline:
                 connection.abandon(f"no CONNACK within {CONNECT_TIMEOUT_S:.0f} s")
@@ -231,14 +215,18 @@ class Publisher:
                     publication = self._waiting.popleft()
             if not publication.wanted:
                 continue
-            topic, payload, qos, retain = publication.topic, publication.payload, publication.qos, publication.retain
-            refusal = connection.refusal_of(topic, payload, qos=qos, retain=retain)
-            if refusal is not None:
-                publication.settle(refusal)
+            if publication.question is not None and not connection.hears(self.response_topic):
+                self._unheard.append(publication)
                 continue
+            topic, payload, qos, retain = publication.topic, publication.payload, publication.qos, publication.retain
             try:
                 trace = None if publication.span is None else publication.span.trace
-                properties = connection.properties_with(trace, topic, payload, qos)
+                properties = connection.properties_of(publication.properties)
+                refusal = connection.refusal_of(topic, payload, qos=qos, retain=retain, properties=properties)
+                if refusal is not None:
+                    publication.settle(refusal)
+                    continue
+                properties = connection.properties_with(trace, properties, topic, payload, qos)
                 info = connection.publish(topic, payload, qos, retain=retain, properties=properties)
             # What paho cannot publish is this run's failure; the others go on with the connection.
             except Exception as exc:  # noqa: BLE001
@@ -250,6 +238,23 @@ class Publisher:
                 publication.settle("an earlier publish with its packet identifier is not confirmed yet")
             else:
                 sent[info.mid] = publication
+
+    def _heard(self, connection: OutgoingConnection) -> None:
+        """Send the requests that have waited for the subscription, or tell that there is none."""
+        if not self._unheard or connection.listening is None:
+            return
+        unheard, self._unheard = self._unheard, []
+        if connection.listening:
+            with self._lock:
+                self._waiting.extendleft(reversed(unheard))
+            return
+        for publication in unheard:
+            publication.settle(f"the MQTT broker does not let it listen to {self.response_topic}")
+
+    def _answered(self, number: bytes, response: Response) -> None:
+        publication = self._questions.pop(number, None)
+        if publication is not None and publication.question is not None:
+            publication.question.settle(response)
 
     def _confirmed(self, mid: int, problem: str | None) -> None:
         publication = self._sent.pop(mid, None)
@@ -268,6 +273,9 @@ class Publisher:
         for publication in left:
             publication.suspect = True
         self._suspects.extendleft(reversed(left))
+        with self._lock:
+            self._waiting.extendleft(reversed(self._unheard))
+        self._unheard.clear()
 
     def _tell(self, problem: str) -> None:
         now = time.monotonic()

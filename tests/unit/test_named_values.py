@@ -83,9 +83,7 @@ def test_a_batch_has_it_once() -> None:
 
 def test_what_was_promised_and_not_provided_is_told_with_the_mend() -> None:
     route = Router().on("a/{number:int}", by_type, middleware=[Forgetful()])
-    with pytest.raises(
-        NamedValueError, match=r"^Forgetful says that it provides 'store', and has not\. Mend: cont"
-    ):
+    with pytest.raises(NamedValueError, match=r"^Forgetful says that it provides 'store', and has not\. Mend: cont"):
         route.chain().run(context())
 
 

@@ -2,6 +2,7 @@
 
 import enum
 import logging
+import math
 import select
 import socket
 import time
@@ -13,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from routemq.message import PublishProperties, Response
 from routemq.mqtt import reason_text
 from routemq.mqtt_wire import variable
 from routemq.settings import Settings
@@ -49,6 +51,7 @@ class OutgoingConnection(MqttClient):
 
     Args:
         on_confirmed: Called with a packet identifier, and why the publish failed, None when it did not.
+        on_answer: Called with the correlation data of an answer, and the answer.
 
     Attributes:
         answer: What the CONNECT was answered.
@@ -56,6 +59,7 @@ class OutgoingConnection(MqttClient):
         problem: Why there is no connection, or none any more.
         blames_a_publish: Whether the broker ended the connection with a code that can be the answer to a publish; None
             when it gave no code.
+        listening: Whether answers are heard; None while that is not known.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class OutgoingConnection(MqttClient):
         client_id: str,
         protocol: MQTTProtocolVersion,
         on_confirmed: Callable[[int, str | None], None],
+        on_answer: Callable[[bytes, Response], None],
     ) -> None:
         self._is_mqtt5 = protocol == MQTTProtocolVersion.MQTTv5
         super().__init__(
@@ -80,40 +85,75 @@ class OutgoingConnection(MqttClient):
         self.blames_a_publish: bool | None = None
         self.window = _MOST_IN_FLIGHT
         self.problem = ""
-        self._on_confirmed = on_confirmed
+        self.listening: bool | None = None
+        self._on_confirmed, self._on_answer = on_confirmed, on_answer
+        self._listens_to: str | None = None
         self._largest_bytes: int | None = None
         self._highest_qos, self._takes_retained = 2, True
         self.max_inflight_messages_set(0)
         self.connect_timeout = CONNECT_TIMEOUT_S
         self.on_connect = self._connected
         self.on_disconnect = self._disconnected
+        self.on_subscribe, self.on_message = self._subscribed, self._received
         self.on_publish = lambda _client, _userdata, mid, _code, _properties: on_confirmed(mid, None)
         prepare_mqtt(self, settings)
 
-    def refusal_of(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> str | None:
+    def properties_of(self, wanted: PublishProperties | None) -> Properties | None:
+        """Return what MQTT 5 says beside a payload, as paho has it.
+
+        Raises:
+            ValueError: This broker is spoken to in MQTT 3.1.1, which has none.
+        """
+        if wanted is None:
+            return None
+        if not self._is_mqtt5:
+            raise ValueError("the MQTT broker speaks 3.1.1 alone, which has no properties")
+        found: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if wanted.response_topic is not None:
+            found.ResponseTopic = wanted.response_topic
+        if wanted.correlation_data is not None:
+            found.CorrelationData = wanted.correlation_data
+        if wanted.content_type is not None:
+            found.ContentType = wanted.content_type
+        if wanted.expiry_s is not None:
+            found.MessageExpiryInterval = math.ceil(wanted.expiry_s)
+        return found  # type: ignore[no-any-return]
+
+    def refusal_of(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool, properties: Properties | None = None
+    ) -> str | None:
         """Return why the broker would end the connection instead of taking this publish."""
         if qos > self._highest_qos:
             return f"the MQTT broker takes QoS {self._highest_qos} at most, not {qos}"
         if retain and not self._takes_retained:
             return "the MQTT broker keeps no retained messages"
         if self._largest_bytes is not None:
-            size_bytes = _packet_bytes(topic, payload, qos)
+            size_bytes = _packet_bytes(topic, payload, qos, properties)
             if size_bytes > self._largest_bytes:
                 return f"a packet of {size_bytes} bytes, and the MQTT broker takes {self._largest_bytes} at most"
         return None
 
-    def properties_with(self, trace: TraceContext | None, topic: str, payload: bytes, qos: int) -> Properties | None:
-        """Return what tells of a trace, where a publish can take it along."""
+    def properties_with(
+        self, trace: TraceContext | None, properties: Properties | None, topic: str, payload: bytes, qos: int
+    ) -> Properties | None:
+        """Return a publish's properties, with what tells of a trace where it can take that along."""
         if trace is None or not self._is_mqtt5:
-            return None
-        pairs = trace.pairs()
-        # Two for the longer lengths of all.
-        added_bytes = 2 + sum(5 + len(name) + len(value) for name, value in pairs.items())
-        if self._largest_bytes is not None and _packet_bytes(topic, payload, qos) + added_bytes > self._largest_bytes:
-            return None
-        properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.UserProperty = list(pairs.items())
-        return properties  # type: ignore[no-any-return]
+            return properties
+        traced: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        vars(traced).update({} if properties is None else vars(properties))
+        traced.UserProperty = list(trace.pairs().items())
+        if self._largest_bytes is not None and _packet_bytes(topic, payload, qos, traced) > self._largest_bytes:
+            return properties
+        return traced  # type: ignore[no-any-return]
+
+    def hears(self, topic: str) -> bool:
+        """Return whether what is published there would be heard; asks for it, the first time."""
+        if not self._is_mqtt5:
+            return True  # its publish is refused, with the reason
+        if self._listens_to is None:
+            self._listens_to = topic
+            self.subscribe(topic, qos=1)
+        return self.listening is True
 
     def turn(self, woken: socket.socket, *, timeout_s: float) -> None:
         """Write and read what the broker takes and gives; wait so long at most, or until `woken` can be read."""
@@ -174,13 +214,26 @@ class OutgoingConnection(MqttClient):
         self._highest_qos = getattr(connack, "MaximumQoS", 2)
         self._takes_retained = bool(getattr(connack, "RetainAvailable", 1))
 
+    def _subscribed(self, _client: Any, _userdata: Any, _mid: int, codes: Any, _properties: Any) -> None:
+        self.listening = not any(code.is_failure for code in codes)
+
+    def _received(self, _client: Any, _userdata: Any, message: Any) -> None:
+        number = getattr(message.properties, "CorrelationData", None)
+        if number is not None:
+            content_type = getattr(message.properties, "ContentType", None)
+            pairs = tuple(getattr(message.properties, "UserProperty", ()))
+            response = Response(payload=message.payload, content_type=content_type, user_properties=pairs)
+            self._on_answer(number, response)
+
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, _reason: Any, _properties: Any) -> None:
         self.problem = self.problem or CLOSED
 
 
-def _packet_bytes(topic: str, payload: bytes, qos: int) -> int:
-    """Return the size of a PUBLISH of MQTT 5 without properties (MQTT 5, 3.3)."""
-    rest_bytes = 2 + len(topic.encode()) + (2 if qos else 0) + 1 + len(payload)
+def _packet_bytes(topic: str, payload: bytes, qos: int, properties: Properties | None) -> int:
+    """Return the size of a PUBLISH of MQTT 5 (MQTT 5, 3.3)."""
+    packed: Any = properties
+    properties_bytes = 1 if packed is None else len(packed.pack())
+    rest_bytes = 2 + len(topic.encode()) + (2 if qos else 0) + properties_bytes + len(payload)
     return 1 + len(variable(rest_bytes)) + rest_bytes
 
 

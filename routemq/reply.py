@@ -1,0 +1,126 @@
+"""Answers to requests: what a controller returns goes to the request's response topic (MQTT 5, 4.10)."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pydantic
+from pydantic_core import PydanticSerializationError, to_json
+
+from routemq.errors import BindingError, InvalidMessageError, ReplyError, TopicTemplateError
+from routemq.message import Message
+from routemq.payloads import summary
+from routemq.text import printable
+from routemq.topics import TopicTemplate, topic_problem
+
+LONGEST_EXPIRY_S = 2**32 - 1
+"""MQTT 5, 3.3.2.3.3: four bytes."""
+
+_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """How a route answers requests, with `reply=Reply(…)`; `reply=True` is one with these defaults.
+
+    Attributes:
+        qos: QoS of the answer.
+        expiry_s: After so many seconds the MQTT broker need not deliver it any more; None for never.
+        within: Topic template that the response topic must be of, such as `replies/{device_id}/{rest:path}`; parameters
+            that the route's topic has, too, must be the request's own. None allows every topic that is no route's.
+
+    Raises:
+        ValueError: A value cannot be used.
+    """
+
+    qos: int = 1
+    expiry_s: float | None = None
+    within: str | None = None
+    _within: TopicTemplate | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.qos not in (0, 1, 2):
+            raise ValueError(f"qos={self.qos!r}; it is 0, 1 or 2")
+        if problem := expiry_problem(self.expiry_s):
+            raise ValueError(problem)
+        try:
+            template = None if self.within is None else TopicTemplate(self.within)
+        except TopicTemplateError as exc:
+            raise ValueError(f"within={self.within!r}: {exc.problem}") from exc
+        object.__setattr__(self, "_within", template)
+
+    def topic_for(self, message: Message, taken: Iterable[TopicTemplate]) -> str | None:
+        """Return where the answer to a message goes; None when it asks for none.
+
+        A worker may publish where the device that asks may not: what it asks for is not done for it everywhere.
+
+        Args:
+            taken: Topics of the application's own routes.
+
+        Raises:
+            InvalidMessageError: Nobody may have an answer there.
+        """
+        topic = message.envelope.response_topic
+        if topic is None:
+            return None
+        problem = topic_problem(topic)
+        if problem is None and topic.startswith("$"):
+            problem = "topics that begin with $ are the broker's own"
+        if problem is None and self._within is not None:
+            found = self._within.match(topic)
+            if found is None or any(message.params.get(name, value) != value for name, value in found.items()):
+                problem = f"this message's answer goes within {self._within.text!r} alone"
+        elif problem is None and any(template.match(topic) is not None for template in taken):
+            problem = "it is a route's of this application, which would take the answer for a message"
+        if problem is not None:
+            shown = printable(topic[:_SHOWN]) + ("…" if len(topic) > _SHOWN else "")
+            raise InvalidMessageError(part="response topic", problem=f"{shown!r}: {problem}")
+        return topic
+
+
+def expiry_problem(expiry_s: object) -> str | None:
+    """Return why a message cannot have this expiry; None when it can."""
+    if expiry_s is None or (isinstance(expiry_s, int | float) and 0 < expiry_s <= LONGEST_EXPIRY_S):
+        return None
+    return f"expiry_s={expiry_s!r}; it is a positive number of seconds, {LONGEST_EXPIRY_S} at most, or None"
+
+
+def answer_encoder(handler: Callable[..., Any], name: str) -> Callable[[Any], bytes]:
+    """Return what makes a payload of what a controller returns, of the type that it is annotated with.
+
+    Bytes and text go as they are, None as nothing; all else as JSON.
+
+    Raises:
+        BindingError: Its annotation cannot be used.
+    """
+    annotation = inspect.signature(handler, eval_str=True).return_annotation
+    if annotation is inspect.Signature.empty:
+        annotation = Any
+    try:
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)
+        adapter.core_schema.get("type")
+    except (pydantic.errors.PydanticUserError, NameError) as exc:
+        raise BindingError(
+            controller=name,
+            problem=f"its route has reply=, and pydantic cannot check what it returns, {annotation!r}",
+            mend="annotate it with a type that pydantic knows, or not at all",
+        ) from exc
+
+    def encode(value: Any) -> bytes:
+        try:
+            value = adapter.validate_python(value)
+            if isinstance(value, bytes | bytearray | memoryview):
+                return bytes(value)
+            if isinstance(value, str):
+                return value.encode()
+            if value is None:
+                return b""
+            return to_json(value) if annotation is Any else adapter.dump_json(value)
+        except pydantic.ValidationError as exc:
+            problem = summary(exc)
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as exc:
+            problem = str(exc)
+        raise ReplyError(controller=name, problem=problem)
+
+    return encode
