@@ -7,6 +7,7 @@ import redis
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from routemq.dead_letters.letter import REASONS
 from routemq.metrics.fleet import FleetReading
 from routemq.metrics.totals import TOTALS
 
@@ -36,6 +37,9 @@ class FleetMetrics(Collector):
         yield from _queues(fleet, self._wanted)
         yield from _letters(fleet)
         yield from _processes(fleet)
+        yield GaugeMetricFamily(
+            "routemq_keys_blocked", "Keys under our names that are another program's.", value=fleet.blocked
+        )
         share = fleet.server.memory_share
         yield GaugeMetricFamily("routemq_redis_memory_bytes", "What Redis uses.", value=fleet.server.memory_bytes)
         if share is not None:
@@ -50,7 +54,8 @@ def _totals(fleet: FleetReading) -> Iterable[Metric]:
         yield family
     dead = CounterMetricFamily("routemq_dead", "Messages that died, by reason.", labels=["route", "reason"])
     for route, totals in sorted(fleet.totals.items()):
-        told = dict(totals.dead_by_reason)
+        # From the beginning, so that the first death of a reason is seen as an increase.
+        told = dict.fromkeys(REASONS, 0) | dict(totals.dead_by_reason)
         # What died before reasons were counted.
         rest = totals.dead - sum(told.values())
         for reason, count in sorted({**told, **({"unknown": rest} if rest > 0 else {})}.items()):
@@ -63,6 +68,8 @@ def _queues(fleet: FleetReading, wanted: Mapping[str, int]) -> Iterable[Metric]:
         "waiting": "Messages that no worker has taken.",
         "delayed": "Messages whose time has not come, such as retries.",
         "held": "Messages in the hands of workers.",
+        "unfinished": "Messages that are not done: waiting, delayed and held; to scale workers by.",
+        "resting": "1 while all of its routes are paused.",
         "workers": "Live workers that consume it.",
         "concurrency": "Messages that they run at once.",
         "concurrency_wanted": "Sum of worker_count of its routes.",
@@ -73,8 +80,8 @@ def _queues(fleet: FleetReading, wanted: Mapping[str, int]) -> Iterable[Metric]:
     }
     for queue, reading in sorted(fleet.queues.items()):
         values = {
-            "waiting": reading.waiting, "delayed": reading.delayed, "held": reading.held,
-            "workers": len(reading.workers), "concurrency": reading.concurrency,
+            "waiting": reading.waiting, "delayed": reading.delayed, "held": reading.held, "unfinished": reading.queued,
+            "resting": int(queue in fleet.resting), "workers": len(reading.workers), "concurrency": reading.concurrency,
             "concurrency_wanted": wanted.get(queue, 0),
         }  # fmt: skip
         for name, value in values.items():

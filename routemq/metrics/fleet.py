@@ -13,6 +13,7 @@ from routemq.metrics.presence import Processes, read_processes
 from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.paused import Pause, by_route, resting_queues
 from routemq.queues import Keys
+from routemq.refusals import code_of
 from routemq.routing import Route
 
 PRIORITY_SEPARATOR = "\x06\x16"
@@ -93,6 +94,7 @@ class FleetReading:
         lease_holder: The ingest process that holds the non-shared routes.
         paused: Route → its pause; see `routemq.paused.by_route`.
         resting: Queues that nobody consumes because all of their routes are paused.
+        blocked: How many keys under our names another program has.
     """
 
     at: float
@@ -105,6 +107,7 @@ class FleetReading:
     lease_holder: str | None
     paused: Mapping[str, Pause] = field(default_factory=dict)
     resting: frozenset[str] = frozenset()
+    blocked: int = 0
 
 
 def read_fleet(
@@ -117,7 +120,7 @@ def read_fleet(
     """
     names, wanted = list(queues), [route.name for route in routes]
     # Before the totals: a message that moves on meanwhile is then seen twice, never missed.
-    waiting = _read_queues(client, keys, names)
+    waiting, blocked = _read_queues(client, keys, names)
     totals = read_totals(client, keys)
     processes = read_processes(client, keys)
     pipe = client.pipeline(transaction=False)
@@ -145,6 +148,7 @@ def read_fleet(
         lease_holder=holder.decode(errors="replace") if isinstance(holder, bytes) else None,
         paused=paused,
         resting=resting_queues(paused, routes),
+        blocked=blocked + _blocked([*dead[::2], full, holder, pauses]),
     )
 
 
@@ -153,7 +157,8 @@ def lists_of(keys: Keys, queue: str) -> list[str]:
     return [keys.queue(queue), *(keys.queue(f"{queue}{PRIORITY_SEPARATOR}{step}") for step in PRIORITY_STEPS)]
 
 
-def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> dict[str, QueueReading]:
+def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> tuple[dict[str, QueueReading], int]:
+    """Return what waits on each queue, and how many keys of theirs are another program's."""
     pipe = client.pipeline(transaction=False)
     for name in names:
         for key in lists_of(keys, name):
@@ -166,9 +171,10 @@ def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> dict[st
     _raise_refusal([*answers, held])
     counts = _held_by_queue(client, keys) if isinstance(held, int) and 0 < held <= _MOST_HELD else {}
     size = 2 * (1 + len(PRIORITY_STEPS)) + 1
-    readings = {}
+    readings, blocked = {}, _blocked([held])
     for index, name in enumerate(names):
         *lengths, oldest = answers[index * size : (index + 1) * size]
+        blocked += _blocked(lengths)
         lengths = _good(lengths, 0)
         readings[name] = QueueReading(
             waiting=sum(lengths[::2]),
@@ -176,7 +182,12 @@ def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> dict[st
             held=counts.get(name, 0),
             oldest_at=_received_at(oldest) if isinstance(oldest, bytes) else None,
         )
-    return readings
+    return readings, blocked
+
+
+def _blocked(answers: Sequence[object]) -> int:
+    """Count the keys that have another type than ours."""
+    return sum(isinstance(answer, Exception) and code_of(answer) in ("", "WRONGTYPE") for answer in answers)
 
 
 def _raise_refusal(answers: Sequence[object]) -> None:

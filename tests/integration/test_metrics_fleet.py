@@ -68,6 +68,7 @@ def test_what_waits_is_read_beside_a_key_of_a_wrong_type(bench: Bench) -> None:
     reading = read(bench, SLOW, "other")
     assert (reading.queues[SLOW].waiting, reading.queues[SLOW].delayed) == (2, 0)
     assert reading.queues[SLOW].queued == 2
+    assert reading.blocked == 2
     assert reading.queues["other"].waiting == 0
     assert reading.server.policy == "noeviction"
 
