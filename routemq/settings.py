@@ -150,7 +150,11 @@ class Settings(BaseSettings):
     )
 
     shutdown_grace_s: float = Field(
-        default=30.0, ge=1, le=3600, description="Seconds that `routemq up` gives its processes to stop in peace."
+        default=30.0,
+        ge=1,
+        le=86_400,
+        description="Seconds that `routemq up` gives its processes to stop in peace; if it is set, also those of a "
+        "worker that was started alone: what still runs then goes back to its queue.",
     )
 
     worker_count: int | None = Field(

@@ -22,6 +22,7 @@ from tests.servers import (
     TlsFiles,
     Valkey,
 )
+from tests.systemd import Systemd, listening
 
 S = TypeVar("S", bound=Server)
 
@@ -105,6 +106,13 @@ def stack(request: pytest.FixtureRequest) -> Stack:
     """The servers of a production host, then those of `routemq dev`; shared."""
     broker, store = request.param
     return Stack(name=f"{broker}+{store}", broker=_shared(request, broker), store=_shared(request, store))
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    """Listen as systemd does to a service."""
+    with listening(tmp_path) as systemd:
+        yield systemd
 
 
 @pytest.fixture

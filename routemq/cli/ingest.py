@@ -23,6 +23,7 @@ from routemq.supervision.commands import ingest_command
 from routemq.supervision.merged_log import MergedLog
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import STOP_SIGNALS, Stop, ignore_stop_signals
+from routemq.supervision.systemd import ServiceNotification, ServiceWatch, is_service
 
 if TYPE_CHECKING:
     from routemq.metrics.http import HealthServer
@@ -88,6 +89,8 @@ def _run_one(settings: Settings, index: int) -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: worker.stop())
     with contextlib.ExitStack() as stack:
+        if is_service():
+            stack.enter_context(ServiceWatch(lambda: worker.health))
         if settings.ingest_health_port is not None:
             port = settings.ingest_health_port + index
             stack.enter_context(_health_server(port, worker))
@@ -113,9 +116,12 @@ def _run_many(settings: Settings, count: int) -> None:
         supervisor.start(*commands)
         names = [command.name for command in commands]
         late = supervisor.wait_ready(names, timeout_s=_READY_TIMEOUT_S, cancelled=stopping.is_set)
+        systemd = ServiceNotification()
         if not late:
             logger.info("%s processes=%d", READY, count)
+            systemd.ready(f"{count} processes")
         while not stopping.wait(1.0):
-            pass
+            systemd.alive()
+        systemd.stopping()
         supervisor.stop(*names)
     ignore_stop_signals()

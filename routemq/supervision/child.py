@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from routemq.supervision.systemd import NOTIFY_VARIABLES
+
 logger = logging.getLogger(__name__)
 
 OnLine = Callable[[str, str], None]
@@ -88,7 +90,7 @@ class Child:
         self.popen = subprocess.Popen(
             list(self.command.argv),
             cwd=self.command.cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **self.command.env},
+            env={**_inherited(), "PYTHONUNBUFFERED": "1", **self.command.env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -141,3 +143,8 @@ class Child:
                     logger.exception("output line was not shown name=%s", self.command.name)
                 if ready is not None and ready in line:
                     self.is_ready = True
+
+
+def _inherited() -> dict[str, str]:
+    # systemd hears of the supervisor alone.
+    return {name: value for name, value in os.environ.items() if name not in NOTIFY_VARIABLES}

@@ -67,7 +67,8 @@ def worker_command(
         name=worker_name(queue),
         argv=(sys.executable, "-m", "celery", "--quiet", "-A", "routemq", "worker", *served, "-n", f"{node}@%h",
               "-E", "--without-gossip", "--without-mingle", *more),
-        env=env or {},
+        # The limit is kept here: within it all processes end, one after the other.
+        env={**(env or {}), "SHUTDOWN_GRACE_S": "", "SHUTDOWN_GRACE_S" + SUFFIX: ""},
         cwd=cwd,
         ready=" ready.",
         # The second asks for a cold stop, in which Celery gives back what it holds; what SIGKILL cuts off stays

@@ -3,8 +3,19 @@
 import contextlib
 import os
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from routemq.metrics.http import ProcessHealth
+
+NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""For the process that systemd has started, and none that it starts."""
+
+_LOOK_EVERY_S = 0.5
+_SEND_TIMEOUT_S = 1.0
 
 
 class ServiceNotification:
@@ -42,4 +53,45 @@ class ServiceNotification:
             return
         # A systemd that does not listen is no reason to stop.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            # Nor is one that does not read.
+            sock.settimeout(_SEND_TIMEOUT_S)
             sock.sendto(state.encode(), self._address)
+
+
+class ServiceWatch(threading.Thread):
+    """Tells systemd of a process that is a service of its own: ready, once it can do its work; alive, while it is.
+
+    Args:
+        health: Called in this thread, twice a second.
+    """
+
+    def __init__(self, health: "Callable[[], ProcessHealth]") -> None:
+        super().__init__(name="routemq-systemd", daemon=True)
+        self._health, self._systemd, self._stopped = health, ServiceNotification(), threading.Event()
+
+    def run(self) -> None:
+        announced = False
+        while not self._stopped.wait(_LOOK_EVERY_S):
+            now = self._health()
+            if now.ready and not announced:
+                announced = True
+                self._systemd.ready("serving")
+            if now.alive:
+                self._systemd.alive()
+
+    def stop(self) -> None:
+        """Say that the service stops; its end is then for TimeoutStopSec to watch."""
+        self._systemd.stopping()
+        self._stopped.set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def is_service(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether systemd wants to be told of this process."""
+    return bool(environ.get("NOTIFY_SOCKET"))

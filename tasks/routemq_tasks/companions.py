@@ -17,10 +17,12 @@ from routemq.metrics.presence import Presence
 from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.settings import Settings
+from routemq.supervision.systemd import ServiceWatch, is_service
 from routemq_tasks.gate_keeper import GateKeeper
 from routemq_tasks.load import LoadMeter, LoadWatch
 from routemq_tasks.promoter import RetryPromoter
 from routemq_tasks.retention_keeper import RetentionKeeper
+from routemq_tasks.soft_stop import SoftStop
 from routemq_tasks.worker_health import WorkerMetrics, worker_health
 from routemq_tasks.worker_presence import WorkerPresence
 
@@ -79,6 +81,10 @@ def _companions(worker: Any) -> Iterator[Companion]:
         yield HealthServer.on(
             settings.worker_health_port, lambda: worker_health(worker), metrics, variable="WORKER_HEALTH_PORT"
         )
+    if is_service():
+        yield ServiceWatch(lambda: worker_health(worker))
+    if "shutdown_grace_s" in settings.model_fields_set:
+        yield SoftStop(settings.shutdown_grace_s)
     if settings.transport == "stock":
         # Celery's own transport knows nothing of the delayed sets.
         queues = app.amqp.queues

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.processes import RunningProcess, running, wait_until
 from tests.servers import Mosquitto, Redis, Stack
+from tests.systemd import Systemd
 
 ROUTES = """
 import pathlib, time
@@ -47,50 +47,40 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def hear(systemd: socket.socket, words: bytes) -> None:
-    """Read until it is said; a socket that has nothing more raises."""
-    while systemd.recv(200) != words:
-        pass
-
-
 def named(process: RunningProcess, part: str) -> psutil.Process:
     children = psutil.Process(process.pid).children(recursive=True)
     return next(child for child in children if part in " ".join(child.cmdline()))
 
 
 def test_all_of_a_host_runs_tells_systemd_restarts_what_dies_and_finishes_what_it_runs(
-    stack: Stack, project: Path, tmp_path: Path, key_prefix: str, group_name: str, topic_prefix: str
+    stack: Stack, project: Path, systemd: Systemd, key_prefix: str, group_name: str, topic_prefix: str
 ) -> None:
-    address = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(address))
-        systemd.settimeout(60)
-        env = stack.environment(key_prefix=key_prefix, group=group_name)
-        env |= {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "1000000"}
-        argv = [sys.executable, "-m", "routemq", "up", "--workers", "4", "--pool", "threads"]
-        with running(argv, cwd=project, env=env) as process:
-            hear(systemd, b"READY=1\nSTATUS=3 processes")
-            hear(systemd, b"WATCHDOG=1")
-            output = process.output()
-            assert "worker quick:" in output
-            assert "ingest 0:" in output
-            stack.broker.publish(f"{topic_prefix}/quick/d1", "{}")
-            wait_until((project / "d1.txt").exists, message="the controller has run")
+    env = stack.environment(key_prefix=key_prefix, group=group_name)
+    env |= systemd.environment
+    argv = [sys.executable, "-m", "routemq", "up", "--workers", "4", "--pool", "threads"]
+    with running(argv, cwd=project, env=env) as process:
+        systemd.hear(b"READY=1\nSTATUS=3 processes")
+        systemd.hear(b"WATCHDOG=1")
+        output = process.output()
+        assert "worker quick:" in output
+        assert "ingest 0:" in output
+        stack.broker.publish(f"{topic_prefix}/quick/d1", "{}")
+        wait_until((project / "d1.txt").exists, message="the controller has run")
 
-            worker = named(process, "quick@")
-            worker.kill()
-            process.wait_for_output("process died name=worker quick")
-            stack.broker.publish(f"{topic_prefix}/quick/d2", "{}")
-            wait_until((project / "d2.txt").exists, timeout_s=60, message="the new worker has run the next one")
+        worker = named(process, "quick@")
+        worker.kill()
+        process.wait_for_output("process died name=worker quick")
+        stack.broker.publish(f"{topic_prefix}/quick/d2", "{}")
+        wait_until((project / "d2.txt").exists, timeout_s=60, message="the new worker has run the next one")
 
-            stack.broker.publish(f"{topic_prefix}/slow/s1", "{}")
-            wait_until((project / "s1.began").exists, message="the slow one has begun")
-            family = psutil.Process(process.pid).children(recursive=True)
-            assert process.terminate(60) == 0
-            assert (project / "s1.txt").exists()
-            assert [child for child in family if not is_gone(child)] == []
-            assert process.output().index("ingest has ended") < process.output().index("Warm shutdown")
-            hear(systemd, b"STOPPING=1")
+        stack.broker.publish(f"{topic_prefix}/slow/s1", "{}")
+        wait_until((project / "s1.began").exists, message="the slow one has begun")
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert process.terminate(60) == 0
+        assert (project / "s1.txt").exists()
+        assert [child for child in family if not is_gone(child)] == []
+        assert process.output().index("ingest has ended") < process.output().index("Warm shutdown")
+        systemd.hear(b"STOPPING=1")
 
 
 def test_sigkill_of_the_supervisor_leaves_no_orphan(

@@ -17,6 +17,7 @@ import pytest
 from tests.applications import quick as application
 from tests.processes import clean_environment, running, wait_until
 from tests.servers import HOST, REPOSITORY, Redis, free_port
+from tests.systemd import Systemd
 from tests.workers import Bench
 
 
@@ -52,16 +53,23 @@ def health(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_a_worker_is_ready_and_says_why_it_is_not(own_store: Callable[..., Redis], key_prefix: str, pool: str) -> None:
+def test_a_worker_is_ready_and_says_why_it_is_not(
+    own_store: Callable[..., Redis], key_prefix: str, pool: str, systemd: Systemd
+) -> None:
     bench, port = Bench(store=own_store(), key_prefix=key_prefix), free_port()
-    with bench.worker("-Q", "slow", "-P", pool, "-c", "2", env={"WORKER_HEALTH_PORT": str(port)}):
+    env = {"WORKER_HEALTH_PORT": str(port), **systemd.environment}
+    with bench.worker("-Q", "slow", "-P", pool, "-c", "2", env=env) as worker:
         wait_until(lambda: readiness(port)["status"] == 200, message="it is ready")
+        systemd.hear(b"READY=1\nSTATUS=serving")
+        systemd.hear(b"WATCHDOG=1")
         bench.store.stop()
         away = wait_until(lambda: (now := readiness(port))["status"] == 503 and now, message="it is not ready")
         assert (away["alive"], "redis is away" in away["problem"]) == (True, True)
         assert ask(port, "/healthz")[0] == 200
         bench.store.start()
         wait_until(lambda: readiness(port)["status"] == 200, timeout_s=30, message="it is ready again")
+        worker.terminate(60)
+        systemd.hear(b"STOPPING=1")
 
 
 def test_a_pool_without_children_is_told_and_a_frozen_worker_answers_nothing(bench: Bench) -> None:

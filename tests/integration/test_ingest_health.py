@@ -19,6 +19,7 @@ from routemq import Router
 from tests.ingest import CONTROLLER, ingest_process, ingesting, settings_for, wait_for_payloads
 from tests.processes import wait_until
 from tests.servers import HOST, SLOW_NAMES, MqttBroker, Redis, Stack, free_port
+from tests.systemd import Systemd
 
 MakeBroker = Callable[..., MqttBroker]
 MakeStore = Callable[..., Redis]
@@ -66,12 +67,16 @@ class Probe:
 
 
 def test_it_is_ready_only_while_both_servers_answer_also_without_traffic(
-    own_broker: MakeBroker, own_store: MakeStore, routes: str, tmp_path: Path, key_prefix: str, group_name: str
-) -> None:
+    own_broker: MakeBroker, own_store: MakeStore, routes: str, tmp_path: Path, key_prefix: str, group_name: str,
+    systemd: Systemd,
+) -> None:  # fmt: skip
     broker, store, probe = own_broker(), own_store(), Probe()
     environment = Stack(name="own", broker=broker, store=store).environment(key_prefix=key_prefix, group=group_name)
-    with ingest_process(tmp_path, routes, environment | {"INGEST_HEALTH_PORT": str(probe.port)}):
+    environment |= {"INGEST_HEALTH_PORT": str(probe.port), **systemd.environment}
+    with ingest_process(tmp_path, routes, environment) as process:
         probe.wait_ready()
+        systemd.hear(b"READY=1\nSTATUS=serving")
+        systemd.hear(b"WATCHDOG=1")
         store.pause()
         probe.wait_unready("redis", timeout_s=9)
         store.resume()
@@ -82,6 +87,8 @@ def test_it_is_ready_only_while_both_servers_answer_also_without_traffic(
         probe.wait_ready()
         store.kill()
         probe.wait_unready("redis is away", timeout_s=5)
+        process.terminate()
+        systemd.hear(b"STOPPING=1")
 
 
 def test_a_loop_that_stands_still_is_not_ready_whatever_was_answered(
