@@ -11,6 +11,7 @@ _COMMANDS = {
     "dlq": "routemq.cli.dlq:dlq",
     "health": "routemq.cli.health:health",
     "ingest": "routemq.cli.ingest:ingest",
+    "manifests": "routemq.cli.manifests:manifests",
     "pause": "routemq.cli.pause:pause",
     "resume": "routemq.cli.pause:resume",
     "routes": "routemq.cli.routes:routes",

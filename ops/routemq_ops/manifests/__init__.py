@@ -1,0 +1,1 @@
+"""`routemq manifests`: what deploys an application, made of its routes."""

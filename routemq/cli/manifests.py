@@ -1,0 +1,77 @@
+"""`routemq manifests`: what deploys this application, for its own routes."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from routemq_ops.manifests.deployment import Deployment, queue_workers
+from routemq_ops.manifests.kubernetes import kubernetes_files
+from routemq_ops.manifests.systemd_units import systemd_files
+
+from routemq.cli.explain import explains_errors
+from routemq.discovery import load_router
+from routemq.settings import load_settings
+from routemq.supervision.loading import read_queues
+from routemq.supervision.shares import worker_queues
+
+
+@click.command(short_help="Print what deploys this application: Kubernetes, systemd.")
+@click.option("--format", "form", type=click.Choice(["kubernetes", "systemd"]), default="kubernetes", show_default=True)
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the files into this folder.")
+@click.option("--force", is_flag=True, help="Write also over files that are there and differ.")
+@click.option("--image", default="routemq:latest", show_default=True, help="Your application's image.")
+@click.option(
+    "--project", type=click.Path(path_type=Path),
+    help="For systemd: your application's folder there, with its .venv; by default this one, with this Python.",
+)  # fmt: skip
+@click.option(
+    "--longest-task", "grace_s", type=click.IntRange(1, 86_400), default=60, show_default=True, metavar="SECONDS",
+    help="How long a worker that is told to end may go on with what it runs.",
+)  # fmt: skip
+@explains_errors
+def manifests(*, form: str, output: Path | None, force: bool, image: str, project: Path | None, grace_s: int) -> None:
+    """Print, or write, the files that run ingest, a worker for each queue, and Flower.
+
+    Start it in the project's folder. They are yours: change what you like; a second run leaves files that differ as
+    they are, and names them.
+
+    Exit code 1 when such files were left.
+    """
+    deployment = _deployment(image, grace_s)
+    if form == "systemd":
+        environment = Path(sys.prefix) if project is None else project / ".venv"
+        found = systemd_files(deployment, project=project or Path.cwd(), environment=environment)
+    else:
+        found = kubernetes_files(deployment)
+    if output is None:
+        click.echo("\n".join(f"# ==> {path}\n{text}" for path, text in found.items()), nl=False)
+    elif left := _write(output, found, force=force):
+        click.echo(f"left as they are, with --force they are replaced: {', '.join(left)}", err=True)
+        sys.exit(1)
+
+
+def _deployment(image: str, grace_s: int) -> Deployment:
+    # What a module prints while it is imported is not part of the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        settings = load_settings()
+        routed = dict(load_router(settings.routers).queues)
+    # Those of the application's own tasks too, which Celery's app alone knows.
+    own = read_queues(Path.cwd(), os.environ) if settings.task_modules else ()
+    heads = worker_queues(dict.fromkeys(own, 1) | routed)
+    return Deployment(workers=queue_workers(heads, routed), image=image, grace_s=grace_s)
+
+
+def _write(folder: Path, found: Mapping[str, str], *, force: bool) -> list[str]:
+    """Write the files; return those that are there, and differ, and were left."""
+    left = []
+    for name, text in found.items():
+        path = folder / name
+        if path.exists() and not force and path.read_bytes() != text.encode():
+            left.append(name)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return left

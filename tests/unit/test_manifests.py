@@ -1,0 +1,234 @@
+"""What deploys an application: made of its routes, valid, in step with deploy/, and closed where it should be."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from routemq_ops.manifests.deployment import Deployment, queue_workers
+from routemq_ops.manifests.kubernetes import kubernetes_files
+from routemq_ops.manifests.systemd_units import escaped, systemd_files
+
+from routemq.metrics.exposition import FleetMetrics
+from routemq.metrics.fleet import FleetReading, QueueReading, ServerReading
+from routemq.metrics.presence import Processes
+from routemq.settings import Settings, variable_of
+from routemq.supervision.shares import worker_queues
+from tests.processes import clean_environment
+from tests.servers import REPOSITORY
+
+KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
+SYSTEMD = REPOSITORY / "deploy" / "systemd"
+GRACE_S, STOP_S = 60, 75
+OLDEST, NEWEST = "1.30.0", "1.34.0"
+ODD = {"sensors": 2, "sensors.data": 3, "a-b": 1, "a.b": 1, "Größe\"'$x": 1, "%h": 1, "x/y\\z": 1, "q" * 90: 1, ":": 1}
+
+
+def of_deploy(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text("utf-8") for path in folder.rglob("*") if path.is_file()}
+
+
+def odd() -> Deployment:
+    return Deployment(workers=queue_workers(worker_queues(ODD), ODD), image="routemq:latest", grace_s=GRACE_S)
+
+
+def objects(files: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        found
+        for path, text in files.items()
+        if path.endswith(".yaml") and not path.endswith("kustomization.yaml")
+        for found in yaml.safe_load_all(text)
+    ]
+
+
+def of_kind(*kinds: str, files: dict[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    found = objects(of_deploy(KUBERNETES) if files is None else files)
+    return {item["metadata"]["name"]: item for item in found if item["kind"] in kinds}
+
+
+@pytest.mark.parametrize(
+    ("folder", "options"),
+    [(KUBERNETES, ()), (SYSTEMD, ("--format", "systemd", "--project", "/srv/routemq"))],
+    ids=["kubernetes", "systemd"],
+)
+def test_deploy_is_what_the_command_writes_for_the_sample_application(
+    tmp_path: Path, folder: Path, options: tuple[str, ...]
+) -> None:
+    command = ["routemq", "manifests", *options, "--output", str(tmp_path)]
+
+    def written(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *more], cwd=REPOSITORY, env=clean_environment(), capture_output=True, encoding="utf-8",
+            check=False, timeout=60,
+        )  # fmt: skip
+
+    assert written().returncode == 0
+    made = of_deploy(tmp_path)
+    assert made == of_deploy(folder), "scripts/manifests writes deploy/ anew"
+    path, text = next(iter(made.items()))
+    (tmp_path / path).write_text("mine", "utf-8")
+    again = written()
+    assert (again.returncode, path in again.stderr, (tmp_path / path).read_text("utf-8")) == (1, True, "mine")
+    assert written("--force").returncode == 0
+    assert (tmp_path / path).read_text("utf-8") == text
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("what", ["the sample application", "odd names"])
+def test_every_object_is_valid_by_kubernetes_own_schema(version: str, what: str) -> None:
+    files = kubernetes_files(odd()) if what == "odd names" else of_deploy(KUBERNETES)
+    found = [item for item in objects(files) if item["kind"] != "ScaledObject"]
+    for item in found:
+        kubernetes_validate.validate(item, version, strict=True)
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", item["metadata"]["name"])
+    assert len(found) > 20
+
+
+def test_a_schema_that_is_broken_is_found() -> None:
+    broken = of_kind("Deployment")["ingest"]
+    broken["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["httpget"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, NEWEST, strict=True)
+
+
+def test_each_kustomization_names_files_that_are_there_and_every_file_is_named() -> None:
+    files = of_deploy(KUBERNETES)
+    named: set[str] = set()
+    for path in files:
+        if not path.endswith("kustomization.yaml"):
+            continue
+        named.add(path)
+        found, folder = yaml.safe_load(files[path]), (KUBERNETES / path).parent
+        generated = [
+            name for made in found.get("configMapGenerator", ()) for name in made.get("files", made.get("envs", ()))
+        ]
+        for name in [*found.get("resources", ()), *found.get("components", ()), *generated]:
+            target = (folder / name).resolve()
+            assert target.exists(), f"{path} names {name}"
+            if target.is_file():
+                named.add(str(target.relative_to(KUBERNETES)))
+    assert named == set(files)
+
+
+def test_a_worker_serves_each_queue_whatever_its_name() -> None:
+    workers = of_kind("Deployment", files=kubernetes_files(odd()))
+    commands = [item["spec"]["template"]["spec"]["containers"][0]["command"] for item in workers.values()]
+    served = {command[command.index("-Q") + 1] for command in commands if "-Q" in command}
+    assert served == set(worker_queues(ODD))
+    scaled = of_kind("ScaledObject", files=kubernetes_files(odd()))
+    metrics = [trigger["metadata"]["valueLocation"] for item in scaled.values() for trigger in item["spec"]["triggers"]]
+    labels = {json.loads(re.fullmatch(r"routemq_queue_unfinished\{queue=(.*)\}", metric)[1]) for metric in metrics}  # type: ignore[index]
+    assert labels == set(ODD)
+
+
+@pytest.mark.parametrize("name", sorted(of_kind("Deployment", "StatefulSet")))
+def test_every_pod_is_unprivileged_watched_and_without_service_links(name: str) -> None:
+    pod = of_kind("Deployment", "StatefulSet")[name]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert (pod["enableServiceLinks"], pod["automountServiceAccountToken"]) == (False, False)
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    }  # fmt: skip
+    assert container["resources"]["limits"]["memory"]
+    assert container["readinessProbe"]
+    if name in ("mosquitto", "redis"):
+        return
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["envFrom"] == [{"configMapRef": {"name": "routemq"}}]
+
+
+def test_what_may_be_many_is_spread_has_a_budget_and_time_to_end() -> None:
+    pods, budgets = of_kind("Deployment"), of_kind("PodDisruptionBudget")
+    assert set(budgets) == set(pods) - {"flower"}
+    for name in budgets:
+        pod = pods[name]["spec"]["template"]["spec"]
+        assert {rule["topologyKey"] for rule in pod["topologySpreadConstraints"]} == {
+            "topology.kubernetes.io/zone", "kubernetes.io/hostname",
+        }  # fmt: skip
+        assert budgets[name]["spec"]["selector"] == pods[name]["spec"]["selector"]
+        assert pod["terminationGracePeriodSeconds"] > GRACE_S
+        # KEDA's, or an operator's.
+        assert ("replicas" in pods[name]["spec"]) == (name == "ingest")
+
+
+def test_settings_are_settings_and_secrets_are_files_of_the_secret() -> None:
+    lines = [line for line in of_deploy(KUBERNETES)["base/settings.env"].splitlines() if line and line[0] != "#"]
+    settings = dict(line.split("=", 1) for line in lines)
+    names = {variable_of(name) for name in Settings.model_fields}
+    assert {name.removesuffix("_FILE") for name in settings} <= names
+    assert settings["REDIS_URL_FILE"].startswith("/run/secrets/routemq/")
+    assert not {"REDIS_URL", "MQTT_PASSWORD", "ALERT_WEBHOOK"} & set(settings)
+    assert (settings["MQTT_CLIENT_ID"], settings["SHUTDOWN_GRACE_S"]) == ("auto", str(GRACE_S))
+    assert "kind: Secret" not in "".join(of_deploy(KUBERNETES).values())
+
+
+def test_keda_scales_by_a_metric_that_is_served_in_all_regions() -> None:
+    reading = FleetReading(
+        at=0, totals={}, queues={"sensors.data": QueueReading(waiting=0, delayed=4, held=1)}, dead={},
+        full_routes=frozenset(), processes=Processes(at=0, reports=()), server=ServerReading(), lease_holder=None,
+    )  # fmt: skip
+    served = {
+        sample.name: sample
+        for family in FleetMetrics(lambda: reading, wanted={}).collect()
+        for sample in family.samples
+    }
+    # Four retries that are due later keep a worker: nothing else would move them to their queue.
+    assert served["routemq_queue_unfinished"].value == 5
+    for name, item in of_kind("ScaledObject").items():
+        assert item["spec"]["scaleTargetRef"] == {"name": name}
+        (trigger,) = item["spec"]["triggers"]
+        assert trigger["metadata"]["valueLocation"].partition("{")[0] in served
+        assert trigger["metadata"]["format"] == "prometheus"
+        assert name in of_kind("Deployment")
+    for path in KUBERNETES.glob("three-regions/*/kustomization.yaml"):
+        region = yaml.safe_load(path.read_text("utf-8"))
+        patched = {patch["target"]["name"]: yaml.safe_load(patch["patch"]) for patch in region["patches"]}
+        assert set(patched) == set(of_kind("ScaledObject"))
+        for operations in patched.values():
+            assert [f".{region['namespace']}.svc" in operation["value"] for operation in operations] == [True]
+
+
+def test_units_pass_systemds_own_check(tmp_path: Path) -> None:
+    files = systemd_files(odd(), project=REPOSITORY, environment=Path(sys.prefix))
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    # An instance of each, as the target wants them.
+    (target,) = (line for line in files["routemq.target"].splitlines() if line.startswith("Wants="))
+    wanted = target.removeprefix("Wants=").replace("%%", "%").split()
+    assert wanted == [
+        "routemq-ingest.service",
+        *(f"routemq-worker@{escaped(name)}.service" for name in worker_queues(ODD)),
+    ]
+    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in files)]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
+    # What it says of others' units of this machine is theirs.
+    assert (run.returncode, [line for line in run.stderr.splitlines() if "routemq" in line]) == (0, [])
+
+
+@pytest.mark.parametrize("name", list(ODD))
+def test_a_queue_is_escaped_as_systemd_escapes_it(name: str) -> None:
+    run = subprocess.run(["systemd-escape", name], capture_output=True, encoding="utf-8", check=True, timeout=20)
+    assert escaped(name) == run.stdout.removesuffix("\n")
+
+
+def test_units_stop_later_than_the_longest_task_and_keep_secrets_out_of_the_environment() -> None:
+    for name, text in of_deploy(SYSTEMD).items():
+        if name.endswith(".target"):
+            continue
+        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and line[0] != "#")
+        assert values["Type"] == "notify"
+        assert int(values["TimeoutStopSec"]) > GRACE_S
+        assert int(values["WatchdogSec"]) > 0
+        assert (values["KillMode"], values["DynamicUser"], values["ProtectSystem"]) == ("mixed", "yes", "strict")
+        assert "REDIS_URL=" not in text
+        if "ingest" not in name:
+            assert f"SHUTDOWN_GRACE_S={GRACE_S}" in text
+            assert values["TimeoutStopSec"] == str(STOP_S)
