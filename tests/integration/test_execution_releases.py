@@ -1,14 +1,18 @@
 """What a release does not know is not dead: another one may run it."""
 
 import time
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 
 import orjson
 import pytest
 
 from routemq.envelope import Envelope, TaskMessage
 from tests.applications import releases
+from tests.ingest import ingesting, settings_for
 from tests.processes import wait_until
-from tests.servers import Redis
+from tests.servers import MqttBroker, Redis, Stack
 from tests.workers import Bench
 
 TRANSPORTS = ("routemq", "stock")
@@ -55,6 +59,51 @@ def test_workers_of_two_releases_share_a_queue(bench: Bench, transport: str) -> 
         assert first.output().count(BACK) <= 2
     assert {note["id"] for note in notes} == sent
     assert {note["id"] for note in bench.notes("x")} == old
+    assert not bench.letters()
+
+
+def test_a_rollout_and_its_way_back_lose_nothing(
+    own_broker: Callable[..., MqttBroker], bench: Bench, group_name: str
+) -> None:
+    """Workers first, then ingest; back, ingest first, then workers."""
+    broker = own_broker()
+    stack = Stack(name="own", broker=broker, store=bench.store)
+    settings = settings_for(stack, key_prefix=bench.key_prefix, group=group_name)
+    sent: dict[str, int] = {"x": 0, "y": 0}
+
+    def publish(what: str = "x") -> None:
+        for _ in range(10):
+            sent[what] += 1
+            broker.publish(f"a/d{sent[what]}/x" if what == "x" else f"b/l{sent[what]}/y", "1")
+
+    def ingest(release: int) -> AbstractContextManager[object]:
+        return ingesting(settings, releases.RELEASES[release])
+
+    def worker(release: int) -> AbstractContextManager[object]:
+        return bench.worker("-P", "threads", "-n", f"{uuid.uuid4().hex}@test", env={"RELEASE": str(release)})
+
+    with ExitStack() as second:
+        with worker(1), ingest(1):
+            publish()
+            second.enter_context(worker(2))
+            publish()
+        # Nobody is there to take them: the broker keeps them for the session, which the next release has, too.
+        publish()
+        with ingest(2):
+            publish()
+            publish("y")
+        publish()
+        with ingest(1), worker(1):
+            publish()
+            second.close()
+            publish()
+            bench.wait_for_notes("x", sent["x"])
+            bench.wait_for_notes("y", sent["y"])
+            wait_until(lambda: bench.held() + bench.waiting("a") == 0, message="nothing is left")
+    for what, letter in (("x", "d"), ("y", "l")):
+        # Under whatever name a release has for it.
+        given = [value for note in bench.notes(what) for value in note["params"].values()]
+        assert sorted(given) == sorted(f"{letter}{number + 1}" for number in range(sent[what]))
     assert not bench.letters()
 
 

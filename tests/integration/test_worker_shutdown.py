@@ -110,13 +110,10 @@ def test_a_stop_that_its_children_hear_too_interrupts_nothing_and_strikes_nobody
     assert not bench.letters()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_what_runs_longer_than_the_grace_of_a_worker_alone_is_given_back(
-    redis_server: Redis, key_prefix: str, pool: str
-) -> None:
+def test_what_runs_longer_than_the_grace_of_a_worker_alone_is_given_back(redis_server: Redis, key_prefix: str) -> None:
     """As one SIGTERM of systemd, Kubernetes or Docker asks for: no second signal comes before SIGKILL."""
     bench = Bench(store=redis_server, key_prefix=key_prefix)
-    with bench.worker("-Q", "slow", "-P", pool, "-c", "2", env={"SHUTDOWN_GRACE_S": "2"}) as worker:
+    with bench.worker("-Q", "slow", "-c", "2", env={"SHUTDOWN_GRACE_S": "2"}) as worker:
         short, long = bench.put("slow/sleep", "1").id, bench.put("slow/sleep", "300").id
         bench.wait_for_notes("started", 2)
         assert worker.terminate(timeout_s=60) in (0, 1)
