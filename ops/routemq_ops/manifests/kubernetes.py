@@ -4,7 +4,7 @@ import json
 
 from routemq_ops.manifests.deployment import Deployment, QueueWorker, filled
 
-REGIONS = {"us-east": "us_east", "eu-central": "eu_central", "ap-south": "ap_south"}
+REGIONS = {"us-east": "us_east_workers", "eu-west": "eu_west_workers", "asia": "asia_workers"}
 """Name of a region in Kubernetes → its group."""
 
 _MESSAGES_PER_HAND = 20
