@@ -1,11 +1,17 @@
 """A real Chromium, without a window."""
 
 import contextlib
+import importlib.resources
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _OPTIONS = [
@@ -65,3 +71,22 @@ class Visit:
         # An answer that is an error is part of some tests, and the page's own business.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.complaints.append(f"console: {message.text}")
+
+
+def row_of(page: Page, topic: str) -> Any:
+    """Return the row of a letter in the table."""
+    return page.locator("#letters tbody tr").filter(has=page.get_by_role("link", name=topic, exact=True))
+
+
+def accessibility_faults(page: Page, part: str = "body") -> list[str]:
+    """Return what axe-core finds, by the rules of WCAG 2.2 AA and its best practices; the contrast in both themes."""
+    page.evaluate(AXE)
+    faults = []
+    for theme, rules in (("light", list(RULES)), ("dark", {"type": "rule", "values": ["color-contrast"]})):
+        page.evaluate("theme => document.documentElement.setAttribute('data-bs-theme', theme)", theme)
+        page.evaluate("document.getAnimations().forEach((change) => change.finish())")
+        found = page.evaluate("([part, rules]) => axe.run(part, {runOnly: rules})", [part, rules])
+        faults += [
+            f"{theme} {fault['id']}: {node['target']}" for fault in found["violations"] for node in fault["nodes"]
+        ]
+    return faults

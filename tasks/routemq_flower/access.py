@@ -13,7 +13,7 @@ from flower.views import BaseHandler
 
 from routemq.errors import RouteMQError
 from routemq.lifecycle.scripts import UnusableKeyError
-from routemq.refusals import explain
+from routemq.refusals import code_of, explain
 from routemq_flower.backend import Backend
 from routemq_flower.loopback import asks_for_loopback, comes_from_here, listens_on_loopback_alone
 from routemq_flower.upstream.steady_events import SteadyEvents
@@ -141,7 +141,9 @@ class ApiHandler(RouteMQHandler):
         elif isinstance(error, UnusableKeyError):
             status_code, message = 503, str(error)
         elif isinstance(error, redis.RedisError):
-            status_code, message = 503, f"Redis cannot be reached: {explain(error)}"
+            # A server that answers is there, whatever it refuses.
+            told = explain(error) if code_of(error) else f"Redis cannot be reached: {explain(error)}"
+            status_code, message = 503, told[0].upper() + told[1:]
         elif isinstance(error, RouteMQError):
             status_code, message = 400, str(error)
         self.set_status(status_code)

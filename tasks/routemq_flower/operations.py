@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
+import redis
+
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.frozen import FrozenReplay
 from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
 from routemq.dead_letters.strange_routes import StrangeRoutes, one_of_each_route
+from routemq.refusals import explain
+from routemq.text import error_line
 from routemq_flower.threads import DaemonThreads
 
 logger = logging.getLogger(__name__)
@@ -147,7 +151,8 @@ class Operations:
             # Whatever stopped it, the page that waits for it must hear of it.
             except Exception as exc:
                 logger.exception("dead letters: %s stopped", progress.action, extra={"operation": progress.id})
-                progress.error, progress.state = f"{type(exc).__name__}: {exc}", "failed"
+                told = explain(exc) if isinstance(exc, redis.RedisError) else error_line(exc)
+                progress.error, progress.state = told, "failed"
 
         self._executor.submit(guarded)
 

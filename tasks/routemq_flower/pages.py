@@ -65,7 +65,7 @@ class DeadLettersPage(PageHandler):
             title="Dead letters",
             description="Messages that no further run would help. They wait here until you decide.",
             active_tab="dead-letters",
-            scripts=("dead_letters.js", "common.js", "bars.js", "bulk.js", "chosen.js"),
+            scripts=("dead_letters.js", "common.js", "confirmation.js", "bars.js", "bulk.js", "chosen.js"),
             reasons=REASONS,
             routes=[route.name for route in routes],
             queues=sorted(self.backend.router.queues),
@@ -81,7 +81,7 @@ class LetterPage(PageHandler):
             "dead_letter.html",
             title="Dead letter",
             active_tab="dead-letters",
-            scripts=("dead_letter.js", "common.js"),
+            scripts=("dead_letter.js", "common.js", "confirmation.js"),
             letter_id=letter_id,
         )
 
@@ -96,5 +96,5 @@ class RoutesPage(PageHandler):
             title="Routes",
             description="Which topics go to which controller, on which queue, with how many hands.",
             active_tab="routes",
-            scripts=("routes.js", "common.js"),
+            scripts=("routes.js", "common.js", "confirmation.js"),
         )

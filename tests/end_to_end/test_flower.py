@@ -10,47 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
 from routemq.dead_letters import DeadLetters, LetterFilter
-from tests.browser import Visit, chromium
+from tests.browser import Visit, row_of
 from tests.flower import CROWDED, LASTING, READINGS, WAITING, Place, request, serving, settings
 from tests.processes import running, wait_until
 from tests.servers import REPOSITORY, Redis
 
 SCRIPT = "<script>alert(1)</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
-    """Open a window: `visit(http_credentials=…)`. The test fails when something went wrong in one."""
-    visits: list[Visit] = []
-
-    def begin(**options: Any) -> Visit:
-        visits.append(Visit.begin(browser.new_context(viewport={"width": 1280, "height": 900}, **options)))
-        return visits[-1]
-
-    yield begin
-    for opened in visits:
-        opened.page.context.close()
-    assert [complaint for opened in visits for complaint in opened.complaints] == []
-
-
-@pytest.fixture(scope="module")
-def place(redis_server: Redis) -> Iterator[Place]:
-    """A Flower without a password, as `routemq dev` starts it; tests keep to their own route or topics."""
-    with serving(redis_server) as started:
-        yield started
-
-
-def row_of(page: Page, topic: str) -> Any:
-    return page.locator("#letters tbody tr").filter(has=page.get_by_role("link", name=topic, exact=True))
 
 
 def test_a_letter_appears_is_mended_and_runs(place: Place, visit: Callable[..., Visit]) -> None:
@@ -159,8 +127,11 @@ def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..
     expect(page.locator("#matching")).to_have_text("29 match")
     page.click("#bulk-replay")
     expect(page.locator("#confirmation-title")).to_have_text("Replay 29 dead letters?")
-    page.click("text=Cancel")
+    # One Enter more than was meant changes nothing, and the keyboard is where it was.
+    expect(page.locator("#confirmation-cancel")).to_be_focused()
+    page.keyboard.press("Enter")
     expect(page.locator("#confirmation")).to_be_hidden()
+    expect(page.locator("#bulk-replay")).to_be_focused()
     assert place.queued("lasting") == []
     page.click("#bulk-replay")
     # Not before it is asked: until then the page looks for what there is.
@@ -291,7 +262,9 @@ def test_what_is_chosen_stays_chosen_under_traffic(place: Place, visit: Callable
         expect(chosen.get_by_role("button", name="Discard 0")).to_be_disabled()
         expect(for_all).to_have_count(0)
         page.click("#choose-none")
-        expect(for_all).to_have_count(2)
+        # Every letter there is, without a filter, is offered only to who asks for it.
+        expect(page.get_by_role("button", name="All letters, without a filter…")).to_be_visible()
+        expect(for_all).to_have_count(0)
 
     # What a change leaves where it is stays chosen.
     place.bury("crowded/stubborn", route=CROWDED, generation=3)
@@ -313,6 +286,10 @@ def test_what_is_chosen_stays_chosen_under_traffic(place: Place, visit: Callable
     page.get_by_role("button", name=f"Discard all {before}", exact=True).click()
     expect(page.locator("#confirmation-title")).to_have_text(f"Discard {before} dead letters?")
     place.bury("crowded/late", route=CROWDED)
+    if before < 100:
+        expect(page.locator("#confirmation-typed")).to_be_hidden()
+    else:
+        page.fill("#confirmation-typed", str(before))
     page.click("#confirmation-go")
     expect(page.locator("#notices")).to_contain_text(f"Discarded {before}.")
     assert place.letters(CROWDED) == 1
@@ -376,6 +353,18 @@ def test_the_page_says_that_redis_is_away_and_recovers(
         place.bury("waiting/back")
         expect(row_of(page, "waiting/back")).to_be_visible(timeout=15_000)
         expect(page.locator("#live-text")).to_have_text("Live")
+
+        # A server that refuses is there, and says what it wants.
+        store.break_disk()
+        row_of(page, "waiting/back").get_by_role("checkbox").check()
+        page.click("#bulk-discard")
+        page.click("#confirmation-go")
+        expect(page.locator("#notices")).to_contain_text("redis cannot write to its disk")
+        row_of(page, "waiting/back").get_by_role("link").click()
+        page.click("#discard")
+        page.click("#confirmation-go")
+        expect(page.locator("#notices")).to_have_text(re.compile("^Redis cannot write to its disk"))
+        store.mend_disk()
 
 
 @pytest.mark.parametrize("query", ["error=", "error=%20", "erorr=TimeoutError", "reason=failed&topic="])

@@ -1,6 +1,7 @@
 // Replay or discard many letters: ask, begin, show how far it is.
 
-import {api, byId, confirmChange, make, notice, number, plural, withdraw} from "./common.js";
+import {api, byId, make, notice, number, plural, withdraw} from "./common.js";
+import {confirmChange} from "./confirmation.js";
 
 const VERBS = {
     replay: {will: "Replay", doing: "Replaying", done: "Replayed"},
@@ -108,6 +109,7 @@ function confirmed(action, count, scope, warning = null) {
         scope: warning && action === "replay" ? `${scope} — But ${warning}` : scope,
         go: `${verb.will} ${number(count)}`,
         isDangerous: action === "discard",
+        count,
         forceText: action === "replay" ? FORCE : "",
     });
 }

@@ -250,37 +250,3 @@ export function saySaved() {
         notice("said", "success", text);
     }
 }
-
-/**
- * Ask before something is changed.
- * @returns a promise of null, or of {force} when the person agreed.
- */
-export function confirmChange({title, text, scope, go, isDangerous, forceText}) {
-    const element = byId("confirmation");
-    const modal = bootstrap.Modal.getOrCreateInstance(element);
-    const button = byId("confirmation-go");
-    const force = byId("confirmation-force");
-    byId("confirmation-title").textContent = title;
-    byId("confirmation-text").textContent = text;
-    byId("confirmation-scope").textContent = scope || "";
-    byId("confirmation-scope").classList.toggle("d-none", !scope);
-    byId("confirmation-force-row").classList.toggle("d-none", !forceText);
-    byId("confirmation-force-text").textContent = forceText || "";
-    force.checked = false;
-    button.textContent = go;
-    button.className = `btn ${isDangerous ? "btn-danger" : "btn-primary"}`;
-    return new Promise((resolve) => {
-        let answer = null;
-        const agree = () => {
-            answer = {force: force.checked};
-            modal.hide();
-        };
-        button.addEventListener("click", agree, {once: true});
-        element.addEventListener("shown.bs.modal", () => button.focus(), {once: true});
-        element.addEventListener("hidden.bs.modal", () => {
-            button.removeEventListener("click", agree);
-            resolve(answer);
-        }, {once: true});
-        modal.show();
-    });
-}

@@ -1,8 +1,9 @@
 // The page of one dead letter: what it was, why it died, and what to do with it.
 
 import {
-    address, ageElement, api, byId, bytes, confirmChange, make, moment, notice, plural, sayOnNextPage, token, withdraw,
+    address, ageElement, api, byId, bytes, make, moment, notice, plural, sayOnNextPage, token, withdraw,
 } from "./common.js";
+import {confirmChange} from "./confirmation.js";
 
 const page = byId("dead-letter-page");
 const id = page.dataset.letterId;

@@ -30,6 +30,7 @@ const state = {
     isIndexed: true,
     matching: null,
     newestSeen: null,
+    asksForAll: false,
     hasLoaded: false,
     listedAt: 0,
     turn: 0,
@@ -63,6 +64,7 @@ function restart() {
     state.after = [];
     state.rows.clear();
     state.hasLoaded = false;
+    state.asksForAll = false;
     state.turn += 1;
     body.replaceChildren();
     byId("nothing").classList.add("d-none");
@@ -260,8 +262,15 @@ function showBulk() {
     }
     const chosen = state.chosen;
     const isNothing = !chosen.size && (state.matching === 0 || (!state.rows.size && !state.next));
+    // Without a filter, who wants every letter there is says so first.
+    const mustAsk = !Object.keys(state.filter).length && !state.asksForAll;
+    byId("ask-for-all").classList.toggle("d-none", chosen.size > 0 || isNothing || !mustAsk);
     if (chosen.size) {
         showButtons("chosen", number(chosen.ids.length), !chosen.ids.length);
+    } else if (mustAsk) {
+        byId("bulk-bar").classList.remove("has-chosen");
+        byId("chosen-buttons").replaceChildren();
+        byId("all-buttons").replaceChildren();
     } else {
         showButtons("all", state.matching !== null ? `all ${number(state.matching)}` : "all matching", isNothing);
     }
@@ -355,6 +364,11 @@ if (mayChange) {
         const letters = [...state.rows].map(([id, row]) => ({id, topic: row.dataset.topic}));
         state.chosen.choose(letters, event.target.checked);
         showBulk();
+    });
+    byId("ask-for-all").addEventListener("click", () => {
+        state.asksForAll = true;
+        showBulk();
+        byId("bulk-replay").focus();
     });
     byId("choose-none").addEventListener("click", () => {
         state.chosen.clear();

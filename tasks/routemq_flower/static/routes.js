@@ -1,6 +1,7 @@
 // The page "Routes": where messages wait, how fast they come and go, and who works on them.
 
-import {age, api, byId, bytes, confirmChange, duration, keepLive, keepNotices, make, notice, number, plural, setServerTime, serverNow} from "./common.js";
+import {age, api, byId, bytes, duration, keepLive, keepNotices, make, notice, number, plural, setServerTime, serverNow} from "./common.js";
+import {confirmChange} from "./confirmation.js";
 
 const LIVE_MS = 2000;
 const page = byId("routes-page");

@@ -1,0 +1,54 @@
+// Asks before something is changed. Enter alone never changes anything: the keyboard begins at Cancel.
+
+import {byId, number} from "./common.js";
+
+/** From so many letters on, the person types how many. */
+const TYPED_FROM = 100;
+
+/**
+ * @param more an element between the text and the buttons, which the caller reads afterwards.
+ * @param count how many letters it is about, if it is about letters.
+ * @returns a promise of null, or of {force} when the person agreed.
+ */
+export function confirmChange({title, text, scope, go, isDangerous, forceText, count, more}) {
+    const element = byId("confirmation");
+    const modal = bootstrap.Modal.getOrCreateInstance(element);
+    const [button, cancel, force, typed] = ["go", "cancel", "force", "typed"].map((name) => byId(`confirmation-${name}`));
+    const mustType = count >= TYPED_FROM;
+    const before = document.activeElement;
+    byId("confirmation-title").textContent = title;
+    byId("confirmation-text").textContent = text;
+    byId("confirmation-scope").textContent = scope || "";
+    byId("confirmation-scope").classList.toggle("d-none", !scope);
+    byId("confirmation-more").replaceChildren(...(more ? [more] : []));
+    byId("confirmation-force-row").classList.toggle("d-none", !forceText);
+    byId("confirmation-force-text").textContent = forceText || "";
+    force.checked = false;
+    byId("confirmation-typed-row").classList.toggle("d-none", !mustType);
+    byId("confirmation-typed-text").textContent = mustType ? `Type ${number(count)} to confirm` : "";
+    typed.value = "";
+    button.textContent = go;
+    button.disabled = mustType;
+    button.className = `btn ${isDangerous ? "btn-danger" : "btn-primary"}`;
+    typed.oninput = () => {
+        button.disabled = mustType && typed.value.replace(/[\s,.]/g, "") !== String(count);
+    };
+    return new Promise((resolve) => {
+        let answer = null;
+        const agree = () => {
+            answer = {force: force.checked};
+            modal.hide();
+        };
+        button.addEventListener("click", agree, {once: true});
+        element.addEventListener("shown.bs.modal", () => (mustType ? typed : cancel).focus(), {once: true});
+        element.addEventListener("hidden.bs.modal", () => {
+            button.removeEventListener("click", agree);
+            // The table may have been filled anew meanwhile, and its buttons with it.
+            const again = before.isConnected ? before : before.id ? byId(before.id)
+                : [...document.querySelectorAll("[data-key]")].find((other) => other.dataset.key === before.dataset.key);
+            again?.focus();
+            resolve(answer);
+        }, {once: true});
+        modal.show();
+    });
+}
