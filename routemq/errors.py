@@ -165,11 +165,9 @@ class RequestError(RouteMQError):
 class DeadLetterNotFoundError(RouteMQError):
     """No dead letter has this id: it was replayed or discarded, or the id is mistyped."""
 
-    def __init__(self, *, letter_id: str) -> None:
+    def __init__(self, *, letter_id: str, became: str = "already replayed or discarded, or mistyped") -> None:
         self.letter_id = letter_id
-        super().__init__(
-            f"no dead letter {letter_id!r}: already replayed or discarded, or mistyped (see: routemq dlq list)"
-        )
+        super().__init__(f"no dead letter {letter_id!r}: {became} (see: routemq dlq list)")
 
 
 class NotReplayableError(RouteMQError):

@@ -235,6 +235,15 @@ class Keys:
         return self._dead("audit")
 
     @property
+    def dead_bins(self) -> str:
+        """Sorted set: discards that have letters in the bin, by the time of their last step."""
+        return self._dead("bins")
+
+    def dead_bin(self, operation: str) -> str:
+        """Hash: who discarded letters, when, how many; `letter:<id>` → all of each; expires."""
+        return self._dead(f"bin:{operation}")
+
+    @property
     def dead_frozen_all(self) -> str:
         """Sorted set: unfinished replays of many letters by the time they began."""
         return self._dead("replays")

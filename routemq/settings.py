@@ -220,6 +220,12 @@ class Settings(BaseSettings):
     dlq_archive_dir: Path | None = Field(
         default=None, description="Folder for archived dead letters; without one none is ever removed."
     )
+    dlq_bin_hours: int = Field(
+        default=24,
+        ge=0,
+        le=_MOST // 3600,
+        description="Discarded dead letters can be brought back for so long; 0 discards for good.",
+    )
     dlq_redact: str = Field(
         default="", description="JSON fields whose values dead letters do not keep: `password,token`."
     )

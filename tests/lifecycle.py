@@ -125,6 +125,11 @@ class Place:
         """Return how many there are, in all queues, delayed sets and hands, and among the dead letters."""
         held: Any = self.client.hlen(self.keys.unacked)
         dead: Any = self.client.hlen(self.keys.dead_raw)
+        binned: Any = self.client.zrange(self.real(self.keys.dead_bins), 0, -1)
+        for operation in binned:
+            key = self.real(self.keys.dead_bin(operation.decode()))
+            found: Any = self.client.hkeys(key)
+            dead += sum(name.startswith(b"letter:") for name in found)
         total = int(held + dead)
         for queue in QUEUES:
             for priority in PRIORITIES:
@@ -196,7 +201,7 @@ class Place:
 
 
 COMMANDS = [
-    *("lpush", "rpush", "ltrim", "hset", "hsetnx", "hdel", "hincrby", "sadd", "xadd", "set"),
+    *("lpush", "rpush", "ltrim", "hset", "hsetnx", "hdel", "hincrby", "sadd", "xadd", "set", "expire"),
     *("zadd", "zrem", "zremrangebyscore", "zcard", "zscore", "zmscore", "zrange", "zrangebyscore"),
     *("type", "exists", "lrange", "lindex", "hget", "hmget", "hexists", "get", "time"),
 ]

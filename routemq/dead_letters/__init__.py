@@ -2,6 +2,7 @@
 
 from routemq.dead_letters.archive import ArchivedLetter, BrokenLineError
 from routemq.dead_letters.audit import AuditEntry, Operation
+from routemq.dead_letters.bin import Discard, NotInBinError
 from routemq.dead_letters.census import Bucket, ErrorGroup, LetterGroup, LetterStats
 from routemq.dead_letters.frozen import FrozenReplay, FrozenReplayNotFoundError
 from routemq.dead_letters.letter import REASONS, DeadLetter, Reason
@@ -20,6 +21,7 @@ __all__ = [
     "Bucket",
     "DeadLetter",
     "DeadLetters",
+    "Discard",
     "ErrorGroup",
     "FrozenReplay",
     "FrozenReplayNotFoundError",
@@ -27,6 +29,7 @@ __all__ = [
     "LetterFilterError",
     "LetterGroup",
     "LetterStats",
+    "NotInBinError",
     "OpenedLetter",
     "Operation",
     "Page",

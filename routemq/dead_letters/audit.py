@@ -34,8 +34,8 @@ class AuditEntry:
     Attributes:
         at: First step, Unix seconds by Redis' clock; `ended_at` the last one.
         who: Who asked.
-        action: `replay`, `discard`, `purge`, `archive` or `import`; `pause` or `resume` of a route; `grow` or `shrink`
-            of a worker's pool.
+        action: `replay`, `discard`, `undo`, `empty` of the bin, `purge`, `archive` or `import`; `pause` or `resume` of
+            a route; `grow` or `shrink` of a worker's pool.
         count: Dead letters that were changed; else 1.
         detail: The filter, the ids or the file.
         operation: The same for all steps of one command.
@@ -50,10 +50,10 @@ class AuditEntry:
     operation: str
 
 
-def write_audit(client: "redis.Redis", keys: Keys, action: str, *, who: str, detail: str) -> None:
+def write_audit(client: "redis.Redis", keys: Keys, action: str, *, who: str, detail: str, count: int = 1) -> None:
     """Write down a change of what is not in Redis; the scripts that change dead letters and pauses write their own."""
-    entry = {"who": printable(who), "action": action, "operation": new_id(), "detail": printable(detail), "count": 1}
-    client.xadd(keys.dead_audit, cast("Any", entry), maxlen=_MOST_KEPT)
+    entry = {"who": printable(who), "action": action, "operation": new_id(), "detail": printable(detail)}
+    client.xadd(keys.dead_audit, cast("Any", {**entry, "count": count}), maxlen=_MOST_KEPT)
 
 
 def read_audit(client: "redis.Redis", keys: Keys, *, limit: int) -> tuple[AuditEntry, ...]:

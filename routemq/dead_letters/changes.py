@@ -1,6 +1,7 @@
 """The scripts that change letters which are there, or bring some back; each writes the audit in the same step."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import redis
 
@@ -8,7 +9,7 @@ from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.fingerprint_limit import FingerprintLimit
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult, prepare
-from routemq.lifecycle.moves import Burial, Change, Moves
+from routemq.lifecycle.moves import BinRoom, Burial, Change, Moves
 from routemq.queues import Keys
 
 BATCH = 500
@@ -20,10 +21,11 @@ class LetterChanges:
 
     Args:
         most: Most dead letters of a route, 0 for any number.
+        room: What the bin takes.
     """
 
-    def __init__(self, client: "redis.Redis", keys: Keys, *, most: int) -> None:
-        self._client, self._keys = client, keys
+    def __init__(self, client: "redis.Redis", keys: Keys, *, most: int, room: BinRoom) -> None:
+        self._client, self._keys, self._room = client, keys, room
         self._fingerprints = FingerprintLimit(client, keys)
         self._moves = Moves(client, keys, most_letters=most)
 
@@ -59,10 +61,15 @@ class LetterChanges:
             refused=prepared.refused,
         )
 
-    def discard(self, ids: Sequence[str], operation: Operation, action: str) -> list[str]:
-        """Take letters away for good and return the ids of those that were there."""
-        flags = self._moves.discard(ids, _change(operation), action=action)
+    def discard(self, ids: Sequence[str], operation: Operation, action: str, *, for_good: bool) -> list[str]:
+        """Take letters away and return the ids of those that were there."""
+        room = replace(self._room, kept_s=0.0) if for_good else self._room
+        flags = self._moves.discard(ids, _change(operation), action=action, room=room)
         return [name for name, flag in zip(ids, flags, strict=True) if flag]
+
+    def undo(self, ids: Sequence[str], operation: Operation, *, of: str) -> int:
+        """Bring letters back from the bin and return how many had not come back before."""
+        return self._moves.undo(ids, _change(operation), of=of)[1]
 
     def import_(
         self, letters: Sequence[ArchivedLetter], operation: Operation, *, file_digest: str, lines_before: int

@@ -153,7 +153,11 @@ class Retention:
             batch = [first, *islice(due, _BATCH - 1)]
             while batch:
                 ids = file.write(self._store.archived(batch))
-                removed += len(self._store.discard(ids, actor="retention", operation=self._operation, action="archive"))
+                removed += len(
+                    self._store.discard(
+                        ids, actor="retention", operation=self._operation, action="archive", for_good=True
+                    )
+                )
                 if not self._holds_lock():
                     # A slow disk took longer than the lock lasts; another sweeper is at it.
                     break

@@ -7,6 +7,7 @@ import redis
 
 from routemq.dead_letters.archive import ArchivedLetter
 from routemq.dead_letters.audit import AuditEntry, Operation, read_audit
+from routemq.dead_letters.bin import Bin
 from routemq.dead_letters.burying import Burials
 from routemq.dead_letters.canary import Canary
 from routemq.dead_letters.census import Bucket, LetterStats, read_histogram, read_stats
@@ -17,6 +18,7 @@ from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.reading import ALL, LetterReader
 from routemq.dead_letters.redaction import Redaction
 from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
+from routemq.lifecycle.moves import BinRoom
 from routemq.queues import Keys
 from routemq.settings import Settings
 
@@ -31,6 +33,7 @@ class DeadLetters(LetterReader):
         max_entries: A route with this many is marked full: workers leave its queue alone until there is room.
             What they hold in hand by then is buried all the same; nothing is dropped.
         redaction: Takes values out of messages before they are kept.
+        bin_s: How long discarded letters can be brought back.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class DeadLetters(LetterReader):
         *,
         max_entries: int | None = None,
         redaction: Redaction | None = None,
+        bin_s: float = 86_400.0,
     ) -> None:
         super().__init__(client, keys)
         self.frozen = FrozenReplays(client, keys)
+        self.bin = Bin(client, keys, self.reports)
         self.redaction = redaction
         self._burials = Burials(client, keys, most=max_entries or 0, redaction=redaction)
-        self._changes = LetterChanges(client, keys, most=max_entries or 0)
+        self._changes = LetterChanges(client, keys, most=max_entries or 0, room=BinRoom(kept_s=bin_s))
 
     @classmethod
     def of(cls, settings: Settings, client: "redis.Redis", *, buries: bool = True) -> "DeadLetters":
@@ -60,7 +65,8 @@ class DeadLetters(LetterReader):
         # With an archive the oldest make room; without one the route stops.
         limit = settings.dlq_max_entries if settings.dlq_archive_dir is None else None
         redaction = Redaction.of(settings) if buries else None
-        return cls(client, Keys(settings.key_prefix), max_entries=limit, redaction=redaction)
+        bin_s = settings.dlq_bin_hours * 3600.0
+        return cls(client, Keys(settings.key_prefix), max_entries=limit, redaction=redaction, bin_s=bin_s)
 
     def bury(self, letter: DeadLetter, *, delivery_tag: str) -> DeadLetter | None:
         """Move the message of this delivery tag from its worker to the dead letters, in one atomic step.
@@ -119,7 +125,7 @@ class DeadLetters(LetterReader):
             edits: New payloads by id.
         """
         wanted = list(dict.fromkeys(ids))
-        operation = Operation(actor=actor, detail=_some(wanted))
+        operation = Operation(actor=actor, detail=some(wanted))
         options = ReplayOptions(to_queue=to_queue, force=force)
         results = [
             self._changes.replay(wanted[first : first + BATCH], operation, options, edits or {})
@@ -155,7 +161,7 @@ class DeadLetters(LetterReader):
             )
         else:
             ids = list(dict.fromkeys(wanted))
-            detail = detail or _some(ids)
+            detail = detail or some(ids)
         operation = Operation(actor=actor, detail=detail)
         return self.frozen.begin(ids, operation, options or ReplayOptions(), now=self.now())
 
@@ -197,16 +203,34 @@ class DeadLetters(LetterReader):
         return (result, canary) if result else None
 
     def discard(
-        self, ids: Iterable[str], *, actor: str, operation: Operation | None = None, action: str = "discard"
+        self,
+        ids: Iterable[str],
+        *,
+        actor: str,
+        operation: Operation | None = None,
+        action: str = "discard",
+        for_good: bool = False,
     ) -> tuple[str, ...]:
-        """Take letters away for good and return the ids of those that were there."""
+        """Take letters away and return the ids of those that were there; the bin has what was not for good."""
         wanted = list(dict.fromkeys(ids))
-        operation = operation or Operation(actor=actor, detail=_some(wanted))
+        operation = operation or Operation(actor=actor, detail=some(wanted))
         done: list[str] = []
         for first in range(0, len(wanted), BATCH):
             batch = wanted[first : first + BATCH]
-            done += self._changes.discard(batch, operation, action)
+            done += self._changes.discard(batch, operation, action, for_good=for_good)
         return tuple(done)
+
+    def undo(self, discard: str, *, actor: str, operation: Operation | None = None) -> Iterator[int]:
+        """Bring back what an operation has discarded, a step at a time; yields how many letters each brought.
+
+        Raises:
+            NotInBinError: Nothing of it is in the bin.
+        """
+        found = self.bin.get(discard)
+        operation = operation or Operation(actor=actor, detail=f"discard {discard} ({found.operation.detail})")
+        ids = self.bin.ids(discard)
+        for first in range(0, len(ids), BATCH):
+            yield self._changes.undo(ids[first : first + BATCH], operation, of=discard)
 
     def archived(self, letters: Sequence[DeadLetter]) -> Iterator[ArchivedLetter]:
         """Yield those of the letters that are still there, with their bytes and tracebacks."""
@@ -251,6 +275,7 @@ class DeadLetters(LetterReader):
         return read_audit(self.client, self.keys, limit=limit)
 
 
-def _some(ids: Sequence[str]) -> str:
+def some(ids: Sequence[str]) -> str:
+    """Return what the audit calls letters that were named one by one."""
     shown = ", ".join(ids[:3])
     return shown if len(ids) <= 3 else f"{shown} and {len(ids) - 3} more"

@@ -6,8 +6,9 @@ Once Redis has it, a message is in exactly one state, at every instruction of ev
     delayed    in the delayed set of that list, until its time
     held       in `unacked` and `unacked_index`, under a delivery tag: a worker has it, as long as it renews
     dead       among the dead letters
+    binned     among what an operator has discarded, for a day
 
-Before that it is the MQTT broker's; afterwards it is done, or an operator has discarded or archived it. `queues.py` is
+Before that it is the MQTT broker's; afterwards it is done, or archived, or its time in the bin is over. `queues.py` is
 the legend of all keys. These are the steps; each is a script, and a verb of `moves.py`:
 
     enqueue       broker → queued             ingest has received it
@@ -25,7 +26,8 @@ the legend of all keys. These are the steps; each is a script, and a verb of `mo
     requeue       held → queued               the same for a worker with Celery's own transport
     bury          held → dead                 no further run would help
     replay        dead → queued               an operator wants it run again
-    discard       dead → gone                 an operator, or retention after it was archived
+    discard       dead → binned, gone         an operator; or retention, after it was archived
+    undo          binned → dead               the operator has thought better of it
     import        gone → dead                 an operator brings an archive back
 
 Three more leave a message where it is: `renew` prolongs what is held, `start` marks what runs, `pause` keeps a route

@@ -19,7 +19,7 @@ local WANTED = {
   HGET = 'hash', HSET = 'hash', HSETNX = 'hash', HDEL = 'hash', HINCRBY = 'hash',
   ZCARD = 'zset', ZSCORE = 'zset', ZRANGE = 'zset', ZRANGEBYSCORE = 'zset',
   ZADD = 'zset', ZREM = 'zset', ZREMRANGEBYSCORE = 'zset',
-  SADD = 'set', XADD = 'stream', SET = 'string',
+  SADD = 'set', XADD = 'stream', SET = 'string', EXPIRE = 'hash',
 }
 local types, looked, reported, has_written = {}, {}, {}, false
 

@@ -93,6 +93,20 @@ class Change:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinRoom:
+    """What the bin takes of discarded letters.
+
+    Attributes:
+        kept_s: How long; 0 for a discard that is for good.
+        letters: How many in all, of however many discards; likewise their bytes.
+    """
+
+    kept_s: float
+    letters: int = 100_000
+    bytes: int = 64 * 1024 * 1024
+
+
 class Moves:
     """The verbs, for a blocking client without a key prefix of its own.
 
@@ -289,10 +303,27 @@ class Moves:
             args += (name, keys.queue(queue), item)
         return cast("list[bool] | None", self._run("replay", names, args))
 
-    def discard(self, ids: Sequence[str], change: Change, *, action: str) -> list[bool]:
-        """Take dead letters away for good; return whether each was there."""
-        args = [self._most, change.who, action, change.operation, change.detail, *ids]
-        return cast("list[bool]", self._run("discard", self._keys.letters, args))
+    def discard(self, ids: Sequence[str], change: Change, *, action: str, room: BinRoom) -> list[bool]:
+        """Take dead letters away, into the bin as far as there is room; return whether each was there."""
+        keys = self._keys
+        names = [*keys.letters, keys.dead_bin(change.operation), keys.dead_bins, keys.dead_bin("")]
+        args = [self._most, change.who, action, change.operation, change.detail]
+        args += (round(room.kept_s), room.letters, room.bytes, *ids)
+        return cast("list[bool]", self._run("discard", names, args))
+
+    def undo(self, ids: Sequence[str], change: Change, *, of: str) -> tuple[int, int]:
+        """Bring letters back from the bin.
+
+        Args:
+            of: The operation that has discarded them.
+
+        Returns:
+            How many were in the bin, and how many of these had not come back before.
+        """
+        names = [*self._keys.letters, self._keys.dead_bin(of), self._keys.dead_bins]
+        args = [self._most, change.who, change.operation, change.detail, of, *ids]
+        taken, back = self._run("undo", names, args)
+        return int(taken), int(back)
 
     def import_(self, letters: Sequence[Burial], change: Change, *, file: str, lines_before: int) -> int | None:
         """Bring dead letters of a file back; return how many were not there, None when another process did.

@@ -19,7 +19,7 @@ _FUNCTIONS = {
     "promote": ("due",),
     "set_aside": ("mark",),
     **dict.fromkeys(["put_back", "restore"], ("mark", "hands")),
-    **dict.fromkeys(["bury", "bury_direct", "replay", "discard", "import"], ("letters",)),
+    **dict.fromkeys(["bury", "bury_direct", "replay", "discard", "undo", "import"], ("letters",)),
 }
 """Script → the other files whose functions it uses."""
 

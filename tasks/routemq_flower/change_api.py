@@ -5,11 +5,11 @@ from typing import Any, cast
 
 from tornado import web
 
-from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, ReplayOptions
+from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, NotInBinError, Operation, ReplayOptions
 from routemq_flower.editing import check_payload
-from routemq_flower.letter_api import LetterHandler, ending_at, letter_not_found
+from routemq_flower.letter_api import LetterHandler, ending_at
 from routemq_flower.operations import Action, ChangeProgress
-from routemq_flower.requests import BadRequestError, chosen_ids, letter_filter
+from routemq_flower.requests import BadRequestError, chosen_ids, letter_filter, only_text
 
 
 class LetterCheck(LetterHandler):
@@ -35,10 +35,12 @@ class LetterChange(LetterHandler):
         self.require_change_allowed()
         body = await self.body()
         if action == "discard":
-            done = await self.backend.read(self.backend.letters.discard, [letter_id], actor=self.actor)
+            operation, letters = Operation(actor=self.actor, detail=letter_id), self.backend.letters
+            done = await self.backend.read(letters.discard, [letter_id], actor=self.actor, operation=operation)
             if not done:
-                raise letter_not_found(letter_id)
-            await self.answer({"done": 1})
+                raise await self.not_found(letter_id)
+            binned = await self.backend.read(letters.bin.find, operation.id)
+            await self.answer({"done": 1, "discard": None if binned is None else operation.id})
             return
         warning = await self.backend.read(lambda: self.backend.strange.warning(self.backend.letters.some([letter_id])))
         await self._replay(letter_id, _edited(body), force=_is_forced(body))
@@ -55,7 +57,7 @@ class LetterChange(LetterHandler):
             edits = {letter_id: payload}
         result = await self.backend.read(letters.replay, [letter_id], actor=self.actor, edits=edits, force=force)
         if result.gone:
-            raise letter_not_found(letter_id)
+            raise await self.not_found(letter_id)
         for refusal in result.refused.values():
             insist = '; {"force": true} replays it all the same' if refusal.mend else ""
             raise web.HTTPError(409, "%s%s", refusal.problem, insist)
@@ -98,6 +100,24 @@ class BulkChange(LetterHandler):
         except FrozenReplayNotFoundError as exc:
             raise web.HTTPError(404, "This replay is complete, or was begun more than a week ago.") from exc
         return self.backend.operations.resume(replay)
+
+
+class DiscardUndo(LetterHandler):
+    """POST: bring back what a discard has taken away; answers at once with its progress."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        self.require_change_allowed()
+        body = await self.body()
+        only_text(body, required="discard")
+        try:
+            found = await self.backend.read(self.backend.letters.bin.get, body["discard"])
+        except NotInBinError as exc:
+            raise web.HTTPError(
+                404, "It is not in the bin any more: it was brought back, or its time is over."
+            ) from exc
+        self.set_status(202)
+        await self.answer(self.backend.operations.undo(found, actor=self.actor).as_json())
 
 
 class LettersGone(LetterHandler):

@@ -10,6 +10,7 @@ from routemq.dead_letters.letter_filter import CRITERIA, LetterFilter
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.retention import Overdue
 from routemq.dead_letters.strange_routes import one_of_each_route
+from routemq.dead_letters.whereabouts import Whereabouts
 from routemq.errors import DeadLetterNotFoundError
 from routemq_flower import letter_json
 from routemq_flower.access import ApiHandler
@@ -50,7 +51,27 @@ class LetterHandler(ApiHandler):
         try:
             return await self.backend.read(function, letter_id)
         except DeadLetterNotFoundError as exc:
-            raise letter_not_found(letter_id) from exc
+            raise await self.not_found(letter_id) from exc
+
+    async def not_found(self, letter_id: str) -> "LetterNotThere":
+        """Return the answer for a letter that is not there, with what became of it."""
+        return LetterNotThere(letter_id, await self.backend.read(Whereabouts.of, self.backend.letters, letter_id))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell also what became of a letter."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if not isinstance(error, LetterNotThere):
+            super().write_error(status_code, **kwargs)
+            return
+        found = error.whereabouts
+        self.set_status(status_code)
+        self.finish(
+            {
+                "error": error.get_message(),
+                "later": found.later,
+                "discard": None if found.discard is None else found.discard.operation.id,
+            }
+        )
 
     async def opened(self, letter_id: str) -> OpenedLetter:
         """Return a letter; 404 when it is not there."""
@@ -226,8 +247,13 @@ def ending_at(wanted: LetterFilter, until: float) -> LetterFilter:
     return replace(wanted, until=until)
 
 
-def letter_not_found(letter_id: str) -> web.HTTPError:
-    """Return the answer for a letter that is not there."""
-    return web.HTTPError(
-        404, "There is no dead letter %s: it was replayed or discarded, or the id is mistyped.", letter_id
-    )
+class LetterNotThere(web.HTTPError):
+    """There is no such letter.
+
+    Attributes:
+        whereabouts: What became of it.
+    """
+
+    def __init__(self, letter_id: str, whereabouts: Whereabouts) -> None:
+        super().__init__(404, "There is no dead letter %s: %s.", letter_id, whereabouts)
+        self.whereabouts = whereabouts

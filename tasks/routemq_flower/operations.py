@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import redis
 
-from routemq.dead_letters import DeadLetter, DeadLetters
+from routemq.dead_letters import DeadLetter, DeadLetters, Discard
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.frozen import FrozenReplay
 from routemq.dead_letters.letter_filter import LetterFilter
@@ -22,7 +22,7 @@ from routemq_flower.threads import DaemonThreads
 
 logger = logging.getLogger(__name__)
 
-Action = Literal["replay", "discard"]
+Action = Literal["replay", "discard", "undo"]
 
 _STEP = 500
 _REMEMBERED = 100
@@ -36,7 +36,8 @@ class ChangeProgress:
     Attributes:
         frozen_id: Name of the frozen set of a replay, by which any process can continue it.
         total: Letters that it is about; None until they are frozen or counted.
-        done: Letters that were replayed or discarded.
+        done: Letters that were replayed, discarded or brought back.
+        binned: How many of those that were discarded can be brought back.
         gone: Letters that someone else replayed or discarded first.
         refused: Letters that stay where they are; `refusals` says why, for the first few.
         needs_force: How many of these would have been replayed for someone who insists.
@@ -50,6 +51,7 @@ class ChangeProgress:
     frozen_id: str | None = None
     total: int | None = None
     done: int = 0
+    binned: int = 0
     gone: int = 0
     refused: int = 0
     needs_force: int = 0
@@ -119,6 +121,20 @@ class Operations:
             self._run(progress, lambda: self._freeze(progress, wanted, operation, options))
         else:
             self._run(progress, lambda: self._discard(progress, wanted, operation))
+        return progress
+
+    def undo(self, discard: Discard, *, actor: str) -> ChangeProgress:
+        """Begin to bring back what is in the bin, and return at once."""
+        of = discard.operation
+        operation = Operation(actor=actor, detail=f"discard {of.id} ({of.detail})")
+        progress = self._remember(ChangeProgress(id=operation.id, action="undo", total=discard.letters))
+
+        def bring_back() -> None:
+            for count in self._letters.undo(of.id, actor=actor, operation=operation):
+                progress.done += count
+                progress.go_on()
+
+        self._run(progress, bring_back)
         return progress
 
     def resume(self, replay: FrozenReplay) -> ChangeProgress:
@@ -192,6 +208,8 @@ class Operations:
             done = self._letters.discard(some, actor=operation.actor, operation=operation)
             progress.done += len(done)
             progress.gone += len(some) - len(done)
+            binned = self._letters.bin.find(operation.id)
+            progress.binned = 0 if binned is None else binned.letters
             progress.go_on()
 
     def _looked_through(

@@ -81,7 +81,7 @@ class LetterPage(PageHandler):
             "dead_letter.html",
             title="Dead letter",
             active_tab="dead-letters",
-            scripts=("dead_letter.js", "common.js", "confirmation.js"),
+            scripts=("dead_letter.js", "common.js", "confirmation.js", "bulk.js"),
             letter_id=letter_id,
         )
 

@@ -105,6 +105,12 @@ def test_what_a_message_contains_stays_text(place: Place, visit: Callable[..., V
     page.click("#confirmation-go")
     expect(page.locator("#notices")).to_contain_text("Discarded")
 
+    # A letter that is not there says what became of it, and comes back.
+    page.goto(f"{place.url}/dead-letters/{broken}")
+    expect(page.locator("#notices")).to_contain_text("it was discarded by flower:anonymous@127.0.0.1 at")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#title")).to_have_text("(no topic)")
+
 
 def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..., Visit]) -> None:
     for number in range(60):
@@ -119,6 +125,16 @@ def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..
         row_of(page, topic).get_by_role("checkbox").check()
     page.click("#bulk-discard")
     expect(page.locator("#confirmation-title")).to_have_text("Discard 2 dead letters?")
+    page.click("#confirmation-go")
+    expect(page.locator("#matching")).to_have_text("58 match")
+
+    # Thought better of it: they are back where they were, and discarded all the same.
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#notices")).to_contain_text("Brought back 2.")
+    expect(page.locator("#matching")).to_have_text("60 match")
+    for topic in ("lasting/d59", "lasting/d58"):
+        row_of(page, topic).get_by_role("checkbox").check()
+    page.click("#bulk-discard")
     page.click("#confirmation-go")
     expect(page.locator("#matching")).to_have_text("58 match")
 

@@ -198,7 +198,7 @@ def test_replay_runs_the_next_generation_and_leaves_no_trace_of_the_letter(
     assert [(replay.by, replay.error) for replay in message.replays] == [("ana", "ValueError: no")]
     assert ids_of(store.page().letters) == ["m000002:0"]
     assert read_totals(client, keys)[SENSORS].replayed == 1
-    assert store.discard(["m000002:0", "none:0"], actor="ana") == ("m000002:0",)
+    assert store.discard(["m000002:0", "none:0"], actor="ana", for_good=True) == ("m000002:0",)
     assert store.stats().total == 0
     left = {key.decode().removeprefix(f"{keys.prefix}routemq:") for key in client.scan_iter(f"{keys.prefix}routemq:*")}
     assert left == {"counters:" + SENSORS, "counted-routes", "dlq:counters:" + SENSORS, "dlq:routes", "dlq:audit"}

@@ -16,7 +16,8 @@ def test_discard_and_purge_ask_before_they_destroy(redis_desk: Desk) -> None:
     desk = redis_desk
     desk.fill(5, age_s=86_400)
     desk.bury(a_message(77))
-    assert "would be discarded for good" in desk.run("discard", "--route", ROUTE).stdout
+    assert "6 letters would be discarded, the" in desk.run("discard", "--route", ROUTE).stdout
+    assert "discarded for good" in desk.run("discard", "--route", ROUTE, "--for-good").stdout
     assert "written nowhere" in desk.run("purge", "--older-than", "1h", "--no-export").stdout
     assert desk.store.count() == 6
     assert "Discarded 1 letter" in desk.run("discard", "m000000:0", "nope:0", exit_code=1).stdout

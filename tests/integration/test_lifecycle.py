@@ -61,6 +61,7 @@ class OneRoom(RuleBasedStateMachine):
         self.counted = 0
         self.dead: dict[str, str] = {}
         self.archived: dict[str, ArchivedLetter] = {}
+        self.binned: dict[str, dict[str, str]] = {}
         self.frozen: list[Any] = []
         self.stock_tags = self.messages = 0
 
@@ -309,9 +310,27 @@ class OneRoom(RuleBasedStateMachine):
         with self.all_or_nothing():
             letter = self.place.letters.get(self.dead[task]).letter
             (copy,) = self.place.letters.archived([letter])
-            assert self.place.letters.discard([letter.id], actor="me", action="archive") == (letter.id,)
+            assert self.place.letters.discard([letter.id], actor="me", action="archive", for_good=True) == (letter.id,)
             del self.dead[task]
             self.archived[task] = copy
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data())
+    def discard(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.lists(st.sampled_from(sorted(self.dead)), min_size=1, max_size=3, unique=True))
+        operation = Operation(actor="me")
+        with self.all_or_nothing():
+            done = self.place.letters.discard([self.dead[task] for task in chosen], actor="me", operation=operation)
+            assert len(done) == len(chosen)
+            self.binned[operation.id] = {task: self.dead.pop(task) for task in chosen}
+
+    @precondition(lambda self: self.binned)
+    @rule(data=st.data())
+    def undo(self, data: st.DataObject) -> None:
+        operation = data.draw(st.sampled_from(sorted(self.binned)))
+        with self.all_or_nothing():
+            assert sum(self.place.letters.undo(operation, actor="me")) == len(self.binned[operation])
+            self.dead.update(self.binned.pop(operation))
 
     @precondition(lambda self: self.archived)
     @rule(data=st.data())
@@ -363,7 +382,12 @@ class OneRoom(RuleBasedStateMachine):
         places += [item for items in lists for item in items]
         there = [TaskMessage.decode(place).id for place in places]
         assert len(there) == len(set(there))
-        gone = self.done | self.dead.keys() | self.archived.keys()
+        binned = {task: (operation, letter) for operation, of in self.binned.items() for task, letter in of.items()}
+        for operation, of in self.binned.items():
+            assert {f"letter:{name}".encode() for name in of.values()} <= set(
+                self.client.hkeys(real(keys.dead_bin(operation)))
+            )
+        gone = self.done | self.dead.keys() | self.archived.keys() | binned.keys()
         assert set(there) | gone == self.put_ids
         assert not set(there) & gone
 

@@ -1,12 +1,13 @@
 """Each script with another application's key under each of our names, and without each command: all, or nothing."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
 
 import pytest
 
-from routemq.dead_letters import DeadLetter, ReplayOptions
+from routemq.dead_letters import DeadLetter, NotInBinError, ReplayOptions
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.canary import Canary
 from routemq.envelope import Envelope, TaskMessage
@@ -147,13 +148,25 @@ def replay(place: Place) -> Step:
 
 def discard(place: Place) -> Step:
     ids = three_letters(place)
-    return lambda: place.letters.discard(ids[:2], actor="me")
+    return lambda: place.letters.discard(ids[:2], actor="me", operation=Operation(actor="me", id="same"))
+
+
+def undo(place: Place) -> Step:
+    operation = Operation(actor="me", id="same")
+    place.letters.discard(three_letters(place)[:2], actor="me", operation=operation)
+
+    def bring_back() -> None:
+        # All of it may have been brought back already.
+        with contextlib.suppress(NotInBinError):
+            list(place.letters.undo(operation.id, actor="me"))
+
+    return bring_back
 
 
 def import_(place: Place) -> Step:
     ids = three_letters(place)
     copies = list(place.letters.archived([place.letters.get(name).letter for name in ids]))
-    place.letters.discard(ids[:2], actor="me")
+    place.letters.discard(ids[:2], actor="me", for_good=True)
     return lambda: place.letters.import_batch(copies, Operation(actor="me"), file_digest="d", lines_before=0)
 
 
@@ -192,7 +205,7 @@ def take_up(place: Place) -> Step:
 
 STEPS = [
     *(enqueue, bury_direct, fetch, promote, hasten, renew, start, acknowledge, retry_later, give_back, put_back_unread),
-    *(put_back_returned, restore, requeue, bury, replay, discard, import_, pause, pause_no_more, set_aside),
+    *(put_back_returned, restore, requeue, bury, replay, discard, undo, import_, pause, pause_no_more, set_aside),
     *(set_aside_no_more, set_aside_twice, take_up),
 ]
 

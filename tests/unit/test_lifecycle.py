@@ -22,7 +22,7 @@ def test_every_script_is_a_step_of_the_page_and_the_other_way_round() -> None:
     steps = re.findall(r"^    (\w+) +(\w+) → (\w+)(?:, (\w+))?", page, re.MULTILINE)
     assert {name for name, *_ in steps} | {"renew", "start", "pause"} == scripts().keys()
     assert {state for _, *states in steps for state in states if state} == {
-        *("broker", "queued", "delayed", "held", "dead", "done", "gone")
+        *("broker", "queued", "delayed", "held", "dead", "binned", "done", "gone")
     }
 
 

@@ -13,6 +13,8 @@ _COMMANDS = {
     "stats": "routemq.cli.dlq.overview:stats",
     "replay": "routemq.cli.dlq.replay:replay",
     "discard": "routemq.cli.dlq.removal:discard",
+    "undo": "routemq.cli.dlq.bin_commands:undo",
+    "bin": "routemq.cli.dlq.bin_commands:bin_",
     "export": "routemq.cli.dlq.files:export",
     "import": "routemq.cli.dlq.files:import_",
     "purge": "routemq.cli.dlq.removal:purge",

@@ -13,6 +13,9 @@ from routemq.cli.dlq.searching import newest
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import OpenedLetter
 from routemq.dead_letters.desk import attempt_object, letter_object
+from routemq.dead_letters.whereabouts import Whereabouts
+from routemq.errors import DeadLetterNotFoundError
+from routemq.text import printable
 
 
 @click.command("list")
@@ -60,7 +63,12 @@ def list_letters(limit: int, after: str | None, as_json: bool, **filters: Any) -
 def show(name: str, payload_only: bool, raw_only: bool, as_json: bool) -> None:
     """Show one dead letter: what it says, what failed, and when. A Celery task id names its last dead letter."""
     store = open_store()
-    opened = store.get(name if ":" in name else store.find(name) or name)
+    try:
+        opened = store.get(name if ":" in name else store.find(name) or name)
+    except DeadLetterNotFoundError as exc:
+        found = Whereabouts.of(store, name)
+        how = "" if found.discard is None else f"; bring it back: routemq dlq undo {found.discard.operation.id}"
+        raise DeadLetterNotFoundError(letter_id=name, became=printable(f"{found}{how}")) from exc
     if payload_only or raw_only:
         sys.stdout.buffer.write(opened.payload if payload_only else opened.raw)
     elif as_json:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from routemq.cli.dlq.bin_commands import tell_of_bin
 from routemq.cli.dlq.frame import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import Duration, as_options, filter_options, wanted
 from routemq.cli.dlq.replay import SHOWN, preview
@@ -18,7 +19,9 @@ from routemq.cli.dlq.searching import matching, search
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Operation
 from routemq.dead_letters.archive import ArchiveFile
+from routemq.dead_letters.store import some
 from routemq.errors import DeadLetterNotFoundError
+from routemq.lifecycle.moves import BinRoom
 from routemq.settings import load_settings
 
 _BATCH = 500
@@ -29,17 +32,24 @@ _BATCH = 500
 @filter_options
 @click.option("--all", "everything", is_flag=True, help="Every dead letter.")
 @click.option("--yes", is_flag=True, help="Do it: without it a filter that matches several letters only shows them.")
+@click.option("--for-good", is_flag=True, help="Not into the bin, which takes memory of Redis.")
 @explains_errors
-def discard(ids: Sequence[str], everything: bool, yes: bool, **filters: Any) -> None:
-    """Take dead letters away for good: by id, by filter, or all. `export` or `purge` keep them in a file."""
+def discard(ids: Sequence[str], everything: bool, yes: bool, for_good: bool, **filters: Any) -> None:
+    """Take dead letters away: by id, by filter, or all. For DLQ_BIN_HOURS `undo` brings them back.
+
+    The bin holds 100,000 letters or 64 MiB; earlier discards make room for later ones. `export` or `purge` keep letters
+    in a file.
+    """
     store = open_store()
     now = store.now()
     chosen = wanted(filters, now=now)
     if sum([bool(ids), not chosen.is_empty, everything]) != 1:
         raise click.UsageError("Say which letters: ids, or filters, or --all; one of these.")
     if ids:
-        done = store.discard(ids, actor=actor())
+        operation = Operation(actor=actor(), detail=some(ids))
+        done = store.discard(ids, actor=operation.actor, operation=operation, for_good=for_good)
         _tell(len(done), "Discarded")
+        tell_of_bin(store, operation, len(done))
         missing = [letter_id for letter_id in dict.fromkeys(ids) if letter_id not in set(done)]
         for letter_id in missing:
             say(str(DeadLetterNotFoundError(letter_id=letter_id)))
@@ -49,11 +59,16 @@ def discard(ids: Sequence[str], everything: bool, yes: bool, **filters: Any) -> 
         if not found.count:
             nothing_matches(chosen)
         if found.count > 1:
-            preview(store, found, "discarded for good")
-            say(f"Nothing was done. Do it: routemq dlq discard {as_options(chosen) or '--all'} --yes")
+            room = 0 if for_good or not load_settings().dlq_bin_hours else BinRoom(kept_s=0).letters
+            preview(store, found, "discarded" if found.count <= room else "discarded for good")
+            if 0 < room < found.count:
+                say(f"The bin holds {room:,} letters: the others could not be brought back.")
+            how = f"{as_options(chosen) or '--all'}{' --for-good' if for_good else ''}"
+            say(f"Nothing was done. Do it: routemq dlq discard {how} --yes")
             return
     operation = Operation(actor=actor(), detail=str(chosen))
-    _remove(store, chosen, operation, "discard", None)
+    removed = _remove(store, chosen, operation, "discard", None, for_good=for_good)
+    tell_of_bin(store, operation, removed)
 
 
 @click.command(short_help="Write old dead letters to a file and remove them.")
@@ -95,7 +110,10 @@ def _new_path() -> Path:
     return folder / time.strftime(f"dead-letters-%Y%m%dT%H%M%S-{os.getpid()}.jsonl", time.gmtime())
 
 
-def _remove(store: DeadLetters, chosen: LetterFilter, operation: Operation, action: str, path: Path | None) -> None:
+def _remove(
+    store: DeadLetters, chosen: LetterFilter, operation: Operation, action: str, path: Path | None, *,
+    for_good: bool = True,
+) -> int:  # fmt: skip
     # What dies from now on is not meant.
     ending = LetterFilter(**{"until": store.now(), **chosen.criteria()})
     removed = 0
@@ -110,11 +128,14 @@ def _remove(store: DeadLetters, chosen: LetterFilter, operation: Operation, acti
                 say(f"Writing to {path} first.")
             for batch in chain([first], batches):
                 ids = [letter.id for letter in batch] if file is None else file.write(store.archived(batch))
-                removed += len(store.discard(ids, actor=operation.actor, operation=operation, action=action))
+                removed += len(
+                    store.discard(ids, actor=operation.actor, operation=operation, action=action, for_good=for_good)
+                )
     except KeyboardInterrupt:
         say(f"Stopped: {removed:,} are removed, the others are as they were. Run it again to go on.")
         sys.exit(INTERRUPTED)
     _tell(removed, "Discarded" if path is None else f"Wrote to {path} and removed")
+    return removed
 
 
 def _batches(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:

@@ -6,11 +6,12 @@ import {confirmChange} from "./confirmation.js";
 const VERBS = {
     replay: {will: "Replay", doing: "Replaying", done: "Replayed"},
     discard: {will: "Discard", doing: "Discarding", done: "Discarded"},
+    undo: {will: "Bring back", doing: "Bringing back", done: "Brought back"},
 };
 
 const TEXTS = {
     replay: "They go back to their queues, the oldest first, and run again with fresh attempts. What dies from now on is not caught.",
-    discard: "They are taken away for good. To keep a copy, use “routemq dlq export” first.",
+    discard: "They go into the bin, from which they can be brought back for a while.",
 };
 
 const FORCE = "Also those that died again after three replays, or whose redacted values were not kept";
@@ -105,13 +106,27 @@ function confirmed(action, count, scope, warning = null) {
     return confirmChange({
         title: `${verb.will} ${plural(count, "dead letter")}?`,
         text: count === 1 ? TEXTS[action].replace("They go back to their queues, the oldest first, and run", "It goes back to its queue and runs")
-            .replace("They are", "It is") : TEXTS[action],
+            .replace("They go into the bin, from which they", "It goes into the bin, from which it") : TEXTS[action],
         scope: warning && action === "replay" ? `${scope} — But ${warning}` : scope,
         go: `${verb.will} ${number(count)}`,
         isDangerous: action === "discard",
         count,
         forceText: action === "replay" ? FORCE : "",
     });
+}
+
+/** Bring back what a discard has taken away. */
+export async function undo(discard, whenDone) {
+    await follow(await api("/api/dead-letters/undo", {discard}), whenDone);
+}
+
+/** A button that does; it is there until it was pressed. */
+export function undoButton(discard, whenDone) {
+    const button = make("button", {type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => {
+        button.remove();
+        undo(discard, whenDone).catch((error) => notice("error", "danger", error.message));
+    }}, "Undo");
+    return button;
 }
 
 export async function resume(id, whenDone) {
@@ -139,7 +154,7 @@ async function follow(begun, whenDone) {
         await new Promise((resolve) => setTimeout(resolve, 400));
         progress = await api(`/api/dead-letters/operations/${begun.id}`);
     }
-    showEnd(key, progress);
+    showEnd(key, progress, whenDone);
     whenDone();
     return progress;
 }
@@ -154,9 +169,14 @@ export function describe(progress) {
     return `${verb.doing}: ${number(progress.done + progress.gone + progress.refused)} of ${number(progress.total)} `;
 }
 
-function showEnd(key, progress) {
+function showEnd(key, progress, whenDone) {
     const verb = VERBS[progress.action];
     const words = [`${verb.done} ${number(progress.done)}.`];
+    if (progress.binned && progress.binned < progress.done) {
+        words.push(`Only ${number(progress.binned)} of them can be brought back: the bin has no room for more.`);
+    } else if (progress.action === "discard" && progress.done && !progress.binned) {
+        words.push("There is no bin, so they are gone for good.");
+    }
     if (progress.gone) {
         words.push(`${number(progress.gone)} had gone: someone else was first.`);
     }
@@ -176,5 +196,6 @@ function showEnd(key, progress) {
     if (progress.state === "stopped") {
         words.push("It was stopped; the others are as they were.");
     }
-    notice(key, progress.error ? "danger" : progress.refused || progress.warning || progress.state === "stopped" ? "warning" : "success", words.join(" "));
+    notice(key, progress.error ? "danger" : progress.refused || progress.warning || progress.state === "stopped" ? "warning" : "success", words.join(" "),
+        progress.binned ? undoButton(progress.id, whenDone) : null);
 }

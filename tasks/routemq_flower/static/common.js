@@ -30,9 +30,10 @@ export function address(path) {
 }
 
 export class ApiError extends Error {
-    constructor(status, message) {
+    constructor(status, message, answer = {}) {
         super(message);
         this.status = status;
+        this.answer = answer;
     }
 }
 
@@ -65,7 +66,7 @@ export async function api(path, body) {
         answer = {error: text.slice(0, 200)};
     }
     if (!response.ok) {
-        throw new ApiError(response.status, answer.error || `Flower answered ${response.status}`);
+        throw new ApiError(response.status, answer.error || `Flower answered ${response.status}`, answer);
     }
     return answer;
 }
@@ -186,7 +187,7 @@ export function keepLive(work, everyMs) {
 export function notice(key, kind, ...content) {
     const close = make("button", {type: "button", class: "btn-close", "aria-label": "Close"});
     const element = make(
-        "div", {class: `notice notice-${kind}`, "data-key": key}, make("div", {class: "notice-text"}, ...content), close
+        "div", {class: `notice notice-${kind}`, "data-key": key}, make("div", {class: "notice-text"}, ...content.filter((part) => part !== null)), close
     );
     close.addEventListener("click", () => element.remove());
     const before = [...byId("notices").children].find((child) => child.dataset.key === key);
@@ -238,15 +239,16 @@ export function withdraw(key) {
     }
 }
 
-/** Keep a word for the page that is opened next. */
-export function sayOnNextPage(text) {
-    sessionStorage.setItem("routemq-said", text);
+/** Keep a word for the page that is opened next, and the discard that it may undo. */
+export function sayOnNextPage(text, discard = null) {
+    sessionStorage.setItem("routemq-said", JSON.stringify([text, discard]));
 }
 
-export function saySaved() {
-    const text = sessionStorage.getItem("routemq-said");
-    if (text) {
+export function saySaved(undoButton) {
+    const saved = sessionStorage.getItem("routemq-said");
+    if (saved) {
         sessionStorage.removeItem("routemq-said");
-        notice("said", "success", text);
+        const [text, discard] = JSON.parse(saved);
+        notice("said", "success", `${text} `, discard ? undoButton(discard) : null);
     }
 }

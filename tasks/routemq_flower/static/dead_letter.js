@@ -3,6 +3,7 @@
 import {
     address, ageElement, api, byId, bytes, make, moment, notice, plural, sayOnNextPage, token, withdraw,
 } from "./common.js";
+import {undoButton} from "./bulk.js";
 import {confirmChange} from "./confirmation.js";
 
 const page = byId("dead-letter-page");
@@ -175,8 +176,8 @@ async function check() {
 }
 
 async function change(action, body, said) {
-    await api(`${path}/${action}`, body);
-    sayOnNextPage(said);
+    const answer = await api(`${path}/${action}`, body);
+    sayOnNextPage(answer.warning ? `${said} But ${answer.warning}` : said, answer.discard);
     // Back to the table as it was, with its filter.
     location.assign(sessionStorage.getItem("routemq-list") || page.dataset.list);
 }
@@ -201,7 +202,7 @@ async function replay(payload) {
 async function discard() {
     const agreed = await confirmChange({
         title: "Discard this letter?",
-        text: "It is taken away for good.",
+        text: "It goes into the bin, from which it can be brought back for a while.",
         go: "Discard",
         isDangerous: true,
     });
@@ -237,6 +238,9 @@ if (mayChange) {
 
 withdraw("error");
 api(path).then(show).catch((error) => {
-    byId("title").textContent = error.status === 404 ? "Not there" : "…";
-    sayError(error);
+    byId("title").textContent = error.status === 404 ? "Not there any more" : "…";
+    const {later, discard} = error.answer || {};
+    notice("error", "danger", `${error.message} `,
+        later ? make("a", {href: address(`/dead-letters/${encodeURIComponent(later)}`)}, "Show that letter") : null,
+        discard && mayChange ? undoButton(discard, () => location.reload()) : null);
 });

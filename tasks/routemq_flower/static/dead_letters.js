@@ -5,7 +5,7 @@ import {
     serverNow, setServerTime, shortName, updateAges, withdraw,
 } from "./common.js";
 import {drawBars} from "./bars.js";
-import {changeAll, changeChosen, describe, resume} from "./bulk.js";
+import {changeAll, changeChosen, describe, resume, undoButton} from "./bulk.js";
 import {Chosen} from "./chosen.js";
 
 const FILTERS = ["route", "queue", "reason", "error", "topic", "device", "since", "until", "contains"];
@@ -377,5 +377,5 @@ if (mayChange) {
 }
 
 readFilter();
-saySaved();
 const refresh = keepLive(load, LIVE_MS);
+saySaved((discard) => undoButton(discard, refresh));

@@ -11,6 +11,7 @@ from tornado.web import url
 
 from routemq_flower.change_api import (
     BulkChange,
+    DiscardUndo,
     LetterChange,
     LetterCheck,
     LettersGone,
@@ -60,6 +61,7 @@ def install() -> None:
         url(r"/api/dead-letters/count", LetterCount),
         url(r"/api/dead-letters/audit", LetterAudit),
         url(r"/api/dead-letters/(replay|discard)", BulkChange),
+        url(r"/api/dead-letters/undo", DiscardUndo),
         url(r"/api/dead-letters/gone", LettersGone),
         url(r"/api/dead-letters/operations/([0-9a-f]+)", OperationProgress),
         url(r"/api/dead-letters/operations/([0-9a-f]+)/stop", OperationStop),
