@@ -108,7 +108,7 @@ class RouteTask(Task):
             self.app.gate.check(self.route)
             if process.runs is not None:
                 span = process.runs.begin(self.route.template.text, request, arguments)
-            self._run_message(process, request, _envelope(arguments), span)
+            self._run_message(process, request, envelope_of(arguments), span)
         # Whatever a controller raises is the message's failure, not the process's.
         except BaseException as exc:
             if is_shutdown(exc):
@@ -116,7 +116,7 @@ class RouteTask(Task):
                 if span is not None:
                     span.interrupted()
                 raise
-            told = self._end(process, request, arguments, exc, span)
+            told = self.end(process, request, arguments, exc, span)
         else:
             if span is not None:
                 span.done()
@@ -139,29 +139,65 @@ class RouteTask(Task):
         )
 
     def _run_message(self, process: ProcessResources, request: Any, envelope: Envelope, span: "Run | None") -> None:
+        message = self.message(request, envelope)
+        chain = self._chain or self.load()
+        client = MessageClient(process.publisher, self.hand_over(process, chain), process.runs)
+        context = Context(message=message, client=client)
+        subject = context if self.route.batch is None else [context]
+        reply_to = self._reply_to(message)
+        asked = None if reply_to is None else (message, reply_to)
+        self.run_chain(process, chain, subject, client, span, asked=asked)
+        decision = message.decision
+        if decision is not None:
+            raise decision
+
+    def message(self, request: Any, envelope: Envelope) -> Message:
+        """Return what a controller sees of a message.
+
+        Args:
+            request: Celery's, with the headers of the message.
+
+        Raises:
+            UnroutableError: Its topic is not of this route.
+        """
         params = self.route.template.match(envelope.topic)
         if params is None:
             raise UnroutableError(
                 route=self.name, problem=f"the topic {envelope.topic!r} is not of {self.route.template.text!r}"
             )
-        chain = self._chain or self.load()
         own = getattr(request, "routemq", None) or {}
-        hand_over = process.loop.hand_over if chain.is_async else call
-        client = MessageClient(process.publisher, hand_over, process.runs)
-        context = Context(
-            message=Message(
-                id=request.id,
-                route=self.name,
-                envelope=envelope,
-                params=params,
-                attempt=(request.retries or 0) + 1,
-                generation=own.get("generation", 0),
-            ),
-            client=client,
+        return Message(
+            id=request.id,
+            route=self.name,
+            envelope=envelope,
+            params=params,
+            attempt=(request.retries or 0) + 1,
+            generation=own.get("generation", 0),
         )
-        reply_to = self._reply_to(context.message)
+
+    @staticmethod
+    def hand_over(process: ProcessResources, chain: Chain) -> Callable[[Callable[[], Any]], Any]:
+        """Return what calls a function where a run with this chain may be woken."""
+        return process.loop.hand_over if chain.is_async else call
+
+    def run_chain(
+        self,
+        process: ProcessResources,
+        chain: Chain,
+        subject: Any,
+        client: MessageClient,
+        span: "Run | None",
+        *,
+        asked: tuple[Message, str] | None = None,
+    ) -> None:
+        """Run middleware and controller within the route's time limit; done is what the MQTT broker has confirmed.
+
+        Args:
+            subject: What the chain takes.
+            client: Of all that it runs.
+            asked: A request, and where what the controller returns goes.
+        """
         timeout_s = self.route.timeout_s
-        subject = context if self.route.batch is None else [context]
         soft_limit = process.soft_limit
         try:
             soft_limit.start(timeout_s)
@@ -171,19 +207,16 @@ class RouteTask(Task):
                     result = process.loop.run(start if span is None else span.carried(start), timeout_s=timeout_s)
                 else:
                     result = chain.run(subject)
-                data = None if reply_to is None or self._encode is None else self._encode(result)
+                data = None if asked is None or self._encode is None else self._encode(result)
             finally:
                 soft_limit.end()
-            if reply_to is not None and data is not None:
-                self._answer(client, context.message, reply_to, data)
+            if asked is not None and data is not None and asked[0].decision is None:
+                self._answer(client, *asked, data)
             client.confirm()
         except BaseException:
             soft_limit.end()
             client.abandon()
             raise
-        decision = context.message.decision
-        if decision is not None:
-            raise decision
 
     def _reply_to(self, message: Message) -> str | None:
         """Return where what the controller returns goes; before it is run, which it is not for a topic of harm."""
@@ -198,13 +231,15 @@ class RouteTask(Task):
         properties = PublishProperties(correlation_data=message.envelope.correlation_data, expiry_s=reply.expiry_s)
         client.publish(topic, data, reply.qos, properties=properties)
 
-    def _end(
+    def end(
         self,
         process: ProcessResources | None,
         request: Any,
         arguments: Any,
         error: BaseException,
         span: "Run | None",
+        *,
+        patience_s: float | None = None,
     ) -> Exception:
         """Have it recorded what becomes of a message whose run failed, and return what to tell Celery."""
         told: Exception = CeleryReject("its outcome is not recorded", requeue=True)
@@ -214,7 +249,7 @@ class RouteTask(Task):
         held = self.held(
             vars(request), lambda: arguments, tag=request.properties["delivery_tag"], worker=request.hostname
         )
-        settled = process.outcomes.settle(held, error)
+        settled = process.outcomes.settle(held, error, patience_s=patience_s)
         if span is not None:
             span.failed(settled, error)
         if isinstance(settled.fate, Kept):
@@ -225,7 +260,12 @@ class RouteTask(Task):
         return told
 
 
-def _envelope(arguments: Sequence[Any]) -> Envelope:
+def envelope_of(arguments: Sequence[Any]) -> Envelope:
+    """Read the only argument of a message.
+
+    Raises:
+        EnvelopeError: It is no envelope.
+    """
     if len(arguments) != 1:
         raise EnvelopeError(problem=f"{len(arguments)} arguments instead of one", data=b"")
     return Envelope.from_wire(arguments[0])

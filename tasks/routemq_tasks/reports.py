@@ -85,6 +85,13 @@ def portable(info: ExceptionInfo) -> ExceptionInfo:
     return told
 
 
+def last_word(info: ExceptionInfo) -> ExceptionInfo:
+    """Return what another process may hear of an exception, and let go of what the run had in hand."""
+    told = portable(info)
+    let_go(info)
+    return told
+
+
 def let_go(info: ExceptionInfo) -> None:
     """Free the frames of a run that failed, when everybody has been told.
 

@@ -8,6 +8,7 @@ from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import signals
 from celery.exceptions import Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
+from routemq_transport.upstream.quick_message import QuickMessage
 
 from routemq.text import error_line
 from routemq_tasks.errors import NotEndedError, TimedOutError
@@ -24,9 +25,13 @@ class RouteRequest(OpenRequest):
 
     Only what succeeded is acknowledged. After any failure the message is given back, whoever says what: if its outcome
     is recorded, it has left the worker's hands, and there is nothing to give.
+
+    Attributes:
+        shared_by: How many messages its run was of, which took their time together.
     """
 
     acknowledged: bool
+    shared_by = 1
     _has_failed = False
 
     def __init__(self, message: Any, **options: Any) -> None:
@@ -86,6 +91,16 @@ class RouteRequest(OpenRequest):
             self.acknowledged = True
             self.app.process.outcomes.acknowledge(self.message.delivery_tag, patience_s=PATIENCE_S)
 
+    def acknowledge_with_others(self) -> QuickMessage | None:
+        """Let go of the message of a run that succeeded; return it if its channel is still to be told."""
+        message = self.message
+        if self.acknowledged or self._has_failed or not isinstance(message, QuickMessage):
+            self.acknowledge()
+            return None
+        self._time(is_done=True)
+        self.acknowledged = True
+        return message
+
     def reject(self, requeue: bool = False) -> None:
         """Drop the message, or give it back; when its connection is gone, its visibility timeout does."""
         if requeue:
@@ -101,7 +116,7 @@ class RouteRequest(OpenRequest):
         envelope = arguments[0] if arguments else None
         self.app.timings.ended(
             self.name,
-            took_s=time.monotonic() - self.accepted_at,
+            took_s=(time.monotonic() - self.accepted_at) / self.shared_by,
             received_at=envelope.get("received_at") if isinstance(envelope, dict) else None,
             is_first=not self.request_dict.get("retries"),
             is_done=is_done,

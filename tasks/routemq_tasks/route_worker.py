@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from routemq.tracing.start_tracing import WORKER, start_tracing
 from routemq_tasks.application import Application
 from routemq_tasks.concurrency import choose_concurrency
+from routemq_tasks.configuration import PREFETCH_MULTIPLIER
 from routemq_tasks.reports import watched
 from routemq_tasks.start import check_start
 from routemq_tasks.upstream.prefork import RouteTaskPool
@@ -38,6 +39,7 @@ class RouteWorker(Worker):
         pool = get_implementation(options.get("pool") or options.get("pool_cls") or self.app.conf.worker_pool)
         options["pool"] = RouteTaskPool if pool is PreforkPool else watched(pool)
         self._set_concurrency(options, consumed)
+        self._set_prefetch(options, consumed)
         self._set_log_level(options)
         super().__init__(app=self.app, hostname=hostname, **options)
 
@@ -48,6 +50,18 @@ class RouteWorker(Worker):
         can_scale = _can_scale(options["pool"])
         chosen = choose_concurrency(self.app.settings, self.app.queues, consumed, can_scale=can_scale)
         options["concurrency"], options["autoscale"] = chosen.count, chosen.autoscale
+
+    def _set_prefetch(self, options: dict[str, Any], consumed: list[str]) -> None:
+        """Let a slot have room for a batch that runs, and one that is gathered, unless somebody has set another."""
+        if options.get("prefetch_multiplier") not in (None, PREFETCH_MULTIPLIER) or _given_by_hand(
+            "prefetch_multiplier"
+        ):
+            return
+        if self.app.conf.worker_prefetch_multiplier != PREFETCH_MULTIPLIER:
+            return
+        routes = (route for route in self.app.router.routes if route.queue in consumed and route.gathers)
+        sizes = (2 * route.batch.max_messages for route in routes if route.batch is not None)
+        options["prefetch_multiplier"] = max(PREFETCH_MULTIPLIER, *sizes, 0)
 
     def _set_log_level(self, options: dict[str, Any]) -> None:
         if not _given_by_hand("loglevel"):

@@ -34,8 +34,8 @@ class Runs:
         self._tracer = provider.get_tracer("routemq.worker")
         self._report_retries = report_retries
 
-    def begin(self, template: str, request: Any, arguments: Any) -> "Run | None":
-        """Begin the span of a run, and let it be the current one.
+    def begin(self, template: str, request: Any, arguments: Any, *, is_current: bool = True) -> "Run | None":
+        """Begin the span of a run, and let it be the current one, unless it is one of many at once.
 
         Args:
             template: The route's topic.
@@ -51,7 +51,7 @@ class Runs:
                 _told(request.task, request.delivery_info.get("routing_key"), request.id, request.retries, wire)
                 | {"messaging.destination.template": template, "routemq.generation": request.routemq["generation"]},
             )
-            return Run(self, span)
+            return Run(self, span, is_current=is_current)
         except Exception as exc:  # noqa: BLE001
             logger.debug("no trace of a run: %s", error_line(exc))
             return None
@@ -116,11 +116,11 @@ class Runs:
 
 
 class Run:
-    """The span of one run, current until it ends; made, and ended, in one thread."""
+    """The span of one run, current until it ends unless it is one of a batch; made, and ended, in one thread."""
 
-    def __init__(self, runs: Runs, span: Span) -> None:
+    def __init__(self, runs: Runs, span: Span, *, is_current: bool) -> None:
         self._runs, self._span = runs, span
-        self._token = attach(trace.set_span_in_context(span))
+        self._token = attach(trace.set_span_in_context(span)) if is_current else None
 
     def carried(self, start: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
         """Return what runs `start` in a task of the event loop, with this span as the current one."""
@@ -149,7 +149,8 @@ class Run:
         self._end()
 
     def _end(self) -> None:
-        detach(self._token)
+        if self._token is not None:
+            detach(self._token)
         self._span.end()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from celery import signals
 from celery.worker import state, strategy
 
+from routemq_tasks.gathering import Gathering
 from routemq_tasks.request import RouteRequest
 
 
@@ -22,13 +23,14 @@ def route_strategy(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
     eventer, handle = consumer.event_dispatcher, consumer.on_task_request
     sends_events = bool(eventer and eventer.enabled and task.send_events)
     is_logged = logging.getLogger(strategy.__name__).isEnabledFor(logging.INFO)
+    route = task.route
+    gathering = Gathering(route.batch, consumer) if route.gathers else None
     revoked, received = consumer.controller.state.revoked, signals.task_received
 
     def receive(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
         headers = message.headers
         if (
-            is_logged
-            or callbacks
+            ((is_logged or callbacks) and gathering is None)
             or headers["eta"] is not None
             or headers["expires"] is not None
             or headers["id"] in revoked
@@ -62,6 +64,11 @@ def route_strategy(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
                 expires=None,
             )
         state.task_reserved(request)
-        handle(request)
+        if gathering is None or headers["routemq"]["strikes"] or any(headers["timelimit"]):
+            handle(request)
+            return
+        for callback in callbacks:
+            callback(request)
+        gathering.add(request)
 
     return receive

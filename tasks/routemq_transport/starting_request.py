@@ -1,5 +1,6 @@
 """A message between Celery's consumer and its pool."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery.worker.request import Request
@@ -38,3 +39,9 @@ class StartingRequest(Request):
         message: Any = self.message
         if isinstance(message, QuickMessage):
             message.channel.lease.starting(message.delivery_tag)
+
+
+def say_starts(messages: Sequence[Any]) -> None:
+    """Let the loss of this worker be a strike for messages of one channel, which run together, from now on."""
+    if isinstance(messages[0], QuickMessage):
+        messages[0].channel.lease.starting(*(message.delivery_tag for message in messages))

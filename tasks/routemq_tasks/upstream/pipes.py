@@ -8,12 +8,11 @@ import struct
 from collections.abc import Callable, Generator
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
 from billiard.pool import READY
 from celery.concurrency.asynpool import ResultHandler
 
 from routemq_tasks.child_signals import EndableWorker
-from routemq_tasks.reports import checked, let_go, portable
+from routemq_tasks.reports import checked, last_word
 
 _HEADER = struct.Struct("!i")
 _MOST_PER_READ = 65536
@@ -58,15 +57,9 @@ class QuickWorker(EndableWorker):
 def told(returned: bool, result: Any) -> tuple[bool, Any]:
     """Return what the parent hears of a run, and let go of what a failed one had in hand."""
     if not returned:
-        return False, _last_word(result)
+        return False, last_word(result)
     failed, value, runtime = checked(result)
-    return True, (failed, _last_word(value) if failed else value, runtime)
-
-
-def _last_word(info: ExceptionInfo) -> ExceptionInfo:
-    told = portable(info)
-    let_go(info)
-    return told
+    return True, (failed, last_word(value) if failed else value, runtime)
 
 
 class QuickResultHandler(ResultHandler):

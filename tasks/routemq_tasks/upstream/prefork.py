@@ -12,6 +12,7 @@ from celery.concurrency.asynpool import SCHED_STRATEGY_FAIR, AsynPool
 from celery.concurrency.prefork import TaskPool
 from routemq_transport.starting_request import StartingRequest
 
+from routemq_tasks.batch_request import BatchRequest
 from routemq_tasks.child_signals import allow_end, share_end
 from routemq_tasks.upstream.pipes import QuickResultHandler, QuickWorker, framed
 
@@ -118,7 +119,7 @@ def _wrote_at_once(job: Any, pipe: int) -> bool:
 
 def _say_start(job: Any) -> None:
     request = getattr(job._accept_callback, "__self__", None)
-    if isinstance(request, StartingRequest):
+    if isinstance(request, (StartingRequest, BatchRequest)):
         request.say_start()
 
 

@@ -1,7 +1,8 @@
 """What stands around the run of a route's message: of Celery's tracer, what a route has need of."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import FunctionType
 from typing import Any
@@ -18,7 +19,9 @@ Tracer = Callable[..., Any]
 Run = Callable[[Any, Any], None]
 """Runs one message, from its request and its arguments; what it returns is nobody's."""
 
-_DONE = repr(None)
+DONE = repr(None)
+"""The result of a run that succeeded, as it is shown."""
+
 _HOOKS = ("before_start", "on_success", "after_return")
 """Methods of a task that Celery's setting `task_annotations` may give it."""
 
@@ -74,7 +77,7 @@ def _make_tracer(task: Any, run: Run) -> Tracer:
                 state, took_s = states.SUCCESS, monotonic() - began
                 if success.receivers:
                     success.send(sender=task, result=None, runtime=took_s)
-                return trace_ok_t(None, None, took_s, _DONE)
+                return trace_ok_t(None, None, took_s, DONE)
             finally:
                 try:
                     if postrun.receivers:
@@ -94,6 +97,67 @@ def _make_tracer(task: Any, run: Run) -> Tracer:
             return trace_ok_t(told, info, None, None)
 
     return trace
+
+
+# The same around a run of many messages: who listens hears of each. The last that begins ends first.
+
+
+@contextmanager
+def running(task: Any, context: Any) -> Iterator[None]:
+    """Let a task be the current one."""
+    push_current_task(task)
+    task.request_stack.push(context)
+    try:
+        yield
+    finally:
+        pop_current_task()
+        task.request_stack.pop()
+
+
+def begin(task: Any, context: Any) -> None:
+    """Tell those who listen that a message is going to be run."""
+    # As above.
+    context._protected = 1  # noqa: SLF001
+    if signals.task_prerun.receivers:
+        signals.task_prerun.send(sender=task, task_id=context.id, task=task, args=context.args, kwargs=context.kwargs)
+
+
+def end(task: Any, context: Any, error: Exception | None, took_s: float) -> ExceptionInfo | None:
+    """Tell those who listen how a message has ended; return what its request hears of it, unless it is done.
+
+    Args:
+        error: What to tell Celery of one that is not done.
+    """
+    info: ExceptionInfo | None = None
+    state, value = states.SUCCESS, None
+    try:
+        if error is None:
+            if signals.task_success.receivers:
+                signals.task_success.send(sender=task, result=None, runtime=took_s)
+        else:
+            # Celery tells of an exception that is being handled.
+            raise error  # noqa: TRY301
+    # As above: the message has its fate already.
+    except Exception as exc:  # noqa: BLE001
+        told, info = _told(task, context, exc)
+        state, value = told.state, told.retval
+        traceback_clear(exc)
+    leave(task, context, state, value)
+    return info
+
+
+def leave(task: Any, context: Any, state: str | None = None, value: Any = None) -> None:
+    """Tell those who listen that the run of a message is over, whatever it has come to."""
+    if signals.task_postrun.receivers:
+        signals.task_postrun.send(
+            sender=task,
+            task_id=context.id,
+            task=task,
+            args=context.args,
+            kwargs=context.kwargs,
+            retval=value,
+            state=state,
+        )
 
 
 def _told(task: Any, context: Any, error: Exception) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 
 from routemq.lifecycle.moves import ByRoute
 
@@ -31,17 +32,17 @@ class Acknowledgements:
         """Seconds until they should go out; None when there are none."""
         return max(0.0, ACK_DELAY_S - self.age_s) if self._count else None
 
-    def add(self, tag: str, route: str | None) -> bool:
-        """Take in one; True when the batch is full."""
+    def add(self, tags: Sequence[str], route: str | None) -> bool:
+        """Take in what belongs together; True when the batch is full."""
         with self._lock:
             if not self._count:
                 self._since = time.monotonic()
-            self._count += 1
-            tags = self._by_route.get(route)
-            if tags is None:
-                self._by_route[route] = [tag]
+            self._count += len(tags)
+            waiting = self._by_route.get(route)
+            if waiting is None:
+                self._by_route[route] = [*tags]
             else:
-                tags.append(tag)
+                waiting += tags
             return self._count >= ACKS_PER_BATCH
 
     def take(self) -> ByRoute:

@@ -119,15 +119,16 @@ class Lease:
             self._thread = threading.Thread(target=self._run, name="routemq-lease", daemon=True)
             self._thread.start()
 
-    def done(self, tag: str, *, route: str | None = None) -> None:
-        """A message is acknowledged; Redis hears of it with the next batch.
+    def done(self, *tags: str, route: str | None = None) -> None:
+        """Messages are acknowledged; Redis hears of them with the next batch, which is not cut between them.
 
         Args:
-            route: Count it as done for this route, if it is still held when Redis hears of it.
+            route: Count them as done for this route, if they are still held when Redis hears of it.
         """
-        self._held.pop(tag, None)
-        self._suspects.discard(tag)
-        if self._done.add(tag, route):
+        for tag in tags:
+            self._held.pop(tag, None)
+        self._suspects.difference_update(tags)
+        if self._done.add(tags, route):
             self.flush()
 
     def flush(self) -> None:
@@ -161,17 +162,18 @@ class Lease:
         if at_once:
             self._put_back_waiting()
 
-    def starting(self, tag: str) -> None:
-        """The task of a message starts: the loss of this worker is a strike for it from now on."""
-        if tag not in self._suspects:
-            self._starts.mark(tag)
+    def starting(self, *tags: str) -> None:
+        """Messages start in one run: the loss of this worker is a strike for each from now on."""
+        suspects = [tag for tag in tags if tag in self._suspects]
+        self._starts.mark(*tags if not suspects else [tag for tag in tags if tag not in suspects])
+        if not suspects:
             return
-        # It may have ended the worker that had it: be sure that Redis knows before it does it again.
-        self._suspects.discard(tag)
+        # They may have ended the worker that had them: be sure that Redis knows before they do it again.
+        self._suspects.difference_update(suspects)
         # Else what is done would share the blame.
         self.flush()
         try:
-            self.mark_running([tag])
+            self.mark_running(suspects)
         except redis.RedisError as exc:
             self._log_away(exc)
 

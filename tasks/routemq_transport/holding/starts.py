@@ -80,17 +80,20 @@ class Starts:
         self._marked.update(tags)
         self._to_start.update(dict.fromkeys(tags, time.monotonic() + NOT_STARTED_S))
 
-    def mark(self, tag: str) -> None:
-        """The task of this message starts now."""
-        if self._to_start.pop(tag, None) is not None:
-            self._count += 1
+    def mark(self, *tags: str) -> None:
+        """The task of these messages starts now."""
+        unmarked = []
+        for tag in tags:
+            if self._to_start.pop(tag, None) is not None:
+                self._count += 1
+            elif tag not in self._marked and tag in self._held:
+                self._count += 1
+                unmarked.append(tag)
+        if not unmarked:
             return
-        if tag in self._marked or tag not in self._held:
-            return
-        self._count += 1
         with self._lock:
-            if self._send([tag], started=True):
-                self._marked.add(tag)
+            if self._send(unmarked, started=True):
+                self._marked.update(unmarked)
 
     def marked_by_hand(self, tags: Iterable[str]) -> None:
         """Redis knows that these have started."""

@@ -1,6 +1,7 @@
 """How many messages this worker may hold, and what becomes of those it holds."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from celery.worker import state
@@ -68,6 +69,17 @@ class QoS(stock.QoS):
         route = self._let_go.pop(delivery_tag, None) if message is None else _route_of(message)
         self._drop(delivery_tag, route)
 
+    def ack_together(self, delivery_tags: Sequence[str]) -> None:
+        """Messages of one run are done, as `ack` has it of one; Redis hears of many in one step."""
+        by_route: dict[str | None, list[str]] = {}
+        for tag in delivery_tags:
+            message = self._delivered.pop(tag, None)
+            route = self._let_go.pop(tag, None) if message is None else _route_of(message)
+            by_route.setdefault(route, []).append(tag)
+        for route, tags in by_route.items():
+            self.lease.done(*tags, route=route)
+        self.channel.turn_in(ACK_DELAY_S)
+
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop a message that nobody ran, or put it at the back of its queue, later each time.
 
@@ -129,6 +141,14 @@ class QoS(stock.QoS):
             self.lease.end()
         if given_back:
             logger.info("Restoring %d unacknowledged message(s)", given_back)
+
+
+def has_full_hands(channel: Any) -> bool:
+    """Return whether a worker gets no more messages over a channel, ours or kombu's, before one of them is done."""
+    qos = channel.qos
+    if not isinstance(qos, QoS):
+        return not qos.can_consume()
+    return bool(qos.prefetch_count) and not qos.waiting and qos.in_hand >= qos.prefetch_count
 
 
 def _route_of(message: Any) -> str | None:

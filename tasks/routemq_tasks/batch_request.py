@@ -1,0 +1,159 @@
+"""Many requests of one route that are one job of the pool's, and what becomes of each."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery.exceptions import TaskRevokedError, Terminated
+from celery.worker import state
+from routemq_transport.starting_request import say_starts
+from routemq_transport.upstream.quick_message import acknowledge_together
+
+from routemq.text import error_name, printable
+from routemq_tasks.batch_run import BatchReport, run_batch
+from routemq_tasks.reports import Report
+from routemq_tasks.request import RouteRequest
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE_S = 0.0001
+"""For a timer. Kombu's hub sleeps for a second when ten timers in a row are due at once, so not zero."""
+
+
+class BatchRequest:
+    """Runs requests together. When they fail together, or end their process, nobody knows whose fault it is: none of
+    them has an attempt or a strike counted, and each half is run by itself, at last each message alone.
+
+    So a message never shares the blame of another one, and what is known of a batch is never but in memory: whatever
+    ends this worker, its messages are single ones again.
+
+    Args:
+        requests: Two or more, in the order of their queue.
+        consumer: Celery's.
+        is_part: They have failed already, with others.
+    """
+
+    def __init__(self, requests: Sequence[RouteRequest], consumer: Any, *, is_part: bool = False) -> None:
+        self._requests, self._consumer, self._is_part = list(requests), consumer, is_part
+
+    @classmethod
+    def of(
+        cls, requests: Sequence[RouteRequest], consumer: Any, *, is_part: bool = False
+    ) -> "BatchRequest | RouteRequest":
+        """Return what the pool is to be given; one message is a request like any other."""
+        return requests[0] if len(requests) == 1 else cls(requests, consumer, is_part=is_part)
+
+    def execute_using_pool(self, pool: Any, **options: Any) -> Any:
+        """Hand the requests to the pool.
+
+        Raises:
+            TaskRevokedError: An operator has revoked all of them.
+        """
+        self._requests = [request for request in self._requests if not request.revoked()]
+        if len(self._requests) < 2:
+            for request in self._requests:
+                return request.execute_using_pool(pool, **options)
+            raise TaskRevokedError
+        task = self._requests[0].task
+        return pool.apply_async(
+            run_batch,
+            args=(task.name, [request.request_dict for request in self._requests]),
+            accept_callback=self.on_accepted,
+            timeout_callback=self.on_timeout,
+            callback=self.on_success,
+            error_callback=self.on_failure,
+            soft_timeout=task.soft_time_limit,
+            timeout=task.time_limit,
+            correlation_id=self._requests[0].id,
+        )
+
+    def say_start(self) -> None:
+        """Let the loss of this worker be a strike for the messages from now on."""
+        say_starts([request.message for request in self._requests])
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """The pool runs them now."""
+        # All in one step; then each finds itself told.
+        self.say_start()
+        for request in self._requests:
+            request.on_accepted(pid, time_accepted)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Do nothing: of a hard limit the pool also tells `on_failure`."""
+
+    def on_success(self, report: Report, **_options: Any) -> None:
+        """React to a run that came to its end, well or not."""
+        failed, found, runtime_s = report
+        if failed or not isinstance(found, BatchReport):
+            self.on_failure(found)
+            return
+        if found.failed_together is not None:
+            self._run_again(found.failed_together)
+            return
+        share_s = (runtime_s or 0.0) / len(self._requests)
+        done = []
+        for number, request in enumerate(self._requests):
+            request.shared_by = len(self._requests)
+            ended = found.failed.get(number)
+            if ended is None:
+                state.task_ready(request)
+                done.append(request)
+            else:
+                request.on_success(ended)
+        self._acknowledge(done)
+        for request in done:
+            request.send_event("task-succeeded", result=found.value, runtime=share_s)
+
+    def on_failure(self, exc_info: ExceptionInfo, **_options: Any) -> None:
+        """React to a run whose process is gone."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        for request in self._requests:
+            if request.is_ended_by_command:
+                request.on_failure(exc_info)
+        self._run_again(printable(error_name(error)), in_halves=not isinstance(error, Terminated))
+
+    def _acknowledge(self, done: Sequence[RouteRequest]) -> None:
+        consumer = self._consumer
+        if consumer.counts_acknowledgements:
+            for request in done:
+                request.acknowledge()
+            return
+        messages = [message for request in done if (message := request.acknowledge_with_others()) is not None]
+        if messages:
+            consumer.tell_of(acknowledge_together, messages)
+
+    def _run_again(self, why: str, *, in_halves: bool = True) -> None:
+        """Let the others run when an operator has ended one of them, else each half by itself."""
+        requests = [r for r in self._requests if not (r.acknowledged or r.is_ended_by_command)]
+        for request in requests:
+            state.task_ready(request)
+        if is_stopping() or not requests:
+            # They stay unacknowledged, and go back to the front of their queue with the connection.
+            return
+        if in_halves:
+            # Once for each batch: an error that each message has makes twice as many runs as there are messages.
+            level = logging.DEBUG if self._is_part else logging.WARNING
+            text = "%d messages (%s) failed together, each half is run by itself: %s"
+            logger.log(level, text, len(requests), requests[0].name, why, extra={"route": requests[0].name})
+        middle = (len(requests) + 1) // 2 if in_halves else len(requests)
+        consumer = self._consumer
+        for part in (requests[:middle], requests[middle:]):
+            for request in part:
+                state.task_reserved(request)
+            if not part:
+                continue
+            following = BatchRequest.of(part, consumer, is_part=in_halves)
+            if consumer.hub:
+                # Between two of them the loop has its turn, also where it runs them itself.
+                consumer.call_soon(consumer.on_task_request, following)
+            else:
+                # A pool of greenlets lets nobody wait for a slot who has one.
+                consumer.timer.call_after(AT_ONCE_S, consumer.on_task_request, (following,))
+
+
+def is_stopping() -> bool:
+    """Return whether the worker begins nothing more."""
+    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
