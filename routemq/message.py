@@ -113,12 +113,14 @@ class PublishProperties:
         correlation_data: What the answer is to bring along.
         content_type: What the payload is.
         expiry_s: After so many seconds the broker need not deliver it any more.
+        user_properties: Pairs of name and value, in order; names may repeat.
     """
 
     response_topic: str | None = None
     correlation_data: bytes | None = None
     content_type: str | None = None
     expiry_s: float | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

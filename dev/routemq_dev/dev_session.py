@@ -4,13 +4,14 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from routemq.errors import RouteMQError
 from routemq.routing import Router
 from routemq.settings import Settings, load_settings
 from routemq.supervision.child import Command
 from routemq.supervision.commands import flower_command
-from routemq.supervision.loading import read_routes
+from routemq.supervision.loading import read_rows, router_of
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog
@@ -62,6 +63,7 @@ class DevSession:
 
     Attributes:
         env: What the processes get beyond this process's environment: where the servers are.
+        examples: Route → a payload that its controller takes.
         stopping: Set it, and a start that is under way gives up.
     """
 
@@ -70,6 +72,7 @@ class DevSession:
     supervisor: Supervisor
     env: dict[str, str] = field(default_factory=dict)
     router: Router = field(default_factory=Router)
+    examples: dict[str, str] = field(default_factory=dict)
     stopping: Stop = field(default_factory=Stop)
     flower_url: str | None = None
     broker_is: str = ""
@@ -84,7 +87,7 @@ class DevSession:
         """
         self.log.quiet = True
         settings = load_settings()
-        self.router = read_routes(self.options.project, os.environ)
+        self._take(read_rows(self.options.project, os.environ))
         servers = [*self._broker(settings), *self._redis(settings)]
         self.supervisor.start(*servers)
         self._wait([command.name for command in servers], timeout_s=_SERVERS_START_S)
@@ -103,7 +106,7 @@ class DevSession:
         Raises:
             BrokenApplicationError: It cannot be loaded; what runs was left as it is.
         """
-        self.router = read_routes(self.options.project, {**os.environ, **self.env})
+        self._take(read_rows(self.options.project, {**os.environ, **self.env}))
         self.log.quiet = True
         if self._workers is not None:
             self._workers.stop_workers()
@@ -129,6 +132,9 @@ class DevSession:
         """Stop everything, in peace, the servers last."""
         self.stop_work()
         self.supervisor.stop(MQTT_SERVER, REDIS_SERVER)
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        self.router, self.examples = router_of(rows), {row["name"]: row["example"] for row in rows}
 
     def _broker(self, settings: Settings) -> list[Command]:
         if "mqtt_broker" in settings.model_fields_set:

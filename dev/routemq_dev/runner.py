@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 from watchfiles import PythonFilter, watch
 
-from routemq.routing import Route
 from routemq.supervision.loading import BrokenApplicationError
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
@@ -28,7 +27,7 @@ USUAL_REDIS_URL = "redis://127.0.0.1:6379/0"
 _FLEET_REPORT_S = 15.0
 _SETTLE_MS = 300
 """Editors write a file in several steps, and a version control system writes several files."""
-_SAMPLE_ROUTE, _SAMPLE_PAYLOAD = "sensors/{device_id}/data", '{"temperature": 21.5}'
+_SAMPLE_ROUTE = "sensors/{device_id}/data"
 
 
 @dataclass(slots=True)
@@ -149,26 +148,27 @@ def show_banner(console: Console, session: DevSession, *, hint: str) -> None:
     console.print(table)
     console.print()
     # Commands stand at the beginning of a line, to be copied whole.
-    commands = [example_line(session.router.routes, session.env.get("MQTT_PORT")), dead_letters_line(session.env)]
+    commands = [example_line(session), dead_letters_line(session.env)]
     for command in filter(None, commands):
         console.print(Text(command, "cyan"), soft_wrap=True)
     console.print()
     console.print(Text(f"{hint}\n", "dim"))
 
 
-def example_line(routes: tuple[Route, ...], port: str | None) -> str:
-    """Return a command that publishes to one of the routes; empty when there is none."""
-    by_name = {route.template.text: route for route in routes}
-    route = by_name.get(_SAMPLE_ROUTE) or next(iter(routes), None)
+def example_line(session: DevSession) -> str:
+    """Return a command that publishes to one of the routes from another terminal; empty when there is none."""
+    route = session.router.get(_SAMPLE_ROUTE) or next(iter(session.router.routes), None)
     if route is None:
         return ""
     topic = route.template.text
     for name, converter in route.template.parameters.items():
         value = "1" if converter in ("int", "float") else f"{name[:1]}1"
         topic = topic.replace("{" + name + "}", value).replace("{" + f"{name}:{converter}" + "}", value)
-    payload = _SAMPLE_PAYLOAD if topic == "sensors/d1/data" else '{"hello": "world"}'
-    where = f" -p {port}" if port not in (None, "1883") else ""
-    return f"mosquitto_pub{where} -q 1 -t {shlex.quote(topic)} -m {shlex.quote(payload)}"
+    # A wildcard without a name stands for any level.
+    topic = "/".join("x" if level in ("+", "#") else level for level in topic.split("/"))
+    port = session.env.get("MQTT_PORT", "1883")
+    where = "" if port == "1883" else f"MQTT_PORT={port} "
+    return f"{where}routemq publish {shlex.quote(topic)} {shlex.quote(session.examples[route.name])}"
 
 
 def dead_letters_line(env: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from routemq.cli.explain import explains_errors
 from routemq.connections import connect_redis
 from routemq.discovery import load_router
 from routemq.paused import Pause, PausedRoutes
+from routemq.payload_example import example_payload
 from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.routing import Route
@@ -45,16 +46,24 @@ class RouteRow(TypedDict):
     shared: bool
     worker_count: int
     batch: BatchRow | None
+    max_attempts: int
+    base_delay_s: float
+    max_delay_s: float
+    never: list[str]
+    timeout_s: float | None
+    middleware: list[str]
     controller: str
     source: str
     paused: bool | None
+    example: str | None
 
 
-def describe(route: Route, paused: Collection[str] | None = None) -> RouteRow:
+def describe(route: Route, paused: Collection[str] | None = None, *, example: str | None = None) -> RouteRow:
     """Return what there is to say of a route.
 
     Args:
         paused: Routes that are; None when nobody knows.
+        example: A payload that its controller takes.
     """
     return RouteRow(
         name=route.name,
@@ -65,9 +74,16 @@ def describe(route: Route, paused: Collection[str] | None = None) -> RouteRow:
         shared=route.shared,
         worker_count=route.worker_count,
         batch=_batch(route),
+        max_attempts=route.retry.max_attempts,
+        base_delay_s=route.retry.base_delay_s,
+        max_delay_s=route.retry.max_delay_s,
+        never=[kind.__qualname__ for kind in route.retry.never],
+        timeout_s=route.timeout_s,
+        middleware=[f"{type(link).__module__}:{type(link).__qualname__}" for link in route.middleware],
         controller=route.controller,
         source=route.source,
         paused=None if paused is None else route.name in paused,
+        example=example,
     )
 
 
@@ -88,7 +104,7 @@ def show_routes(*, as_json: bool, check: bool) -> None:
     """Print every route, and what is paused.
 
     Args:
-        check: Fail when a controller that is given by name cannot be imported.
+        check: Fail when a controller that is given by name cannot be imported; if all can, tell an example payload.
     """
     # What a module prints while it is imported is not part of the answer.
     with contextlib.redirect_stdout(sys.stderr):
@@ -96,8 +112,9 @@ def show_routes(*, as_json: bool, check: bool) -> None:
         found = load_router(settings.routers).routes
         for route in found if check else ():
             route.chain()
+        examples = {route.name: example_payload(route) for route in found} if check and as_json else {}
     paused = _paused(settings, found)
-    rows = [describe(route, paused) for route in found]
+    rows = [describe(route, paused, example=examples.get(route.name)) for route in found]
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
     else:
@@ -137,7 +154,8 @@ def _table(rows: list[RouteRow]) -> Table:
     has_batches = any(row["batch"] for row in rows)
     if has_batches:
         table.add_column("batch", justify="right", no_wrap=True)
-    table.add_column("controller", no_wrap=True)
+    for heading in ("controller", "runs", "timeout", "middleware"):
+        table.add_column(heading, no_wrap=True)
     is_any_paused = any(row["paused"] for row in rows)
     if is_any_paused:
         table.add_column("", style="yellow", no_wrap=True)
@@ -145,20 +163,22 @@ def _table(rows: list[RouteRow]) -> Table:
         # As text, not as markup: a topic may hold brackets.
         batch = (_batch_size(row),) if has_batches else ()
         cells = (row["template"], row["filter"], row["queue"], str(row["qos"]), _yes_no(row["shared"]),
-                 str(row["worker_count"]), *batch, row["controller"])  # fmt: skip
+                 str(row["worker_count"]), *batch, row["controller"],
+                 _runs(row), _timeout(row), _middleware(row))  # fmt: skip
         mark = ("paused" if row["paused"] else "",) if is_any_paused else ()
         table.add_row(*(Text(cell) for cell in (*cells, *mark)))
     return table
 
 
 def _stanza(row: RouteRow) -> Text:
-    """A route in four lines, for a terminal that the table does not fit."""
+    """A route in five lines, for a terminal that the table does not fit."""
     return Text.assemble(
         (row["template"], "bold"),
         f"\n  filter {row['filter']}  queue {row['queue']}"
         f"\n  qos {row['qos']}  shared {_yes_no(row['shared'])}  worker_count {row['worker_count']}",
         f"  batch {_batch_size(row)}" if row["batch"] else "",
         ("  paused", "yellow") if row["paused"] else "",
+        f"\n  runs {_runs(row)}  timeout {_timeout(row)}  middleware {_middleware(row)}",
         f"\n  {row['controller']}",
     )
 
@@ -179,6 +199,23 @@ def _batch_size(row: RouteRow) -> str:
     if batch is None:
         return ""
     return str(batch["max_messages"]) if batch["gathers"] else "one by one"
+
+
+def _runs(row: RouteRow) -> str:
+    """Return how often a message is run, and how long it waits in between: `3, after 1 s…4 s`."""
+    most = row["max_attempts"]
+    if most == 1:
+        return "1"
+    first_s, last_s = (min(row["max_delay_s"], row["base_delay_s"] * 2.0**step) for step in (0, min(most - 2, 64)))
+    return f"{most}, after {first_s:g}{f'…{last_s:g}' if last_s != first_s else ''} s"
+
+
+def _timeout(row: RouteRow) -> str:
+    return "-" if row["timeout_s"] is None else f"{row['timeout_s']:g} s"
+
+
+def _middleware(row: RouteRow) -> str:
+    return ", ".join(name.rpartition(":")[2] for name in row["middleware"]) or "-"
 
 
 def _yes_no(value: bool) -> str:

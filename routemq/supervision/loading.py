@@ -3,8 +3,9 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from routemq.errors import RouteMQError
 from routemq.routing import Router
@@ -32,8 +33,23 @@ def read_routes(project: Path, env: Mapping[str, str]) -> Router:
     Raises:
         BrokenApplicationError: They cannot be loaded, or one of their controllers cannot.
     """
+    return router_of(read_rows(project, env))
+
+
+def read_rows(project: Path, env: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Load the routes likewise, as `routemq routes --json --check` describes them.
+
+    Raises:
+        BrokenApplicationError: As above.
+    """
+    rows: list[dict[str, Any]] = json.loads(_routes(project, env, "--json", "--check"))
+    return rows
+
+
+def router_of(rows: Iterable[Mapping[str, Any]]) -> Router:
+    """Return the routes that are described so, with their controllers by name."""
     router = Router()
-    for row in json.loads(_routes(project, env, "--json", "--check")):
+    for row in rows:
         router.declare(
             row["source"], row["template"], row["controller"],
             {"name": row["name"], "qos": row["qos"], "shared": row["shared"], "worker_count": row["worker_count"],

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import click
@@ -55,6 +56,10 @@ class RouteMQCelery(Application):
         except RouteMQError as exc:
             raise click.UsageError(str(exc)) from exc
         super().config_from_cmdline(argv, namespace)
+
+    def bugreport(self) -> str:
+        """Return what `celery report` prints, with our own version."""
+        return f"{super().bugreport().rstrip()}\nroutemq-celery -> {version('routemq-celery')}\n"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pool child that was spawned, not forked, gets the app anew.

@@ -48,16 +48,27 @@ def test_json_names_everything_about_a_route(project: Path) -> None:
             "shared": True,
             "worker_count": 4,
             "batch": None,
+            "max_attempts": 3,
+            "base_delay_s": 1.0,
+            "max_delay_s": 300.0,
+            "never": [],
+            "timeout_s": None,
+            "middleware": [],
             "controller": "shop.controllers:handle",
             "source": "shop/routers/doors.py:6",
             "paused": None,
+            "example": None,
         }
     ]
 
 
 def test_table_is_a_line_for_each_route_of_the_sample_application() -> None:
     lines = routes(REPOSITORY).stdout.splitlines()
-    assert lines[0].split() == ["template", "filter", "queue", "qos", "shared", "worker_count", "controller"]
+    first = ["template", "filter", "queue", "qos", "shared", "worker_count"]
+    assert lines[0].split() == [*first, "controller", "runs", "timeout", "middleware"]
+    assert [line.split()[-6:] for line in lines if line.startswith("plants/")] == [
+        ["5,", "after", "1…8", "s", "-", "Audit"]
+    ]
     assert [line.split()[:6] for line in lines if line.startswith("sensors/")] == [
         ["sensors/{device_id}/data", "sensors/+/data", "sensors.data", "1", "yes", "3"]
     ]
@@ -74,8 +85,8 @@ def test_batches_are_shown_and_whether_a_middleware_keeps_messages_apart(project
         encoding="utf-8",
     )
     heading, first, second = routes(project, ROUTEMQ_ROUTERS="shop.routers").stdout.splitlines()
-    assert heading.split()[-2:] == ["batch", "controller"]
-    assert first.split()[-2] == "500"
+    assert heading.split()[6:8] == ["batch", "controller"]
+    assert first.split()[6] == "500"
     assert "  one by one  " in second
     found = json.loads(routes(project, "--json", ROUTEMQ_ROUTERS="shop.routers").stdout)[0]["batch"]
     assert found == {"max_messages": 500, "max_wait_s": 0.2, "max_bytes": 1_000_000, "gathers": True}

@@ -117,6 +117,8 @@ class OutgoingConnection(MqttClient):
             found.ContentType = wanted.content_type
         if wanted.expiry_s is not None:
             found.MessageExpiryInterval = math.ceil(wanted.expiry_s)
+        if wanted.user_properties:
+            found.UserProperty = list(wanted.user_properties)
         return found  # type: ignore[no-any-return]
 
     def refusal_of(
@@ -141,7 +143,7 @@ class OutgoingConnection(MqttClient):
             return properties
         traced: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         vars(traced).update({} if properties is None else vars(properties))
-        traced.UserProperty = list(trace.pairs().items())
+        traced.UserProperty = [*getattr(traced, "UserProperty", ()), *trace.pairs().items()]
         if self._largest_bytes is not None and _packet_bytes(topic, payload, qos, traced) > self._largest_bytes:
             return properties
         return traced  # type: ignore[no-any-return]

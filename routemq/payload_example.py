@@ -1,0 +1,88 @@
+"""A payload that a controller takes, made from its annotation: for a command that somebody copies."""
+
+import inspect
+import json
+from typing import Any
+
+import pydantic
+
+from routemq.controllers import resolve
+from routemq.routing import Route
+
+_GENERIC = '{"hello": "world"}'
+_DEEPEST = 8
+_OF_FORMAT = {
+    "date-time": "2026-01-01T12:00:00Z", "date": "2026-01-01", "time": "12:00:00", "duration": "PT1S",
+    "uuid": "00000000-0000-4000-8000-000000000000", "email": "a@example.org", "uri": "https://example.org",
+    "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
+}  # fmt: skip
+
+
+def example_payload(route: Route) -> str:
+    """Return a payload for a route's controller, which is imported; a generic one where none can be made up."""
+    try:
+        parameter = inspect.signature(resolve(route.handler), eval_str=True).parameters.get("payload")
+        annotation = Any if parameter is None or parameter.annotation is parameter.empty else parameter.annotation
+        if annotation in (str, bytes):
+            return "hello"
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)
+        schema = adapter.json_schema()
+        text = json.dumps(_Examples(schema).of(schema), ensure_ascii=False)
+        adapter.validate_json(text)
+        return text
+    # A user's model may refuse, or raise, whatever it likes: it is no more than an example.
+    except Exception:  # noqa: BLE001
+        return _GENERIC
+
+
+class _Examples:
+    """Makes one value that fits a JSON schema, with the definitions that it refers to."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._named = schema.get("$defs", {})
+
+    def of(self, schema: Any, depth: int = 0) -> Any:
+        if not isinstance(schema, dict) or depth > _DEEPEST:
+            return None
+        for one_of_them in ("examples", "enum"):
+            if schema.get(one_of_them):
+                return schema[one_of_them][0]
+        for the_one in ("const", "default"):
+            if the_one in schema:
+                return schema[the_one]
+        other = self._other(schema)
+        return self._made(schema, depth + 1) if other is None else self.of(other, depth + 1)
+
+    def _other(self, schema: dict[str, Any]) -> Any:
+        """Return the schema that stands behind this one."""
+        if "$ref" in schema:
+            return self._named[schema["$ref"].rpartition("/")[2]]
+        return next((schema[choice][0] for choice in ("anyOf", "oneOf", "allOf") if schema.get(choice)), None)
+
+    def _made(self, schema: dict[str, Any], depth: int) -> Any:
+        kind = schema.get("type", "object")
+        if kind == "object":
+            parts = schema.get("properties", {"hello": schema.get("additionalProperties", {"const": "world"})})
+            required = schema.get("required", () if "properties" in schema else parts)
+            return {name: self.of(part, depth) for name, part in parts.items() if name in required}
+        if kind == "array":
+            parts = schema.get("prefixItems") or [schema.get("items", {})] * max(1, schema.get("minItems", 0))
+            return [self.of(part, depth) for part in parts]
+        if kind == "string":
+            text = _OF_FORMAT.get(schema.get("format", ""), "hello".ljust(schema.get("minLength", 0), "o"))
+            return text[: schema.get("maxLength")]
+        return _number(schema, whole=kind == "integer") if kind in ("integer", "number") else kind == "boolean" or None
+
+
+def _number(schema: dict[str, Any], *, whole: bool) -> Any:
+    least = schema.get("minimum", schema.get("exclusiveMinimum"))
+    most = schema.get("maximum", schema.get("exclusiveMaximum"))
+    found: Any = 1 if whole else 21.5
+    if least is not None and most is not None:
+        found = (least + most) // 2 if whole else (least + most) / 2
+    elif least is not None:
+        found = least + 1
+    elif most is not None:
+        found = most - 1
+    step = schema.get("multipleOf")
+    return step * max(1, round(found / step)) if step else found

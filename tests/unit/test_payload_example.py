@@ -1,0 +1,68 @@
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel, Field, PositiveInt, field_validator
+
+from routemq import Router
+from routemq.payload_example import example_payload
+from routemq.testing import Done, deliver
+
+
+class Kind(StrEnum):
+    HOT = "hot"
+
+
+class Part(BaseModel):
+    at: datetime
+    kind: Kind
+    sizes: list[PositiveInt] = Field(min_length=2)
+
+
+class Whole(BaseModel):
+    part: Part
+    serial: UUID
+    share: Annotated[float, Field(gt=0, lt=1)]
+    pair: tuple[int, str]
+    name: str = Field(min_length=7, max_length=9)
+    word: Literal["on", "off"]
+    maybe: int | None = None
+
+
+class Tree(BaseModel):
+    children: "list[Tree]"
+
+
+class Strict(BaseModel):
+    code: str
+
+    @field_validator("code")
+    @classmethod
+    def none_fits(cls, value: str) -> str:
+        raise ValueError(value)
+
+
+@pytest.mark.parametrize(
+    "annotation", [Whole, Any, str, bytes, dict[str, int], list[Part], int, float, bool, Kind, Literal["a"], int | str]
+)
+def test_an_example_is_taken_by_its_controller(annotation: Any) -> None:
+    def controller(payload) -> None: ...  # type: ignore[no-untyped-def]
+
+    controller.__annotations__["payload"] = annotation
+    router = Router()
+    route = router.on("a", controller)
+    assert deliver(router, "a", example_payload(route)).outcome == Done()
+
+
+@pytest.mark.parametrize("annotation", [Tree, Strict])
+def test_where_none_can_be_made_up_it_is_a_generic_one(annotation: Any) -> None:
+    def controller(payload) -> None: ...  # type: ignore[no-untyped-def]
+
+    controller.__annotations__["payload"] = annotation
+    assert example_payload(Router().on("a", controller)) == '{"hello": "world"}'
+
+
+def test_a_controller_that_is_not_there_has_a_generic_one() -> None:
+    assert example_payload(Router().on("a", "nowhere:Controller.run")) == '{"hello": "world"}'
