@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from routemq_ops.manifests.compose import FILE as COMPOSE_FILE
+from routemq_ops.manifests.compose import compose_file
 from routemq_ops.manifests.deployment import Deployment, queue_workers
 from routemq_ops.manifests.kubernetes import kubernetes_files
 from routemq_ops.manifests.systemd_units import systemd_files
@@ -17,9 +19,13 @@ from routemq.settings import load_settings
 from routemq.supervision.loading import read_queues
 from routemq.supervision.shares import worker_queues
 
+_FORMATS = ("kubernetes", "compose", "systemd")
 
-@click.command(short_help="Print what deploys this application: Kubernetes, systemd.")
-@click.option("--format", "form", type=click.Choice(["kubernetes", "systemd"]), default="kubernetes", show_default=True)
+
+@click.command(short_help="Print what deploys this application: Kubernetes, Compose, systemd.")
+@click.option(
+    "--format", "form", type=click.Choice(["kubernetes", "compose", "systemd"]), default="kubernetes", show_default=True
+)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the files into this folder.")
 @click.option("--force", is_flag=True, help="Write also over files that are there and differ.")
 @click.option("--image", default="routemq:latest", show_default=True, help="Your application's image.")
@@ -44,9 +50,13 @@ def manifests(*, form: str, output: Path | None, force: bool, image: str, projec
     if form == "systemd":
         environment = Path(sys.prefix) if project is None else project / ".venv"
         found = systemd_files(deployment, project=project or Path.cwd(), environment=environment)
+    elif form == "compose":
+        found = {COMPOSE_FILE: compose_file(deployment)}
     else:
         found = kubernetes_files(deployment)
-    if output is None:
+    if output is None and len(found) == 1:
+        click.echo("".join(found.values()), nl=False)
+    elif output is None:
         click.echo("\n".join(f"# ==> {path}\n{text}" for path, text in found.items()), nl=False)
     elif left := _write(output, found, force=force):
         click.echo(f"left as they are, with --force they are replaced: {', '.join(left)}", err=True)

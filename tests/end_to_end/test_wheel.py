@@ -101,6 +101,8 @@ def test_installed_commands_work_beside_modules_called_tasks_and_ingest(
     assert (route["template"], route["controller"]) == ("wheel/{device_id}", "controllers:handle")
     assert "wheel/{device_id}" in run("celery", "-A", "routemq", "routes")
     assert "task_acks_late: True" in run("celery", "-A", "routemq", "report")
+    for form in ("kubernetes", "compose", "systemd"):
+        assert "worker" in run("routemq", "manifests", "--format", form)
     worker = [str(commands / "celery"), "-A", "routemq", "worker", "-Q", "wheel", "-c", "1"]
     with (
         running([str(commands / "routemq"), "ingest"], cwd=project, env=env) as ingest,

@@ -10,6 +10,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from routemq_ops.manifests.compose import compose_file
 from routemq_ops.manifests.deployment import Deployment, queue_workers
 from routemq_ops.manifests.kubernetes import kubernetes_files
 from routemq_ops.manifests.systemd_units import escaped, systemd_files
@@ -17,6 +18,7 @@ from routemq_ops.manifests.systemd_units import escaped, systemd_files
 from routemq.metrics.exposition import FleetMetrics
 from routemq.metrics.fleet import FleetReading, QueueReading, ServerReading
 from routemq.metrics.presence import Processes
+from routemq.queues import expand_queues
 from routemq.settings import Settings, variable_of
 from routemq.supervision.shares import worker_queues
 from tests.processes import clean_environment
@@ -30,6 +32,8 @@ ODD = {"sensors": 2, "sensors.data": 3, "a-b": 1, "a.b": 1, "Größe\"'$x": 1, "
 
 
 def of_deploy(folder: Path) -> dict[str, str]:
+    if folder.is_file():
+        return {folder.name: folder.read_text("utf-8")}
     return {str(path.relative_to(folder)): path.read_text("utf-8") for path in folder.rglob("*") if path.is_file()}
 
 
@@ -53,8 +57,12 @@ def of_kind(*kinds: str, files: dict[str, str] | None = None) -> dict[str, dict[
 
 @pytest.mark.parametrize(
     ("folder", "options"),
-    [(KUBERNETES, ()), (SYSTEMD, ("--format", "systemd", "--project", "/srv/routemq"))],
-    ids=["kubernetes", "systemd"],
+    [
+        (KUBERNETES, ()),
+        (SYSTEMD, ("--format", "systemd", "--project", "/srv/routemq")),
+        (REPOSITORY / "docker-compose.yml", ("--format", "compose")),
+    ],
+    ids=["kubernetes", "systemd", "compose"],
 )
 def test_deploy_is_what_the_command_writes_for_the_sample_application(
     tmp_path: Path, folder: Path, options: tuple[str, ...]
@@ -69,7 +77,7 @@ def test_deploy_is_what_the_command_writes_for_the_sample_application(
 
     assert written().returncode == 0
     made = of_deploy(tmp_path)
-    assert made == of_deploy(folder), "scripts/manifests writes deploy/ anew"
+    assert made == of_deploy(folder), "scripts/manifests writes them anew"
     path, text = next(iter(made.items()))
     (tmp_path / path).write_text("mine", "utf-8")
     again = written()
@@ -194,6 +202,29 @@ def test_keda_scales_by_a_metric_that_is_served_in_all_regions() -> None:
         assert set(patched) == set(of_kind("ScaledObject"))
         for operations in patched.values():
             assert [f".{region['namespace']}.svc" in operation["value"] for operation in operations] == [True]
+
+
+def test_compose_has_a_service_for_each_queue_and_the_rest_as_it_is() -> None:
+    sample = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text("utf-8"))["services"]
+    others_of_one = [
+        {"sensors.data": 1, "sensors.raw": 1},
+        {"sensors": 1, "flaky.x": 1},
+        {"SENSORS": 1, "sensors.x": 1},
+    ]
+    for queues in (ODD, *others_of_one):
+        workers = queue_workers(worker_queues(queues), queues)
+        text = compose_file(Deployment(workers=workers, image="x", grace_s=GRACE_S))
+        assert len(re.findall(r"^  worker-[^ ]+:$", text, re.MULTILINE)) == len(workers)
+        services = yaml.safe_load(text)["services"]
+        # A dollar that is not for Compose to fill in is written twice.
+        asked = [
+            item["command"][item["command"].index("-Q") + 1].replace("$$", "$")
+            for name, item in services.items()
+            if name.startswith("worker-")
+        ]
+        assert sorted(name for queue in asked for name in expand_queues([queue], queues)) == sorted(queues)
+        others = {name: item for name, item in services.items() if not name.startswith("worker-")}
+        assert others == {name: item for name, item in sample.items() if not name.startswith("worker-")}
 
 
 def test_units_pass_systemds_own_check(tmp_path: Path) -> None:

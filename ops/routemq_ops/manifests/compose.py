@@ -1,0 +1,40 @@
+"""Compose: the sample application's file, with a service for each queue of yours in place of its own."""
+
+import json
+import re
+from importlib.resources import files
+
+from routemq_ops.manifests.deployment import Deployment, QueueWorker
+
+FILE = "docker-compose.yml"
+
+_WORKER = re.compile(r"^  (worker-[\w.-]+):\n(?:(?:    .*)?\n)*?(?=^ {0,3}\S|\Z)", re.MULTILINE)
+_QUEUE = re.compile(r'"-Q", ("(?:[^"\\]|\\.)*")')
+
+
+def compose_file(deployment: Deployment) -> str:
+    """Return the file; a service of the sample that serves just the same queue stays as it is, the others go."""
+    text = files(__package__).joinpath("templates", FILE).read_text("utf-8")
+    found = list(_WORKER.finditer(text))
+    made = {worker.name for worker in deployment.workers}
+    kept, blocks = set[str](), []
+    for block in found:
+        served = [worker for worker in deployment.workers if _serves(block[0], worker)]
+        if len(served) == 1 and (block[1] == served[0].name or block[1] not in made):
+            kept.add(served[0].name)
+            blocks.append(block[0])
+    blocks += [_made(found[0], worker) for worker in deployment.workers if worker.name not in kept]
+    return text[: found[0].start()] + "".join(blocks) + text[found[-1].end() :]
+
+
+def _serves(block: str, worker: QueueWorker) -> bool:
+    """Whether it asks for this queue, or for one over it."""
+    named = _QUEUE.search(block)
+    queue = json.loads(named[1]) if named else None
+    return worker.queue == queue or worker.queue.startswith(f"{queue}.")
+
+
+def _made(model: "re.Match[str]", worker: QueueWorker) -> str:
+    # What is for Compose to fill in begins with a dollar.
+    queue = json.dumps(worker.queue).replace("$", "$$")
+    return _QUEUE.sub(lambda _: f'"-Q", {queue}', model[0].replace(model[1], worker.name))
