@@ -14,6 +14,7 @@ from routemq.message import Client, Message
 from routemq.middleware import Context
 from routemq.named_values import NamedValue, Promise, fits
 from routemq.payloads import AnnotatedPayload, json_else_text_else_bytes, summary
+from routemq.project_frame import project_frame
 from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
 Handler = Callable[..., Any]
@@ -96,10 +97,11 @@ def resolve(handler: Handler | str) -> Handler:
         found: Any = importlib.import_module(module_name)
     # Whatever the user's module raises, the route that names it must be told.
     except Exception as exc:
+        where = project_frame(exc)
         raise BindingError(
             controller=handler,
-            problem=f"importing {module_name} failed: {type(exc).__name__}: {exc}",
-            mend="correct the module's name or its imports",
+            problem=f"importing {module_name} failed: {type(exc).__name__}: {exc}{f' ({where})' if where else ''}",
+            mend="correct that line" if where else "correct the module's name or its imports",
         ) from exc
     for name in path.split("."):
         if not hasattr(found, name):

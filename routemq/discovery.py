@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Literal
 
 from routemq.errors import DiscoveryError, RouteMQError
+from routemq.project_frame import project_frame
 from routemq.routing import Router
 
 _What = Literal["routers", "tasks"]
@@ -110,6 +111,10 @@ def _raise(name: str) -> None:
 
 
 def _broken(name: str, exc: BaseException | None, what: _What = "routers") -> DiscoveryError:
+    where = "" if exc is None else project_frame(exc)
     return DiscoveryError(
-        module=name, problem=f"importing it failed: {type(exc).__name__}: {exc}", mend="correct that module", what=what
+        module=name,
+        problem=f"importing it failed: {type(exc).__name__}: {exc}{f' ({where})' if where else ''}",
+        mend="correct that line" if where else "correct that module",
+        what=what,
     )

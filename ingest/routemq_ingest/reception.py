@@ -27,6 +27,9 @@ UNROUTED = "(no route)"
 """Under this name dead letters stand that no route can be told for."""
 
 
+_MOST_SHOWN = 200
+
+
 class Reception:
     """Takes what one MQTT session delivers into the batch. Payloads are never parsed.
 
@@ -138,8 +141,8 @@ class Reception:
             receipt.buried(reason, error)
         letter = DeadLetter.of(message, reason=reason, error=error, worker=self._worker)
         logger.warning(
-            "message buried: %s (message %s)", error, message.id,
-            extra={"route": message.route, "message_id": message.id},
+            "message buried: %s (message %s, topic %s)", error, message.id, envelope.topic[:_MOST_SHOWN],
+            extra={"route": message.route, "message_id": message.id, "topic": envelope.topic[:_MOST_SHOWN]},
         )  # fmt: skip
         return message.route, message.queue, message.encode(), letter, None, 0
 

@@ -46,6 +46,7 @@ _HANG_UPS = 3
 _LONGEST_WAIT_S = 60.0
 _SAY_AGAIN_S = 30.0
 _MOST_REMEMBERED = 100
+_MOST_SHOWN = 200
 
 _LONGEST_LAST_PAUSE_S = 1.0
 """A worker that is stopping pauses no longer for Redis, and then gives up."""
@@ -347,7 +348,10 @@ def told_plainly(error: BaseException) -> str:
 
 
 def _say(level: int, held: Held, text: str, *arguments: object, error: Exception | None = None) -> None:
-    logger.log(
-        level, text, held.id or "without an id", held.route, *arguments,
-        exc_info=error, extra={"route": held.route, "message_id": held.id, IN_ONE_LINE: True},
-    )  # fmt: skip
+    extra: dict[str, object] = {"route": held.route, "message_id": held.id, IN_ONE_LINE: True}
+    place = held.route
+    if held.message is not None:
+        # Which device it was is what the reader looks for first.
+        topic = extra["topic"] = held.message.envelope.topic[:_MOST_SHOWN]
+        place = held.route if topic == held.route else f"{held.route}, topic {topic}"
+    logger.log(level, text, held.id or "without an id", place, *arguments, exc_info=error, extra=extra)

@@ -93,7 +93,8 @@ def test_what_cannot_be_recorded_stays_comes_back_ever_later_and_loudly(
         unknown["headers"] |= {"id": "\ud800", "task": None}
         unknown["properties"]["delivery_tag"] = "another"
         bench.put_raw("act", json.dumps(unknown).encode())
-        text = f"message {sent.id} (act/{{kind}}) stays on its queue: the Redis key {no_graves!r} is a string"
+        text = f"message {sent.id} (act/{{kind}}, topic {sent.envelope.topic}) stays on its queue: the Redis key "
+        text += f"{no_graves!r} is a string"
         started = time.monotonic()
         wait_until(lambda: worker.output().count(text) >= 3, timeout_s=20, message="it was tried three times")
         assert time.monotonic() - started >= 1.0

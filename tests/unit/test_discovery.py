@@ -125,3 +125,39 @@ def test_clash_between_two_files_names_both(project: Project) -> None:
 def test_package_without_a_router_says_what_to_write(project: Project) -> None:
     with pytest.raises(DiscoveryError, match=r"no module of it has a router.*router = Router\(\)"):
         load_router(project(routers__a="x = 1"))
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            {"routers__a": "from PACKAGE.models import Reading\n", "models": "LIMIT = 1\nReading = LIMIT / 0\n"},
+            r"division by zero \(\w+/models\.py, line 2: Reading = LIMIT / 0\)\. Mend: correct that line",
+        ),
+        (
+            {"routers__a": "from PACKAGE.models import Reading\n", "models": "class Reading(:\n    pass\n"},
+            r"SyntaxError: .* \(\w+/models\.py, line 1: class Reading\(:\)",
+        ),
+        (
+            {"routers__a": "import json\n\njson.loads('{')\n"},
+            r"JSONDecodeError: .* \(\w+/routers/a\.py, line 3: json\.loads\('\{'\)\)",
+        ),
+        (
+            {"routers__a": "import PACKAGE.models\n", "models": "import no_such_module_at_all\n"},
+            r"ModuleNotFoundError: .* \(\w+/models\.py, line 1: import no_such_module_at_all\)",
+        ),
+    ],
+    ids=["in another module", "syntax", "in a library", "a module that is not there"],
+)
+def test_an_error_names_the_innermost_line_of_the_project(project: Project, files: dict[str, str], told: str) -> None:
+    with pytest.raises(DiscoveryError, match=told):
+        load_router(project(**files))
+
+
+def test_so_does_a_controller_that_is_given_by_name(project: Project) -> None:
+    routers = project(
+        routers__a="from routemq import Router\nrouter = Router()\nrouter.on('a', 'PACKAGE.late:handle')\n",
+        late="import json\n\nhandle = json.loads('{')\n",
+    )
+    with pytest.raises(RouteError, match=r"late failed: JSONDecodeError: .*late\.py, line 3: handle = json\.loads"):
+        load_router(routers).routes[0].chain()
