@@ -42,7 +42,10 @@ def _port(what: str | None) -> int:
             try:
                 return int(text)
             except ValueError:
-                raise click.UsageError(f"{variable}={text!r} is no port") from None
+                from routemq.settings import with_service_link
+
+                allowed = with_service_link("a whole number from 1 to 65000", text)
+                raise click.UsageError(f"{variable}={text!r} is no port: {allowed}") from None
     raise click.UsageError(f"say which, or set one of {', '.join(_PORTS.values())}")
 
 

@@ -46,6 +46,8 @@ def manifests(*, form: str, output: Path | None, force: bool, image: str, projec
 
     Exit code 1 when such files were left.
     """
+    if not image.strip():
+        raise click.BadParameter("is empty; perhaps a variable is not set", param_hint="--image")
     deployment = _deployment(image, grace_s)
     if form == "systemd":
         environment = Path(sys.prefix) if project is None else project / ".venv"
@@ -68,6 +70,8 @@ def _deployment(image: str, grace_s: int) -> Deployment:
     with contextlib.redirect_stdout(sys.stderr):
         settings = load_settings()
         routed = dict(load_router(settings.routers).queues)
+    if not routed:
+        raise click.ClickException(f"{settings.routers} has no routes, so there is nothing to deploy")
     # Those of the application's own tasks too, which Celery's app alone knows.
     own = read_queues(Path.cwd(), os.environ) if settings.task_modules else ()
     heads = worker_queues(dict.fromkeys(own, 1) | routed)
@@ -79,9 +83,12 @@ def _write(folder: Path, found: Mapping[str, str], *, force: bool) -> list[str]:
     left = []
     for name, text in found.items():
         path = folder / name
-        if path.exists() and not force and path.read_bytes() != text.encode():
-            left.append(name)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        try:
+            if path.exists() and not force and path.read_bytes() != text.encode():
+                left.append(name)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as exc:
+            raise click.ClickException(f"cannot be written: {exc}") from exc
     return left

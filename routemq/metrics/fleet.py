@@ -1,7 +1,8 @@
 """What Redis knows of the whole fleet at one moment: routes, queues, dead letters, processes, memory."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import orjson
@@ -22,7 +23,7 @@ PRIORITY_STEPS = (3, 6, 9)
 
 
 _MOST_HELD = 20_000
-"""More records than these are not read to tell their queues: they hold the messages."""
+"""More records than these are not read to tell their queues, since they hold the messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,7 @@ def read_fleet(
     """
     names, wanted = list(queues), [route.name for route in routes]
     # Before the totals: a message that moves on meanwhile is then seen twice, never missed.
-    waiting, blocked = _read_queues(client, keys, names)
+    waiting, blocked, are_counted = _read_queues(client, keys, names)
     totals = read_totals(client, keys)
     processes = read_processes(client, keys)
     pipe = client.pipeline(transaction=False)
@@ -137,7 +138,7 @@ def read_fleet(
     return FleetReading(
         at=processes.at,
         totals=totals,
-        queues={name: _served(name, reading, processes) for name, reading in waiting.items()},
+        queues={name: _served(name, reading, processes, are_counted) for name, reading in waiting.items()},
         dead={
             route: DeadReading(count=count, oldest_at=oldest[0][1] if oldest else None)
             for route, count, oldest in zip(wanted, _good(dead[::2], 0), _good(dead[1::2], []), strict=True)
@@ -157,8 +158,8 @@ def lists_of(keys: Keys, queue: str) -> list[str]:
     return [keys.queue(queue), *(keys.queue(f"{queue}{PRIORITY_SEPARATOR}{step}") for step in PRIORITY_STEPS)]
 
 
-def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> tuple[dict[str, QueueReading], int]:
-    """Return what waits on each queue, and how many keys of theirs are another program's."""
+def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> tuple[dict[str, QueueReading], int, bool]:
+    """Return what waits on each queue, how many keys of theirs are another program's, and if `held` was counted."""
     pipe = client.pipeline(transaction=False)
     for name in names:
         for key in lists_of(keys, name):
@@ -169,7 +170,8 @@ def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> tuple[d
     # A key of a wrong type under one of our names must not hide the others.
     *answers, held = pipe.execute(raise_on_error=False)
     _raise_refusal([*answers, held])
-    counts = _held_by_queue(client, keys) if isinstance(held, int) and 0 < held <= _MOST_HELD else {}
+    are_counted = not isinstance(held, int) or held <= _MOST_HELD
+    counts = _held_by_queue(client, keys) if isinstance(held, int) and held and are_counted else {}
     size = 2 * (1 + len(PRIORITY_STEPS)) + 1
     readings, blocked = {}, _blocked([held])
     for index, name in enumerate(names):
@@ -182,7 +184,7 @@ def _read_queues(client: "redis.Redis", keys: Keys, names: list[str]) -> tuple[d
             held=counts.get(name, 0),
             oldest_at=_received_at(oldest) if isinstance(oldest, bytes) else None,
         )
-    return readings, blocked
+    return readings, blocked, are_counted
 
 
 def _blocked(answers: Sequence[object]) -> int:
@@ -209,13 +211,13 @@ def _held_by_queue(client: "redis.Redis", keys: Keys) -> dict[str, int]:
     return counts
 
 
-def _served(name: str, reading: QueueReading, processes: Processes) -> QueueReading:
+def _served(name: str, reading: QueueReading, processes: Processes, are_counted: bool) -> QueueReading:
     workers = processes.serving(name)
-    return QueueReading(
-        waiting=reading.waiting,
-        delayed=reading.delayed,
-        held=reading.held,
-        oldest_at=reading.oldest_at,
+    # As the workers say, who do not tell their queues apart: what is not known must not look like nothing.
+    told = sum(math.ceil(worker.held / len(worker.queues)) for worker in workers if worker.queues)
+    return replace(
+        reading,
+        held=reading.held if are_counted else told,
         workers=tuple(worker.name for worker in workers),
         concurrency=sum(worker.hands for worker in workers),
     )

@@ -6,6 +6,7 @@ import pytest
 import redis
 
 from routemq import Router
+from routemq.metrics import fleet
 from routemq.metrics.fleet import FleetReading, read_fleet
 from routemq.queues import Keys
 from tests.ingest import CONTROLLER, ingesting, settings_for
@@ -27,7 +28,9 @@ def read(bench: Bench, *queues: str) -> FleetReading:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
-def test_a_worker_tells_what_it_serves_with_how_many_hands_and_what_it_holds(bench: Bench, pool: str) -> None:
+def test_a_worker_tells_what_it_serves_with_how_many_hands_and_what_it_holds(
+    bench: Bench, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with bench.worker("-Q", SLOW, "-P", pool, "-c", "2", "-n", f"{pool}@here"):
         (worker,) = wait_until(lambda: read(bench, SLOW).processes.live("worker"), message="it reports itself")
         wait_until(lambda: read(bench, SLOW).queues[SLOW].concurrency == (1 if pool == "solo" else 2))
@@ -45,6 +48,9 @@ def test_a_worker_tells_what_it_serves_with_how_many_hands_and_what_it_holds(ben
         assert held.workers == (f"{pool}@here",)
         wait_until(lambda: read(bench, SLOW).processes.live("worker")[0].running >= 1, message="it tells what runs")
         wait_until(lambda: read(bench).processes.live("worker")[0].problem is None, message="nothing is wrong")
+        # More than can be read: as the workers say.
+        monkeypatch.setattr(fleet, "_MOST_HELD", 0)
+        assert read(bench, SLOW).queues[SLOW].held > 0
 
 
 def test_a_worker_that_ends_says_goodbye_and_one_that_is_killed_is_missed(bench: Bench) -> None:

@@ -86,6 +86,28 @@ def test_deploy_is_what_the_command_writes_for_the_sample_application(
     assert (tmp_path / path).read_text("utf-8") == text
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--output", "/proc/self/nowhere"), "cannot be written"),
+        (("--output", "{file}/x"), "cannot be written"),
+        (("--image", ""), "perhaps a variable is not set"),
+        (("--longest-task", "0"), "0 is not in the range"),
+    ],
+    ids=["not there", "under a file", "no image", "no time"],
+)
+def test_what_cannot_be_is_told_in_a_line(tmp_path: Path, options: tuple[str, ...], words: str) -> None:
+    (tmp_path / "file").touch()
+    given = [option.format(file=tmp_path / "file") for option in options]
+    run = subprocess.run(
+        ["routemq", "manifests", *given], cwd=REPOSITORY, env=clean_environment(), capture_output=True,
+        encoding="utf-8", check=False, timeout=60,
+    )  # fmt: skip
+    assert run.returncode in (1, 2)
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("what", ["the sample application", "odd names"])
 def test_every_object_is_valid_by_kubernetes_own_schema(version: str, what: str) -> None:

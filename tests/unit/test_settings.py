@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 
+from routemq.cli import main
 from routemq.errors import ConfigurationError
 from routemq.settings import SECRETS, Settings, load_settings, variable_of
 
@@ -249,3 +251,9 @@ def test_a_list_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, variable:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match="this one has none"):
         load_settings()
+
+
+def test_a_port_that_kubernetes_set_is_told_to_a_health_check_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_HEALTH_PORT", "tcp://10.0.0.1:9465")
+    told = CliRunner().invoke(main, ["health", "worker"])
+    assert (told.exit_code, "enableServiceLinks: false" in told.output) == (2, True)
