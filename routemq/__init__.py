@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from routemq.errors import RouteMQError
     from routemq.message import Client, Message, PublishProperties, Response
     from routemq.middleware import Context, Middleware
+    from routemq.named_codecs import Codec
     from routemq.reply import Reply
     from routemq.retry import Reject, Retry, RetryPolicy
     from routemq.routing import Route, RouteGroup, Router
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Client",
+    "Codec",
     "Context",
     "Controller",
     "Message",
@@ -37,6 +39,7 @@ __all__ = [
 _HOMES = {
     "Batch": "batching",
     "Client": "message",
+    "Codec": "named_codecs",
     "Context": "middleware",
     "Controller": "controllers",
     "Message": "message",

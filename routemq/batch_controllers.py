@@ -21,6 +21,7 @@ from routemq.errors import BindingError, InvalidMessageError
 from routemq.message import Client, Message
 from routemq.middleware import Context
 from routemq.named_values import NamedValue, Promise
+from routemq.payload_codecs import RouteCodec
 from routemq.topics import TopicTemplate
 
 _SINGULAR = {"payloads": "payload", "messages": "message"}
@@ -69,7 +70,12 @@ class BoundBatch:
             fill(context)
 
 
-def bind_batch(handler: Handler, template: TopicTemplate, named: Mapping[str, Promise] | None = None) -> BoundBatch:
+def bind_batch(
+    handler: Handler,
+    template: TopicTemplate,
+    named: Mapping[str, Promise] | None = None,
+    codec: RouteCodec | None = None,
+) -> BoundBatch:
     """Work out how each of a controller's parameters is filled from many messages of `template`.
 
     `messages` are the `Message`s, `payloads` what `payload` would be of each, a topic's parameter the list of its
@@ -79,7 +85,7 @@ def bind_batch(handler: Handler, template: TopicTemplate, named: Mapping[str, Pr
     Raises:
         BindingError: A parameter cannot be filled, or its annotation cannot be used.
     """
-    arguments = arguments_of(handler, Inputs(template, named or {}), _list_filler)
+    arguments = arguments_of(handler, Inputs(template, named or {}, codec), _list_filler)
     single = tuple((name, fill) for name, fill in arguments if _is_single(fill))
     lists = tuple((name, fill) for name, fill in arguments if not _is_single(fill))
     if not lists:

@@ -13,7 +13,8 @@ from routemq.errors import BindingError, InvalidMessageError
 from routemq.message import Client, Message
 from routemq.middleware import Context
 from routemq.named_values import NamedValue, Promise, fits
-from routemq.payloads import AnnotatedPayload, json_else_text_else_bytes, summary
+from routemq.payload_codecs import RouteCodec, payload_reader
+from routemq.payloads import summary
 from routemq.project_frame import project_frame
 from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
@@ -36,10 +37,12 @@ class Inputs:
     Attributes:
         template: Its topics, with their parameters.
         named: What its middleware provides.
+        codec: What decodes its payloads; None leaves it to their content types, else they are JSON or text.
     """
 
     template: TopicTemplate
     named: Mapping[str, Promise] = field(default_factory=dict)
+    codec: RouteCodec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,12 @@ def resolve(handler: Handler | str) -> Handler:
     return typing.cast("Handler", found)
 
 
-def bind(handler: Handler, template: TopicTemplate, named: Mapping[str, Promise] | None = None) -> BoundController:
+def bind(
+    handler: Handler,
+    template: TopicTemplate,
+    named: Mapping[str, Promise] | None = None,
+    codec: RouteCodec | None = None,
+) -> BoundController:
     """Work out how each of a controller's parameters is filled from a message of `template`.
 
     A parameter with a topic parameter's name takes it, converted to its annotation. `payload` is raw for `bytes`, text
@@ -125,7 +133,9 @@ def bind(handler: Handler, template: TopicTemplate, named: Mapping[str, Promise]
     Raises:
         BindingError: A parameter cannot be filled, or its annotation cannot be used.
     """
-    return BoundController(is_async(handler), handler, arguments_of(handler, Inputs(template, named or {}), filler))
+    return BoundController(
+        is_async(handler), handler, arguments_of(handler, Inputs(template, named or {}, codec), filler)
+    )
 
 
 def arguments_of(
@@ -187,7 +197,8 @@ def filler(controller: str, parameter: inspect.Parameter, inputs: Inputs) -> Fil
         converter = template.parameters[parameter.name]
         return _parameter_filler(controller, parameter.name, _CONVERTED_TYPES[converter], annotation)
     if parameter.name == "payload":
-        return _payload_filler(controller, annotation)
+        read = payload_reader(annotation, inputs.codec, lambda: _adapter(controller, "payload", annotation))
+        return lambda context: read(context.message)
     if parameter.name == "message" or annotation is Message:
         return lambda context: context.message
     if parameter.name == "client" or annotation is Client:
@@ -244,17 +255,6 @@ def _parameter_filler(controller: str, name: str, converted: Any, annotation: An
             raise InvalidMessageError(part=f"parameter {name!r}", problem=f"{shown!r}: {summary(exc)}") from exc
 
     return fill
-
-
-def _payload_filler(controller: str, annotation: Any) -> Fill:
-    if annotation in (None, Any):
-        return lambda context: json_else_text_else_bytes(context.message)
-    if annotation is bytes:
-        return lambda context: context.message.payload
-    if annotation is str:
-        return lambda context: context.message.text()
-    read = AnnotatedPayload(_adapter(controller, "payload", annotation))
-    return lambda context: read(context.message.payload)
 
 
 def _adapter(controller: str, name: str, annotation: Any) -> pydantic.TypeAdapter[Any]:

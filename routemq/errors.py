@@ -70,6 +70,18 @@ class NamedValueError(RouteMQError):
         super().__init__(f"{problem}. Mend: {mend}.")
 
 
+class CodecError(RouteMQError):
+    """A route's codec cannot be used.
+
+    Attributes:
+        mend: What to change.
+    """
+
+    def __init__(self, *, given: object, problem: str, mend: str) -> None:
+        self.given, self.problem, self.mend = given, problem, mend
+        super().__init__(f"codec={given!r}: {problem}. Mend: {mend}.")
+
+
 class DiscoveryError(RouteMQError):
     """The application's routers, or its own Celery tasks, could not be imported."""
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pydantic
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import to_json, to_jsonable_python
 
+from routemq.envelope import Envelope
 from routemq.errors import BindingError, InvalidMessageError, ReplyError, TopicTemplateError
 from routemq.message import Message
+from routemq.payload_codecs import RouteCodec
 from routemq.payloads import summary
-from routemq.text import printable
+from routemq.text import error_line, printable
 from routemq.topics import TopicTemplate, topic_problem
 
 LONGEST_EXPIRY_S = 2**32 - 1
@@ -86,17 +88,20 @@ def expiry_problem(expiry_s: object) -> str | None:
     return f"expiry_s={expiry_s!r}; it is a positive number of seconds, {LONGEST_EXPIRY_S} at most, or None"
 
 
-def answer_encoder(handler: Callable[..., Any], name: str) -> Callable[[Any], bytes]:
+def answer_encoder(
+    handler: Callable[..., Any], name: str, codec: RouteCodec | None = None
+) -> Callable[[Any, Envelope], bytes]:
     """Return what makes a payload of what a controller returns, of the type that it is annotated with.
 
-    Bytes and text go as they are, None as nothing; all else as JSON.
+    Bytes go as they are, None as nothing, a protobuf message as protobuf; all else by the route's codec, without one
+    text as it is and the rest as JSON. The message that was asked with tells which codec, where there are several.
 
     Raises:
         BindingError: Its annotation cannot be used.
     """
     annotation = inspect.signature(handler, eval_str=True).return_annotation
-    if annotation is inspect.Signature.empty:
-        annotation = Any
+    is_open = annotation is inspect.Signature.empty or hasattr(annotation, "SerializeToString")
+    annotation = Any if is_open else annotation
     try:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)
         adapter.core_schema.get("type")
@@ -107,20 +112,28 @@ def answer_encoder(handler: Callable[..., Any], name: str) -> Callable[[Any], by
             mend="annotate it with a type that pydantic knows, or not at all",
         ) from exc
 
-    def encode(value: Any) -> bytes:
+    def encoded(value: Any, asked: Envelope) -> bytes:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value)
+        if value is None:
+            return b""
+        if hasattr(value, "SerializeToString"):
+            return bytes(value.SerializeToString())
+        if codec is not None:
+            plain = to_jsonable_python(value) if annotation is Any else adapter.dump_python(value, mode="json")
+            return codec.of(asked).encode(plain)
+        if isinstance(value, str):
+            return value.encode()
+        return to_json(value) if annotation is Any else adapter.dump_json(value)
+
+    def encode(value: Any, asked: Envelope) -> bytes:
         try:
-            value = adapter.validate_python(value)
-            if isinstance(value, bytes | bytearray | memoryview):
-                return bytes(value)
-            if isinstance(value, str):
-                return value.encode()
-            if value is None:
-                return b""
-            return to_json(value) if annotation is Any else adapter.dump_json(value)
+            return encoded(adapter.validate_python(value), asked)
         except pydantic.ValidationError as exc:
             problem = summary(exc)
-        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as exc:
-            problem = str(exc)
+        # What encodes it may be the application's own, given anything.
+        except Exception as exc:  # noqa: BLE001
+            problem = error_line(exc)
         raise ReplyError(controller=name, problem=problem)
 
     return encode

@@ -5,16 +5,19 @@ Longer than other files: most of it is the public interface of `Router` and its 
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from routemq.batch_controllers import BoundBatch, bind_batch
 from routemq.batching import Batch
 from routemq.controllers import BoundController, Handler, bind, controller_name, resolve
-from routemq.errors import BindingError, NamedValueError, RouteError, TopicTemplateError
+from routemq.envelope import Envelope
+from routemq.errors import BindingError, CodecError, NamedValueError, RouteError, TopicTemplateError
 from routemq.middleware import Chain, Middleware, build_chain, takes_batches
+from routemq.named_codecs import Codec
 from routemq.named_values import Promise, promised
+from routemq.payload_codecs import RouteCodec
 from routemq.queues import default_queue, queue_problem
 from routemq.reply import Reply, answer_encoder
 from routemq.retry import RetryPolicy
@@ -41,6 +44,7 @@ class Route:
         timeout_s: Seconds that one run may take, or None.
         batch: How many messages the controller gets at once; None for one, and without a list.
         reply: How what the controller returns is sent to who asked for it; None when it is not.
+        codec: What decodes payloads; None leaves it to their content types, else they are JSON or text.
         source: Where it was declared, `file:line`.
     """
 
@@ -56,6 +60,7 @@ class Route:
     timeout_s: float | None
     batch: Batch | None
     reply: Reply | None
+    codec: RouteCodec | None
     source: str
 
     @property
@@ -89,15 +94,15 @@ class Route:
             BindingError: There is no such controller, or its signature cannot be bound.
         """
         handler = resolve(self.handler)
-        return (bind if self.batch is None else bind_batch)(handler, self.template, self.promises())
+        return (bind if self.batch is None else bind_batch)(handler, self.template, self.promises(), self.codec)
 
-    def encoder(self) -> Callable[[Any], bytes]:
-        """Return what makes an answer's payload of what the controller returns.
+    def encoder(self) -> Callable[[Any, Envelope], bytes]:
+        """Return what makes an answer's payload of what the controller returns for a message.
 
         Raises:
             BindingError: There is no such controller, or what it returns cannot be checked.
         """
-        return answer_encoder(resolve(self.handler), self.controller)
+        return answer_encoder(resolve(self.handler), self.controller, self.codec)
 
     def promises(self) -> dict[str, Promise]:
         """Return what its middleware provides, by name.
@@ -131,6 +136,8 @@ class RouteOptions(TypedDict, total=False):
         timeout_s: A run that takes longer fails, reason `timeout`; a sync controller only in the prefork pool.
         batch: Give the controller up to so many messages at once, as lists.
         reply: Publish what the controller returns to the request's response topic; True, or a `Reply(…)`.
+        codec: What payloads are, if not JSON or text: "cbor", "msgpack", "protobuf:package.module_pb2.Message",
+            "sparkplug", an object with `decode` and `encode`, or a mapping of content types to these.
     """
 
     qos: int
@@ -143,6 +150,7 @@ class RouteOptions(TypedDict, total=False):
     timeout_s: float | None
     batch: Batch | None
     reply: bool | Reply
+    codec: str | Codec | Mapping[str, str | Codec] | None
 
 
 @dataclass(slots=True)
@@ -254,6 +262,11 @@ class Router:
             template = TopicTemplate(topic)
         except TopicTemplateError as exc:
             raise RouteError(source=source, route=name, problem=exc.problem, mend="correct the topic") from exc
+        try:
+            codec = RouteCodec(options["codec"]) if options.get("codec") is not None else None
+        except CodecError as exc:
+            problem = f"codec={exc.given!r}: {exc.problem}"
+            raise RouteError(source=source, route=name, problem=problem, mend=exc.mend) from exc
         reply = options.get("reply", False)
         route = Route(
             name=name,
@@ -267,6 +280,7 @@ class Router:
             retry=options.get("retry") or RetryPolicy(),
             timeout_s=options.get("timeout_s"),
             batch=options.get("batch"),
+            codec=codec,
             reply=Reply() if reply is True else None if reply is False else reply,
             source=source,
         )

@@ -59,7 +59,7 @@ class RouteTask(Task):
             self.soft_time_limit = route.timeout_s
             self.time_limit = route.timeout_s + HARD_LIMIT_GRACE_S
         self._chain: Chain | None = None
-        self._encode: Callable[[Any], bytes] | None = None
+        self._encode: Callable[[Any, Envelope], bytes] | None = None
         self._tracer: Tracer | None = None
 
     @classmethod
@@ -207,7 +207,7 @@ class RouteTask(Task):
                     result = process.loop.run(start if span is None else span.carried(start), timeout_s=timeout_s)
                 else:
                     result = chain.run(subject)
-                data = None if asked is None or self._encode is None else self._encode(result)
+                data = None if asked is None or self._encode is None else self._encode(result, asked[0].envelope)
             finally:
                 soft_limit.end()
             if asked is not None and data is not None and asked[0].decision is None:

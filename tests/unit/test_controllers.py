@@ -312,6 +312,6 @@ def test_unbindable_signature_is_refused_with_a_mend(handler: Any, problem: str)
 
 
 def test_name_of_a_controller_is_how_a_route_may_name_it() -> None:
-    assert controller_name(Message.text) == "routemq.message:Message.text"
+    assert controller_name(Message.retry) == "routemq.message:Message.retry"
     assert controller_name("pkg.module:Class.method") == "pkg.module:Class.method"
     assert "partial" in controller_name(functools.partial(Message.text))

@@ -20,6 +20,7 @@ class Answer(BaseModel):
     number: int = 1
 
 
+ASKED = Envelope(topic="a", payload=b"")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -99,7 +100,7 @@ async def text() -> str:
     ],
 )
 def test_what_is_returned_is_sent_as_its_type_says(handler: Callable[..., Any], returned: Any, payload: bytes) -> None:
-    assert answer_encoder(handler, "a:b")(returned) == payload
+    assert answer_encoder(handler, "a:b")(returned, ASKED) == payload
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_what_is_returned_is_sent_as_its_type_says(handler: Callable[..., Any], 
 )
 def test_what_does_not_fit_is_the_controllers_failure(handler: Callable[..., Any], returned: Any) -> None:
     with pytest.raises(ReplyError, match=r"^what a:b returned cannot be its answer: "):
-        answer_encoder(handler, "a:b")(returned)
+        answer_encoder(handler, "a:b")(returned, ASKED)
 
 
 def unknown() -> Callable[..., Any]:
