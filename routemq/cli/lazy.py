@@ -1,5 +1,6 @@
 """A group of commands, each imported when it is asked for: a front door must open quickly."""
 
+import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,17 @@ class LazyGroup(click.Group):
         """Run a command."""
         with whole_output():
             return super().invoke(ctx)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command that is asked for; of a misspelled one say what may be meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            close = difflib.get_close_matches(args[0], self._targets, n=3) if args else []
+            if close and "Did you mean" not in exc.message:
+                told = f"{exc.message} Did you mean {' or '.join(map(repr, close))}?"
+                raise click.UsageError(told, ctx=ctx) from exc
+            raise
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the commands' names."""

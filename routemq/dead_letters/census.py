@@ -1,7 +1,7 @@
 """How many dead letters there are, of what, and since when."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
 
@@ -112,6 +112,41 @@ def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
         full_routes={route.decode(): queue.decode() for route, queue in full.items()},
         archive_problem=None if problem is None else problem.decode(errors="replace"),
     )
+
+
+def stats_of(letters: Iterable[DeadLetter], of_all: LetterStats, *, most_errors: int) -> LetterStats:
+    """Count some letters, one by one.
+
+    Args:
+        letters: The oldest first.
+        of_all: What is said of the store as a whole.
+    """
+    routes: dict[str, list[float]] = {}
+    reasons: dict[str, list[float]] = {}
+    errors: dict[tuple[str, str], tuple[list[float], DeadLetter]] = {}
+    for letter in letters:
+        seen, _ = errors.get((letter.fingerprint, letter.route), ([0.0, letter.died_at, 0.0], letter))
+        errors[letter.fingerprint, letter.route] = (seen, letter)
+        of_route = routes.setdefault(letter.route, [0.0, letter.died_at, 0.0])
+        for counted in (seen, of_route, reasons.setdefault(letter.reason, [0.0, letter.died_at, 0.0])):
+            counted[0] += 1
+            counted[2] = letter.died_at
+    groups = [
+        ErrorGroup(name=name, count=int(count), oldest_at=oldest_at, newest_at=newest_at, route=route, example=example)
+        for (name, route), ((count, oldest_at, newest_at), example) in errors.items()
+    ]
+    return replace(
+        of_all,
+        total=sum(int(count) for count, _, _ in routes.values()),
+        routes=_largest_first([_group(name, *seen) for name, seen in routes.items()]),
+        reasons=_largest_first([_group(name, *seen) for name, seen in reasons.items()]),
+        errors=tuple(sorted(groups, key=lambda group: (-group.count, group.name, group.route))[:most_errors]),
+        error_count=len(errors),
+    )
+
+
+def _group(name: str, count: float, oldest_at: float, newest_at: float) -> LetterGroup:
+    return LetterGroup(name=name, count=int(count), oldest_at=oldest_at, newest_at=newest_at)
 
 
 def read_histogram(

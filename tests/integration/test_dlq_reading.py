@@ -4,6 +4,9 @@ import json
 import signal
 import subprocess
 import sys
+from typing import Any
+
+import pytest
 
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.envelope import FailedAttempt
@@ -29,6 +32,53 @@ def test_list_pages_and_filters(desk: Desk) -> None:
     ).stdout.splitlines()
     assert [json.loads(line)["topic"] for line in lines] == ["sensors/d1/data"]
     assert "No dead letter matches device=d9" in desk.run("list", "--device", "d9").stderr
+
+
+def test_nothing_is_cut_in_a_pipe(redis_desk: Desk) -> None:
+    desk, error = redis_desk, ValueError("no sensor " + "x" * 300)
+    desk.bury(a_message(1), error=error)
+    (line,) = (line for line in desk.run("list").stdout.splitlines() if "m000001:0" in line)
+    assert "sensors/d1/data" in line
+    assert line.endswith(str(error))
+    assert str(error) in desk.run("stats").stdout
+    desk.run("discard", "m000001:0")
+    (line,) = (line for line in desk.run("audit").stdout.splitlines() if "discard" in line)
+    assert line.endswith("m000001:0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["list", "--route", "sensors/{device}/data"], f"No route of that name had any; did you mean {ROUTE}?"),
+        (["replay", "--route", "pumps"], f"Routes that had some: {ROUTE}."),
+        (["stats", "--route", "pumps"], f"Routes that had some: {ROUTE}."),
+        (["lsit"], "No such command 'lsit'. Did you mean 'list'?"),
+    ],
+)
+def test_what_is_misspelled_is_told_with_what_there_is(redis_desk: Desk, arguments: list[str], told: str) -> None:
+    redis_desk.bury(a_message(1))
+    code = {"list": 0, "stats": 0, "replay": 3}.get(arguments[0], 2)
+    assert told in redis_desk.run(*arguments, exit_code=code).stderr
+
+
+def test_stats_of_a_filter_count_what_matches_it(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.bury(*(a_message(number) for number in range(3)))
+    desk.bury(a_message(3), error=KeyError("serial"))
+    desk.bury(a_message(4, route="pumps/{id}"), error=KeyError("serial"))
+
+    def found(*filters: str) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads(desk.run("stats", "--json", *filters).stdout)
+        return read
+
+    everything, all_in_range = found(), found("--since", "1h")
+    for part in ("total", "routes", "reasons", "errors", "error_count"):
+        assert everything[part] == all_in_range[part], part
+    some = found("--error", "serial")
+    assert (some["total"], some["error_count"], [group["count"] for group in some["errors"]]) == (2, 2, [1, 1])
+    assert [group["name"] for group in found("--device", "d1")["routes"]] == [ROUTE]
+    assert found("--route", ROUTE, "--top", "1")["error_count"] == 2
+    assert sum(bucket["count"] for bucket in some["over_time"]) == 2
 
 
 def test_show_tells_everything_and_hides_what_would_act_on_the_terminal(redis_desk: Desk) -> None:

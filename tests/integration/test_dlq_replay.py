@@ -23,6 +23,9 @@ def test_replay_by_id_and_by_filter(desk: Desk) -> None:
     dry = desk.run("replay", "--route", ROUTE)
     assert "5 letters would be replayed" in dry.stdout
     assert "Nothing was done" in dry.stderr
+    asked = ["--canary", "3", "--canary-wait", "7", "--rate", "30/min", "--to-queue", "sensors.data", "--force"]
+    told = desk.run("replay", "--route", ROUTE, *asked).stderr
+    assert f"replay --route '{ROUTE}' {' '.join(asked)} --yes" in told
     assert len(desk.queued()) == 1
     assert "Replayed 5 of 5" in desk.run("replay", "--route", ROUTE, "--yes").stdout
     assert [message.id for message in desk.queued()] == [f"m{number:06}" for number in (3, 0, 1, 2, 4, 5)]
@@ -170,6 +173,7 @@ def test_replay_that_is_stopped_is_taken_up_again(redis_desk: Desk, signal_numbe
         process.signal(signal_number)
         assert process.wait() == (130 if signal_number == signal.SIGINT else -signal.SIGKILL)
         output = process.output()
+    assert "--rate 2000/s" in output.split("--resume ")[1].splitlines()[0]
     done = len(desk.queued())
     assert 400 < done < 3000
     assert desk.store.count() == 3000 - done

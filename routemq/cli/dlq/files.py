@@ -40,7 +40,7 @@ def export(file: str, **filters: Any) -> None:
         lines = _lines(store, chosen)
         first = next(lines, None)
         if first is None:
-            nothing_matches(chosen)
+            nothing_matches(store, chosen)
         count = _write(file, chain([first], lines))
     except KeyboardInterrupt:
         say("Stopped: the export is not complete.")

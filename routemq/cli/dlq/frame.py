@@ -1,5 +1,6 @@
 """What every command of `routemq dlq` begins and ends with."""
 
+import difflib
 import getpass
 import socket
 import sys
@@ -10,10 +11,12 @@ import click
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters, LetterFilter
 from routemq.settings import load_settings
+from routemq.text import printable
 
 NOTHING_MATCHES = 3
 CANARIES_DIED = 4
 INTERRUPTED = 130
+_MOST_ROUTES = 20
 
 
 def open_store() -> DeadLetters:
@@ -42,7 +45,19 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def nothing_matches(filters: LetterFilter) -> NoReturn:
+def nothing_matches(store: DeadLetters, filters: LetterFilter) -> NoReturn:
     """End because there is nothing to do."""
-    say("There are no dead letters." if filters.is_empty else f"No dead letter matches {filters}.")
+    say_none(store, filters)
     sys.exit(NOTHING_MATCHES)
+
+
+def say_none(store: DeadLetters, filters: LetterFilter) -> None:
+    """Say that no letter matches; of a route that has never had any, which have."""
+    say("There are no dead letters." if filters.is_empty else f"No dead letter matches {filters}.")
+    routes = store.routes()
+    if filters.route is None or filters.route in routes or not routes:
+        return
+    close = difflib.get_close_matches(filters.route, routes, n=3)
+    more = f" and {len(routes) - _MOST_ROUTES:,} more" if len(routes) > _MOST_ROUTES else ""
+    told = printable(", ".join(close or routes[:_MOST_ROUTES]))
+    say(f"No route of that name had any; did you mean {told}?" if close else f"Routes that had some: {told}{more}.")

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from routemq.cli.dlq.rendering import age, payload_text, size
+from routemq.cli.dlq.rendering import age, payload_text, size, wide_console
 from routemq.dead_letters import DeadLetter, OpenedLetter, Page
 from routemq.dead_letters.desk import PayloadView
 from routemq.dead_letters.times import moment
@@ -14,9 +14,10 @@ _WIDE = 130
 
 
 def print_page(page: Page, now: float) -> None:
-    """Print a letter a line, or in three where the terminal is narrow."""
-    console = Console(highlight=False)
-    console.print(_wide_table(page, now) if console.width >= _WIDE else _narrow_table(page, now))
+    """Print a letter a line, or in three where the terminal is narrow; through a pipe nothing is cut."""
+    console = wide_console()
+    is_wide = console.width >= _WIDE
+    console.print(_wide_table(page, now, expand=console.is_terminal) if is_wide else _narrow_table(page, now))
 
 
 def print_letter(opened: OpenedLetter, now: float) -> None:
@@ -55,8 +56,8 @@ def print_letter(opened: OpenedLetter, now: float) -> None:
         console.print(Text(printable(letter.traceback.rstrip("\n"), lines=True)), soft_wrap=True)
 
 
-def _wide_table(page: Page, now: float) -> Table:
-    table = Table(box=None, expand=True, header_style="dim", pad_edge=False)
+def _wide_table(page: Page, now: float, *, expand: bool) -> Table:
+    table = Table(box=None, expand=expand, header_style="dim", pad_edge=False)
     table.add_column("died", justify="right", no_wrap=True)
     table.add_column("id", no_wrap=True, min_width=38)
     table.add_column("reason", no_wrap=True)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import orjson
 
-from routemq.cli.dlq.frame import open_store, say
+from routemq.cli.dlq.frame import open_store, say, say_none
 from routemq.cli.dlq.options import as_options, filter_options, wanted
 from routemq.cli.dlq.searching import newest
 from routemq.cli.explain import explains_errors
@@ -41,7 +41,7 @@ def list_letters(limit: int, after: str | None, as_json: bool, **filters: Any) -
             say(f"next page: --after {shlex.quote(str(page.next))}")
         return
     if not page.letters:
-        say("There are no dead letters." if chosen.is_empty else f"No dead letter matches {chosen}.")
+        say_none(store, chosen)
         return
     # Here, and below: nothing to show takes no time to start.
     from routemq.cli.dlq.letter_tables import print_page

@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from routemq.cli.dlq.frame import INTERRUPTED, open_store, say
+from routemq.cli.dlq.frame import INTERRUPTED, open_store, say, say_none
 from routemq.cli.dlq.options import filter_options, wanted
-from routemq.cli.dlq.rendering import age, bar_chart
+from routemq.cli.dlq.rendering import age, bar_chart, wide_console
+from routemq.cli.dlq.searching import matching
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
+from routemq.dead_letters.census import stats_of
 from routemq.dead_letters.desk import group_object, letter_object
 from routemq.dead_letters.order import Position
 from routemq.dead_letters.retention import Overdue
@@ -29,26 +31,32 @@ _MOST_AT_ONCE = 1000
 
 
 @click.command(short_help="Count dead letters by route, reason and error.")
-@click.option("--since", help="Where the chart begins; by default the oldest letter.")
+@filter_options
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Errors to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @explains_errors
-def stats(since: str | None, top: int, as_json: bool) -> None:
-    """Count dead letters by route, reason and error, with a chart over time."""
+def stats(top: int, as_json: bool, **filters: Any) -> None:
+    """Count dead letters by route, reason and error, with a chart over time; of all, or of those that match.
+
+    With a filter letters are read one by one.
+    """
     store = open_store()
-    found = store.stats(most_errors=top)
     now = store.now()
-    overdue = Overdue.of(load_settings(), store)
-    since_at = None if since is None else wanted({"since": since}, now=now).since
+    chosen = wanted(filters, now=now)
+    if chosen.is_empty:
+        found, overdue = store.stats(most_errors=top), Overdue.of(load_settings(), store)
+    else:
+        found, overdue = stats_of(matching(store, chosen), store.stats(most_errors=0), most_errors=top), None
+    until = now if chosen.until is None else chosen.until
     if as_json:
-        over_time = [asdict(bucket) for bucket in store.histogram(since=since_at, until=now)]
+        over_time = [asdict(bucket) for bucket in store.histogram(chosen, since=chosen.since, until=until)]
         more = {"over_time": over_time, "overdue": None if overdue is None else asdict(overdue)}
         click.echo(orjson.dumps(_stats_object(found) | more))
         return
     if not found.total:
-        say("There are no dead letters.")
+        say_none(store, chosen)
         return
-    console = Console(highlight=False)
+    console = wide_console()
     for route, queue in found.full_routes.items():
         console.print(
             Text(printable(f"FULL: {route} has as many dead letters as it may; its queue {queue} is not consumed."),
@@ -62,9 +70,10 @@ def stats(since: str | None, top: int, as_json: bool) -> None:
         console.print(Text(f"Write them to a file and remove them: {overdue.mend}", style="yellow"))
         console.print()
     for table in (_groups("route", found.routes, now), _groups("reason", found.reasons, now), _errors(found, now)):
+        table.expand = console.is_terminal
         console.print(table)
         console.print()
-    buckets = store.histogram(since=since_at, until=now, buckets=max(10, min(60, console.width - 14)))
+    buckets = store.histogram(chosen, since=chosen.since, until=until, buckets=max(10, min(60, console.width - 14)))
     console.print(Text(f"{found.total:,} dead letters by time of death", style="bold cyan"))
     for line in bar_chart(buckets):
         console.print(Text(line))
@@ -112,7 +121,7 @@ def audit(limit: int, as_json: bool) -> None:
     for entry in entries:
         who, detail = Text(printable(entry.who)), Text(printable(entry.detail))
         table.add_row(moment(entry.at), who, entry.action, f"{entry.count:,}", detail)
-    Console(highlight=False).print(table)
+    wide_console().print(table)
 
 
 def _follow(
@@ -164,7 +173,7 @@ def _errors(found: LetterStats, now: float) -> Table:
 
 
 def _table(title: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, expand=True, padding=(0, 1))
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1))
     table.add_column("letters", justify="right", no_wrap=True, min_width=9)
     table.add_column("oldest", justify="right", no_wrap=True, min_width=7)
     table.add_column("newest", justify="right", no_wrap=True, min_width=7)

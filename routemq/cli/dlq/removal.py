@@ -57,7 +57,7 @@ def discard(ids: Sequence[str], everything: bool, yes: bool, for_good: bool, **f
     if not yes:
         found = search(store, chosen, shown=SHOWN)
         if not found.count:
-            nothing_matches(chosen)
+            nothing_matches(store, chosen)
         if found.count > 1:
             room = 0 if for_good or not load_settings().dlq_bin_hours else BinRoom(kept_s=0).letters
             preview(store, found, "discarded" if found.count <= room else "discarded for good")
@@ -94,7 +94,7 @@ def purge(older_than: float, export_path: Path | None, no_export: bool, yes: boo
     if no_export and not yes:
         found = search(store, chosen, shown=SHOWN)
         if not found.count:
-            nothing_matches(chosen)
+            nothing_matches(store, chosen)
         preview(store, found, "removed for good, written nowhere")
         say("Nothing was done. Do it with --yes, or without --no-export.")
         return
@@ -122,7 +122,7 @@ def _remove(
         first = next(batches, None)
         # Before a file is made that would stay empty.
         if first is None:
-            nothing_matches(chosen)
+            nothing_matches(store, chosen)
         with contextlib.nullcontext() if path is None else ArchiveFile(path) as file:
             if file is not None:
                 say(f"Writing to {path} first.")

@@ -1,15 +1,24 @@
 """Letters for the eye: ages, payloads, bars."""
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+
+from rich.console import Console
 
 from routemq.dead_letters import Bucket
 from routemq.dead_letters.desk import PayloadView
 from routemq.text import printable
 
 _MOST_DUMP_LINES = 64
+_AS_WIDE_AS_IT_TAKES = 100_000
 _BARS = " ▁▂▃▄▅▆▇█"
 _AGES = ((86_400 * 2, 86_400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"))
+
+
+def wide_console() -> Console:
+    """Return a console for what may be long: as wide as the terminal, and in a pipe, for grep, as wide as it takes."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _AS_WIDE_AS_IT_TAKES)
 
 
 def age(seconds: float) -> str:

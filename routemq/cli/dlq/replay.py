@@ -1,6 +1,7 @@
 """`dlq replay`."""
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from routemq.cli.dlq.edit import edited_payload
 from routemq.cli.dlq.frame import actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import Rate, as_options, filter_options, wanted
 from routemq.cli.dlq.rendering import age
-from routemq.cli.dlq.run_replay import ReplayPace, run_replay
+from routemq.cli.dlq.run_replay import CANARY_WAIT_S, ReplayPace, run_replay
 from routemq.cli.dlq.searching import Found, matching, search
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
@@ -35,6 +36,13 @@ class Request:
     pace: ReplayPace
     yes: bool
 
+    @property
+    def as_options(self) -> str:
+        """How all of it but `yes` is typed, with a space before it."""
+        queue = self.options.to_queue
+        parts = ["" if queue is None else f"--to-queue {shlex.quote(queue)}", "--force" if self.options.force else ""]
+        return "".join(f" {part}" for part in (*self.pace.as_options, *parts) if part)
+
 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID…]")
@@ -43,7 +51,8 @@ class Request:
 @click.option("--yes", is_flag=True, help="Do it: without it a filter that matches several letters only shows them.")
 @click.option("--rate", type=Rate(), help="At most so many: 200/s, 30/min.")
 @click.option("--canary", type=click.IntRange(1), metavar="N", help="First N, and stop if a fifth of them die again.")
-@click.option("--canary-wait", type=click.IntRange(1), default=60, show_default=True, help="Seconds to wait for them.")
+@click.option("--canary-wait", type=click.IntRange(1), default=CANARY_WAIT_S, show_default=True,
+              help="Seconds to wait for them.")  # fmt: skip
 @click.option("--to-queue", help="Put them on this queue instead of their own.")
 @click.option("--edit", is_flag=True, help="Edit the payload of one letter in $EDITOR first.")
 @click.option("--force", is_flag=True, help="Also what was replayed three times, and a queue that no route uses.")
@@ -142,13 +151,15 @@ def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -
     if not request.yes:
         found = search(store, chosen, shown=SHOWN)
         if not found.count:
-            nothing_matches(chosen)
+            nothing_matches(store, chosen)
         if found.count > 1:
             preview(store, found, "replayed")
             examples = one_of_each_route(store, chosen) if chosen.is_indexed else found.first
             _warn_of_strange_routes(examples, to_queue=request.options.to_queue)
-            say(f"Nothing was done. Do it: routemq dlq replay {as_options(chosen) or '--all'} --yes")
-            say("(--canary 10 tries ten of them first, --rate 200/s takes it slowly)")
+            told = request.as_options
+            say(f"Nothing was done. Do it: routemq dlq replay {as_options(chosen) or '--all'}{told} --yes")
+            if not request.pace.is_unhurried:
+                say("(--canary 10 tries ten of them first, --rate 200/s takes it slowly)")
             return
     seen: dict[str, DeadLetter] = {}
     if chosen.is_indexed:
@@ -166,7 +177,7 @@ def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -
     )
     if not frozen.total:
         store.give_up(frozen)
-        nothing_matches(chosen)
+        nothing_matches(store, chosen)
     _warn_of_strange_routes(seen.values(), to_queue=request.options.to_queue)
     _finish(run_replay(store, frozen, request.pace))
 

@@ -16,6 +16,8 @@ from routemq.dead_letters.canary import Canary
 _MOST_AT_ONCE = 500
 _CANARY_POLL_S = 0.5
 _DIED_AGAIN = 1 / 5
+CANARY_WAIT_S = 60
+_UNITS = ((1, "s"), (60, "min"), (3600, "h"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,24 @@ class ReplayPace:
     trusts_absence: bool = False
 
     @property
+    def as_options(self) -> tuple[str, ...]:
+        """How it is typed."""
+        parts = []
+        if self.canary:
+            parts.append(f"--canary {self.canary}")
+            if self.canary_wait_s != CANARY_WAIT_S:
+                parts.append(f"--canary-wait {self.canary_wait_s:g}")
+        return (*parts, *self.rate_option)
+
+    @property
+    def rate_option(self) -> tuple[str, ...]:
+        """How the rate is typed, if there is one."""
+        if self.rate is None:
+            return ()
+        per, unit = next((per, unit) for per, unit in _UNITS if self.rate * per >= 1 or unit == "h")
+        return (f"--rate {self.rate * per:.6g}/{unit}",)
+
+    @property
     def is_unhurried(self) -> bool:
         """Whether the replay must be seen through in steps."""
         return self.rate is not None or self.canary > 0
@@ -44,10 +64,10 @@ class ReplayPace:
 def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace) -> FrozenReplay:
     """Replay what is left of a frozen set and return how it ended; Ctrl-C and bad canaries end the process."""
     try:
-        with _progress(frozen) as progress:
+        with _progress(frozen, pace) as progress:
             return _run(store, frozen, pace, progress)
     except KeyboardInterrupt:
-        _say_how_to_go_on(store, frozen, "Stopped")
+        _say_how_to_go_on(store, frozen, pace, "Stopped")
         sys.exit(INTERRUPTED)
 
 
@@ -111,14 +131,18 @@ def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary,
             done += f" ({report.unknown} of them as far as anyone can tell: they are gone, and did not die)"
         say(f"{done}, {report.died} died again; going on.")
         return
-    _say_how_to_go_on(store, frozen, f"{why}; stopped")
+    _say_how_to_go_on(store, frozen, pace, f"{why}; stopped")
     sys.exit(CANARIES_DIED)
 
 
-def _say_how_to_go_on(store: DeadLetters, frozen: FrozenReplay, why: str) -> None:
+def _going_on(frozen: FrozenReplay, pace: ReplayPace) -> str:
+    return " ".join(["routemq dlq replay --resume", frozen.id, *pace.rate_option])
+
+
+def _say_how_to_go_on(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace, why: str) -> None:
     now = store.unfinished_replay(frozen.id)
     say(f"{why}: {now.total - now.remaining:,} of {now.total:,} letters are done, {now.remaining:,} are as they were.")
-    say(f"Go on with them: routemq dlq replay --resume {frozen.id}")
+    say(f"Go on with them: {_going_on(frozen, pace)}")
 
 
 class _ProgressBar:
@@ -134,12 +158,12 @@ class _ProgressBar:
 
 
 @contextmanager
-def _progress(frozen: FrozenReplay) -> Iterator[_ProgressBar]:
+def _progress(frozen: FrozenReplay, pace: ReplayPace) -> Iterator[_ProgressBar]:
     done = frozen.total - frozen.remaining
     console = Console(stderr=True)
     # Said first: who is killed cannot say it any more.
     say(f"Replay {frozen.id}: {frozen.remaining:,} {'letter' if frozen.remaining == 1 else 'letters'}.")
-    say(f"If it is stopped, go on with: routemq dlq replay --resume {frozen.id}")
+    say(f"If it is stopped, go on with: {_going_on(frozen, pace)}")
     if not console.is_terminal:
         yield _ProgressBar(None, frozen.total, done)
         return
