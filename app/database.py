@@ -7,6 +7,7 @@ Its path is APP_DATABASE, by default sample.sqlite3 in the working directory. Lo
 import os
 import sqlite3
 import threading
+from collections.abc import Iterable, Sequence
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS readings (
@@ -32,9 +33,21 @@ _connections = _Connections()
 
 def execute(statement: str, *values: object) -> None:
     """Run one statement in a transaction of its own; another process sees it when this returns."""
+    _connection().execute(statement, values)
+
+
+def execute_many(statement: str, rows: Iterable[Sequence[object]]) -> None:
+    """Run one statement for each row, all in one transaction: either all of them are there afterwards, or none."""
+    connection = _connection()
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(statement, rows)
+
+
+def _connection() -> sqlite3.Connection:
     if _connections.connection is None:
         _connections.connection = _connect()
-    _connections.connection.execute(statement, values)
+    return _connections.connection
 
 
 def _connect() -> sqlite3.Connection:

@@ -16,6 +16,7 @@ from routemq_dev.bench.run import SIDES, Bench, BenchStoppedError
 from routemq_dev.bench.screen import render
 from routemq_dev.bench.side import NAIVE, ROUTEMQ, WorkerShape
 
+from routemq.batching import MOST_MESSAGES
 from routemq.cli.explain import explains_errors
 
 
@@ -32,6 +33,10 @@ from routemq.cli.explain import explains_errors
     "--rate", "rate_per_s", type=click.FloatRange(1, 100_000), default=500.0, show_default=True,
     help="Messages per second at which the latency is measured; half of what a side can do, if that is less.",
 )  # fmt: skip
+@click.option(
+    "--batch", type=click.IntRange(0, MOST_MESSAGES), default=0,
+    help="Let RouteMQ's controller take so many messages at once; the peer's still takes one.",
+)  # fmt: skip
 @click.option("--peer/--no-peer", default=True, help="Measure the naive bridge too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @explains_errors
@@ -43,6 +48,7 @@ def bench(
     rounds: int,
     seconds: float,
     rate_per_s: float,
+    batch: int,
     peer: bool,
     as_json: bool,
 ) -> None:
@@ -53,7 +59,7 @@ def bench(
     stock Celery workers. Exit code 1 when a message was lost, 130 after Ctrl-C.
     """
     console = Console(stderr=as_json, highlight=False)
-    shape = WorkerShape(pool=pool, workers=workers, concurrency=1 if pool == "solo" else concurrency)
+    shape = WorkerShape(pool=pool, workers=workers, concurrency=1 if pool == "solo" else concurrency, batch=batch)
     sides = {name: Figures() for name in SIDES if peer or name != NAIVE}
     screen = Live(console=console, transient=True) if console.is_terminal else nullcontext()
 
@@ -91,6 +97,7 @@ def bench(
                     "workers": workers,
                     "pool": pool,
                     "concurrency": shape.concurrency,
+                    "batch": shape.batch,
                     "processors": os.cpu_count(),
                     "routemq": sides[ROUTEMQ].to_json(),
                     "naive": sides[NAIVE].to_json() if peer else None,

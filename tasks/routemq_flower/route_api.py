@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import redis
@@ -222,6 +222,7 @@ def _row(route: Route, queue: QueueState, rates: Rates | None, hands: QueueHands
         "controller": route.controller,
         "shared": route.shared,
         "worker_count": route.worker_count,
+        "batch": None if route.batch is None else {**asdict(route.batch), "gathers": route.gathers},
         "queue_worker_count": needed,
         "depth": queue.depth,
         "delayed": queue.delayed,

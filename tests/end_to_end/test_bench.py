@@ -44,11 +44,14 @@ def test_bench_runs_with_nothing_installed_and_touches_nothing_configured(tmp_pa
         "1",
         "--seconds",
         "0.3",
+        "--batch",
+        "50",
         "--json",
     ]
     with running(command, cwd=tmp_path, env=env) as process:
         assert process.wait(100) == 0, process.output()
         found = json.loads(process.output())
+    assert found["batch"] == 50
     assert (found["mqtt_broker"], found["redis"]) == ("embedded", "Valkey")
     for side in "routemq", "naive":
         assert found[side]["lost"] == found[side]["duplicates"] == 0

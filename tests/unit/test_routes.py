@@ -65,7 +65,7 @@ def test_json_names_everything_about_a_route(project: Path) -> None:
 def test_table_is_a_line_for_each_route_of_the_sample_application() -> None:
     lines = routes(REPOSITORY).stdout.splitlines()
     first = ["template", "filter", "queue", "qos", "shared", "worker_count"]
-    assert lines[0].split() == [*first, "controller", "runs", "timeout", "middleware"]
+    assert lines[0].split() == [*first, "batch", "controller", "runs", "timeout", "middleware"]
     assert [line.split()[-6:] for line in lines if line.startswith("plants/")] == [
         ["5,", "after", "1…8", "s", "-", "Audit"]
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from routemq.settings import Settings, variable_of
 from routemq.supervision.child import Command
 from routemq_dev.bench import naive
-from routemq_dev.bench.bench_routes import QUEUE
+from routemq_dev.bench.bench_routes import BATCH_VARIABLE, QUEUE
 from routemq_dev.bench.recorder import VARIABLE
 from routemq_dev.ports import LOOPBACK
 
@@ -17,16 +17,22 @@ ROUTEMQ, NAIVE = "RouteMQ", "naive bridge"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerShape:
-    """How many workers of which kind."""
+    """How many workers of which kind.
+
+    Attributes:
+        batch: How many messages RouteMQ's controller takes at once; 0 for one, and without a list.
+    """
 
     pool: str
     workers: int
     concurrency: int
+    batch: int = 0
 
     def __str__(self) -> str:
         plural = "s" if self.workers > 1 else ""
         of = "" if self.pool == "solo" else f" of {self.concurrency}"
-        return f"{self.workers} {self.pool} worker{plural}{of}"
+        batches = f", batches of {self.batch}" if self.batch else ""
+        return f"{self.workers} {self.pool} worker{plural}{of}{batches}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,7 @@ def routemq_side(folder: Path, shape: WorkerShape, *, mqtt_port: int, redis_port
         **environment(runs, mqtt_port=mqtt_port, redis_url=f"redis://{LOOPBACK}:{redis_port}/0"),
         "MQTT_GROUP_NAME": "bench",
         "ROUTEMQ_ROUTERS": "routemq_dev.bench.bench_routes",
+        BATCH_VARIABLE: str(shape.batch or ""),
     }
     ingest = Command(
         name="ingest",

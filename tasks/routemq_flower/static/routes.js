@@ -37,6 +37,7 @@ function row(route) {
         make("td", {class: "topic-cell"}, make("strong", {}, route.name),
             make("small", {class: "muted", title: route.controller},
                 route.name === route.template ? controller : `${route.template} · ${controller}`),
+            route.batch ? batchNote(route.batch) : null,
             route.paused ? pauseNote(route.paused) : null),
         make("td", {"data-label": "Queue"}, route.queue, route.is_full ? make("small", {class: "bad"}, "not worked on: too many dead letters") : null),
         make("td", {class: "number-column", "data-label": "Waiting"}, number(route.depth),
@@ -47,6 +48,14 @@ function row(route) {
         make("td", {class: "number-column", "data-label": "Workers"}, hands(route)),
         make("td", {class: "number-column", "data-label": "Dead"}, dead),
         mayChange ? make("td", {class: "pause-cell"}, pauseButton(route)) : null);
+}
+
+function batchNote(batch) {
+    const title = batch.gathers
+        ? `after ${duration(batch.max_wait_s)} or ${bytes(batch.max_bytes)} with fewer`
+        : "a middleware without handle_batch keeps its messages apart";
+    const text = batch.gathers ? `in batches of up to ${number(batch.max_messages)}` : "in batches, one by one";
+    return make("small", {class: "muted", title}, text);
 }
 
 function pauseNote(pause) {
