@@ -6,7 +6,9 @@ from typing import Any, cast
 from tornado import web
 
 from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, NotInBinError, Operation, ReplayOptions
-from routemq_flower.editing import check_payload
+from routemq.dead_letters.opened import OpenedLetter
+from routemq.errors import InvalidMessageError
+from routemq_flower.editing import check_payload, encoded
 from routemq_flower.letter_api import LetterHandler, ending_at
 from routemq_flower.operations import Action, ChangeProgress
 from routemq_flower.requests import BadRequestError, chosen_ids, letter_filter, only_text
@@ -46,15 +48,25 @@ class LetterChange(LetterHandler):
         await self._replay(letter_id, _edited(body), force=_is_forced(body))
         await self.answer({"done": 1, "warning": warning})
 
-    async def _replay(self, letter_id: str, payload: bytes | None, *, force: bool) -> None:
+    async def _encoded(self, opened: OpenedLetter, edited: bytes | str) -> bytes:
+        if opened.task is None and isinstance(edited, str):
+            raise web.HTTPError(409, "this is no message that could be decoded: %s", opened.problem)
+        if opened.task is None or isinstance(edited, bytes):
+            return cast("bytes", edited)
+        try:
+            return await self.backend.read(encoded, self.backend.router, opened.task, edited)
+        except InvalidMessageError as exc:
+            raise web.HTTPError(422, "%s", exc) from exc
+
+    async def _replay(self, letter_id: str, edited: bytes | str | None, *, force: bool) -> None:
         letters, edits = self.backend.letters, None
-        if payload is not None:
+        if edited is not None:
             opened = await self.opened(letter_id)
             if opened.task is not None and not force:
-                check = await self.backend.read(check_payload, self.backend.router, opened.task, payload)
+                check = await self.backend.read(check_payload, self.backend.router, opened.task, edited)
                 if check.problem is not None:
                     raise web.HTTPError(422, "%s", check.problem)
-            edits = {letter_id: payload}
+            edits = {letter_id: await self._encoded(opened, edited)}
         result = await self.backend.read(letters.replay, [letter_id], actor=self.actor, edits=edits, force=force)
         if result.gone:
             raise await self.not_found(letter_id)
@@ -159,8 +171,11 @@ class OperationStop(OperationHandler):
         await self.answer(progress.as_json())
 
 
-def _edited(body: dict[str, Any]) -> bytes | None:
-    """Return the payload that was sent: `payload` as text, or `payload_base64`; None when there is none."""
+def _edited(body: dict[str, Any]) -> bytes | str | None:
+    """Return the payload that was sent: `payload` as text, or `payload_base64`; None when there is none.
+
+    Text is what `payload_json` says: for the codec of the message's route.
+    """
     members = sorted(set(body) - {"force"})
     if not members:
         return None
@@ -169,9 +184,11 @@ def _edited(body: dict[str, Any]) -> bytes | None:
             return base64.b64decode(str(body["payload_base64"]), validate=True)
         except ValueError as exc:
             raise BadRequestError(name="payload_base64", value="(hidden)", allowed="base64") from exc
+    if members == ["payload_json"] and isinstance(body["payload_json"], str):
+        return body["payload_json"]
     # An edit that is misspelled, or null, must not become a replay of what there was.
     if members != ["payload"]:
-        allowed = '"payload" or "payload_base64", and "force"'
+        allowed = '"payload", "payload_json" as text, or "payload_base64", and "force"'
         raise BadRequestError(name="body", value=", ".join(members), allowed=allowed)
     if not isinstance(body["payload"], str):
         raise BadRequestError(name="payload", value="(hidden)", allowed="text; put JSON into a string")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from routemq.dead_letters.decoded import decoded_payload
 from routemq.dead_letters.edits import check_edit
 from routemq.envelope import TaskMessage
 from routemq.errors import BindingError, InvalidMessageError
@@ -21,10 +22,25 @@ class PayloadCheck:
     unchecked: str | None = None
 
 
-def check_payload(router: Router, task: TaskMessage, payload: bytes) -> PayloadCheck:
+def encoded(router: Router, task: TaskMessage, edited: bytes | str) -> bytes:
+    """Return the payload of an edit: bytes as they are, JSON text by the codec of the message's route.
+
+    Raises:
+        InvalidMessageError: There is no codec, or it cannot say that.
+    """
+    if isinstance(edited, bytes):
+        return edited
+    decoded = decoded_payload(router, task)
+    if decoded is None or decoded.problem is not None:
+        problem = "it has no codec whose payloads could be edited as JSON" if decoded is None else decoded.problem
+        raise InvalidMessageError(part="payload", problem=str(problem))
+    return decoded.encode(edited)
+
+
+def check_payload(router: Router, task: TaskMessage, edited: bytes | str) -> PayloadCheck:
     """Convert a payload as a worker would; neither the controller nor its middleware is run."""
     try:
-        check_edit(router, task, payload)
+        check_edit(router, task, encoded(router, task, edited))
     except InvalidMessageError as exc:
         return PayloadCheck(problem=str(exc))
     # This host may lack what the workers have: that is no reason to keep anyone from mending a message.

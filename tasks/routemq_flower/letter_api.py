@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from tornado import web
 
+from routemq.dead_letters.decoded import decoded_payload
 from routemq.dead_letters.letter_filter import CRITERIA, LetterFilter
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.retention import Overdue
@@ -200,7 +201,9 @@ class LetterDetails(LetterHandler):
         if letters.raw_bytes(letter_id) > _MOST_OPENED_BYTES:
             shown = letter_json.peeked(letters.peek(letter_id, most_bytes=_PEEKED_BYTES))
         else:
-            shown = letter_json.detailed(letters.get(letter_id))
+            opened = letters.get(letter_id)
+            found = None if opened.task is None else decoded_payload(self.backend.router, opened.task)
+            shown = letter_json.detailed(opened, found)
         route = self.backend.router.get(shown["route"])
         warning = self.backend.strange.warning(letters.some([letter_id]))
         return {**shown, "controller": None if route is None else route.controller, "warning": warning}

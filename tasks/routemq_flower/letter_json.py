@@ -4,6 +4,7 @@ from typing import Any
 
 from routemq.dead_letters import DeadLetter
 from routemq.dead_letters.census import LetterStats
+from routemq.dead_letters.decoded import DecodedPayload
 from routemq.dead_letters.desk import PayloadView, attempt_object, group_object, letter_object
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.peeked import PeekedLetter
@@ -18,15 +19,19 @@ def listed(letter: DeadLetter) -> dict[str, Any]:
     return {**letter_object(letter), "topic": _cut(letter.topic), "message": _cut(letter.message)}
 
 
-def detailed(opened: OpenedLetter) -> dict[str, Any]:
+def detailed(opened: OpenedLetter, decoded: DecodedPayload | None = None) -> dict[str, Any]:
     """Return all there is to say of a letter, with what can be shown of its payload."""
     generation = None if opened.task is None else opened.task.generation
+    payload = PayloadView.of(opened.payload).as_object()
+    if decoded is not None:
+        # What cannot be edited as JSON can be looked at.
+        payload |= {"codec": decoded.codec, "decoded": decoded.json, "not_editable": decoded.problem}
     return {
         **_described(opened.letter),
         "history": [attempt_object(attempt) for attempt in opened.attempts],
         "problem": opened.problem,
         "needs_force": _needs_force(opened.letter, generation),
-        "payload": PayloadView.of(opened.payload).as_object(),
+        "payload": payload,
         "mqtt": None if opened.task is None else _mqtt(opened.task),
     }
 

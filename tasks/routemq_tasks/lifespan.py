@@ -2,12 +2,9 @@
 
 import logging
 import mmap
-import os
 import struct
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from billiard import get_start_method
@@ -15,6 +12,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from routemq.errors import WorkerStartError
 from routemq.pauses import Pauses
+from routemq.project_frame import project_frame
 from routemq.text import error_line, printable
 from routemq.worker_start import WorkerStart
 from routemq_tasks.event_loop import EventLoop
@@ -166,9 +164,8 @@ def _told(hook: WorkerStart, error: BaseException) -> str:
     """Return an error in one line, with the place in the application's own code that it came by."""
     if isinstance(error, WorkerStartError):
         return str(error)
-    places = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [(os.path.relpath(file), line) for file, line in places if "site-packages" not in Path(file).parts]
-    where = next((f", at {file}:{line}" for file, line in reversed(own) if not file.startswith("..")), "")
+    place = project_frame(error)
+    where = f", at {place}" if place else ""
     return printable(f"{hook.source}: on_worker_start {hook.name}: {error_line(error)}{where}")
 
 

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+import cbor2
+import orjson
 import pytest
 
 from routemq.dead_letters import DeadLetter
@@ -183,3 +185,26 @@ def test_replay_that_is_stopped_is_taken_up_again(redis_desk: Desk, signal_numbe
     assert len(counts) == 3000
     assert set(counts.values()) == {1}
     assert desk.store.count() == 0
+
+
+def test_a_payload_of_a_codec_is_shown_and_edited_as_json(redis_desk: Desk) -> None:
+    declared = 'router.on("sensors/{device_id}/data", store, codec="cbor")\n'
+    module = (redis_desk.folder / "my_routers.py").read_text("utf-8").rsplit("router.on", 1)[0] + declared
+    (redis_desk.folder / "my_cbor.py").write_text(module, encoding="utf-8")
+    (redis_desk.folder / "editor").write_text('#!/bin/sh\nsed -i s/hot/21.5/ "$1"\n', encoding="utf-8")
+    (redis_desk.folder / "editor").chmod(0o755)
+    env = {"ROUTEMQ_ROUTERS": "my_cbor", "EDITOR": str(redis_desk.folder / "editor")}
+    redis_desk.bury(a_message(1, cbor2.dumps({"temperature": "hot"})), a_message(2, cbor2.dumps({"raw": b"\xff"})))
+    shown = redis_desk.run_process("show", "m000001:0", **env).stdout.decode()
+    assert "payload: 17 bytes, CBOR, decoded" in shown
+    assert '"temperature": "hot"' in shown
+    said = orjson.loads(redis_desk.run_process("show", "m000002:0", "--json", **env).stdout)
+    assert (said["codec"], said["payload_decoded"]) == ("CBOR", {"raw": "_w=="})
+    # Where the application is not there, its bytes are.
+    assert b"binary" in redis_desk.run_process("show", "m000001:0", ROUTEMQ_ROUTERS="no_such").stdout
+
+    refused = redis_desk.run_process("replay", "m000002:0", "--edit", exit_code=1, **env)
+    assert b"JSON cannot hold all that this CBOR says, such as bytes or times" in refused.stderr
+    redis_desk.run_process("replay", "m000001:0", "--edit", **env)
+    (message,) = redis_desk.queued()
+    assert cbor2.loads(message.envelope.payload) == {"temperature": "21.5"}

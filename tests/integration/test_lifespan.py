@@ -45,7 +45,7 @@ def test_a_process_takes_messages_when_all_has_begun_and_closes_it_at_its_end(be
     port = free_port()
     options = ["-P", pool, "-c", "1", "--max-tasks-per-child", "2"]
     with bench.worker(*options, env={"WORKER_HEALTH_PORT": str(port)}, ready=False) as worker:
-        missing = "ConnectionError: the service does not answer, at tests/applications/lifespan.py:"
+        missing = "ConnectionError: the service does not answer, at tests/applications/lifespan.py, line "
         wait_until(lambda: missing in trouble(port), timeout_s=40, message="its probe says what is missing, and where")
         assert (bench.waiting("lifespan.work"), bench.notes("worked")) == (1, [])
         # What was begun before the one that failed is closed again, the last first.

@@ -126,7 +126,10 @@ def test_one_that_fails_is_told_with_its_places_and_leaves_nothing_open(
     assert problem is not None
     assert problem.startswith("tests/unit/test_lifespan.py:")
     assert f"on_worker_start tests.unit.test_lifespan:{hook.__name__}: " in problem
-    assert ": LookupError: no such host, at tests/unit/test_lifespan.py:" in problem or "SystemExit: 3, at" in problem
+    assert (
+        ": LookupError: no such host, at tests/unit/test_lifespan.py, line " in problem
+        or "SystemExit: 3, at" in problem
+    )
     assert [note[1:] for note in notes if note[0] == "-"][-1] == "returns"
     assert (begun.word.has_started, begun.word.problem) == (False, problem)
 

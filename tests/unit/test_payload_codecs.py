@@ -11,8 +11,11 @@ import msgpack
 import pytest
 from google.protobuf import struct_pb2, wrappers_pb2
 from pydantic import BaseModel
+from routemq_flower.editing import check_payload, encoded
 
 from routemq import Batch, Router
+from routemq.dead_letters.decoded import decoded_payload
+from routemq.envelope import Envelope, TaskMessage
 from routemq.errors import InvalidMessageError, RouteError
 from routemq.named_codecs import NAMED, named_codec
 from routemq.payload_codecs import decoded
@@ -251,3 +254,29 @@ def test_an_answer_is_encoded_as_its_route_is() -> None:
     assert cbor2.loads(said.payload) == {"temperature": 1.0, "at": None, "raw": ""}
     (said,) = deliver(router, "own", b"\0\1\0\0", response_topic="r", content_type="a/b").check().published
     assert said.payload == b"\0\1\0\0"
+
+
+def test_a_browser_edits_what_a_codec_says_as_json() -> None:
+    def store(payload: Reading) -> None:
+        """Nothing."""
+
+    router = Router()
+    route = router.on("a", store, codec="cbor")
+
+    def task(value: Any) -> TaskMessage:
+        return TaskMessage(route="a", queue=route.queue, envelope=Envelope(topic="a", payload=cbor2.dumps(value)))
+
+    found = decoded_payload(router, task({"temperature": "hot"}))
+    assert found is not None
+    assert (found.codec, found.json, found.problem) == ("CBOR", '{\n  "temperature": "hot"\n}', None)
+    assert cbor2.loads(encoded(router, task({"temperature": "hot"}), '{"temperature": 21.5}')) == {"temperature": 21.5}
+    assert check_payload(router, task({}), '{"temperature": 21.5}').problem is None
+    assert check_payload(router, task({}), '{"temperature": "hot"}').problem == (
+        "payload: temperature: Input should be a valid number, unable to parse string as a number"
+    )
+    for broken in ("{", "NaN"):
+        assert str(check_payload(router, task({}), broken).problem).startswith("payload: cannot be encoded as CBOR: ")
+    # JSON would make text of them.
+    assert "JSON cannot hold" in str(check_payload(router, task({"raw": b""}), '{"raw": ""}').problem)
+    assert decoded_payload(Router(), task({})) is None
+    assert decoded_payload(router, task(1).edited(b"\xff")) is None

@@ -6,6 +6,7 @@ import click
 
 from routemq.cli.dlq.frame import say
 from routemq.dead_letters import OpenedLetter
+from routemq.dead_letters.decoded import decoded_payload
 from routemq.dead_letters.desk import indented_json
 from routemq.dead_letters.edits import check_edit
 from routemq.discovery import load_router
@@ -23,11 +24,14 @@ def edited_payload(opened: OpenedLetter, settings: Settings) -> bytes | None:
     letter, task = opened.letter, opened.task
     if task is None:
         raise NotReplayableError(letter_id=letter.id, problem=f"its bytes are no message ({opened.problem})")
+    router = load_router(settings.routers)
+    found = decoded_payload(router, task)
+    if found is not None and found.problem is not None:
+        raise NotReplayableError(letter_id=letter.id, problem=found.problem)
     try:
-        before = opened.payload.decode()
+        before = opened.payload.decode() if found is None else found.json
     except UnicodeDecodeError as exc:
         raise NotReplayableError(letter_id=letter.id, problem="its payload is binary, not text to edit") from exc
-    router = load_router(settings.routers)
     document = indented_json(before)
     text = shown = before if document is None else document
     while True:
@@ -38,8 +42,8 @@ def edited_payload(opened: OpenedLetter, settings: Settings) -> bytes | None:
         text = edited if before.endswith("\n") else edited.rstrip("\n")
         if text == shown:
             return None
-        payload = text.encode()
         try:
+            payload = text.encode() if found is None else found.encode(text)
             check_edit(router, task, payload)
         except (InvalidMessageError, BindingError) as exc:
             if not sys.stdin.isatty():

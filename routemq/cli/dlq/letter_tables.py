@@ -1,5 +1,7 @@
 """Dead letters on a terminal: a page of them, and one with all that is kept of it."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -9,6 +11,9 @@ from routemq.dead_letters import DeadLetter, OpenedLetter, Page
 from routemq.dead_letters.desk import PayloadView
 from routemq.dead_letters.times import moment
 from routemq.text import printable
+
+if TYPE_CHECKING:
+    from routemq.dead_letters.decoded import DecodedPayload
 
 _WIDE = 130
 
@@ -20,7 +25,7 @@ def print_page(page: Page, now: float) -> None:
     console.print(_wide_table(page, now, expand=console.is_terminal) if is_wide else _narrow_table(page, now))
 
 
-def print_letter(opened: OpenedLetter, now: float) -> None:
+def print_letter(opened: OpenedLetter, now: float, *, decoded: "DecodedPayload | None" = None) -> None:
     """Print what it says, what failed, and when."""
     letter, task = opened.letter, opened.task
     console = Console(highlight=False)
@@ -44,7 +49,8 @@ def print_letter(opened: OpenedLetter, now: float) -> None:
     console.print(facts)
     if opened.problem:
         console.print(Text(f"\nIts bytes are no message: {printable(opened.problem)}", style="yellow"))
-    kind, shown = payload_text(PayloadView.of(opened.payload))
+    kind, shown = payload_text(PayloadView.of(opened.payload if decoded is None else decoded.json.encode()))
+    kind = kind if decoded is None else f"{decoded.codec}, decoded"
     what = "message" if task is None else "payload"
     _heading(console, f"{what}: {size(len(opened.payload))}, {kind}" if shown else f"{what}: empty")
     if shown:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -14,8 +14,13 @@ from routemq.cli.explain import explains_errors
 from routemq.dead_letters import OpenedLetter
 from routemq.dead_letters.desk import attempt_object, letter_object
 from routemq.dead_letters.whereabouts import Whereabouts
-from routemq.errors import DeadLetterNotFoundError
+from routemq.envelope import text_of
+from routemq.errors import DeadLetterNotFoundError, RouteMQError
+from routemq.settings import load_settings
 from routemq.text import printable
+
+if TYPE_CHECKING:
+    from routemq.dead_letters.decoded import DecodedPayload
 
 
 @click.command("list")
@@ -72,11 +77,28 @@ def show(name: str, payload_only: bool, raw_only: bool, as_json: bool) -> None:
     if payload_only or raw_only:
         sys.stdout.buffer.write(opened.payload if payload_only else opened.raw)
     elif as_json:
-        click.echo(orjson.dumps(opened_as_object(opened)))
+        decoded = _decoded(opened)
+        said = {} if decoded is None else {"codec": decoded.codec, "payload_decoded": orjson.Fragment(decoded.json)}
+        click.echo(orjson.dumps(opened_as_object(opened) | said))
     else:
         from routemq.cli.dlq.letter_tables import print_letter
 
-        print_letter(opened, store.now())
+        print_letter(opened, store.now(), decoded=_decoded(opened))
+
+
+def _decoded(opened: OpenedLetter) -> "DecodedPayload | None":
+    """Return what a payload says that is no text, as the application decodes it."""
+    task = opened.task
+    if task is None or text_of(opened.payload) is not None:
+        return None
+    from routemq.dead_letters.decoded import decoded_payload
+    from routemq.discovery import load_router
+
+    try:
+        return decoded_payload(load_router(load_settings().routers), task)
+    except RouteMQError:
+        # It is shown without the application, too.
+        return None
 
 
 def opened_as_object(opened: OpenedLetter) -> dict[str, Any]:

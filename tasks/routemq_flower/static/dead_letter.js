@@ -10,7 +10,7 @@ const page = byId("dead-letter-page");
 const id = page.dataset.letterId;
 const path = `/api/dead-letters/letter/${encodeURIComponent(id)}`;
 const mayChange = page.dataset.mayChange === "true";
-const VIEWS = [["json", "JSON"], ["text", "Text"], ["hex", "Hex"]];
+const VIEWS = [["decoded", "Decoded"], ["json", "JSON"], ["text", "Text"], ["hex", "Hex"]];
 const MOST_EDITED_BYTES = 1024 * 1024;
 
 let letter = null;
@@ -90,7 +90,7 @@ function showPayload() {
     const there = VIEWS.filter(([name]) => payload[name] !== undefined);
     const buttons = there.map(([name, label]) => make("button", {
         type: "button", class: "task-state-filter", "data-view": name, "aria-pressed": "false", onclick: () => view(name),
-    }, label));
+    }, name === "decoded" ? payload.codec : label));
     byId("payload-views").replaceChildren(...(there.length > 1 ? buttons : []));
     if (there.length) {
         view(there[0][0]);
@@ -108,7 +108,7 @@ function view(name) {
         button.classList.toggle("active", button.dataset.view === name);
         button.setAttribute("aria-pressed", button.dataset.view === name ? "true" : "false");
     }
-    const isCut = payload.is_cut || (name === "hex" && payload.bytes > 4096);
+    const isCut = name !== "decoded" && payload.is_cut || (name === "hex" && payload.bytes > 4096);
     byId("payload-cut").classList.toggle("d-none", !isCut);
     byId("payload-cut").textContent = `Only the beginning is shown; the download has all ${bytes(payload.bytes)}.`;
 }
@@ -117,19 +117,24 @@ async function beginEdit() {
     if (letter.payload.bytes > MOST_EDITED_BYTES) {
         throw new Error("This payload is too large to be edited here: download it, and replay an edited copy with “routemq dlq replay --edit”.");
     }
+    if (letter.payload.not_editable) {
+        throw new Error(`${letter.payload.not_editable}: it cannot be edited here.`);
+    }
     const response = await fetch(address(`${path}/payload`), {credentials: "same-origin", headers: {"X-XSRFToken": token()}});
     const data = await response.arrayBuffer();
     if (!response.ok) {
         throw new Error("The payload is not there any more.");
     }
     let text;
-    try {
+    if (isDecoded()) {
+        text = letter.payload.decoded;
+    } else try {
         text = new TextDecoder("utf-8", {fatal: true, ignoreBOM: true}).decode(data);
     } catch (error) {
         throw new Error("This payload is not text: download it, and replay an edited copy with “routemq dlq replay --edit”.");
     }
     // Indented as it is shown, when all of it is shown; blank characters between values mean nothing in JSON.
-    const isIndented = letter.payload.kind === "json" && !letter.payload.is_cut;
+    const isIndented = !isDecoded() && letter.payload.kind === "json" && !letter.payload.is_cut;
     byId("edited").value = isIndented ? letter.payload.json : text;
     const lines = byId("edited").value.split("\n").length;
     byId("edited").rows = Math.min(24, Math.max(6, lines + 1));
@@ -150,6 +155,15 @@ function endEdit() {
     showPayload();
 }
 
+// What a codec says is edited as JSON, and encoded again by the server.
+function isDecoded() {
+    return letter.payload.decoded !== undefined;
+}
+
+function edit(text) {
+    return isDecoded() ? {payload_json: text} : {payload: text};
+}
+
 let checking = 0;
 
 async function check() {
@@ -157,7 +171,7 @@ async function check() {
     const verdict = byId("verdict");
     let words = ["muted", "Checking…"];
     try {
-        const found = await api(`${path}/check`, {payload: byId("edited").value});
+        const found = await api(`${path}/check`, edit(byId("edited").value));
         if (found.problem !== null) {
             words = ["bad", `The controller would refuse this: ${found.problem}`];
         } else if (found.unchecked !== null) {
@@ -193,7 +207,7 @@ async function replay(payload) {
     if (agreed) {
         const body = {force: Boolean(needsForce)};
         if (payload !== undefined) {
-            body.payload = payload;
+            Object.assign(body, edit(payload));
         }
         await change("replay", body, `Replayed: ${byId("title").textContent} is on the queue ${letter.queue} again.`);
     }
