@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from celery import Celery
 
 from routemq.discovery import load_router
 from tests.processes import RunningProcess, running, wait_until
@@ -73,6 +74,11 @@ def test_queues_of_own_tasks_are_known(bench: Bench) -> None:
         called = bench.celery("call", "own.report", "--args", '["call"]', "--queue", "reports.daily", **ENV)
         bench.celery("call", "own.plain", "--args", '["nobody serves this queue"]', **ENV)
         assert given(bench, "report", 1) == ["call"]
+        # As a program with a Celery app of its own, over Celery's transport, sends it.
+        options = {"global_keyprefix": bench.key_prefix}
+        with Celery(set_as_current=False, broker=bench.store.url, broker_transport_options=options) as theirs:
+            theirs.send_task("own.report", args=["of another program"], queue="reports.daily", ignore_result=True)
+        assert given(bench, "report", 2)[1] == "of another program"
         assert bench.waiting("routemq") == 1
     refused = bench.celery("worker", "-Q", "report", **ENV)
     everything = bench.celery("report", **ENV)
