@@ -9,10 +9,14 @@ from routemq_ingest.statistics import Health
 
 
 class IngestMetrics(Collector):
-    """Of this process alone, since it began; what the fleet received in all is counted in Redis."""
+    """Of this process alone, since it began; what the fleet received in all is counted in Redis.
 
-    def __init__(self, health: Callable[[], Health]) -> None:
-        self._health = health
+    Args:
+        dropped: What the MQTT broker has thrown away by its own count; None when it does not say.
+    """
+
+    def __init__(self, health: Callable[[], Health], dropped: Callable[[], int | None]) -> None:
+        self._health, self._dropped = health, dropped
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of this moment."""
@@ -32,3 +36,8 @@ class IngestMetrics(Collector):
             "routemq_ingest_paused", "1 while no messages are taken.", value=int(now.pause is not None)
         )
         yield GaugeMetricFamily("routemq_ingest_lease", "1 while it holds the non-shared routes.", value=int(now.holds))
+        dropped = self._dropped()
+        if dropped is not None:
+            yield CounterMetricFamily(
+                "routemq_broker_dropped", "Messages for any client that the MQTT broker threw away.", value=dropped
+            )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 import redis
+from routemq_ingest.broker_drops import BrokerDrops
 from routemq_ingest.memory import MOST_PROCESSES, left_behind
 from routemq_ingest.named_worker import NamedWorker
 from routemq_ingest.worker import READY, IngestWorker
@@ -93,17 +94,18 @@ def _run_one(settings: Settings, index: int) -> None:
             stack.enter_context(ServiceWatch(lambda: worker.health))
         if settings.ingest_health_port is not None:
             port = settings.ingest_health_port + index
-            stack.enter_context(_health_server(port, worker))
+            drops = stack.enter_context(BrokerDrops(settings))
+            stack.enter_context(_health_server(port, worker, drops))
         worker.run()
     ignore_stop_signals()
 
 
-def _health_server(port: int, worker: IngestWorker | NamedWorker) -> "HealthServer":
+def _health_server(port: int, worker: IngestWorker | NamedWorker, drops: BrokerDrops) -> "HealthServer":
     from routemq_ingest.ingest_metrics import IngestMetrics
 
     from routemq.metrics.http import HealthServer
 
-    metrics = IngestMetrics(lambda: worker.health)
+    metrics = IngestMetrics(lambda: worker.health, lambda: drops.count)
     return HealthServer.on(port, lambda: worker.health, metrics, variable="INGEST_HEALTH_PORT")
 
 

@@ -48,6 +48,10 @@ class Probe:
             with refused:
                 return refused.code, json.load(refused)
 
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://{HOST}:{self.port}/metrics", timeout=2) as answer:
+            return str(answer.read().decode())
+
     def wait_ready(self, *, timeout_s: float = 40) -> None:
         wait_until(
             lambda: self.ask("/readyz")[0] == 200, timeout_s=timeout_s, message="it is ready", ignoring=(OSError,)
@@ -77,6 +81,7 @@ def test_it_is_ready_only_while_both_servers_answer_also_without_traffic(
         probe.wait_ready()
         systemd.hear(b"READY=1\nSTATUS=serving")
         systemd.hear(b"WATCHDOG=1")
+        wait_until(lambda: "routemq_broker_dropped_total 0.0" in probe.metrics(), message="the broker has told")
         store.pause()
         probe.wait_unready("redis", timeout_s=9)
         store.resume()

@@ -41,7 +41,7 @@ def served() -> set[str]:
     ingest = Health(alive=True, trouble=None, pause=None, holds=False, statistics=Statistics())
     collectors: list[Collector] = [
         FleetMetrics(lambda: fleet, wanted={}),
-        IngestMetrics(lambda: ingest),
+        IngestMetrics(lambda: ingest, lambda: 0),
         WorkerMetrics(worker, timings),
     ]
     return {sample.name for found in collectors for family in found.collect() for sample in family.samples}
