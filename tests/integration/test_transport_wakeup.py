@@ -6,8 +6,10 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import redis
 from kombu import Consumer, Queue
 from routemq_transport.fetching.pace import IDLE_S
+from routemq_transport.fetching.wakeup import WakeUp
 
 from tests.processes import wait_until
 from tests.servers import Redis
@@ -46,6 +48,23 @@ def test_message_that_comes_between_a_look_and_the_reading_of_its_reply_is_not_l
             began = time.monotonic()
             wait_until(lambda: _drained(connection) and len(received) == 2, message="the second is there")
             assert time.monotonic() - began < IDLE_S * 0.8
+
+
+def test_whoever_may_not_be_told_asks_for_no_sign_of_life(redis_server: Redis, key_prefix: str) -> None:
+    now = 0.0
+    with redis_server.client() as admin:
+        admin.acl_setuser(key_prefix, enabled=True, passwords=["+secret"], keys=["*"], channels=[], commands=["+@all"])
+        with redis.Redis(
+            host=redis_server.host, port=redis_server.port, username=key_prefix, password="secret"
+        ) as client:
+            wakeup = WakeUp(client.connection_pool, clock=lambda: now)
+            wakeup.connect()
+            assert not wakeup.works
+            for _ in range(3):
+                now += 60
+                wakeup.check()
+            wakeup.disconnect()
+        admin.acl_deluser(key_prefix)
 
 
 def _drained(connection: Any) -> bool:

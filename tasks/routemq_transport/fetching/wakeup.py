@@ -84,6 +84,8 @@ class WakeUp:
         Raises:
             redis.ConnectionError: There was none; the connection is half open.
         """
+        if not self.works:
+            return
         now = self._clock()
         if self._asked_at is not None:
             if now - self._asked_at > _ASK_EVERY_S:
