@@ -96,21 +96,21 @@ make_venv() {
     "$python" -m venv "$VENV" || fail "$python could not make the virtual environment $VENV"
 }
 
-# ensure_environment [dev]: RouteMQ is installed in $VENV, with what the tests need when asked for. Quick when nothing changed.
+# ensure_environment dev|test: RouteMQ is installed in $VENV with this extra; test has all of dev. Quick when nothing changed.
 ensure_environment() {
-    local extra="${1:-}" stamp wanted installed
+    local extra="$1" stamp wanted installed
     [ -x "$VENV/bin/python" ] || make_venv
     wanted="$("$VENV/bin/python" -c 'import hashlib, sys; print(sys.version_info[:2], hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest())')"
-    stamp="$VENV/.routemq${extra:+-$extra}"
-    for installed in "$stamp" "$VENV/.routemq-dev"; do
+    stamp="$VENV/.routemq-with-$extra"
+    for installed in "$stamp" "$VENV/.routemq-with-test"; do
         if [ -f "$installed" ] && [ "$(cat "$installed")" = "$wanted" ]; then
             return
         fi
     done
     # What an interrupted run, or a Python without ensurepip, left behind has no pip.
     "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_venv
-    step "Installing RouteMQ${extra:+ and its $extra tools} into $VENV"
+    step "Installing RouteMQ and its $extra tools into $VENV"
     # Errors alone: a machine's pip configuration may warn at every line.
-    "$VENV/bin/python" -m pip install -qq --editable ".${extra:+[$extra]}" </dev/null || fail "pip could not install RouteMQ; its own words stand above."
+    "$VENV/bin/python" -m pip install -qq --editable ".[$extra]" </dev/null || fail "pip could not install RouteMQ; its own words stand above."
     printf '%s\n' "$wanted" >"$stamp"
 }

