@@ -12,7 +12,8 @@ from tests.processes import clean_environment
 from tests.servers import REPOSITORY
 
 VARIABLES = {variable_of(name) for name in Settings.model_fields}
-OF_COMPOSE = {"FLOWER_PASSWORD", "FLOWER_USER"}
+_COMPOSE = "".join((REPOSITORY / name).read_text("utf-8") for name in ("docker-compose.yml", "compose.tls.yaml"))
+OF_COMPOSE = set(re.findall(r"\$\{(\w+)", _COMPOSE))
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 
 
