@@ -74,7 +74,10 @@ class CrashBench:
     def drain(self, findings: Findings) -> None:
         """Let a worker that is not killed do the rest, then look once more."""
         keys = Keys(self.key_prefix)
-        with self.store.client() as client, running(self._command(), cwd=REPOSITORY, env=self._environment(None)):
+        with (
+            self.store.client() as client,
+            running(self._command(), cwd=REPOSITORY, env=self._environment(None), fork=True),
+        ):
             wait_until(
                 lambda: not client.exists(keys.queue(QUEUE), keys.delayed(QUEUE), keys.unacked),
                 timeout_s=50,
@@ -98,7 +101,7 @@ class CrashBench:
     def _crash(self, step: Step) -> bool:
         proxy = RedisProxy(self.store.host, self.store.port)
         try:
-            with running(self._command(), cwd=REPOSITORY, env=self._environment(proxy.port)) as worker:
+            with running(self._command(), cwd=REPOSITORY, env=self._environment(proxy.port), fork=True) as worker:
                 proxy.arm(step, worker.popen.kill)
                 proxy.struck.wait(20)
                 worker.kill()

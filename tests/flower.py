@@ -106,7 +106,9 @@ def serving(
     key_prefix = key_prefix or f"k{uuid.uuid4().hex[:10]}:"
     port = free_port()
     environment = settings(store, key_prefix) | {"FLOWER_PORT": str(port), **(env or {})}
-    with running(["celery", "-A", "routemq", "flower", *options], cwd=REPOSITORY, env=environment) as process:
+    with running(
+        ["celery", "-A", "routemq", "flower", *options], cwd=REPOSITORY, env=environment, fork=True
+    ) as process:
         process.wait_for_output("Visit me ")
         yield Place(store=store, key_prefix=key_prefix, url=f"http://{HOST}:{port}{prefix}", process=process)
 

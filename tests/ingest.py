@@ -75,7 +75,7 @@ def ingest_process(
     for part in (package.parent, package):
         (part / "__init__.py").touch()
     (package / "routes.py").write_text(f"from routemq import Router\n\nrouter = Router()\n{routes}\n", encoding="utf-8")
-    with running([*program, *options], cwd=folder, env=environment) as process:
+    with running([*program, *options], cwd=folder, env=environment, fork=True) as process:
         if ready:
             process.wait_for_output("ingest is ready")
         yield process

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import psutil
 
+from tests.forks import Fork, can_fork
+
 T = TypeVar("T")
 
 _PRODUCT_VARIABLES = (
@@ -75,7 +77,7 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 class RunningProcess:
     """A process of the product, started by `running`."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | Fork
     log_path: Path
 
     @property
@@ -142,6 +144,7 @@ def running(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     stop_timeout_s: float = 30.0,
+    fork: bool = False,
 ) -> Iterator[RunningProcess]:
     """Run a command in its own process group; nothing of it is left when the block ends.
 
@@ -150,19 +153,25 @@ def running(
     Args:
         env: Settings, added to an environment that has none of the product's.
         stop_timeout_s: How long SIGTERM may take before SIGKILL follows.
+        fork: May begin as a fork of a process that has Celery loaded, where that makes no difference.
     """
     descriptor, name = tempfile.mkstemp(prefix="routemq-test-", suffix=".log")
     log_path = Path(name)
+    environment = clean_environment(env)
+    popen: subprocess.Popen[bytes] | Fork
     with os.fdopen(descriptor, "wb") as log:
-        popen = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=clean_environment(env),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        if fork and can_fork(argv, environment):
+            popen = Fork(argv, cwd=cwd, env=environment, log_path=log_path)
+        else:
+            popen = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
     process = RunningProcess(popen=popen, log_path=log_path)
     family: list[psutil.Process] = []
     try:
@@ -186,7 +195,7 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _stop(popen: subprocess.Popen[bytes], timeout_s: float) -> None:
+def _stop(popen: subprocess.Popen[bytes] | Fork, timeout_s: float) -> None:
     if popen.poll() is None:
         popen.terminate()
         try:

@@ -67,7 +67,7 @@ class Bench:
         command = [sys.executable, "-m", "celery", "-A", APPLICATION, "worker", "-l", "INFO", "-Q", queues]
         command += ["--without-mingle", "--without-gossip", "-n", f"{os.urandom(4).hex()}@test", *arguments]
         environment = self.environment(transport=transport, **options) | dict(env or {})
-        with running(command, cwd=REPOSITORY, env=environment) as process:
+        with running(command, cwd=REPOSITORY, env=environment, fork=True) as process:
             process.wait_for_output("ready.")
             yield process
 

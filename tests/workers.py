@@ -53,7 +53,7 @@ class Bench:
     ) -> Iterator[RunningProcess]:
         """Run `celery -A routemq worker …` until the block ends."""
         command = ["celery", "-A", "routemq", "worker", "--without-mingle", "--without-gossip", *arguments]
-        with running(command, cwd=REPOSITORY, env=self.environment() | dict(env or {})) as process:
+        with running(command, cwd=REPOSITORY, env=self.environment() | dict(env or {}), fork=True) as process:
             if ready:
                 process.wait_for_output("ready.")
             yield process

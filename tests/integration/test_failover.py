@@ -43,7 +43,7 @@ def test_a_failover_loses_nothing_and_is_told(
     settings = Settings(_env_file=None, mqtt_broker=HOST, mqtt_port=broker.port, redis_url=pair.url)
     with (
         ingesting(settings, load_router(APPLICATION)) as ingest,
-        running(worker, cwd=REPOSITORY, env=env) as worker_process,
+        running(worker, cwd=REPOSITORY, env=env, fork=True) as worker_process,
     ):
         worker_process.wait_for_output(" ready.")
         with load.publishing():

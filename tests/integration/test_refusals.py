@@ -19,7 +19,7 @@ WORKER = ["celery", "-A", "routemq", "worker", "-Q", "work.raw", "-E", "-n", "re
 
 @contextlib.contextmanager
 def _worker(bench: Bench, *arguments: str, **env: str) -> Iterator[RunningProcess]:
-    with running([*WORKER, *arguments], cwd=REPOSITORY, env=bench.environment() | env) as process:
+    with running([*WORKER, *arguments], cwd=REPOSITORY, env=bench.environment() | env, fork=True) as process:
         yield process
 
 
