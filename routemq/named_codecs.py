@@ -67,7 +67,7 @@ def named_codec(name: str) -> Codec:
 class JsonCodec:
     """JSON and nothing else, for one content type among others."""
 
-    name = "JSON"
+    name, content_type = "JSON", "application/json"
 
     def decode(self, payload: bytes) -> Any:
         """Return what it says."""
@@ -81,7 +81,7 @@ class JsonCodec:
 class CborCodec:
     """CBOR (RFC 8949), as one data item."""
 
-    name = "CBOR"
+    name, content_type = "CBOR", "application/cbor"
 
     def __init__(self) -> None:
         import cbor2
@@ -105,7 +105,7 @@ class CborCodec:
 class MsgpackCodec:
     """MessagePack, as one object; timestamps are datetimes in UTC."""
 
-    name = "MessagePack"
+    name, content_type = "MessagePack", "application/msgpack"
 
     def __init__(self) -> None:
         import msgpack
@@ -127,6 +127,8 @@ class ProtobufCodec:
 
     So bytes are base64, and whole numbers of 64 bits are text, which a model's `int` takes.
     """
+
+    content_type = "application/x-protobuf"
 
     def __init__(self, message: Any) -> None:
         from google.protobuf import json_format

@@ -46,6 +46,12 @@ class RouteCodec:
                 )
             self._codecs[content_type] = _codec(each)
 
+    @property
+    def content_types(self) -> tuple[str, ...]:
+        """What its payloads are, as far as it is known."""
+        types = (getattr(codec, "content_type", None) if name == "*" else name for name, codec in self._codecs.items())
+        return tuple(each for each in types if isinstance(each, str))
+
     def of(self, envelope: Envelope) -> Codec:
         """Return the codec for a message.
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
+import pydantic
+
 from routemq.batch_controllers import BoundBatch, bind_batch
 from routemq.batching import Batch
 from routemq.controllers import BoundController, Handler, bind, controller_name, resolve
@@ -21,6 +23,7 @@ from routemq.payload_codecs import RouteCodec
 from routemq.queues import default_queue, queue_problem
 from routemq.reply import Reply, answer_encoder
 from routemq.retry import RetryPolicy
+from routemq.text import error_line
 from routemq.topics import TopicTemplate
 from routemq.worker_start import Hook, WorkerStart, worker_start
 
@@ -45,6 +48,7 @@ class Route:
         batch: How many messages the controller gets at once; None for one, and without a list.
         reply: How what the controller returns is sent to who asked for it; None when it is not.
         codec: What decodes payloads; None leaves it to their content types, else they are JSON or text.
+        publishes: What the controller publishes, topic template by payload type; for documents alone.
         source: Where it was declared, `file:line`.
     """
 
@@ -61,6 +65,7 @@ class Route:
     batch: Batch | None
     reply: Reply | None
     codec: RouteCodec | None
+    publishes: Mapping[str, Any]
     source: str
 
     @property
@@ -116,6 +121,11 @@ class Route:
             raise RouteError(source=self.source, route=self.name, problem=exc.problem, mend=exc.mend) from exc
 
     @property
+    def codec_types(self) -> tuple[str, ...]:
+        """Content types of its payloads; empty without a codec."""
+        return () if self.codec is None else self.codec.content_types or ("application/octet-stream",)
+
+    @property
     def gathers(self) -> bool:
         """Whether its messages are run together; a middleware that is once around each keeps them apart."""
         return self.batch is not None and all(map(takes_batches, self.middleware))
@@ -138,6 +148,8 @@ class RouteOptions(TypedDict, total=False):
         reply: Publish what the controller returns to the request's response topic; True, or a `Reply(…)`.
         codec: What payloads are, if not JSON or text: "cbor", "msgpack", "protobuf:package.module_pb2.Message",
             "sparkplug", an object with `decode` and `encode`, or a mapping of content types to these.
+        publishes: Topic templates that the controller publishes to, each with its payload's type; `routemq asyncapi`
+            says so.
     """
 
     qos: int
@@ -151,6 +163,7 @@ class RouteOptions(TypedDict, total=False):
     batch: Batch | None
     reply: bool | Reply
     codec: str | Codec | Mapping[str, str | Codec] | None
+    publishes: Mapping[str, Any] | None
 
 
 @dataclass(slots=True)
@@ -281,6 +294,7 @@ class Router:
             timeout_s=options.get("timeout_s"),
             batch=options.get("batch"),
             codec=codec,
+            publishes=options.get("publishes") or {},
             reply=Reply() if reply is True else None if reply is False else reply,
             source=source,
         )
@@ -390,8 +404,8 @@ def _check_options(route: Route) -> None:
         problem, mend = f"shared={shared!r}", "use True or False"
     elif batch is not None and not isinstance(batch, Batch):
         problem, mend = f"batch={batch!r}", "use a Batch(…)"
-    elif reply is not None:
-        problem, mend = _reply_problem(reply, is_batch=batch is not None)
+    else:
+        problem, mend = _publishes_problem(route.publishes) or _reply_problem(reply, is_batch=batch is not None)
     for link in links:
         if not isinstance(link, Middleware):
             problem = f"middleware {link!r} is no Middleware"
@@ -400,7 +414,26 @@ def _check_options(route: Route) -> None:
         raise RouteError(source=route.source, route=route.name, problem=problem, mend=mend)
 
 
+def _publishes_problem(publishes: object) -> tuple[str, str] | None:
+    mend = 'write publishes={"replies/{device_id}": Answer}, a topic and the type of its payload'
+    if not isinstance(publishes, Mapping):
+        return f"publishes={publishes!r}", mend
+    for topic, annotation in publishes.items():
+        try:
+            TopicTemplate(topic)
+            if not hasattr(annotation, "DESCRIPTOR"):
+                pydantic.TypeAdapter(annotation)
+        except TopicTemplateError as exc:
+            return f"publishes= {topic!r}: {exc.problem}", mend
+        # It may be anything, and so may be what pydantic makes of it.
+        except Exception as exc:  # noqa: BLE001
+            return f"publishes= {topic!r}: {error_line(exc)}", mend
+    return None
+
+
 def _reply_problem(reply: object, *, is_batch: bool) -> tuple[str, str]:
+    if reply is None:
+        return "", ""
     if not isinstance(reply, Reply):
         return f"reply={reply!r}", "use True or a Reply(…)"
     return ("reply= and batch=", "leave one out: a list of messages has no one answer") if is_batch else ("", "")

@@ -5,6 +5,7 @@ import click
 from routemq.cli.lazy import LazyGroup
 
 _COMMANDS = {
+    "asyncapi": "routemq.cli.asyncapi_file:asyncapi",
     "bench": "routemq.cli.bench:bench",
     "dev": "routemq.cli.dev:dev",
     "doctor": "routemq.cli.doctor:doctor",
