@@ -249,12 +249,20 @@ class Keys:
         return self._dead("replays")
 
     def dead_frozen(self, replay_id: str) -> str:
-        """Hash: who began a replay of many letters, and how far it is; expires."""
+        """Hash: who began a replay of many letters, how, and how far it is; expires a week later."""
         return self._dead(f"replay:{replay_id}")
 
     def dead_frozen_ids(self, replay_id: str) -> str:
         """List: the letters that a replay has not come to, the next one first; expires."""
         return self._dead(f"replay-ids:{replay_id}")
+
+    def dead_frozen_sent(self, replay_id: str) -> str:
+        """Set: letters of a replay of whose messages it is not known what became of them; expires."""
+        return self._dead(f"replay-sent:{replay_id}")
+
+    def dead_frozen_died(self, replay_id: str) -> str:
+        """Set: the letters that messages of a replay became that died again; expires."""
+        return self._dead(f"replay-died:{replay_id}")
 
     def dead_import(self, file_digest: str) -> str:
         """String: lines of a file that were imported when the import was broken off; expires."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, LetterFilter, Operation
-from routemq.envelope import Envelope, TaskMessage
+from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
+from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
 from tests.processes import RunningProcess, running
 from tests.servers import HOST, REPOSITORY, Redis, free_port
@@ -83,6 +84,34 @@ class Place:
         with self.store.client() as client:
             items = client.lrange(self.keys.queue(queue), 0, -1)
         return [TaskMessage.decode(item).envelope.topic for item in reversed(items)]
+
+    def take(self, queue: str) -> list[TaskMessage]:
+        """Take all of a queue into a worker's hands."""
+        with self.store.client() as client:
+            items = client.lrange(self.keys.queue(queue), 0, -1)
+            client.delete(self.keys.queue(queue))
+            taken = [TaskMessage.decode(item) for item in reversed(items)]
+            for message in taken:
+                client.hset(self.keys.unacked, message.delivery_tag, unacked_record(message.encode(), queue))
+        return taken
+
+    def finish(self, *messages: TaskMessage) -> None:
+        """Be done with what was taken."""
+        with self.store.client() as client:
+            Moves(client, self.keys).acknowledge({WAITING: [message.delivery_tag for message in messages]})
+
+    def fail(self, *messages: TaskMessage, for_good: bool) -> None:
+        """Fail with what was taken, for another run or for good."""
+        with self.store.client() as client:
+            store, moves = DeadLetters(client, self.keys), Moves(client, self.keys)
+            for message in messages:
+                letter = DeadLetter.of(message, reason="failed", error=ValueError("again"), worker="w")
+                if for_good:
+                    assert store.bury(letter, delivery_tag=message.delivery_tag)
+                else:
+                    item = message.failed(FailedAttempt(at=1.0, error="ValueError", worker="w")).encode()
+                    tag = message.delivery_tag
+                    assert moves.retry_later(item, tag=tag, queue=message.queue, route=message.route, delay_s=600)
 
     def put(self, topic: str, payload: bytes) -> None:
         with self.store.client() as client:

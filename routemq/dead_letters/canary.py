@@ -17,6 +17,8 @@ _MOST_LOOKED_AT = 200_000
 _WATCHED_S = 6 * 3600
 """How long canaries are watched whose replay was killed."""
 
+_DIED_AGAIN = 1 / 5
+
 DONE = b"done"
 """What the transport's script `acknowledge.lua` writes."""
 
@@ -38,6 +40,30 @@ class CanaryReport:
     waiting: int
     unknown: int
 
+    @property
+    def count(self) -> int:
+        """How many are watched."""
+        return self.died + self.done + self.waiting + self.unknown
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is worth while to wait."""
+        return self.waiting > 0 and self.died <= self.count * _DIED_AGAIN
+
+    def problem(self, queues: Collection[str], *, trusts_absence: bool) -> str | None:
+        """Return why the others had better stay where they are; None when they may follow."""
+        names = ", ".join(sorted(queues))
+        if self.died > self.count * _DIED_AGAIN:
+            return f"{self.died} of {self.count} canaries died again"
+        if self.waiting:
+            return f"{self.waiting} of {self.count} canaries have not run yet (does a worker consume {names}?)"
+        if self.died + self.unknown > self.count * _DIED_AGAIN and not trusts_absence:
+            return (
+                f"{self.unknown} of {self.count} canaries are neither done nor dead nor anywhere else (were they taken "
+                f"off {names}, or does a worker with Celery's own transport consume it?)"
+            )
+        return None
+
 
 @dataclass(slots=True, kw_only=True)
 class Canary:
@@ -56,7 +82,7 @@ class Canary:
 
     def watch(self, letter_ids: Iterable[str]) -> None:
         """Watch the messages that these dead letters become when they are replayed."""
-        self._letters = {_run(name): name for name in map(_next_letter, letter_ids)}
+        self._letters = {run_of(name): name for name in map(next_letter, letter_ids)}
         pipe = self.client.pipeline()
         for run in self._letters:
             pipe.hsetnx(self.keys.dead_canaries, run, "")
@@ -69,7 +95,7 @@ class Canary:
         Args:
             queues: Where the others went.
         """
-        watched = {_run(_next_letter(name)) for name in letter_ids}
+        watched = {run_of(next_letter(name)) for name in letter_ids}
         self._forget(set(self._letters) - watched)
         self._letters = {run: name for run, name in self._letters.items() if run in watched}
         self.queues = queues
@@ -92,10 +118,6 @@ class Canary:
             died=len(died), done=len(done), waiting=len(undecided) - len(unknown), unknown=len(unknown)
         )  # fmt: skip
 
-    def end(self) -> None:
-        """Watch no longer."""
-        self._forget(self._letters)
-
     def _forget(self, runs: Collection[str]) -> None:
         if runs:
             self.client.hdel(self.keys.dead_canaries, *runs)
@@ -104,33 +126,38 @@ class Canary:
         """Return those that are neither queued, nor in a worker's hands, nor waiting for their next run."""
         left = {run.rpartition(".")[0].encode() for run in runs}
         pattern = re.compile(b"|".join(re.escape(task_id) for task_id in left))
-        for item in self._messages():
+        for item in messages_of(self.client, self.keys, self.queues):
             left.difference_update(pattern.findall(item))
             if not left:
                 return set()
         return {run for run in runs if run.rpartition(".")[0].encode() in left}
 
-    def _messages(self) -> Iterator[bytes]:
-        # In the order in which a message moves, so that one that moves on is met again.
-        for queue in self.queues:
-            for first in range(0, _MOST_LOOKED_AT, _CHUNK):
-                items = cast("list[bytes]", self.client.lrange(self.keys.queue(queue), first, first + _CHUNK - 1))
-                yield from items
-                if len(items) < _CHUNK:
-                    break
-        for _, record in self.client.hscan_iter(self.keys.unacked, count=_CHUNK):
-            yield cast("bytes", record)
-        for queue in self.queues:
-            for item, _ in self.client.zscan_iter(self.keys.delayed(queue), count=_CHUNK):
-                yield cast("bytes", item)
+
+def messages_of(client: "redis.Redis", keys: Keys, queues: Collection[str]) -> Iterator[bytes]:
+    """Yield what is on some queues, in workers' hands and waiting for its time, as far as one can look.
+
+    In the order in which a message moves, so that one that moves on is met again.
+    """
+    for queue in queues:
+        for first in range(0, _MOST_LOOKED_AT, _CHUNK):
+            items = cast("list[bytes]", client.lrange(keys.queue(queue), first, first + _CHUNK - 1))
+            yield from items
+            if len(items) < _CHUNK:
+                break
+    for _, record in client.hscan_iter(keys.unacked, count=_CHUNK):
+        yield cast("bytes", record)
+    for queue in queues:
+        for item, _ in client.zscan_iter(keys.delayed(queue), count=_CHUNK):
+            yield cast("bytes", item)
 
 
-def _next_letter(name: str) -> str:
+def next_letter(name: str) -> str:
+    """Return the letter that the message of this one becomes when it is replayed and dies again."""
     task_id, _, generation = name.rpartition(":")
     return letter_id(task_id, int(generation.partition("~")[0]) + 1)
 
 
-def _run(name: str) -> str:
+def run_of(name: str) -> str:
     """Return how delivery tags of the message begin that this letter is, or would be."""
     task_id, _, generation = name.rpartition(":")
     return f"{task_id}.{generation}"

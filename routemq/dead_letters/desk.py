@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from routemq.dead_letters.census import LetterGroup
 from routemq.dead_letters.json_pieces import indented
 from routemq.dead_letters.letter import DeadLetter
-from routemq.envelope import FailedAttempt
+from routemq.envelope import FailedAttempt, PastReplay
 
 MOST_SHOWN_CHARACTERS = 32_768
 MOST_DUMPED_BYTES = 4_096
@@ -116,6 +116,11 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
 def attempt_object(attempt: FailedAttempt) -> dict[str, Any]:
     """Return a failed run for JSON."""
     return {"at": attempt.at, "error": attempt.error, "worker": attempt.worker}
+
+
+def replay_object(replay: PastReplay) -> dict[str, Any]:
+    """Return a replay of a message for JSON, with the error that it had died of."""
+    return {"at": replay.at, "by": replay.by, "error": replay.error}
 
 
 def group_object(group: LetterGroup) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Replays of many letters: the set is frozen in Redis when it starts, so that any process can take it up again."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import cast
@@ -9,15 +9,15 @@ from typing import cast
 import redis
 
 from routemq.dead_letters.audit import Operation
-from routemq.dead_letters.replaying import ReplayOptions
+from routemq.dead_letters.replaying import ReplayOptions, ReplayPace
 from routemq.errors import RouteMQError
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
 
 logger = logging.getLogger(__name__)
 
-_KEPT_S = 7 * 86_400
-"""How long a replay that nobody takes up again is remembered."""
+KEPT_S = 7 * 86_400
+"""How long a replay is remembered, whether it is complete or nobody takes it up again."""
 
 _CHUNK = 5_000
 
@@ -42,16 +42,21 @@ class FrozenReplay:
         total: Letters it began with.
         remaining: Letters it has not come to.
         replayed: Letters that are on their queues again; gone and refused as in `ReplayResult`.
+        ended_at: When it was complete, Unix seconds; None of one that is not.
+        done: Messages that workers were done with, as far as that was counted.
     """
 
     operation: Operation
     options: ReplayOptions
+    pace: ReplayPace
     started_at: float
     total: int
     remaining: int
     replayed: int
     gone: int
     refused: int
+    ended_at: float | None = None
+    done: int = 0
 
     @property
     def id(self) -> str:
@@ -66,7 +71,9 @@ class FrozenReplays:
     client: "redis.Redis"
     keys: Keys
 
-    def begin(self, ids: Iterable[str], operation: Operation, options: ReplayOptions, *, now: float) -> FrozenReplay:
+    def begin(
+        self, ids: Iterable[str], operation: Operation, options: ReplayOptions, pace: ReplayPace, *, now: float
+    ) -> FrozenReplay:
         """Freeze a set of letters, in the order they will be replayed in; nothing is replayed yet."""
         list_key, hash_key = self.keys.dead_frozen_ids(operation.id), self.keys.dead_frozen(operation.id)
         rest, total = iter(ids), 0
@@ -74,7 +81,7 @@ class FrozenReplays:
             while some := list(islice(rest, _CHUNK)):
                 pipe = self.client.pipeline()
                 pipe.rpush(list_key, *some)
-                pipe.expire(list_key, _KEPT_S)
+                pipe.expire(list_key, KEPT_S)
                 pipe.execute()
                 total += len(some)
         # Also when the person who waits for a long search stops it.
@@ -90,11 +97,13 @@ class FrozenReplays:
                 "detail": operation.detail,
                 "to_queue": options.to_queue or "",
                 "force": int(options.force),
+                "canary": pace.canary,
+                "rate": "" if pace.rate is None else pace.rate,
                 "started_at": now,
                 "total": total,
             },
         )
-        pipe.expire(hash_key, _KEPT_S)
+        pipe.expire(hash_key, KEPT_S)
         pipe.zadd(self.keys.dead_frozen_all, {operation.id: now})
         pipe.execute()
         return self.get(operation.id)
@@ -104,6 +113,17 @@ class FrozenReplays:
 
         Raises:
             FrozenReplayNotFoundError: There is none with this id.
+        """
+        found = self.record(replay_id)
+        if found.ended_at is not None:
+            raise FrozenReplayNotFoundError(replay_id=replay_id)
+        return found
+
+    def record(self, replay_id: str) -> FrozenReplay:
+        """Return a replay, complete or not.
+
+        Raises:
+            FrozenReplayNotFoundError: There was none with this id in the last days.
         """
         pipe = self.client.pipeline()
         pipe.hgetall(self.keys.dead_frozen(replay_id))
@@ -115,13 +135,25 @@ class FrozenReplays:
         return FrozenReplay(
             operation=Operation(id=replay_id, actor=fields["actor"], detail=fields["detail"]),
             options=ReplayOptions(to_queue=fields["to_queue"] or None, force=fields["force"] == "1"),
+            pace=ReplayPace(
+                canary=int(fields.get("canary", 0)), rate=float(fields["rate"]) if fields.get("rate") else None
+            ),
             started_at=float(fields["started_at"]),
             total=int(fields["total"]),
             remaining=remaining,
             replayed=int(fields.get("replayed", 0)),
             gone=int(fields.get("gone", 0)),
             refused=int(fields.get("refused", 0)),
+            ended_at=float(fields["ended_at"]) if "ended_at" in fields else None,
+            done=int(fields.get("done", 0)),
         )
+
+    def known(self, replay_ids: Sequence[str]) -> list[str]:
+        """Return those of some operations that are replays of many letters, complete or not."""
+        pipe = self.client.pipeline(transaction=False)
+        for name in replay_ids:
+            pipe.exists(self.keys.dead_frozen(name))
+        return [name for name, is_there in zip(replay_ids, pipe.execute(), strict=True) if is_there]
 
     def all(self) -> tuple[FrozenReplay, ...]:
         """Return the replays that are not complete, the newest first."""
@@ -140,6 +172,15 @@ class FrozenReplays:
         """Return the letters that are next."""
         names = cast("list[bytes]", self.client.lrange(self.keys.dead_frozen_ids(replay_id), 0, limit - 1))
         return [name.decode() for name in names]
+
+    def end(self, replay_id: str, *, now: float) -> None:
+        """Note that a replay is complete."""
+        pipe = self.client.pipeline()
+        pipe.delete(self.keys.dead_frozen_ids(replay_id))
+        pipe.hset(self.keys.dead_frozen(replay_id), "ended_at", now)
+        pipe.expire(self.keys.dead_frozen(replay_id), KEPT_S)
+        pipe.zrem(self.keys.dead_frozen_all, replay_id)
+        pipe.execute()
 
     def forget(self, replay_id: str) -> None:
         """Forget a replay; letters it has not come to stay where they are."""

@@ -15,6 +15,9 @@ MOST_GENERATIONS = 3
 
 _ERROR_LENGTH = 500
 
+CANARY_WAIT_S = 60
+_UNITS = ((1, "s"), (60, "min"), (3600, "h"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOptions:
@@ -31,6 +34,61 @@ class ReplayOptions:
     def __post_init__(self) -> None:
         if self.to_queue is not None and (problem := queue_problem(self.to_queue)):
             raise QueueNameError(problem=problem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayPace:
+    """How fast, and how carefully.
+
+    Attributes:
+        rate: Messages a second; None for as many as there are.
+        canary: How many go first; 0 for none.
+        canary_wait_s: How long to wait for them.
+        trusts_absence: Whether a canary that is gone, and did not die, counts as done; Celery's own transport tells no
+            more than that.
+    """
+
+    rate: float | None = None
+    canary: int = 0
+    canary_wait_s: float = CANARY_WAIT_S
+    trusts_absence: bool = False
+
+    @property
+    def as_options(self) -> tuple[str, ...]:
+        """How it is typed."""
+        parts = []
+        if self.canary:
+            parts.append(f"--canary {self.canary}")
+            if self.canary_wait_s != CANARY_WAIT_S:
+                parts.append(f"--canary-wait {self.canary_wait_s:g}")
+        return (*parts, *self.rate_option)
+
+    @property
+    def rate_option(self) -> tuple[str, ...]:
+        """How the rate is typed, if there is one."""
+        if self.rate is None:
+            return ()
+        per, unit = next((per, unit) for per, unit in _UNITS if self.rate * per >= 1 or unit == "h")
+        return (f"--rate {self.rate * per:.6g}/{unit}",)
+
+    @property
+    def is_unhurried(self) -> bool:
+        """Whether the replay must be seen through in steps."""
+        return self.rate is not None or self.canary > 0
+
+    def step(self, most: int) -> int:
+        """Return how many letters go at once."""
+        return most if self.rate is None else max(1, min(most, round(self.rate / 10)))
+
+    def in_words(self, options: ReplayOptions) -> str:
+        """Return what is unusual of a replay, for the audit."""
+        parts = [
+            f"canary {self.canary}" if self.canary else "",
+            "" if self.rate is None else f"{self.rate:g}/s",
+            "" if options.to_queue is None else f"to queue {options.to_queue}",
+            "forced" if options.force else "",
+        ]
+        return ", ".join(part for part in parts if part)
 
 
 class QueueNameError(RouteMQError):

@@ -1,5 +1,6 @@
 """The dead-letter store: where messages go that no further run would help."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
@@ -17,7 +18,8 @@ from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.reading import ALL, LetterReader
 from routemq.dead_letters.redaction import Redaction
-from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
+from routemq.dead_letters.replaying import ReplayOptions, ReplayPace, ReplayResult
+from routemq.dead_letters.sent import SentMessages
 from routemq.lifecycle.moves import BinRoom
 from routemq.queues import Keys
 from routemq.settings import Settings
@@ -47,6 +49,7 @@ class DeadLetters(LetterReader):
     ) -> None:
         super().__init__(client, keys)
         self.frozen = FrozenReplays(client, keys)
+        self.sent = SentMessages(client, keys)
         self.bin = Bin(client, keys, self.reports)
         self.redaction = redaction
         self._burials = Burials(client, keys, most=max_entries or 0, redaction=redaction)
@@ -125,8 +128,11 @@ class DeadLetters(LetterReader):
             edits: New payloads by id.
         """
         wanted = list(dict.fromkeys(ids))
-        operation = Operation(actor=actor, detail=some(wanted))
         options = ReplayOptions(to_queue=to_queue, force=force)
+        # Which payload was sent instead, without keeping it.
+        edited = [f"edited, sha256 {hashlib.sha256(payload).hexdigest()[:16]}" for payload in (edits or {}).values()]
+        words = (some(wanted), *edited[:1], ReplayPace().in_words(options))
+        operation = Operation(actor=actor, detail=", ".join(filter(None, words)))
         results = [
             self._changes.replay(wanted[first : first + BATCH], operation, options, edits or {})
             for first in range(0, len(wanted), BATCH)
@@ -144,6 +150,7 @@ class DeadLetters(LetterReader):
         *,
         actor: str,
         options: ReplayOptions | None = None,
+        pace: ReplayPace | None = None,
         detail: str | None = None,
     ) -> FrozenReplay:
         """Freeze the letters that match now, the oldest first, for a replay in steps; nothing is replayed yet.
@@ -162,8 +169,9 @@ class DeadLetters(LetterReader):
         else:
             ids = list(dict.fromkeys(wanted))
             detail = detail or some(ids)
-        operation = Operation(actor=actor, detail=detail)
-        return self.frozen.begin(ids, operation, options or ReplayOptions(), now=self.now())
+        options, pace = options or ReplayOptions(), pace or ReplayPace()
+        operation = Operation(actor=actor, detail=", ".join(filter(None, (detail, pace.in_words(options)))))
+        return self.frozen.begin(ids, operation, options, pace, now=self.now())
 
     def unfinished_replays(self) -> tuple[FrozenReplay, ...]:
         """Return the replays that are not complete, the newest first."""
@@ -182,16 +190,18 @@ class DeadLetters(LetterReader):
         self.frozen.forget(replay.id)
 
     def replay_step(self, replay: FrozenReplay, *, limit: int = BATCH) -> ReplayResult | None:
-        """Replay the next letters of a frozen set, in one atomic step.
+        """Replay the next letters of a frozen set, in one atomic step, and watch what becomes of their messages.
 
         Returns:
-            None when nothing is left; then the set is forgotten.
+            None when nothing is left; then the replay is complete.
         """
         while ids := self.frozen.head(replay.id, min(limit, BATCH)):
+            self.sent.watch(replay.id, ids)
             result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True)
             if result is not None:
+                self.sent.leave_out(replay.id, [*result.gone, *result.refused])
                 return result
-        self.frozen.forget(replay.id)
+        self.frozen.end(replay.id, now=self.now())
         return None
 
     def replay_canaries(self, replay: FrozenReplay, *, limit: int) -> tuple[ReplayResult, Canary] | None:

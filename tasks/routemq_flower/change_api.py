@@ -7,11 +7,16 @@ from tornado import web
 
 from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, NotInBinError, Operation, ReplayOptions
 from routemq.dead_letters.opened import OpenedLetter
+from routemq.dead_letters.replaying import ReplayPace
 from routemq.errors import InvalidMessageError
 from routemq_flower.editing import check_payload, encoded
 from routemq_flower.letter_api import LetterHandler, ending_at
 from routemq_flower.operations import Action, ChangeProgress
 from routemq_flower.requests import BadRequestError, chosen_ids, letter_filter, only_text
+
+_HOW = {"force", "canary", "rate", "to_queue"}
+_MOST_CANARIES = 500
+_SLOWEST, _FASTEST = 0.001, 1_000_000
 
 
 class LetterCheck(LetterHandler):
@@ -82,18 +87,38 @@ class BulkChange(LetterHandler):
     async def post(self, action: str) -> None:
         self.require_change_allowed()
         body = await self.body()
-        options = ReplayOptions(force=_is_forced(body))
+        options, pace = self._how(action, body)
         # One of the three and nothing else: a member that is misspelled, or empty, must not leave one that means more.
-        if set(body) - {"force"} == {"resume"}:
+        if set(body) - _HOW == {"resume"}:
             progress = await self._resumed(str(body["resume"]))
         else:
             wanted = await self._wanted(body)
-            progress = self.backend.operations.start(cast("Action", action), wanted, actor=self.actor, options=options)
+            progress = self.backend.operations.start(
+                cast("Action", action), wanted, actor=self.actor, options=options, pace=pace
+            )
         self.set_status(202)
         await self.answer(progress.as_json())
 
+    def _how(self, action: str, body: dict[str, Any]) -> tuple[ReplayOptions, ReplayPace]:
+        if action != "replay" and (beyond := sorted(set(body) & (_HOW - {"force"}))):
+            raise BadRequestError(name="body", value=", ".join(beyond), allowed="that of a replay alone")
+        force, to_queue = _is_forced(body), body.get("to_queue")
+        queues = sorted(self.backend.router.queues)
+        if to_queue is not None and (not isinstance(to_queue, str) or (to_queue not in queues and not force)):
+            raise BadRequestError(name="to_queue", value=to_queue, allowed=f"one of {', '.join(queues)}")
+        canary, rate = body.get("canary", 0), body.get("rate")
+        if isinstance(canary, bool) or not isinstance(canary, int) or not 0 <= canary <= _MOST_CANARIES:
+            raise BadRequestError(name="canary", value=canary, allowed=f"a whole number from 0 to {_MOST_CANARIES}")
+        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if rate is not None and not (is_number and _SLOWEST <= rate <= _FASTEST):
+            allowed = f"letters a second, from {_SLOWEST} to {_FASTEST:,}"
+            raise BadRequestError(name="rate", value=rate, allowed=allowed)
+        trusts_absence = self.backend.settings.transport == "stock"
+        pace = ReplayPace(canary=canary, rate=rate, trusts_absence=trusts_absence)
+        return ReplayOptions(to_queue=to_queue, force=force), pace
+
     async def _wanted(self, body: dict[str, Any]) -> LetterFilter | list[str]:
-        members = set(body) - {"force"}
+        members = set(body) - _HOW
         if members == {"ids"}:
             return chosen_ids(body["ids"])
         if members == {"filter"} and isinstance(body["filter"], dict):
@@ -103,7 +128,7 @@ class BulkChange(LetterHandler):
         raise BadRequestError(
             name="body",
             value=", ".join(sorted(body)),
-            allowed='{"ids": […]} or {"filter": {…}}, {} for all letters; and "force"',
+            allowed='{"ids": […]} or {"filter": {…}}, {} for all letters; and "force"; "canary", "rate", "to_queue"',
         )
 
     async def _resumed(self, replay_id: str) -> ChangeProgress:

@@ -227,24 +227,6 @@ class LetterDownload(LetterHandler):
         await self.finish()
 
 
-class LetterAudit(LetterHandler):
-    """GET: the latest changes: who, when, what, how many."""
-
-    @web.authenticated
-    async def get(self) -> None:
-        only(self.request.query_arguments, ("limit",))
-        limit = whole_number("limit", self.get_argument("limit", escape=False), default=20, most=_MOST_LISTED)
-        entries = await self.backend.read(self.backend.letters.audit, limit=limit)
-        await self.answer(
-            {
-                "changes": [
-                    {name: getattr(entry, name) for name in ("at", "who", "action", "count", "detail", "operation")}
-                    for entry in entries
-                ]
-            }
-        )
-
-
 def ending_at(wanted: LetterFilter, until: float) -> LetterFilter:
     """Return the filter without what dies from then on."""
     return replace(wanted, until=until)

@@ -5,7 +5,7 @@ from typing import Any
 from routemq.dead_letters import DeadLetter
 from routemq.dead_letters.census import LetterStats
 from routemq.dead_letters.decoded import DecodedPayload
-from routemq.dead_letters.desk import PayloadView, attempt_object, group_object, letter_object
+from routemq.dead_letters.desk import PayloadView, attempt_object, group_object, letter_object, replay_object
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.peeked import PeekedLetter
 from routemq.dead_letters.replaying import MOST_GENERATIONS
@@ -29,6 +29,7 @@ def detailed(opened: OpenedLetter, decoded: DecodedPayload | None = None) -> dic
     return {
         **_described(opened.letter),
         "history": [attempt_object(attempt) for attempt in opened.attempts],
+        "replays": [] if opened.task is None else [replay_object(replay) for replay in opened.task.replays],
         "problem": opened.problem,
         "needs_force": _needs_force(opened.letter, generation),
         "payload": payload,
@@ -43,6 +44,7 @@ def peeked(found: PeekedLetter) -> dict[str, Any]:
     return {
         **_described(letter),
         "history": [attempt_object(last)],
+        "replays": [],
         "problem": found.problem,
         "needs_force": _needs_force(letter, letter.generation),
         "payload": PayloadView.of(found.payload, size_bytes=found.bytes).as_object(),

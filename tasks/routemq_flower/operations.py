@@ -2,9 +2,10 @@
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -12,10 +13,12 @@ import redis
 
 from routemq.dead_letters import DeadLetter, DeadLetters, Discard
 from routemq.dead_letters.audit import Operation
+from routemq.dead_letters.canary import Canary
 from routemq.dead_letters.frozen import FrozenReplay
 from routemq.dead_letters.letter_filter import LetterFilter
-from routemq.dead_letters.replaying import ReplayOptions, ReplayResult
+from routemq.dead_letters.replaying import ReplayOptions, ReplayPace, ReplayResult
 from routemq.dead_letters.strange_routes import StrangeRoutes, one_of_each_route
+from routemq.errors import RouteMQError
 from routemq.refusals import explain
 from routemq.text import error_line
 from routemq_flower.threads import DaemonThreads
@@ -26,6 +29,8 @@ Action = Literal["replay", "discard", "undo"]
 
 _STEP = 500
 _REMEMBERED = 100
+_UNHURRIED_AT_ONCE = 8
+_CANARY_POLL_S = 0.5
 _REFUSALS_SHOWN = 5
 
 
@@ -37,6 +42,7 @@ class ChangeProgress:
         frozen_id: Name of the frozen set of a replay, by which any process can continue it.
         total: Letters that it is about; None until they are frozen or counted.
         done: Letters that were replayed, discarded or brought back.
+        note: What a replay waits for; None when it waits for nothing.
         binned: How many of those that were discarded can be brought back.
         gone: Letters that someone else replayed or discarded first.
         refused: Letters that stay where they are; `refusals` says why, for the first few.
@@ -60,6 +66,7 @@ class ChangeProgress:
     state: Literal["running", "done", "stopped", "failed"] = "running"
     error: str | None = None
     warning: str | None = None
+    note: str | None = None
     _is_unwanted: bool = False
 
     def add(self, result: ReplayResult) -> None:
@@ -93,6 +100,14 @@ class ChangeStoppedError(Exception):
     """A person has stopped a change."""
 
 
+class CanariesDiedError(RouteMQError):
+    """The first messages of a replay did not do well; the others stay where they are."""
+
+    def __init__(self, *, why: str) -> None:
+        self.why = why
+        super().__init__(why)
+
+
 class Operations:
     """Runs the changes, one after the other, so that two never compete for Redis; remembers the latest."""
 
@@ -101,13 +116,25 @@ class Operations:
         self._known: OrderedDict[str, ChangeProgress] = OrderedDict()
         self._lock = threading.Lock()
         self._executor = DaemonThreads(1, name="routemq-changes")
+        # What waits for its canaries, or takes its time, keeps no other change waiting.
+        self._unhurried = DaemonThreads(_UNHURRIED_AT_ONCE, name="routemq-unhurried")
 
     def get(self, operation_id: str) -> ChangeProgress | None:
         """Return the progress of a change that this Flower began or continued."""
         return self._known.get(operation_id)
 
+    def of_replay(self, replay_id: str) -> ChangeProgress | None:
+        """Return the latest progress of a replay that this Flower began or continued."""
+        return next((found for found in reversed(list(self._known.values())) if found.frozen_id == replay_id), None)
+
     def start(
-        self, action: Action, wanted: LetterFilter | list[str], *, actor: str, options: ReplayOptions
+        self,
+        action: Action,
+        wanted: LetterFilter | list[str],
+        *,
+        actor: str,
+        options: ReplayOptions,
+        pace: ReplayPace | None = None,
     ) -> ChangeProgress:
         """Begin a change and return at once.
 
@@ -118,7 +145,11 @@ class Operations:
         operation = Operation(actor=actor, detail=shown)
         progress = self._remember(ChangeProgress(id=operation.id, action=action))
         if action == "replay":
-            self._run(progress, lambda: self._freeze(progress, wanted, operation, options))
+            pace = pace or ReplayPace()
+            self._run(
+                progress, lambda: self._freeze(progress, wanted, operation, options, pace),
+                is_unhurried=pace.is_unhurried,
+            )  # fmt: skip
         else:
             self._run(progress, lambda: self._discard(progress, wanted, operation))
         return progress
@@ -143,7 +174,9 @@ class Operations:
         if running is not None and running.state == "running":
             return running
         progress = self._remember(ChangeProgress(id=replay.id, action="replay"))
-        self._run(progress, lambda: self._replay(progress, replay))
+        # Who goes on has seen what became of the canaries.
+        pace = replace(replay.pace, canary=0)
+        self._run(progress, lambda: self._replay(progress, replay, pace), is_unhurried=pace.is_unhurried)
         return progress
 
     def running(self) -> list[ChangeProgress]:
@@ -157,23 +190,30 @@ class Operations:
                 self._known.popitem(last=False)
         return progress
 
-    def _run(self, progress: ChangeProgress, work: Any) -> None:
+    def _run(self, progress: ChangeProgress, work: Any, *, is_unhurried: bool = False) -> None:
         def guarded() -> None:
             try:
                 work()
                 progress.state = "done"
             except ChangeStoppedError:
                 progress.state = "stopped"
+            except CanariesDiedError as exc:
+                progress.error, progress.state = str(exc), "stopped"
             # Whatever stopped it, the page that waits for it must hear of it.
             except Exception as exc:
                 logger.exception("dead letters: %s stopped", progress.action, extra={"operation": progress.id})
                 told = explain(exc) if isinstance(exc, redis.RedisError) else error_line(exc)
                 progress.error, progress.state = told, "failed"
 
-        self._executor.submit(guarded)
+        (self._unhurried if is_unhurried else self._executor).submit(guarded)
 
     def _freeze(
-        self, progress: ChangeProgress, wanted: LetterFilter | list[str], operation: Operation, options: ReplayOptions
+        self,
+        progress: ChangeProgress,
+        wanted: LetterFilter | list[str],
+        operation: Operation,
+        options: ReplayOptions,
+        pace: ReplayPace,
     ) -> None:
         chosen: LetterFilter | Iterable[str] = wanted
         examples: dict[str, DeadLetter] = {}
@@ -184,16 +224,41 @@ class Operations:
         else:
             chosen = self._looked_through(progress, wanted, examples)
         progress.go_on()
-        frozen = self._letters.freeze(chosen, actor=operation.actor, options=options, detail=operation.detail)
+        detail = operation.detail
+        frozen = self._letters.freeze(chosen, actor=operation.actor, options=options, pace=pace, detail=detail)
         progress.warning = self._strange.warning(examples.values(), to_queue=options.to_queue)
-        self._replay(progress, frozen)
+        self._replay(progress, frozen, pace)
 
-    def _replay(self, progress: ChangeProgress, replay: FrozenReplay) -> None:
+    def _replay(self, progress: ChangeProgress, replay: FrozenReplay, pace: ReplayPace) -> None:
         progress.frozen_id, progress.total = replay.id, replay.total
         progress.done, progress.gone, progress.refused = replay.replayed, replay.gone, replay.refused
         progress.go_on()
-        while (result := self._letters.replay_step(replay, limit=_STEP)) is not None:
+        if pace.canary and (sent := self._letters.replay_canaries(replay, limit=pace.canary)) is not None:
+            progress.add(sent[0])
+            self._wait_for_canaries(progress, sent[1], pace)
+        started, count = time.monotonic(), 0
+        while (result := self._letters.replay_step(replay, limit=pace.step(_STEP))) is not None:
             progress.add(result)
+            count += len(result.replayed)
+            progress.go_on()
+            if pace.rate is not None:
+                self._sleep(progress, started + count / pace.rate - time.monotonic())
+
+    def _wait_for_canaries(self, progress: ChangeProgress, canary: Canary, pace: ReplayPace) -> None:
+        report = canary.look()
+        deadline = time.monotonic() + pace.canary_wait_s
+        while report.is_undecided and time.monotonic() < deadline:
+            progress.note = f"waiting for {report.waiting} of {report.count} canaries; {report.done} are done"
+            self._sleep(progress, _CANARY_POLL_S)
+            report = canary.look()
+        progress.note = None
+        if report.count and (why := report.problem(canary.queues, trusts_absence=pace.trusts_absence)) is not None:
+            raise CanariesDiedError(why=why)
+
+    def _sleep(self, progress: ChangeProgress, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _CANARY_POLL_S))
             progress.go_on()
 
     def _discard(self, progress: ChangeProgress, wanted: LetterFilter | list[str], operation: Operation) -> None:

@@ -86,6 +86,34 @@ class LetterPage(PageHandler):
         )
 
 
+class ReplayPage(PageHandler):
+    """One replay of many letters, and what has become of them."""
+
+    @web.authenticated
+    def get(self, replay_id: str) -> None:
+        self.show(
+            "replay.html",
+            title="Replay",
+            active_tab="dead-letters",
+            scripts=("replay.js", "common.js", "confirmation.js", "bulk.js"),
+            replay_id=replay_id,
+        )
+
+
+class ChangesPage(PageHandler):
+    """Who changed what, and what can be undone."""
+
+    @web.authenticated
+    def get(self) -> None:
+        self.show(
+            "changes.html",
+            title="Changes",
+            description="Who replayed, discarded, paused or resized what. What was discarded within a day comes back.",
+            active_tab="dead-letters",
+            scripts=("changes.js", "common.js", "confirmation.js", "bulk.js"),
+        )
+
+
 class RoutesPage(PageHandler):
     """Every route with its queue, its rates and its workers."""
 

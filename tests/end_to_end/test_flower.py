@@ -153,6 +153,8 @@ def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..
     # Not before it is asked: until then the page looks for what there is.
     expect(page.locator("#confirmation")).to_be_visible()
     place.bury("lasting/late", route=LASTING, error=OSError("full"))
+    expect(page.locator("#replay-canary")).to_have_value("10")
+    page.fill("#replay-canary", "")
     page.click("#confirmation-go")
     expect(page.locator("#notices")).to_contain_text("Replayed 29.")
 

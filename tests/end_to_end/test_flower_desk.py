@@ -1,11 +1,14 @@
 """The desk inside Flower: who can use it, and what it asks before it changes something."""
 
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import expect
 
+from routemq.envelope import TaskMessage
 from tests.browser import Visit, accessibility_faults
 from tests.flower import Place
+from tests.processes import wait_until
 
 
 def test_everybody_can_use_the_pages(place: Place, visit: Callable[..., Visit]) -> None:
@@ -32,3 +35,55 @@ def test_everybody_can_use_the_pages(place: Place, visit: Callable[..., Visit]) 
         page.goto(f"{place.url}/{path}")
         expect(page.locator(there).first).to_be_visible()
         assert accessibility_faults(page) == []
+
+
+def test_a_replay_has_a_page_that_says_what_becomes_of_it(place: Place, visit: Callable[..., Visit]) -> None:
+    for number in range(24):
+        place.bury(f"waiting/replayed{number}", error=RuntimeError("canary"))
+    page = visit().page
+    page.goto(f"{place.url}/dead-letters?error=canary&route=waiting%2F%7Bdevice_id%7D")
+    page.click("#bulk-replay")
+    expect(page.locator("#replay-canary")).to_have_value("10")
+    page.fill("#replay-rate", "1000")
+    page.click("#confirmation-go")
+
+    taken: list[TaskMessage] = []
+
+    def take(count: int) -> list[TaskMessage]:
+        wait_until(lambda: len(place.queued("waiting")) == count, timeout_s=30)
+        return place.take("waiting")
+
+    # Ten go first. Two of them die again, which is no more than a fifth: the others follow.
+    taken = take(10)
+    dead = taken[:2]
+    expect(page.locator("#notices")).to_contain_text("waiting for 10 of 10 canaries")
+    place.fail(*taken[:2], for_good=True)
+    place.finish(*taken[2:])
+    taken = take(14)
+    expect(page.locator("#notices")).to_contain_text("Replayed 24.")
+    page.get_by_role("link", name="See what becomes of them").click()
+    expect(page.locator("#replayed")).to_have_text("24")
+    expect(page.locator("#facts")).to_contain_text(re.compile("route=waiting/.* error=canary .*, canary 10, 1000/s"))
+    expect(page.locator("#facts")).to_contain_text("flower:anonymous@127.0.0.1")
+    place.finish(taken[0])
+    place.fail(taken[1], for_good=False)
+    for name, count in (("done", 9), ("died", 2), ("retrying", 1), ("waiting", 12)):
+        expect(page.locator(f"#{name}")).to_have_text(str(count))
+    expect(page.locator("#letters tr")).to_have_count(2)
+    assert accessibility_faults(page) == []
+    # It stays so when the letters are gone, and the notes that were needed meanwhile are not kept.
+    place.discard(*(message.id + ":1" for message in dead))
+    page.reload()
+    expect(page.locator("#died")).to_have_text("2")
+    expect(page.locator("#done")).to_have_text("9")
+    expect(page.locator("#letters-card")).to_be_hidden()
+
+    # The change has its page, where a discard is undone and what was replayed leads back.
+    page.get_by_role("link", name="Changes").click()
+    row = page.locator("#changes tr").filter(has_text="someone else").first
+    expect(row).to_contain_text("in the bin until")
+    row.get_by_role("button", name="Undo").click()
+    expect(page.locator("#changes tr").first).to_contain_text("undo")
+    assert accessibility_faults(page) == []
+    page.get_by_role("link", name="replay", exact=True).first.click()
+    expect(page.locator("#letters tr")).to_have_count(2)

@@ -134,7 +134,6 @@ def test_canaries_that_are_done_let_the_others_follow(redis_desk: Desk) -> None:
         assert "5 of 5 canaries are done, 0 died again; going on" in process.output()
     assert untouched(redis_desk) == 0
     assert len(redis_desk.queued()) == 15
-    assert redis_desk.client.hgetall(redis_desk.keys.dead_canaries) == {}
 
 
 def test_canaries_that_die_again_keep_the_others_back(redis_desk: Desk) -> None:

@@ -79,7 +79,8 @@ def test_a_change_is_stopped_and_the_rest_stays(
             again = ended(operations.start(action, wanted, actor="ana", options=ReplayOptions()))
         assert (again.state, store.count()) == ("done", 0)
         assert client.llen(Keys(key_prefix).queue("q")) == (1200 if action == "replay" else 0)
-        assert not list(client.scan_iter(f"{key_prefix}routemq:dlq:replay*"))
+        assert store.unfinished_replays() == ()
+        assert not list(client.scan_iter(f"{key_prefix}routemq:dlq:replay-ids*"))
 
 
 def test_refusals_are_told_in_words_of_the_page(redis_server: Redis, key_prefix: str) -> None:

@@ -12,7 +12,7 @@ from routemq.cli.dlq.options import as_options, filter_options, wanted
 from routemq.cli.dlq.searching import newest
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import OpenedLetter
-from routemq.dead_letters.desk import attempt_object, letter_object
+from routemq.dead_letters.desk import attempt_object, letter_object, replay_object
 from routemq.dead_letters.whereabouts import Whereabouts
 from routemq.envelope import text_of
 from routemq.errors import DeadLetterNotFoundError, RouteMQError
@@ -106,10 +106,7 @@ def opened_as_object(opened: OpenedLetter) -> dict[str, Any]:
     found = letter_object(opened.letter) | {
         "traceback": opened.letter.traceback,
         "runs": [attempt_object(attempt) for attempt in opened.attempts],
-        "replays": [
-            {"at": replay.at, "by": replay.by, "error": replay.error}
-            for replay in (opened.task.replays if opened.task else ())
-        ],
+        "replays": [replay_object(replay) for replay in (opened.task.replays if opened.task else ())],
         "problem": opened.problem,
     }  # fmt: skip
     try:

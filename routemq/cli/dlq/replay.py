@@ -13,10 +13,11 @@ from routemq.cli.dlq.edit import edited_payload
 from routemq.cli.dlq.frame import actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import Rate, as_options, filter_options, wanted
 from routemq.cli.dlq.rendering import age
-from routemq.cli.dlq.run_replay import CANARY_WAIT_S, ReplayPace, run_replay
+from routemq.cli.dlq.run_replay import run_replay
 from routemq.cli.dlq.searching import Found, matching, search
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, FrozenReplay, LetterFilter, ReplayOptions, ReplayResult
+from routemq.dead_letters.replaying import CANARY_WAIT_S, ReplayPace
 from routemq.dead_letters.strange_routes import StrangeRoutes, one_of_each_route
 from routemq.dead_letters.times import moment
 from routemq.discovery import load_router
@@ -126,7 +127,7 @@ def _replay_ids(
         for letter_id in set(ids) - set(there):
             say(str(DeadLetterNotFoundError(letter_id=letter_id)))
         if there:
-            frozen = store.freeze(there, actor=actor(), options=request.options)
+            frozen = store.freeze(there, actor=actor(), options=request.options, pace=request.pace)
             _finish(run_replay(store, frozen, request.pace), complete=len(there) == len(set(ids)))
         sys.exit(1)
     result = store.replay(
@@ -171,9 +172,9 @@ def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -
             yield letter.id
 
     frozen = (
-        store.freeze(chosen, actor=actor(), options=request.options)
+        store.freeze(chosen, actor=actor(), options=request.options, pace=request.pace)
         if chosen.is_indexed
-        else store.freeze(matching_ids(), actor=actor(), options=request.options, detail=str(chosen))
+        else store.freeze(matching_ids(), actor=actor(), options=request.options, pace=request.pace, detail=str(chosen))
     )
     if not frozen.total:
         store.give_up(frozen)

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,53 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from routemq.cli.dlq.frame import CANARIES_DIED, INTERRUPTED, say
 from routemq.dead_letters import DeadLetters, FrozenReplay, ReplayResult
 from routemq.dead_letters.canary import Canary
+from routemq.dead_letters.replaying import ReplayPace
 
 _MOST_AT_ONCE = 500
 _CANARY_POLL_S = 0.5
-_DIED_AGAIN = 1 / 5
-CANARY_WAIT_S = 60
-_UNITS = ((1, "s"), (60, "min"), (3600, "h"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayPace:
-    """How fast, and how carefully.
-
-    Attributes:
-        rate: Messages a second; None for as many as there are.
-        canary: How many go first; 0 for none.
-        canary_wait_s: How long to wait for them.
-        trusts_absence: Whether a canary that is gone, and did not die, counts as done; Celery's own transport tells no
-            more than that.
-    """
-
-    rate: float | None = None
-    canary: int = 0
-    canary_wait_s: float = 60.0
-    trusts_absence: bool = False
-
-    @property
-    def as_options(self) -> tuple[str, ...]:
-        """How it is typed."""
-        parts = []
-        if self.canary:
-            parts.append(f"--canary {self.canary}")
-            if self.canary_wait_s != CANARY_WAIT_S:
-                parts.append(f"--canary-wait {self.canary_wait_s:g}")
-        return (*parts, *self.rate_option)
-
-    @property
-    def rate_option(self) -> tuple[str, ...]:
-        """How the rate is typed, if there is one."""
-        if self.rate is None:
-            return ()
-        per, unit = next((per, unit) for per, unit in _UNITS if self.rate * per >= 1 or unit == "h")
-        return (f"--rate {self.rate * per:.6g}/{unit}",)
-
-    @property
-    def is_unhurried(self) -> bool:
-        """Whether the replay must be seen through in steps."""
-        return self.rate is not None or self.canary > 0
 
 
 def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace) -> FrozenReplay:
@@ -77,14 +34,10 @@ def _run(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace, progress: "
         if sent is not None:
             first, canary = sent
             frozen = _added(frozen, first, progress)
-            try:
-                _wait_for_canaries(store, frozen, canary, pace)
-            finally:
-                canary.end()
+            _wait_for_canaries(store, frozen, canary, pace)
     started, count = time.monotonic(), 0
     while True:
-        limit = _MOST_AT_ONCE if pace.rate is None else max(1, min(_MOST_AT_ONCE, round(pace.rate / 10)))
-        result = store.replay_step(frozen, limit=limit)
+        result = store.replay_step(frozen, limit=pace.step(_MOST_AT_ONCE))
         if result is None:
             return frozen
         frozen = _added(frozen, result, progress)
@@ -107,32 +60,22 @@ def _added(frozen: FrozenReplay, result: ReplayResult, progress: "_ProgressBar")
 
 def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary, pace: ReplayPace) -> None:
     report = canary.look()
-    count = report.died + report.done + report.waiting + report.unknown
+    count = report.count
     if not count:
         return
     deadline = time.monotonic() + pace.canary_wait_s
     say(f"{count} canaries are replayed; waiting up to {pace.canary_wait_s:g} s for what becomes of them.")
-    while report.died <= count * _DIED_AGAIN and report.waiting and time.monotonic() < deadline:
+    while report.is_undecided and time.monotonic() < deadline:
         time.sleep(_CANARY_POLL_S)
         report = canary.look()
-    queues = ", ".join(sorted(canary.queues))
-    if report.died > count * _DIED_AGAIN:
-        why = f"{report.died} of {count} canaries died again"
-    elif report.waiting:
-        why = f"{report.waiting} of {count} canaries have not run yet (does a worker consume {queues}?)"
-    elif report.died + report.unknown > count * _DIED_AGAIN and not pace.trusts_absence:
-        why = (
-            f"{report.unknown} of {count} canaries are neither done nor dead nor anywhere else (were they taken off "
-            f"{queues}, or does a worker with Celery's own transport consume it?)"
-        )
-    else:
-        done = f"{report.done + report.unknown} of {count} canaries are done"
-        if report.unknown:
-            done += f" ({report.unknown} of them as far as anyone can tell: they are gone, and did not die)"
-        say(f"{done}, {report.died} died again; going on.")
-        return
-    _say_how_to_go_on(store, frozen, pace, f"{why}; stopped")
-    sys.exit(CANARIES_DIED)
+    why = report.problem(canary.queues, trusts_absence=pace.trusts_absence)
+    if why is not None:
+        _say_how_to_go_on(store, frozen, pace, f"{why}; stopped")
+        sys.exit(CANARIES_DIED)
+    done = f"{report.done + report.unknown} of {count} canaries are done"
+    if report.unknown:
+        done += f" ({report.unknown} of them as far as anyone can tell: they are gone, and did not die)"
+    say(f"{done}, {report.died} died again; going on.")
 
 
 def _going_on(frozen: FrozenReplay, pace: ReplayPace) -> str:

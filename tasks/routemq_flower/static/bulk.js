@@ -1,6 +1,6 @@
 // Replay or discard many letters: ask, begin, show how far it is.
 
-import {api, byId, make, notice, number, plural, withdraw} from "./common.js";
+import {address, api, byId, make, notice, number, plural, withdraw} from "./common.js";
 import {confirmChange} from "./confirmation.js";
 
 const VERBS = {
@@ -73,7 +73,7 @@ export async function changeChosen(action, {chosen, whenBegun, whenDone}) {
     if (!agreed) {
         return;
     }
-    const begun = await api(`/api/dead-letters/${action}`, {ids, force: agreed.force});
+    const begun = await api(`/api/dead-letters/${action}`, {ids, ...agreed});
     const takeBack = chosen.handOver(ids);
     whenBegun();
     const end = await follow(begun, whenDone);
@@ -97,13 +97,35 @@ export async function changeAll(action, {filter, whenCounted, whenDone}) {
     const agreed = await confirmed(action, counted.count, inWords(filter), counted.warning);
     if (agreed) {
         const wanted = {filter: {...filter, ...times(counted)}};
-        await follow(await api(`/api/dead-letters/${action}`, {...wanted, force: agreed.force}), whenDone);
+        await follow(await api(`/api/dead-letters/${action}`, {...wanted, ...agreed}), whenDone);
     }
 }
 
-function confirmed(action, count, scope, warning = null) {
+/** From so many letters on, some go first and the others wait for what becomes of them. */
+const CANARY_FROM = 20;
+const CANARIES = 10;
+
+/** The fields of a replay: canary, rate and queue. */
+function replayOptions(count) {
+    const field = (label, attributes) => make("label", {}, label, make("input", {class: "form-control form-control-sm", type: "number", ...attributes}));
+    const queues = [...byId("filter").elements.queue.options].map((option) => option.value).filter(Boolean);
+    return make("div", {class: "replay-options"},
+        field("First, as canaries", {id: "replay-canary", min: 0, max: 500, placeholder: "none",
+            value: count >= CANARY_FROM ? CANARIES : null, title: "The others follow when these are done, and stay here when a fifth of them die again"}),
+        field("At most, a second", {id: "replay-rate", min: 0.1, step: "any", placeholder: "all at once"}),
+        make("label", {}, "To queue", make("select", {class: "form-select form-select-sm", id: "replay-queue"},
+            make("option", {value: ""}, "their own"), ...queues.map((name) => make("option", {value: name}, name)))));
+}
+
+function readOptions(more) {
+    const [canary, rate, queue] = [...more.querySelectorAll("input, select")].map((element) => element.value);
+    return {...(Number(canary) ? {canary: Number(canary)} : {}), ...(rate ? {rate: Number(rate)} : {}), ...(queue ? {to_queue: queue} : {})};
+}
+
+async function confirmed(action, count, scope, warning = null) {
     const verb = VERBS[action];
-    return confirmChange({
+    const more = action === "replay" ? replayOptions(count) : null;
+    const agreed = await confirmChange({
         title: `${verb.will} ${plural(count, "dead letter")}?`,
         text: count === 1 ? TEXTS[action].replace("They go back to their queues, the oldest first, and run", "It goes back to its queue and runs")
             .replace("They go into the bin, from which they", "It goes into the bin, from which it") : TEXTS[action],
@@ -112,7 +134,9 @@ function confirmed(action, count, scope, warning = null) {
         isDangerous: action === "discard",
         count,
         forceText: action === "replay" ? FORCE : "",
+        more,
     });
+    return agreed && more ? {...agreed, ...readOptions(more)} : agreed;
 }
 
 /** Bring back what a discard has taken away. */
@@ -166,7 +190,7 @@ export function describe(progress) {
         const done = progress.done ? `${number(progress.done)} so far; ` : "choosing the letters; ";
         return `${verb.doing}: ${done}${number(progress.looked_at)} looked at `;
     }
-    return `${verb.doing}: ${number(progress.done + progress.gone + progress.refused)} of ${number(progress.total)} `;
+    return `${verb.doing}: ${number(progress.done + progress.gone + progress.refused)} of ${number(progress.total)}${progress.note ? `, ${progress.note}` : ""} `;
 }
 
 function showEnd(key, progress, whenDone) {
@@ -194,8 +218,9 @@ function showEnd(key, progress, whenDone) {
         words.push(`Then it stopped: ${progress.error}`);
     }
     if (progress.state === "stopped") {
-        words.push("It was stopped; the others are as they were.");
+        words.push("The others are as they were.");
     }
-    notice(key, progress.error ? "danger" : progress.refused || progress.warning || progress.state === "stopped" ? "warning" : "success", words.join(" "),
-        progress.binned ? undoButton(progress.id, whenDone) : null);
+    notice(key, progress.state === "failed" ? "danger" : progress.refused || progress.warning || progress.state === "stopped" ? "warning" : progress.action === "replay" ? "info" : "success", words.join(" "),
+        progress.binned ? undoButton(progress.id, whenDone) : null,
+        progress.frozen_id && progress.done ? make("a", {href: address(`/dead-letters/replays/${progress.frozen_id}`)}, " See what becomes of them") : null);
 }

@@ -18,15 +18,15 @@ from routemq_flower.change_api import (
     OperationProgress,
     OperationStop,
 )
+from routemq_flower.history_api import LetterAudit, ReplayDetails
 from routemq_flower.letter_api import (
-    LetterAudit,
     LetterCount,
     LetterDetails,
     LetterDownload,
     LetterList,
     LetterOverview,
 )
-from routemq_flower.pages import DeadLettersPage, LetterPage, OwnFiles, RoutesPage
+from routemq_flower.pages import ChangesPage, DeadLettersPage, LetterPage, OwnFiles, ReplayPage, RoutesPage
 from routemq_flower.route_api import RouteList, RoutePause, WorkerHands
 from routemq_flower.upstream.checked_options import check_environment, check_when_complete, guarded
 from routemq_flower.upstream.steady_events import SteadyEvents
@@ -54,12 +54,15 @@ def install() -> None:
     handlers[-1:-1] = [
         url(r"/dead-letters", DeadLettersPage, name="dead-letters"),
         url(r"/dead-letters/([^/]+)", LetterPage, name="dead-letter"),
+        url(r"/dead-letters/replays/([0-9a-f]+)", ReplayPage, name="replay"),
+        url(r"/dead-letter-changes", ChangesPage, name="changes"),
         url(r"/routes", RoutesPage, name="routes"),
         url(r"/routemq/static/(.*)", OwnFiles, {"path": str(_OWN_FOLDER / "static")}, name="routemq-static"),
         url(r"/api/dead-letters", LetterList),
         url(r"/api/dead-letters/overview", LetterOverview),
         url(r"/api/dead-letters/count", LetterCount),
         url(r"/api/dead-letters/audit", LetterAudit),
+        url(r"/api/dead-letters/replays/([0-9a-f]+)", ReplayDetails),
         url(r"/api/dead-letters/(replay|discard)", BulkChange),
         url(r"/api/dead-letters/undo", DiscardUndo),
         url(r"/api/dead-letters/gone", LettersGone),

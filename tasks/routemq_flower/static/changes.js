@@ -1,0 +1,35 @@
+// The page "Changes": who did what to letters, routes and workers; discards that can be undone, replays that have a page.
+
+import {address, ageElement, api, byId, keepLive, make, moment, number, setServerTime, updateAges} from "./common.js";
+import {undoButton} from "./bulk.js";
+
+const mayChange = byId("changes-page").dataset.mayChange === "true";
+const LIVE_MS = 5000;
+
+function row(change) {
+    const what = change.has_page ? make("a", {href: address(`/dead-letters/replays/${change.operation}`)}, change.action) : change.action;
+    return make("tr", {"data-operation": change.operation},
+        make("td", {class: "died-cell"}, ageElement(change.at), make("small", {class: "muted"}, moment(change.at))),
+        make("td", {}, what),
+        make("td", {class: "number-column"}, number(change.count)),
+        make("td", {class: "error-column"}, change.detail),
+        make("td", {class: "worker-cell"}, change.who),
+        make("td", {}, change.undo_until === null ? null : mayChange ? undoButton(change.operation, refresh) : null,
+            change.undo_until === null ? null : make("small", {class: "muted"}, `in the bin until ${moment(change.undo_until)}`)));
+}
+
+let shown = "";
+
+async function load() {
+    const found = await api("/api/dead-letters/audit?limit=200");
+    setServerTime(found.now);
+    const signature = JSON.stringify(found.changes);
+    if (signature !== shown) {
+        shown = signature;
+        byId("changes").replaceChildren(...found.changes.map(row));
+    }
+    byId("nothing").classList.toggle("d-none", found.changes.length > 0);
+    updateAges();
+}
+
+const refresh = keepLive(load, LIVE_MS);
