@@ -7,13 +7,13 @@ from tornado import web
 from routemq.dead_letters import FrozenReplayNotFoundError
 from routemq.dead_letters.audit import AuditEntry
 from routemq.dead_letters.bin import Discard
-from routemq.dead_letters.desk import letter_object
 from routemq.dead_letters.sent import MOST_WATCHED
 from routemq_flower.letter_api import LetterHandler
 from routemq_flower.requests import only, whole_number
 
 _MOST_CHANGES = 500
 _LETTERS_SHOWN = 200
+_SHOWN = ("id", "route", "topic", "reason", "exception", "message")
 
 
 class LetterAudit(LetterHandler):
@@ -72,7 +72,7 @@ class ReplayDetails(LetterHandler):
             "died": outcome.died,
             "retrying": outcome.retrying,
             "waiting": outcome.waiting,
-            "letters": [letter_object(letter) for letter in shown],
+            "letters": [{name: getattr(letter, name) for name in _SHOWN} for letter in shown],
             "is_running": progress is not None and progress.state == "running",
             "note": None if progress is None else progress.error or progress.note,
             "now": letters.now(),

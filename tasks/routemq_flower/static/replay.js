@@ -35,9 +35,8 @@ function state(replay) {
 
 function letterRow(letter) {
     return make("tr", {},
-        make("td", {class: "died-cell"}, ageElement(letter.died_at)),
         make("td", {class: "topic-cell"}, make("a", {href: address(`/dead-letters/${encodeURIComponent(letter.id)}`)},
-            letter.topic || "(no topic)")),
+            letter.topic || "(no topic)"), make("small", {class: "muted"}, letter.route)),
         make("td", {class: "error-column"}, make("strong", {}, shortName(letter.exception)), make("small", {class: "error-text"}, letter.message)));
 }
 
