@@ -17,8 +17,8 @@ from routemq.queues import Keys
 from tests.processes import RunningProcess, running
 from tests.servers import HOST, REPOSITORY, Redis, free_port
 
-READINGS, WAITING, LASTING, CROWDED = (
-    f"{name}/{{device_id}}" for name in ("readings", "waiting", "lasting", "crowded")
+READINGS, WAITING, LASTING, CROWDED, OTHER = (
+    f"{name}/{{device_id}}" for name in ("readings", "waiting", "lasting", "crowded", "other")
 )
 """The routes of tests/applications/flower.py."""
 

@@ -72,9 +72,10 @@ class Bucket:
     count: int
 
 
-def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
-    """Count what is there, by the indexes alone."""
-    keys, routes = reader.keys, reader.routes()
+def read_stats(reader: LetterReader, wanted: LetterFilter, *, most_errors: int) -> LetterStats:
+    """Count what is there, by the indexes alone: what these can tell of a filter, the figures follow."""
+    wanted = wanted.indexed_part
+    keys, routes = reader.keys, reader.routes() if wanted.route is None else [wanted.route]
     pipe = reader.client.pipeline(transaction=False)
     for route in routes:
         pipe.hgetall(keys.dead_counters(route))
@@ -88,15 +89,15 @@ def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
     for route, found in zip(routes, counters, strict=True):
         for name, amount in found.items():
             kind, _, value = name.decode().partition(":")
-            if kind == "reason":
+            if kind == "reason" and wanted.reason in (None, value):
                 reasons.append((value, route))
-            elif kind == "error" and amount.isdigit():
+            elif kind == "error" and amount.isdigit() and wanted.error in (None, value):
                 errors.append((int(amount), value, route))
     top = sorted(errors, key=lambda error: (-error[0], *error[1:]))[:most_errors]
-    wanted = [keys.dead_by_time(route) for route in routes]
-    wanted += [keys.dead_by_reason(route, reason) for reason, route in reasons]
-    wanted += [keys.dead_by_error(route, fingerprint) for _, fingerprint, route in top]
-    spans = _spans(reader, wanted)
+    index_keys = [key for route in routes for key in reader.index_keys(replace(wanted, route=route))]
+    index_keys += [keys.dead_by_reason(route, reason) for reason, route in reasons]
+    index_keys += [keys.dead_by_error(route, fingerprint) for _, fingerprint, route in top]
+    spans = _spans(reader, index_keys, wanted)
     by_route = [_merged(route, [span]) for route, span in zip(routes, spans, strict=False)]
     of_reasons = spans[len(routes) : len(routes) + len(reasons)]
     by_reason = [
@@ -107,7 +108,7 @@ def read_stats(reader: LetterReader, *, most_errors: int) -> LetterStats:
         total=sum(span.count for span in spans[: len(routes)]),
         routes=_largest_first(by_route),
         reasons=_largest_first(by_reason),
-        errors=tuple(_error_groups(reader, top, spans[len(routes) + len(reasons) :])),
+        errors=tuple(group for group in _error_groups(reader, top, spans[len(routes) + len(reasons) :]) if group.count),
         error_count=len(errors),
         full_routes={route.decode(): queue.decode() for route, queue in full.items()},
         archive_problem=None if problem is None else problem.decode(errors="replace"),
@@ -156,7 +157,7 @@ def read_histogram(
     end = until if until is not None else wanted.until if wanted.until is not None else reader.now()
     start = since if since is not None else wanted.since
     if start is None:
-        spans = [span for span in _spans(reader, reader.index_keys(wanted)) if span.count]
+        spans = [span for span in _spans(reader, reader.index_keys(wanted), wanted) if span.count]
         start = min((span.oldest_at for span in spans), default=end - 1)
     width = max((end - start) / buckets, 1e-3)
     edges = [start + width * number for number in range(buckets)]
@@ -187,13 +188,14 @@ def _indexed_counts(reader: LetterReader, wanted: LetterFilter, edges: Sequence[
     return [sum(answers[first : first + len(keys)]) for first in range(0, len(answers), len(keys))]
 
 
-def _spans(reader: LetterReader, index_keys: Sequence[str]) -> list[LetterGroup]:
-    """Return the size, the first and the last time of each sorted set; its name is the newest letter's id."""
+def _spans(reader: LetterReader, index_keys: Sequence[str], wanted: LetterFilter) -> list[LetterGroup]:
+    """Return size, first and last time of each sorted set within the filter's times; its name is the newest letter."""
+    low, high = bounds(wanted)
     pipe = reader.client.pipeline(transaction=False)
     for key in index_keys:
-        pipe.zcard(key)
-        pipe.zrange(key, 0, 0, withscores=True)
-        pipe.zrange(key, 0, 0, desc=True, withscores=True)
+        pipe.zcount(key, low, high)
+        pipe.zrange(key, low, high, byscore=True, offset=0, num=1, withscores=True)
+        pipe.zrange(key, high, low, byscore=True, desc=True, offset=0, num=1, withscores=True)
     answers = reader.reports.good(pipe.execute(raise_on_error=False), ())
     spans = []
     for count, oldest, newest in zip(answers[::3], answers[1::3], answers[2::3], strict=True):

@@ -22,6 +22,8 @@ _TIMES = ("since", "until")
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 
+_TOPIC_SIGNS = re.compile(r"[/+#{]")
+
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:_+-]+")
 """Words that JSON writes as they are."""
 
@@ -59,7 +61,7 @@ class LetterFilter:
         queue: Name of the queue they came from.
         reason: Why they were given up.
         error: A fingerprint, or words of the error's class or text in either case.
-        topic: An MQTT topic filter, such as `sensors/+/data`, or a topic template.
+        topic: An MQTT topic filter, such as `sensors/+/data`, or a topic template; a bare word is a part of the topic.
         device: A level of the topic.
         since: Died at or after this, Unix seconds.
         until: Died before this, Unix seconds.
@@ -181,8 +183,13 @@ class LetterFilter:
             return True
         if topic is None:
             return False
-        fits = self._template is None or self._template.match(topic) is not None
+        fits = self._template is None or self._template.match(topic) is not None or self._has_word(topic)
         return fits and (self.device is None or self.device in topic.split("/"))
+
+    def _has_word(self, topic: str) -> bool:
+        # Hardly any topic has one level, and nobody who writes a word means that.
+        wanted = self.topic or ""
+        return not _TOPIC_SIGNS.search(wanted) and wanted.lower() in topic.lower()
 
     def criteria(self) -> dict[str, Any]:
         """Return what the filter asks for."""

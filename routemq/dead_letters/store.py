@@ -88,9 +88,9 @@ class DeadLetters(LetterReader):
         """
         self._burials.bury_direct(letters)
 
-    def stats(self, *, most_errors: int = 20) -> LetterStats:
-        """Return what is there by route, reason and error."""
-        return read_stats(self, most_errors=most_errors)
+    def stats(self, wanted: LetterFilter = ALL, *, most_errors: int = 20) -> LetterStats:
+        """Return what is there by route, reason and error, as far as the indexes know the filter."""
+        return read_stats(self, wanted, most_errors=most_errors)
 
     def histogram(
         self,

@@ -149,7 +149,9 @@ class ApiHandler(RouteMQHandler):
         self.set_status(status_code)
         if status_code == 401 and self.application.options.basic_auth:
             self.set_header("WWW-Authenticate", 'Basic realm="flower"')
-        self.finish({"error": message})
+        # A page says it at the field.
+        field = {"field": name} if isinstance(name := getattr(error, "field", None), str) else {}
+        self.finish({"error": message, **field})
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log what is unexpected; an absent Redis or a refused request is no traceback."""

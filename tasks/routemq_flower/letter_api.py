@@ -28,6 +28,7 @@ _SCAN_LIMIT = 20_000
 """Letters that one page looks at when words are searched for; the answer says where to go on."""
 
 _BARS = 60
+_ERRORS = 100
 
 _MOST_OPENED_BYTES = 4 * 1024 * 1024
 """A larger message is not decoded to be looked at: ingest lets in a payload of 1 MiB, and base64 doubles it nearly."""
@@ -126,9 +127,9 @@ class LetterOverview(LetterHandler):
         now = letters.now()
         overdue = Overdue.of(self.backend.settings, letters)
         return {
-            **letter_json.overview(letters.stats()),
+            **letter_json.overview(letters.stats(wanted, most_errors=_ERRORS)),
             "now": now,
-            "last_10_minutes": letters.count(LetterFilter(since=now - 600)),
+            "last_10_minutes": letters.count(replace(wanted, since=max(now - 600, wanted.since or 0.0))),
             "bars": {
                 "from": buckets[0].start_at,
                 "until": buckets[-1].end_at,

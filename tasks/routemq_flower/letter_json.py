@@ -12,6 +12,7 @@ from routemq.dead_letters.replaying import MOST_GENERATIONS
 from routemq.envelope import FailedAttempt, TaskMessage
 
 _MOST_LISTED_CHARACTERS = 300
+_MOST_ERRORS = 20
 
 
 def listed(letter: DeadLetter) -> dict[str, Any]:
@@ -62,21 +63,30 @@ def overview(stats: LetterStats) -> dict[str, Any]:
         "total": stats.total,
         "routes": [group_object(group) for group in stats.routes],
         "reasons": [group_object(group) for group in stats.reasons],
-        "errors": [
-            {
-                **group_object(error),
-                "route": error.route,
-                "is_rest": error.is_rest,
-                "exception": error.example.exception,
-                "message": _cut(error.example.message),
-                "reason": error.example.reason,
-            }
-            for error in stats.errors
-        ],
+        "errors": _errors(stats),
         "error_count": stats.error_count,
         "full_routes": stats.full_routes,
         "archive_problem": stats.archive_problem,
     }
+
+
+def _errors(stats: LetterStats) -> list[dict[str, Any]]:
+    """Return one group for each error, of however many routes."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    for error in stats.errors:
+        # The rest is another one in each route.
+        key = (error.name, error.route if error.is_rest else "")
+        found = merged.setdefault(
+            key,
+            group_object(error)
+            | {"count": 0, "routes": [], "is_rest": error.is_rest, "exception": error.example.exception}
+            | {"message": _cut(error.example.message), "reason": error.example.reason},
+        )
+        found["count"] += error.count
+        found["routes"].append(error.route)
+        found["oldest_at"] = min(found["oldest_at"], error.oldest_at)
+        found["newest_at"] = max(found["newest_at"], error.newest_at)
+    return sorted(merged.values(), key=lambda group: -group["count"])[:_MOST_ERRORS]
 
 
 def _cut(text: str | None) -> str | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from routemq.dead_letters import LetterFilter
-from routemq.errors import RouteMQError
+from routemq.dead_letters import LetterFilter, LetterFilterError
+from routemq.errors import RouteMQError, TopicTemplateError
 
 _MOST_CHOSEN = 10_000
 _LONGEST_TEXT = 1000
@@ -24,14 +24,30 @@ class BadRequestError(RouteMQError):
         super().__init__(f"{name}={shown[:100]}{'…' if len(shown) > 100 else ''} cannot be used: {allowed}")
 
 
+class FilterFieldError(RouteMQError):
+    """A criterion of a filter cannot be used.
+
+    Attributes:
+        field: Which.
+    """
+
+    def __init__(self, *, field: str, problem: str) -> None:
+        self.field = field
+        super().__init__(problem)
+
+
 def letter_filter(values: Mapping[str, object]) -> LetterFilter:
     """Read a filter.
 
     Raises:
-        LetterFilterError: A name is unknown, or a value cannot be used.
-        TopicTemplateError: `topic` is no topic filter.
+        FilterFieldError: A name is unknown, or a value cannot be used.
     """
-    return LetterFilter.of(values, now=time.time())
+    try:
+        return LetterFilter.of(values, now=time.time())
+    except LetterFilterError as exc:
+        raise FilterFieldError(field=exc.name, problem=str(exc)) from exc
+    except TopicTemplateError as exc:
+        raise FilterFieldError(field="topic", problem=str(exc)) from exc
 
 
 def chosen_ids(values: object) -> list[str]:

@@ -208,7 +208,10 @@ def test_many_are_replayed_or_discarded_at_once(place: Place, visit: Callable[..
     expect(page.locator("#notices")).to_contain_text("Replayed 1.")
     page.fill("[name=topic]", "lasting/#/d5")
     page.press("[name=topic]", "Enter")
-    expect(page.locator("#live-text")).to_contain_text("lasting/#/d5")
+    # A slip is told at its field, and leaves what is shown and the address as they were.
+    expect(page.locator("#filter-error")).to_contain_text("lasting/#/d5")
+    expect(page.locator("[name=topic]")).to_be_focused()
+    assert "stubborn" in page.url
 
 
 @contextlib.contextmanager
@@ -249,6 +252,12 @@ def test_what_is_chosen_stays_chosen_under_traffic(place: Place, visit: Callable
     with traffic(place):
         # New letters push them off the first page; another filter, and a reload, show others.
         page.click("#first-page")
+        expect(row_of(page, "crowded/d53")).to_be_visible()
+        expect(page.locator("#show-new")).to_have_text(re.compile("^[0-9]+ new$"))
+        expect(row_of(page, "crowded/d53")).to_be_visible()
+        # Till the person wants the new ones.
+        wait_until(lambda: place.letters(CROWDED) > 110, timeout_s=40)
+        page.click("#show-new")
         expect(row_of(page, "crowded/d53")).to_have_count(0)
         expect(words).to_have_text("3 chosen · 3 not on this page")
         assert page.locator("#letters input:checked").count() == 0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from playwright.sync_api import expect
 
 from routemq.envelope import TaskMessage
-from tests.browser import Visit, accessibility_faults
-from tests.flower import Place
+from tests.browser import Visit, accessibility_faults, row_of
+from tests.flower import OTHER, Place
 from tests.processes import wait_until
 
 
@@ -87,3 +87,49 @@ def test_a_replay_has_a_page_that_says_what_becomes_of_it(place: Place, visit: C
     assert accessibility_faults(page) == []
     page.get_by_role("link", name="replay", exact=True).first.click()
     expect(page.locator("#letters tr")).to_have_count(2)
+
+
+def test_filters_are_told_and_taken_away_and_back_leads_back(place: Place, visit: Callable[..., Visit]) -> None:
+    for number in range(55):
+        place.bury(f"waiting/line{number % 3}/x", error=OSError("disk of the filter test"))
+    place.bury("other/d1", route=OTHER, error=OSError("disk of the filter test"))
+    page = visit().page
+    page.goto(f"{place.url}/dead-letters")
+    page.fill("[name=topic]", "LINE")
+    page.press("[name=topic]", "Enter")
+    page.fill("[name=device]", "line1")
+    page.press("[name=device]", "Enter")
+    expect(page.locator("#letters tbody tr")).to_have_count(18)
+    page.get_by_role("button", name="Remove device: line1").click()
+    expect(page.locator("#letters tbody tr")).to_have_count(50)
+
+    # One group for an error of several routes; its chip says what it is; the figures follow.
+    page.goto(f"{place.url}/dead-letters")
+    page.locator("#by-error button", has_text="disk of the filter test").click()
+    expect(page.locator("#chips")).to_contain_text("error: OSError: disk of the filter test")
+    expect(page.locator("#total")).to_have_text("56")
+    expect(page.locator("#by-route button")).to_have_count(2)
+    page.locator("#by-route button", has_text=OTHER).click()
+    expect(page.locator("#total")).to_have_text("1")
+    page.go_back()
+    expect(page.locator("#total")).to_have_text("56")
+
+    # The page and the span are in the address, so that Back and a reload come back to them.
+    page.click("[data-span='24h']")
+    page.click("#next-page")
+    expect(page.locator("#page-note")).to_have_text("Page 2")
+    row_of(page, page.locator("#letters tbody a").first.inner_text()).get_by_role("link").first.click()
+    expect(page.locator("#payload")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#page-note")).to_have_text("Page 2")
+    page.reload()
+    expect(page.locator("#page-note")).to_have_text("Page 2")
+    expect(page.locator("[data-span='24h']")).to_have_attribute("aria-pressed", "true")
+    page.go_back()
+    expect(page.locator("#page-note")).to_have_text("")
+
+    # Times say their zone, which one switch changes.
+    first = page.locator("#letters .died-cell small").first
+    expect(first).to_have_text(re.compile("Z$"))
+    page.get_by_role("button", name="UTC").click()
+    expect(first).to_have_text(re.compile(r"[+-][0-9]{2}:[0-9]{2}$"))

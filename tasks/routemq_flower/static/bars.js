@@ -11,7 +11,7 @@ function short(at, span) {
     if (span <= 2 * 3600) {
         return text.slice(11);
     }
-    return `${span <= 2 * 86400 ? text.slice(5, 16) : text.slice(0, 16)}Z`;
+    return `${span <= 2 * 86400 ? text.slice(5, 16) : text.slice(0, 16)}${text.slice(19)}`;
 }
 
 export function drawBars(bars, choose) {
@@ -36,10 +36,23 @@ export function drawBars(bars, choose) {
         group.addEventListener("mouseenter", () => {
             byId("bars-hover").textContent = `${number(count)} from ${short(start, span)} to ${short(start + step, span)}`;
         });
-        group.addEventListener("click", () => count && choose(start, start + step));
+        if (count) {
+            const words = `${number(count)} from ${short(start, span)} to ${short(start + step, span)}`;
+            for (const [name, value] of [["tabindex", "0"], ["role", "button"], ["aria-label", `Show only ${words}`]]) {
+                group.setAttribute(name, value);
+            }
+            group.addEventListener("click", () => choose(start, start + step));
+            group.addEventListener("keydown", (event) => event.key === "Enter" && choose(start, start + step));
+            group.addEventListener("focus", () => {
+                byId("bars-hover").textContent = words;
+            });
+        }
         return group;
     });
+    // A bar that has the keyboard keeps it.
+    const focused = [...svg.children].indexOf(document.activeElement);
     svg.replaceChildren(...shapes);
+    shapes[focused]?.focus();
     svg.onmouseleave = () => {
         byId("bars-hover").textContent = "";
     };

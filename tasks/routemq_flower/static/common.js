@@ -121,10 +121,28 @@ export function age(at) {
     return seconds < 1 ? "now" : `${duration(seconds)} ago`;
 }
 
-/** In UTC, as a terminal shows it too, and as the filter reads it. */
+/** Whether times are shown in this browser's zone; else in UTC, as a terminal shows them. */
+const isLocal = localStorage.getItem("routemq-zone") === "local";
+
+/** With its zone, so that the filter reads it as it is written. */
 export function moment(at) {
     const date = new Date(at * 1000);
-    return Number.isNaN(date.getTime()) ? String(at) : date.toISOString().replace("T", " ").replace(/\.\d+/, "");
+    if (Number.isNaN(date.getTime())) {
+        return String(at);
+    }
+    const ahead = isLocal ? -date.getTimezoneOffset() : 0;
+    const shown = new Date(date.getTime() + ahead * 60000).toISOString().replace("T", " ").replace(/\.\d+Z/, "");
+    const two = (part) => String(Math.floor(part)).padStart(2, "0");
+    return isLocal ? `${shown}${ahead < 0 ? "-" : "+"}${two(Math.abs(ahead) / 60)}:${two(Math.abs(ahead) % 60)}` : `${shown}Z`;
+}
+
+const zone = byId("zone");
+if (zone) {
+    zone.textContent = isLocal ? "Local time" : "UTC";
+    zone.addEventListener("click", () => {
+        localStorage.setItem("routemq-zone", isLocal ? "utc" : "local");
+        location.reload();
+    });
 }
 
 /** An element that shows an age; `updateAges` keeps it true. */
@@ -146,6 +164,7 @@ export function keepLive(work, everyMs) {
     let running = false;
     let wanted = false;
     let failures = 0;
+    let goodAt = null;
 
     async function run() {
         clearTimeout(timer);
@@ -164,7 +183,9 @@ export function keepLive(work, everyMs) {
             failures = 0;
             dot.className = "status-dot status-dot-live";
             text.textContent = "Live";
-            text.title = `Last looked at ${moment(Date.now() / 1000)}`;
+            goodAt = serverNow();
+            text.title = `Last looked at ${moment(goodAt)}`;
+            withdraw("stale");
         } catch (error) {
             if (!(error instanceof ApiError)) {
                 console.error(error);
@@ -172,6 +193,9 @@ export function keepLive(work, everyMs) {
             failures += 1;
             dot.className = "status-dot status-dot-error";
             text.textContent = `${error.message} · trying again`;
+            if (goodAt !== null) {
+                keepNotices("stale", {stale: ["warning", `What you see is as of ${moment(goodAt)}. ${error.message}.`]});
+            }
         }
         running = false;
         timer = setTimeout(run, wanted ? 0 : everyMs * Math.min(failures + 1, 2));

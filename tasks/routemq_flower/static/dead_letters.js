@@ -9,6 +9,7 @@ import {changeAll, changeChosen, describe, resume, undoButton} from "./bulk.js";
 import {Chosen} from "./chosen.js";
 
 const FILTERS = ["route", "queue", "reason", "error", "topic", "device", "since", "until", "contains"];
+const LABELS = {error: "error", contains: "payload contains", since: "since", until: "until"};
 const SPANS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400};
 const PAGE_LENGTH = 50;
 const LIVE_MS = 2000;
@@ -31,6 +32,8 @@ const state = {
     matching: null,
     newestSeen: null,
     asksForAll: false,
+    // Rows stay where they are while some are chosen or under the pointer, but for what one has done oneself.
+    mustShow: false,
     hasLoaded: false,
     listedAt: 0,
     turn: 0,
@@ -39,7 +42,10 @@ const state = {
 function readFilter() {
     const query = new URLSearchParams(location.search);
     // All that the address says, also what is empty or misspelled: the server refuses it, and shows nothing that was not asked for.
-    state.filter = Object.fromEntries(query);
+    state.filter = Object.fromEntries([...query].filter(([name]) => name !== "after" && name !== "span"));
+    const after = query.get("after");
+    state.after = after ? (history.state?.after ?? [after]) : [];
+    showSpan(query.get("span") || "");
     for (const name of FILTERS) {
         const field = form.elements[name];
         if (field) {
@@ -52,16 +58,57 @@ function readFilter() {
     }
 }
 
-function setFilter(changes) {
-    const filter = {...state.filter, ...changes};
-    const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
-    history.pushState(null, "", query.size ? `?${query}` : location.pathname);
+/** Ask the server before anything else is shown, so that a slip leaves the last result where it is. */
+async function setFilter(changes) {
+    const filter = Object.fromEntries(Object.entries({...state.filter, ...changes}).filter(([, value]) => value));
+    showFieldError(null);
+    try {
+        await api(`/api/dead-letters?${new URLSearchParams({...filter, limit: 1})}`);
+    } catch (error) {
+        if (error.status === 400 && form.elements[error.answer.field]) {
+            showFieldError(error.answer.field, error.message);
+            return;
+        }
+        // Whatever else is wrong, the page says by itself.
+    }
+    goTo(filter, []);
     restart();
+}
+
+/** Put what is shown into the address, so that Back and a reload return to it. */
+function goTo(filter, after, replaces = false) {
+    const query = new URLSearchParams({...filter, ...(state.span ? {span: state.span} : {}), ...(after.length ? {after: after.at(-1)} : {})});
+    history[replaces ? "replaceState" : "pushState"]({after}, "", query.size ? `?${query}` : location.pathname);
+}
+
+function showFieldError(name, message) {
+    for (const field of form.querySelectorAll("[aria-invalid]")) {
+        field.removeAttribute("aria-invalid");
+        field.removeAttribute("aria-describedby");
+    }
+    byId("filter-error").textContent = name ? message : "";
+    if (name) {
+        const field = form.elements[name];
+        field.setAttribute("aria-invalid", "true");
+        field.setAttribute("aria-describedby", "filter-error");
+        field.focus();
+    }
+}
+
+/** What the table is filtered by, in words, each with a way to be rid of it. */
+function showChips(errors) {
+    const chips = Object.entries(state.filter).map(([name, value]) => {
+        const known = name === "error" && errors.find((group) => group.name === value);
+        const words = `${LABELS[name] || name}: ${known ? `${shortName(known.exception)}${known.message ? `: ${known.message}` : ""}` : value}`;
+        return make("button", {type: "button", class: "chip", "data-key": name, title: words, "aria-label": `Remove ${words}`,
+            onclick: () => setFilter({[name]: ""})}, make("span", {class: "chip-words"}, words), make("span", {"aria-hidden": "true"}, "×"));
+    });
+    refill(byId("chips"), JSON.stringify([state.filter, chips.map((chip) => chip.title)]), () => chips);
 }
 
 function restart() {
     readFilter();
-    state.after = [];
+    showFieldError(null);
     state.rows.clear();
     state.hasLoaded = false;
     state.asksForAll = false;
@@ -111,7 +158,15 @@ async function load() {
     showOverview(overview);
     if (list) {
         state.listedAt = Date.now();
-        showList(list);
+        const isFrozen = state.hasLoaded && !state.mustShow && (state.chosen.size > 0 || body.matches(":hover"));
+        const fresh = isFrozen ? list.letters.filter((letter) => !state.rows.has(letter.id)).length : 0;
+        if (isFrozen) {
+            byId("show-new").classList.toggle("d-none", fresh === 0);
+            byId("show-new").textContent = `${fresh === list.letters.length ? `${fresh} or more` : fresh} new`;
+        } else {
+            state.mustShow = false;
+            showList(list);
+        }
     } else if (!isFirstPage) {
         const newest = Math.max(0, ...overview.routes.map((route) => route.newest_at));
         byId("show-new").classList.toggle("d-none", newest <= (state.newestSeen || newest));
@@ -131,6 +186,7 @@ function showOverview(overview) {
     if (state.after.length === 0) {
         state.newestSeen = newest;
     }
+    showChips(overview.errors);
     document.title = `${overview.total ? `(${number(overview.total)}) ` : ""}Dead letters · Flower`;
     drawBars(overview.bars, (from, until) => setFilter({since: from.toFixed(3), until: until.toFixed(3)}));
     for (const [element, found, kind] of [["by-route", overview.routes, "route"], ["by-error", overview.errors, "error"]]) {
@@ -153,10 +209,15 @@ function showOverview(overview) {
         [`running-${progress.id}`, ["info", describe(progress)]])));
 }
 
+function showNow() {
+    state.mustShow = true;
+    refresh();
+}
+
 function continueButton(replay) {
     return make("button", {type: "button", class: "btn btn-sm btn-primary", onclick: () => {
         withdraw(`unfinished-${replay.id}`);
-        resume(replay.id, refresh).catch(sayError);
+        resume(replay.id, showNow).catch(sayError);
     }}, "Continue");
 }
 
@@ -172,16 +233,17 @@ function groups(found, kind) {
         const label = kind === "route"
             ? make("span", {class: "overview-name"}, group.name)
             : make("span", {class: "overview-name"}, make("strong", {}, `${group.is_rest ? "Other errors, such as " : ""}${shortName(group.exception)}`), " ",
-                make("span", {class: "overview-message"}, group.message), make("span", {class: "overview-where muted"}, group.route));
+                make("span", {class: "overview-message"}, group.message),
+                make("span", {class: "overview-where muted"}, group.routes.length === 1 ? group.routes[0] : `${number(group.routes.length)} routes`));
         return make("button", {
             type: "button",
-            "data-key": `${group.name} ${group.route}`,
+            "data-key": `${group.name} ${group.is_rest ? group.routes[0] : ""}`,
             class: `overview-row${isChosen ? " active" : ""}`,
             "aria-pressed": isChosen ? "true" : "false",
             title: kind === "error" ? `${group.exception}: ${group.message}` : group.name,
             onclick: () => setFilter(kind === "route"
                 ? {route: isChosen ? "" : group.name}
-                : {error: isChosen ? "" : group.name, route: isChosen ? "" : group.route}),
+                : {error: isChosen ? "" : group.name, ...(group.is_rest && !isChosen ? {route: group.routes[0]} : {})}),
         }, share, label, make("span", {class: "overview-count"}, number(group.count)),
         ageElement(group.newest_at, {class: "overview-age muted"}));
     });
@@ -238,9 +300,14 @@ function letterRow(letter) {
             letter.topic === letter.route ? null : make("small", {class: "muted"}, letter.route)),
         make("td", {class: "reason-cell"}, make("span", {class: `badge reason-badge reason-${letter.reason}`}, letter.reason),
             letter.generation ? make("small", {class: "muted"}, ` replayed ${letter.generation}×`) : null),
-        make("td", {class: "error-column"}, make("strong", {title: letter.exception}, shortName(letter.exception)), make("small", {class: "error-text"}, letter.message)),
+        make("td", {class: "error-column"}, make("strong", {title: letter.exception}, shortName(letter.exception)), make("small", {class: "error-text"}, shortMessage(letter))),
         make("td", {class: "number-column"}, number(letter.attempts)),
         make("td", {class: "number-column"}, bytes(letter.payload_bytes)));
+}
+
+/** What the reason says already is left out, so that a phone shows what differs. */
+function shortMessage({reason, message}) {
+    return reason === "invalid" ? message.replace(/^payload: /, "") : message;
 }
 
 function matchingWords() {
@@ -294,8 +361,8 @@ function showBulk() {
 }
 
 const CHANGES = {
-    chosen: (action) => changeChosen(action, {chosen: state.chosen, whenBegun: showBulk, whenDone: refresh}),
-    all: (action) => changeAll(action, {filter: {...state.filter}, whenCounted: showBulk, whenDone: refresh}),
+    chosen: (action) => changeChosen(action, {chosen: state.chosen, whenBegun: showBulk, whenDone: showNow}),
+    all: (action) => changeAll(action, {filter: {...state.filter}, whenCounted: showBulk, whenDone: showNow}),
 };
 
 /** Show the buttons for the chosen letters or for all. Each pair is made for its scope and has its own place: none ever turns into the other. */
@@ -342,19 +409,25 @@ addEventListener("popstate", restart);
 
 function turnTo(after) {
     state.after = after;
+    goTo(state.filter, after);
     state.hasLoaded = false;
     state.rows.clear();
     state.turn += 1;
     refresh();
 }
 
+function showSpan(span) {
+    state.span = span in SPANS ? span : "";
+    for (const button of document.querySelectorAll("[data-span]")) {
+        button.classList.toggle("active", button.dataset.span === state.span);
+        button.setAttribute("aria-pressed", button.dataset.span === state.span ? "true" : "false");
+    }
+}
+
 for (const button of document.querySelectorAll("[data-span]")) {
     button.addEventListener("click", () => {
-        state.span = button.dataset.span;
-        for (const other of document.querySelectorAll("[data-span]")) {
-            other.classList.toggle("active", other === button);
-            other.setAttribute("aria-pressed", other === button ? "true" : "false");
-        }
+        showSpan(button.dataset.span);
+        goTo(state.filter, state.after, true);
         refresh();
     });
 }
@@ -378,4 +451,4 @@ if (mayChange) {
 
 readFilter();
 const refresh = keepLive(load, LIVE_MS);
-saySaved((discard) => undoButton(discard, refresh));
+saySaved((discard) => undoButton(discard, showNow));
