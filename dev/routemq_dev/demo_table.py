@@ -20,8 +20,14 @@ class DemoTable:
     def __init__(self) -> None:
         self._history: deque[tuple[float, Mapping[str, RouteProgress]]] = deque(maxlen=60)
 
-    def render(self, progress: Mapping[str, RouteProgress], *, footer: str) -> RenderableType:
-        """Return the table of this moment."""
+    def render(
+        self, progress: Mapping[str, RouteProgress], *, footer: str, most_rows: int | None = None
+    ) -> RenderableType:
+        """Return the table of this moment.
+
+        Args:
+            most_rows: Of more routes those are shown for which most has come.
+        """
         now = time.monotonic()
         self._history.append((now, progress))
         while len(self._history) > 1 and now - self._history[0][0] > _RATE_OVER_S:
@@ -33,10 +39,16 @@ class DemoTable:
         for name in _COLUMNS:
             table.add_column(name, f"{getattr(everything, name):,}", justify="right", no_wrap=True)
         table.add_column("done/s", f"{sum(map(self._rate, progress)):,.0f}", justify="right", no_wrap=True)
+        by_size = sorted(progress, key=lambda name: -progress[name].received)
+        shown = set(by_size[:most_rows])
         for name, route in progress.items():
+            if name not in shown:
+                continue
             cells = [f"{getattr(route, column):,}" for column in _COLUMNS]
             table.add_row(Text(name), *cells, f"{self._rate(name):,.0f}")
-        return Group(table, Text(""), Text(footer))
+        hidden = len(progress) - len(shown)
+        more = f"… and {hidden} more {'route' if hidden == 1 else 'routes'}\n" if hidden else ""
+        return Group(table, Text(""), Text(f"{more}{footer}"))
 
     def _rate(self, route: str) -> float:
         (since, before), (until, latest) = self._history[0], self._history[-1]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from routemq.errors import RouteMQError
 from routemq.routing import Router
 from routemq.settings import Settings, load_settings
 from routemq.supervision.child import Command
-from routemq.supervision.commands import flower_command
+from routemq.supervision.commands import flower_command, is_ingest
 from routemq.supervision.loading import read_rows, router_of
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
@@ -19,11 +20,28 @@ from routemq.supervision.worker_manager import WorkerManager
 from routemq_dev.configured_servers import check_configured_broker, check_configured_redis
 from routemq_dev.ports import LOOPBACK, choose_port
 from routemq_dev.servers import MQTT_SERVER, REDIS_SERVER, mqtt_broker, redis_server
+from routemq_dev.stray_routers import stray_routers
 
 FLOWER, FLEET = "flower", "fleet"
 
 _SERVERS_START_S = 30.0
 _WORK_STARTS_S = 90.0
+
+
+def route_changes(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what became of the routes, in words."""
+    old, new = ({row["name"]: row for row in rows} for rows in (before, after))
+    for sign, names in (("+", [name for name in new if name not in old]), ("-", [n for n in old if n not in new])):
+        if names:
+            yield f"{sign}{len(names)} {'route' if len(names) == 1 else 'routes'} {', '.join(names)}"
+    for name in new.keys() & old.keys():
+        told = [
+            f"{key} {old[name][key]} → {row}"
+            for key, row in new[name].items()
+            if key not in ("source", "example", "paused") and row != old[name].get(key)
+        ]
+        if told:
+            yield f"route {name}: {', '.join(told)}"
 
 
 class NotStartedError(RouteMQError):
@@ -77,6 +95,8 @@ class DevSession:
     flower_url: str | None = None
     broker_is: str = ""
     redis_is: str = ""
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _strays: set[str] = field(default_factory=set)
     _workers: WorkerManager | None = None
 
     def start(self) -> None:
@@ -100,19 +120,28 @@ class DevSession:
         if self.options.rate is not None and not self.stopping.is_set():
             self.supervisor.start(self._fleet(self.options.rate))
 
-    def reload(self) -> None:
-        """Load the application anew, and then start ingest and the workers with it.
+    def reload(self, changed: Collection[str]) -> None:
+        """Load the application anew, and start with it what it concerns: the workers; ingest only for other routes.
+
+        Args:
+            changed: Files, relative to the project.
 
         Raises:
             BrokenApplicationError: It cannot be loaded; what runs was left as it is.
         """
+        before = self._rows
         self._take(read_rows(self.options.project, {**os.environ, **self.env}))
+        for told in route_changes(before, self._rows):
+            self.log.say(told)
         self.log.quiet = True
-        if self._workers is not None:
-            self._workers.stop_workers()
-        if self.stopping.is_set():
-            return
-        self._start_workers()
+        if self._workers is not None and not self._concerns_ingest(before, changed):
+            self.supervisor.restart(*(worker.name for worker in self._workers.workers if not is_ingest(worker.name)))
+        else:
+            if self._workers is not None:
+                self._workers.stop_workers()
+            if self.stopping.is_set():
+                return
+            self._start_workers()
         self._wait([state.name for state in self.supervisor.states if state.name != FLEET], timeout_s=_WORK_STARTS_S)
         self.log.quiet = False
 
@@ -133,8 +162,26 @@ class DevSession:
         self.stop_work()
         self.supervisor.stop(MQTT_SERVER, REDIS_SERVER)
 
+    def _concerns_ingest(self, before: list[dict[str, Any]], changed: Collection[str]) -> bool:
+        """Whether ingest must be started anew: with other settings or routes, or when it runs code of the project."""
+        settings = load_settings()
+        hooks = settings.dlq_redact_hook or settings.alert_hook
+        told = ("name", "template", "queue", "qos", "shared", "worker_count")
+        same = [[row[name] for name in told] for row in before] == [[row[name] for name in told] for row in self._rows]
+        return not same or bool(hooks) or any(Path(name).suffix != ".py" for name in changed)
+
     def _take(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
         self.router, self.examples = router_of(rows), {row["name"]: row["example"] for row in rows}
+        sources = [row["source"] for row in rows]
+        strays = stray_routers(self.options.project, sources)
+        for name in sorted(set(strays) - self._strays):
+            self.log.say(
+                f"{name} has a Router outside {load_settings().routers}: its routes are not served. Move it there, or "
+                "import it there.",
+                style="yellow",
+            )
+        self._strays = set(strays)
 
     def _broker(self, settings: Settings) -> list[Command]:
         if "mqtt_broker" in settings.model_fields_set:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Self
 
@@ -19,6 +20,7 @@ from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog, TerminalLogHandler
 from routemq_dev.dev_session import FLEET, DevOptions, DevSession, NotStartedError
+from routemq_dev.run_notes import RunNotes
 
 USUAL_REDIS_URL = "redis://127.0.0.1:6379/0"
 
@@ -63,6 +65,7 @@ class DevRunner:
         self._asked, self._asked_again = Stop(), Stop()
         self.supervisor = Supervisor(self._line)
         self.session = DevSession(options, self.log, self.supervisor)
+        self.notes = RunNotes(partial(self.log.note, level="WARNING"), self._say_dead)
 
     def __enter__(self) -> Self:
         """Take over the signals and this process's log."""
@@ -78,6 +81,7 @@ class DevRunner:
         """Stop everything that still runs."""
         self.session.stopping.set()
         self.session.stop()
+        self.notes.flush(everything=True)
         self.supervisor.close()
 
     def follow_changes(self) -> None:
@@ -96,7 +100,7 @@ class DevRunner:
         started = time.monotonic()
         self.log.say(f"changed: {', '.join(changed[:5])}{' …' if len(changed) > 5 else ''}")
         try:
-            self.session.reload()
+            self.session.reload(changed)
         except BrokenApplicationError as exc:
             self.log.say(f"{exc}\nThe code from before goes on running.", style="red")
         except NotStartedError as exc:
@@ -107,10 +111,15 @@ class DevRunner:
 
     def _line(self, name: str, line: str) -> None:
         if name != FLEET or not self.fleet.read(line):
-            self.log.line(name, line)
+            if not self.notes.is_folded(name, line):
+                self.log.line(name, line)
+                self.notes.shown(line)
         elif self.fleet.final or time.monotonic() - self._fleet_told >= _FLEET_REPORT_S:
             self._fleet_told = time.monotonic()
             self.log.note(name, f"published {self.fleet.published}, confirmed {self.fleet.confirmed}")
+
+    def _say_dead(self, message_id: str) -> None:
+        self.log.command(dlq_command(self.session.env, f"show {shlex.quote(message_id)}"))
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.session.stopping.is_set() and number == signal.SIGINT:
@@ -146,7 +155,7 @@ def show_banner(console: Console, session: DevSession, *, hint: str) -> None:
     console.print(table)
     console.print()
     # Commands stand at the beginning of a line, to be copied whole.
-    commands = [example_line(session), dead_letters_line(session.env)]
+    commands = [example_line(session), dlq_command(session.env, "list")]
     for command in filter(None, commands):
         console.print(Text(command, "cyan"), soft_wrap=True)
     console.print()
@@ -169,7 +178,8 @@ def example_line(session: DevSession) -> str:
     return f"{where}routemq publish {shlex.quote(topic)} {shlex.quote(session.examples[route.name])}"
 
 
-def dead_letters_line(env: Mapping[str, str]) -> str:
-    """Return a command that lists the dead letters from another terminal."""
+def dlq_command(env: Mapping[str, str], what: str) -> str:
+    """Return a command of `routemq dlq` for another terminal."""
     url = env.get("REDIS_URL", USUAL_REDIS_URL)
-    return "routemq dlq list" if url == USUAL_REDIS_URL else f"REDIS_URL={shlex.quote(url)} routemq dlq list"
+    where = "" if url == USUAL_REDIS_URL else f"REDIS_URL={shlex.quote(url)} "
+    return f"{where}routemq dlq {what}"

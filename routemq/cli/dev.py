@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from routemq_dev.dev_session import DevOptions
+from routemq_dev.footer import Footer
 from routemq_dev.runner import DevRunner, show_banner
 from routemq_dev.state import state_folder
 
@@ -68,5 +69,6 @@ def dev(
             runner.session.start()
             if not runner.session.stopping.is_set():
                 show_banner(console, runner.session, hint="Ctrl-C stops all of it. Code is reloaded when it changes.")
-                runner.follow_changes()
+                with Footer(runner.session, console):
+                    runner.follow_changes()
         runner.log.say("stopped")

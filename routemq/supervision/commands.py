@@ -96,6 +96,11 @@ def ingest_name(index: int) -> str:
     return f"ingest {index}"
 
 
+def is_ingest(name: str) -> bool:
+    """Return whether a process of the supervisor is called as an ingest process is."""
+    return name.startswith("ingest ")
+
+
 def worker_name(queue: str) -> str:
     """Return the name of a queue's worker among the supervisor's processes."""
     return f"worker {queue}"

@@ -121,11 +121,16 @@ class TerminalLog:
             if shown and self._has_room(name, source):
                 self._print(source, name, at, text)
 
-    def note(self, name: str, text: str) -> None:
-        """Show a line of a process that is no more than information."""
+    def note(self, name: str, text: str, *, level: str = "INFO") -> None:
+        """Show a line about a process; by default one that is no more than information."""
         with self._lock:
-            if self._wanted(name, "INFO"):
-                self._print(self._source(name), name, None, text)
+            if self._wanted(name, level):
+                self._print(self._source(name), name, None, text, style=_LEVEL_STYLES.get(level, ""))
+
+    def command(self, text: str) -> None:
+        """Show a command, from the beginning of a line, to be copied whole."""
+        with self._lock:
+            self._console.print(Text(printable(text), "cyan"), soft_wrap=True)
 
     def say(self, text: str, *, style: str = "bold") -> None:
         """Show a line of this process itself."""

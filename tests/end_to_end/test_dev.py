@@ -74,6 +74,11 @@ class Dev:
         return [child for child in self.children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 
+def ingest_of(process: RunningProcess) -> list[int]:
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child.pid for child in children if "ingest" in child.cmdline()]
+
+
 @contextlib.contextmanager
 def dev(project: Path, *options: str, **env: str) -> Iterator[Dev]:
     port = free_port()
@@ -106,10 +111,12 @@ def test_message_runs_its_controller_code_is_reloaded_and_ctrl_c_leaves_nothing(
         running_dev.publish("first")
         running_dev.wait_for_reading("first")
 
+        ingest = ingest_of(process)
         controller.write_text(
             good.replace("message.id, device_id,", "message.id, device_id.upper(),"), encoding="utf-8"
         )
         process.wait_for_output("reloaded in", timeout_s=40)
+        assert ingest_of(process) == ingest
         running_dev.publish("second")
         running_dev.wait_for_reading("SECOND")
 
@@ -136,6 +143,7 @@ def test_what_waits_is_there_at_the_next_start_and_sigkill_leaves_nothing(projec
         assert "(Redis)" in first.process.output()
         first.publish("broken", '{"temperature": "warm"}')
         first.process.wait_for_output("is dead, reason invalid")
+        first.process.wait_for_output("routemq dlq show ")
         first.process.kill()
         wait_until(lambda: first.left_over() == [], timeout_s=20, message="the guardian has ended everything")
     port = free_port()

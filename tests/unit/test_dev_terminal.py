@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from routemq_dev import run_notes
+from routemq_dev.demo_table import DemoTable
+from routemq_dev.dev_session import route_changes
+from routemq_dev.progress import RouteProgress
+from routemq_dev.run_notes import RunNotes
+from routemq_dev.stray_routers import stray_routers
+
+RETRY = "2026-01-01 12:00:00,000 WARNING r.o: message {id} ({place}) failed in run 1, next in 1.1 s: E"
+DEATH = "2026-01-01 12:00:00,000 ERROR r.o: message {id} (a/{{b}}, topic a/1) is dead, reason failed: E"
+
+
+def test_retries_are_folded_route_by_route() -> None:
+    said: list[tuple[str, str]] = []
+    notes = RunNotes(lambda name, text: said.append((name, text)), lambda _: None)
+    lines = [RETRY.format(id=number, place=place) for place in ("a/{b}, topic a/1", "c") for number in range(3)]
+    assert [notes.is_folded("worker a", line) for line in lines] == [False, True, True, False, True, True]
+    assert not notes.is_folded("worker a", "printed by a controller")
+    notes.flush()
+    assert said == []
+    notes.flush(everything=True)
+    assert said == [("worker a", "a/{b}: 2 more retries in 0 s"), ("worker a", "c: 2 more retries in 0 s")]
+    assert not notes.is_folded("worker a", lines[0])
+
+
+def test_what_is_folded_is_told_though_no_line_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.processes import wait_until
+
+    monkeypatch.setattr(run_notes, "_FOLD_S", 0.2)
+    said: list[str] = []
+    notes = RunNotes(lambda _, text: said.append(text), lambda _: None)
+    for number in range(2):
+        notes.is_folded("worker a", RETRY.format(id=number, place="c"))
+    wait_until(lambda: said, timeout_s=30, message="the retry is told of")
+
+
+def test_a_death_says_how_to_look_at_it_and_many_say_it_once() -> None:
+    dead: list[str] = []
+    notes = RunNotes(lambda _name, _text: None, dead.append)
+    for number in range(3):
+        notes.shown(DEATH.format(id=number))
+    assert dead == ["0"]
+
+
+def test_a_router_outside_the_package_is_found(tmp_path: Path) -> None:
+    declares = "from routemq import Router\nrouter = Router()\nrouter.on('a', print)\n"
+    for name, text in {
+        "app/routers/a.py": declares,
+        "app/doors.py": declares,
+        "app/base.py": "from routemq import Router\nrouter = Router()\n",
+        "app/broken.py": "from routemq import Router(\n",
+        "app/other.py": "router = object()\nrouter.on('a')\n",
+        "app/grouped.py": "import routemq\nr = routemq.Router()\nwith r.group('a') as g:\n    g.on('b', print)\n",
+        "tests/test_it.py": declares,
+        ".venv/lib/x.py": declares,
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (tmp_path / "app" / "bytes.py").write_bytes(b"\xff routemq Router")
+    (tmp_path / "app" / "gone.py").symlink_to(tmp_path / "nowhere")
+    found = stray_routers(tmp_path, ["app/routers/a.py:3"])
+    assert found == ["app/doors.py", "app/grouped.py"]
+
+
+def test_what_became_of_the_routes_is_said_in_a_line() -> None:
+    row = {"name": "a", "qos": 1, "source": "x:1", "example": "1", "paused": None}
+    assert list(route_changes([row], [row | {"source": "x:2", "example": "2"}])) == []
+    assert list(route_changes([row], [row, row | {"name": "x/{a}"}])) == ["+1 route x/{a}"]
+    assert list(route_changes([row, row | {"name": "b"}, row | {"name": "c"}], [row])) == ["-2 routes b, c"]
+    assert list(route_changes([row], [row | {"qos": 0}])) == ["route a: qos 1 → 0"]
+
+
+def test_the_table_fits_a_terminal_of_80_columns_and_hides_what_has_no_room() -> None:
+    console = Console(width=80, record=True, force_terminal=True, color_system=None)
+    progress = {f"plants/{{plant}}/lines/{{line:int}}/a/long/topic/{n}": RouteProgress(received=n) for n in range(9)}
+    console.print(DemoTable().render(progress, footer="Flower http://127.0.0.1:5555", most_rows=3))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[1] for line in lines[1:4]] == ["6", "7", "8"]
+    assert lines[4].split()[:2] == ["all", "36"]
+    assert lines[-2:] == ["… and 6 more routes", "Flower http://127.0.0.1:5555"]
