@@ -97,8 +97,8 @@ def test_a_rollout_and_its_way_back_lose_nothing(
             publish()
             second.close()
             publish()
-            bench.wait_for_notes("x", sent["x"])
-            bench.wait_for_notes("y", sent["y"])
+            bench.wait_for_notes("x", sent["x"], timeout_s=60)
+            bench.wait_for_notes("y", sent["y"], timeout_s=60)
             wait_until(lambda: bench.held() + bench.waiting("a") == 0, message="nothing is left")
     for what, letter in (("x", "d"), ("y", "l")):
         # Under whatever name a release has for it.
