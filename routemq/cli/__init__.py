@@ -16,6 +16,7 @@ _COMMANDS = {
     "manifests": "routemq.cli.manifests:manifests",
     "pause": "routemq.cli.pause:pause",
     "publish": "routemq.cli.publish:publish",
+    "request": "routemq.cli.ask_device:request",
     "resume": "routemq.cli.pause:resume",
     "routes": "routemq.cli.routes:routes",
     "simulate": "routemq.cli.simulate:simulate",

@@ -66,7 +66,9 @@ class MessageClient:
             PublishError: The topic, the payload or the QoS cannot be published.
             RequestError: The time is none.
         """
-        if expiry_problem(timeout_s):
+        # Typed in vain for users who do not check types.
+        given: object = timeout_s
+        if given is None or expiry_problem(given):
             raise RequestError(topic=topic, problem=f"timeout_s={timeout_s!r}; it is a positive number of seconds")
         question = Question(topic, timeout_s, self.publisher.forget)
         properties = PublishProperties(

@@ -7,10 +7,15 @@ from typing import Any
 
 import orjson
 import pytest
+from click.testing import CliRunner
 from paho.mqtt.packettypes import PacketTypes
 
+from routemq.cli import main
 from routemq.discovery import load_router
 from routemq.envelope import TaskMessage
+from routemq.errors import RequestError
+from routemq.script import open_client
+from routemq.settings import Settings
 from tests.mqtt_peer import Peer, properties
 from tests.processes import wait_until
 from tests.servers import Mosquitto, Redis, Stack
@@ -75,6 +80,22 @@ def by_topic(peer: Peer) -> dict[str, list[Any]]:
     return found
 
 
+def ask_from_a_script(env: dict[str, str], prefix: str) -> None:
+    """The device answers a script, and a command, as it does a controller."""
+    settings = Settings(_env_file=None, mqtt_broker=env["MQTT_BROKER"], mqtt_port=int(env["MQTT_PORT"]))  # type: ignore[call-arg]
+    with open_client(settings) as client:
+        assert client.request(f"{prefix}/devices/d1", [1], timeout_s=30).result().json() == {"was": [1]}
+        client.publish(f"{prefix}/from-a-script", b"x", 1)
+        for never in (0, -1, None, float("nan"), "5"):
+            with pytest.raises(RequestError, match="it is a positive number of seconds"):
+                client.request(f"{prefix}/devices/d1", b"", timeout_s=never)  # type: ignore[arg-type]
+    asked = CliRunner(env=env).invoke(main, ["request", f"{prefix}/devices/d1", "2", "--timeout", "30"])
+    assert (asked.exit_code, asked.stdout) == (0, '{"was": 2}')
+    asked = CliRunner(env=env).invoke(main, ["request", f"{prefix}/devices/d2", "--timeout", "0.2"])
+    assert (asked.exit_code, asked.stdout) == (1, "")
+    assert asked.stderr == f"Error: request to '{prefix}/devices/d2': no answer within 0.2 s\n"
+
+
 @pytest.mark.parametrize("pool", ["prefork", "gevent"])
 def test_requests_are_answered_and_asked(bench: Bench, mosquitto_server: Mosquitto, pool: str, key_prefix: str) -> None:
     env = Stack(name="", broker=mosquitto_server, store=bench.store).environment(key_prefix=key_prefix)
@@ -92,6 +113,7 @@ def test_requests_are_answered_and_asked(bench: Bench, mosquitto_server: Mosquit
         refused = [request(bench, "settings/d1", "null", topic) for topic in HOSTILE]
         foreign = request(bench, "own/d1", "null", f"answers/d2/{key_prefix}")
         bench.wait_for_notes("asked", len(asked))
+        ask_from_a_script(env, key_prefix)
         bench.wait_for_letters(len(refused) + len(unanswered) + 1)
         wait_until(lambda: {"typed", "async", "text", "nothing"} <= by_topic(peer).keys(), message="all are answered")
         assert worker.terminate() == 0

@@ -51,7 +51,7 @@ def modules(package: str) -> list[Path]:
 def is_front_door(path: Path) -> bool:
     """The doors of the core compose everything, so they may reach the services."""
     relative = path.relative_to(REPOSITORY)
-    return relative == Path("routemq/celery.py") or any(
+    return relative in (Path("routemq/celery.py"), Path("routemq/script.py")) or any(
         map(relative.is_relative_to, ("routemq/cli", "routemq/testing"))
     )
 
