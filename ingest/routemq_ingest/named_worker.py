@@ -32,7 +32,8 @@ class NamedWorker:
         worker = self._worker
         if worker is not None:
             return worker.health
-        return Health(alive=True, trouble=self._name.trouble, pause=None, holds=False, statistics=Statistics())
+        trouble = self._name.trouble or f"it is about to begin as {self._name.client_id}"
+        return Health(alive=True, trouble=trouble, pause=None, holds=False, statistics=Statistics())
 
     def stop(self) -> None:
         """End `run` soon; may be called from a signal handler or another thread."""
