@@ -68,6 +68,13 @@ class BatchRequest:
             correlation_id=self._requests[0].id,
         )
 
+    def run_without_revoked(self) -> bool:
+        """Let those be run by another job that no operator has revoked; False if that is all."""
+        if not any(request.revoked() for request in self._requests):
+            return False
+        self._run_again("some are revoked", in_halves=False)
+        return True
+
     def say_start(self) -> None:
         """Let the loss of this worker be a strike for the messages from now on."""
         say_starts([request.message for request in self._requests])

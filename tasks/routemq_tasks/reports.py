@@ -29,7 +29,12 @@ def checked(report: Report) -> Report:
     Celery reports a success without a duration when it could not even begin, and of a greenlet that was killed.
     """
     failed, _, runtime = report
-    return report if failed or runtime is not None else _failure("there is no report of its end")
+    return report if failed or runtime is not None else _failure(NotEndedError("there is no report of its end"))
+
+
+def unknown() -> Report:
+    """Return the report of a run that has ended, nobody knows how: what is recorded stands, what is not comes back."""
+    return _failure(Reject("nothing is known of its end", requeue=True))
 
 
 def tellable(error: BaseException, told: str) -> Exception:
@@ -144,13 +149,12 @@ def _watched(target: Callable[..., Report]) -> Callable[..., Report]:
             raise
         # As a child's death in the pool of processes, it is reported, and judged there.
         except BaseException as exc:  # noqa: BLE001
-            return _failure(error_line(exc))
+            return _failure(NotEndedError(error_line(exc)))
 
     return run
 
 
-def _failure(problem: str) -> Report:
-    error = NotEndedError(problem)
+def _failure(error: Exception) -> Report:
     info = ExceptionInfo.__new__(ExceptionInfo)
-    info.type, info.exception, info.tb, info.traceback, info.internal = NotEndedError, error, None, "", True
+    info.type, info.exception, info.tb, info.traceback, info.internal = type(error), error, None, "", True
     return 1, info, None

@@ -37,6 +37,11 @@ class RouteRequest(OpenRequest):
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **{**options, "body": message.payload, "decoded": True})
 
+    @property
+    def has_strikes(self) -> bool:
+        """Whether somebody died of it before; then it is run apart from others."""
+        return bool(self.request_dict["routemq"]["strikes"])
+
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Describe the message to `celery inspect`, with as much of its payload as events show."""
         described: dict[str, Any] = super().info(safe=True)

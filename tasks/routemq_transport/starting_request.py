@@ -1,6 +1,6 @@
 """A message between Celery's consumer and its pool."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from celery.worker.request import Request
@@ -40,8 +40,15 @@ class StartingRequest(Request):
         if isinstance(message, QuickMessage):
             message.channel.lease.starting(message.delivery_tag)
 
+    def say_waits(self) -> None:
+        """It was said to start, and has not: unless it does so soon, the loss of this worker is no strike for it."""
+        message: Any = self.message
+        if isinstance(message, QuickMessage):
+            message.channel.lease.waiting(message.delivery_tag)
 
-def say_starts(messages: Sequence[Any]) -> None:
-    """Let the loss of this worker be a strike for messages of one channel, which run together, from now on."""
-    if isinstance(messages[0], QuickMessage):
-        messages[0].channel.lease.starting(*(message.delivery_tag for message in messages))
+
+def say_starts(messages: Iterable[Any]) -> None:
+    """Let the loss of this worker be a strike for all of these messages from now on, told to Redis at once."""
+    ours = [message for message in messages if isinstance(message, QuickMessage)]
+    for lease in {message.channel.lease for message in ours}:
+        lease.starting(*(message.delivery_tag for message in ours if message.channel.lease is lease))

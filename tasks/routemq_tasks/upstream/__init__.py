@@ -20,6 +20,8 @@ NAMES = {
         "Connection": "the command connects by itself, and would not as our app does",
     },
     "celery.concurrency.asynpool:AsynPool": {
+        "_event_process_exit(self, hub, proc)": "a child that has ended is seen at once, if the kernel takes its time",
+        "_on_hard_timeout(self, job)": "ends a child only while it runs that very job",
         "_active_writes": "a pipe that a job is being written to gets no other",
         "_all_inqueues": "how many children there are",
         "_busy_workers": "the children that have a job",
@@ -27,14 +29,23 @@ NAMES = {
         "_fileno_to_inq": "the child at the end of a pipe",
         "_quick_put": "what the pool is given a job with",
     },
+    "billiard.queues:_SimpleQueue": {
+        "_reader": "where a child reads what its parent has written",
+    },
     "billiard.pool:Pool": {
+        "_state": "whether the pool still runs",
         "_cache": "the jobs that have no result",
         "_pool": "the children",
         "_process_by_pid(self, pid)": "the child that is told that its parent may end it",
         "_iterinactive(self)": "the children that a pool may end as it shrinks",
+        "_on_ready_counters": "a child that ends waits until what it has done is known",
         "_worker_active(self, worker)": "a child has a job before it has told that it started it",
     },
     "billiard.pool:ApplyResult": {
+        "_ack(self, i, time_accepted, pid, synqW_fd)": "tells a request that its run has begun",
+        "_set(self, i, obj)": "tells a request how its run has ended",
+        "_terminated": "whether an operator has ended the run",
+        "_worker_pid": "the child that has begun it",
         "_accept_callback": "leads from a job to its request, whose start is told as it is written",
         "_accepted": "whether a child has said that it started a job",
     },
@@ -48,6 +59,7 @@ NAMES = {
         "_make_process_result(self, hub)": "reads all results that are there in one system call",
     },
     "billiard.pool:Worker": {
+        "_ensure_messages_consumed(self, completed)": "a child that ends has its page looked at before",
         "_make_child_methods(self, loads)": "a child sends nothing that its parent cannot read",
     },
     "celery.concurrency.prefork:TaskPool": {

@@ -1,22 +1,38 @@
-"""The pipes between the prefork pool and its children, with fewer system calls and less pickling for each job."""
+"""The pipes between the prefork pool and its children, with fewer system calls and less pickling for each job.
+
+To a child goes a bundle, in one write: `(BUNDLE, (number, count))`, then so many jobs; or a single job, Celery's way.
+Of a bundle's jobs the page says when they begin and that they succeeded; what else became of one is told at once, as
+`(ENDED, (pid, slot, outcome))`. `(LOOK, (pid, number))` asks the pool to look at the page: the child is at the end of
+the bundle with that number, or, without a number, about to end itself.
+"""
 
 import errno
+import fcntl
 import os
 import pickle
 import select
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any
 
-from billiard.pool import READY
+from billiard.common import pickle_loads
+from billiard.pool import ACK, EX_FAILURE, READY
 from celery.concurrency.asynpool import ResultHandler
 
+from routemq_tasks.bundle_page import BundlePage
 from routemq_tasks.child_signals import EndableWorker
 from routemq_tasks.reports import checked, last_word
 
 _HEADER = struct.Struct("!i")
 _MOST_PER_READ = 65536
 _COME_AGAIN = (errno.EAGAIN, errno.EINTR)
+
+BUNDLE, ENDED, LOOK = 21, 22, 23
+"""Kinds of messages; billiard and Celery have theirs below 16."""
+
+_PLAIN = repr(None)
+"""What Celery's tracer says of a run that returned nothing."""
 
 Payload = tuple[memoryview, memoryview, int]
 
@@ -33,25 +49,99 @@ def framed(job: object) -> Payload:
     return memoryview(header), memoryview(body), len(body)
 
 
+def bundled(number: int, jobs: list[Payload]) -> bytes:
+    """Return a bundle as it is written."""
+    head, _, _ = framed((BUNDLE, (number, len(jobs))))
+    return b"".join((head, *(part for job in jobs for part in job[:2])))
+
+
+def room_of(pipe: int) -> int:
+    """Return how many bytes an empty pipe takes at once."""
+    get_size = getattr(fcntl, "F_GETPIPE_SZ", None)
+    return select.PIPE_BUF if get_size is None else fcntl.fcntl(pipe, get_size)
+
+
 class QuickWorker(EndableWorker):
-    """Celery's child, which sends nothing but what is plain, and so without the pickler that knows pipes and locks.
+    """Celery's child, which takes bundles, and sends nothing but what is plain, without the pickler that knows locks.
 
     An exception of a class that the parent cannot import, or whose making there fails, would end the worker.
+
+    Attributes:
+        page: What it shares with its parent; a child that is spawned has none, and is given no bundles.
     """
+
+    page: BundlePage | None = None
+    _slot: int | None = None
 
     def _make_child_methods(self, *args: Any, **options: Any) -> None:
         super()._make_child_methods(*args, **options)
-        queue = self.outq
-        send = queue.send_payload
+        send = self.outq.send_payload
+        self._send: Callable[[Any], None] = lambda message: send(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        self.outq.put = self._put
+        if self.page is not None:
+            self.wait_for_job = partial(next, self._received(self.page))
 
-        def put(message: Any) -> None:
+    def _received(self, page: BundlePage) -> Iterator[Any]:
+        """Give what comes through the pipe, a job after the other; of a bundle's, those that are not taken back."""
+        frames = _frames(self.inq._reader.fileno())  # noqa: SLF001  a pipe of billiard's has no public name for its end
+        for frame in frames:
+            message = pickle_loads(frame)
+            if message is None:
+                break
             kind, details = message
-            if kind == READY:
-                job, number, outcome, file = details
-                details = job, number, told(*outcome), file
-            send(pickle.dumps((kind, details), pickle.HIGHEST_PROTOCOL))
+            if kind != BUNDLE:
+                yield message
+                continue
+            number, count = details
+            for slot in range(count):
+                job = next(frames)
+                if page.begin(number, slot):
+                    self._slot = slot
+                    yield pickle_loads(job)
+            self._slot = None
+            self._send((LOOK, (os.getpid(), number)))
+        # The pool has no more work, or is gone.
+        raise SystemExit(EX_FAILURE)
 
-        queue.put = put
+    def _put(self, message: Any) -> None:
+        kind, details = message
+        slot = self._slot
+        if kind == READY:
+            job, number, outcome, file = details
+            outcome = told(*outcome)
+            if slot is not None and self.page is not None:
+                if outcome[0] and outcome[1][:2] == (0, _PLAIN):
+                    self.page.done(slot)
+                else:
+                    self._send((ENDED, (os.getpid(), slot, outcome)))
+                    self.page.told(slot)
+                return
+            message = kind, (job, number, outcome, file)
+        elif kind == ACK and slot is not None:
+            return
+        self._send(message)
+
+    def _ensure_messages_consumed(self, completed: int) -> bool:
+        """Wait until the parent knows what this child has done, before it ends."""
+        if self._slot is not None:
+            self._send((LOOK, (os.getpid(), None)))
+        return bool(super()._ensure_messages_consumed(completed))
+
+
+def _frames(fileno: int) -> Iterator[bytes]:
+    """Give the body of each message that comes through a pipe, several of which are read at once."""
+    data = bytearray()
+    while chunk := os.read(fileno, _MOST_PER_READ):
+        data += chunk
+        position, length = 0, len(data)
+        while length - position >= _HEADER.size:
+            (size,) = _HEADER.unpack_from(data, position)
+            end = position + _HEADER.size + size
+            if end > length:
+                break
+            yield bytes(data[position + _HEADER.size : end])
+            position = end
+        del data[:position]
 
 
 def told(returned: bool, result: Any) -> tuple[bool, Any]:

@@ -61,8 +61,7 @@ class Lease:
         restore_other: Callable[[str], None],
         clock: SteadyClock | None = None,
     ) -> None:
-        self._client, self._moves, self._times = client, moves, times
-        self._running = running
+        self._client, self._moves, self._times, self._running = client, moves, times, running
         self._held: dict[str, int] = {}
         self._done = Acknowledgements()
         self._returns = Returns()
@@ -151,8 +150,7 @@ class Lease:
         Args:
             at_once: Else with others, a moment later.
         """
-        chosen = list(tags)
-        if not chosen:
+        if not (chosen := list(tags)):
             return
         for tag in chosen:
             self._held.pop(tag, None)
@@ -162,15 +160,18 @@ class Lease:
         if at_once:
             self._put_back_waiting()
 
+    def waiting(self, tag: str) -> None:
+        """The task of a message was about to start, and waits again."""
+        self._starts.defer(tag)
+
     def starting(self, *tags: str) -> None:
         """Messages start in one run: the loss of this worker is a strike for each from now on."""
         suspects = [tag for tag in tags if tag in self._suspects]
         self._starts.mark(*tags if not suspects else [tag for tag in tags if tag not in suspects])
         if not suspects:
             return
-        # They may have ended the worker that had them: be sure that Redis knows before they do it again.
+        # They may have ended the worker that had them: Redis knows before they do it again; what is done has no blame.
         self._suspects.difference_update(suspects)
-        # Else what is done would share the blame.
         self.flush()
         try:
             self.mark_running(suspects)
@@ -179,8 +180,7 @@ class Lease:
 
     def mark_running(self, tags: Iterable[str]) -> None:
         """Be sure that Redis knows what runs."""
-        new = self._starts.unmarked(tags)
-        if new:
+        if new := self._starts.unmarked(tags):
             self._moves.renew(new, running=True)
             self._starts.marked_by_hand(new)
 

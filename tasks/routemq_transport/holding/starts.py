@@ -95,6 +95,11 @@ class Starts:
             if self._send(unmarked, started=True):
                 self._marked.update(unmarked)
 
+    def defer(self, tag: str) -> None:
+        """The task of this message was marked, and has not started: its mark goes as those of a fetch do."""
+        if tag in self._marked:
+            self._to_start[tag] = time.monotonic() + NOT_STARTED_S
+
     def marked_by_hand(self, tags: Iterable[str]) -> None:
         """Redis knows that these have started."""
         self._marked.update(tags)
