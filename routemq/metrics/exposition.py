@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from routemq.dead_letters.letter import REASONS
-from routemq.metrics.fleet import FleetReading
+from routemq.metrics.fleet import FleetReading, QueueReading
 from routemq.metrics.totals import TOTALS
 
 
@@ -68,7 +68,7 @@ def _queues(fleet: FleetReading, wanted: Mapping[str, int]) -> Iterable[Metric]:
         "waiting": "Messages that no worker has taken.",
         "delayed": "Messages whose time has not come, such as retries.",
         "held": "Messages in the hands of workers.",
-        "unfinished": "Messages that are not done: waiting, delayed and held; to scale workers by.",
+        "unfinished": "Messages that are not done, to scale workers by: waiting, delayed and held.",
         "resting": "1 while all of its routes are paused.",
         "workers": "Live workers that consume it.",
         "concurrency": "Messages that they run at once.",
@@ -80,7 +80,8 @@ def _queues(fleet: FleetReading, wanted: Mapping[str, int]) -> Iterable[Metric]:
     }
     for queue, reading in sorted(fleet.queues.items()):
         values = {
-            "waiting": reading.waiting, "delayed": reading.delayed, "held": reading.held, "unfinished": reading.queued,
+            "waiting": reading.waiting, "delayed": reading.delayed, "held": reading.held,
+            "unfinished": _unfinished(reading, rests=queue in fleet.resting),
             "resting": int(queue in fleet.resting), "workers": len(reading.workers), "concurrency": reading.concurrency,
             "concurrency_wanted": wanted.get(queue, 0),
         }  # fmt: skip
@@ -89,6 +90,11 @@ def _queues(fleet: FleetReading, wanted: Mapping[str, int]) -> Iterable[Metric]:
         if reading.oldest_at is not None:
             families["oldest_seconds"].add_metric([queue], max(0.0, fleet.at - reading.oldest_at))
     yield from families.values()
+
+
+def _unfinished(reading: QueueReading, *, rests: bool) -> int:
+    # Of paused routes nothing is run, however much waits; one worker is there for what else may be on their queue.
+    return max(reading.held, min(1, reading.queued)) if rests else reading.queued
 
 
 def _letters(fleet: FleetReading) -> Iterable[Metric]:
