@@ -5,6 +5,7 @@ from typing import Any
 
 from celery.app.events import Events
 from celery.events import EventDispatcher
+from celery.events.event import group_from
 
 from routemq.dead_letters.fingerprint import shortened
 from routemq.text import printable
@@ -30,6 +31,9 @@ class BatchingDispatcher(EventDispatcher):
 
     def send(self, kind: str, /, *args: Any, **fields: Any) -> Any:
         """Send an event; what came with a message is in it as printable text."""
+        # A worker without -E sends its heartbeats alone.
+        if not self.enabled or (self.groups and group_from(kind) not in self.groups):
+            return None
         return super().send(kind, *args, **_printable(fields))
 
     def publish(self, kind: str, fields: dict[str, Any], /, *args: Any, **options: Any) -> Any:
