@@ -52,7 +52,7 @@ function row(route) {
 
 function batchNote(batch) {
     const title = batch.gathers
-        ? `after ${duration(batch.max_wait_s)} or ${bytes(batch.max_bytes)} with fewer`
+        ? `after ${batch.max_wait_s} s or ${bytes(batch.max_bytes)} with fewer`
         : "a middleware without handle_batch keeps its messages apart";
     const text = batch.gathers ? `in batches of up to ${number(batch.max_messages)}` : "in batches, one by one";
     return make("small", {class: "muted", title}, text);
