@@ -72,9 +72,16 @@ class FrozenReplays:
     keys: Keys
 
     def begin(
-        self, ids: Iterable[str], operation: Operation, options: ReplayOptions, pace: ReplayPace, *, now: float
+        self,
+        ids: Iterable[str],
+        operation: Operation,
+        options: ReplayOptions,
+        *,
+        pace: ReplayPace | None = None,
+        now: float,
     ) -> FrozenReplay:
         """Freeze a set of letters, in the order they will be replayed in; nothing is replayed yet."""
+        pace = pace or ReplayPace()
         list_key, hash_key = self.keys.dead_frozen_ids(operation.id), self.keys.dead_frozen(operation.id)
         rest, total = iter(ids), 0
         try:

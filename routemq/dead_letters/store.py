@@ -171,7 +171,7 @@ class DeadLetters(LetterReader):
             detail = detail or some(ids)
         options, pace = options or ReplayOptions(), pace or ReplayPace()
         operation = Operation(actor=actor, detail=", ".join(filter(None, (detail, pace.in_words(options)))))
-        return self.frozen.begin(ids, operation, options, pace, now=self.now())
+        return self.frozen.begin(ids, operation, options, pace=pace, now=self.now())
 
     def unfinished_replays(self) -> tuple[FrozenReplay, ...]:
         """Return the replays that are not complete, the newest first."""
