@@ -1,7 +1,10 @@
 """What an application has begun in a process of a worker, by `on_worker_start`, until the process ends."""
 
+import contextlib
 import logging
 import mmap
+import os
+import signal
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +29,9 @@ logger = logging.getLogger(__name__)
 _LOOK_S = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _REMIND_S = 30.0
+_END_S = 2.0
+"""Children look so soon whether they are to end, but for one that hangs in a hook."""
+
 _WORD = struct.Struct("!?dH")
 _WORD_BYTES = 1024
 
@@ -121,7 +127,11 @@ class Lifespan:
                 wait(pauses.next_s(), problem)
         # What is spawned shares no memory; and without any children it is for the pool's loop to have new ones.
         while get_start_method() == "fork" and not self.word.has_started and pool_children(pool):
-            wait(_LOOK_S, self.word.problem or "on_worker_start has not come to its end")
+            try:
+                wait(_LOOK_S, self.word.problem or "on_worker_start has not come to its end")
+            except BaseException:
+                _end_children(pool)
+                raise
 
     def start_child(self, loop: Callable[[], EventLoop]) -> None:
         """Begin in a child of a pool, which takes no messages before; for as long as it takes.
@@ -158,6 +168,16 @@ class Lifespan:
             text = "%s; no messages are taken before it succeeds, trying again"
             logger.error(text, problem, exc_info=_unless_known(error))
         return problem
+
+
+def _end_children(pool: Any) -> None:
+    """Let the children of a pool end that have never begun, and kill what hangs in a hook: they hold no message."""
+    until = time.monotonic() + _END_S
+    while pool_children(pool) and time.monotonic() < until:
+        time.sleep(0.05)
+    for pid in pool_children(pool):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _told(hook: WorkerStart, error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -44,6 +45,9 @@ def cache() -> Iterator[None]:
 
 @router.on_worker_start
 def service() -> Callable[[], Any]:
+    if _redis.exists(f"{_PREFIX}hangs"):
+        note("hangs")
+        time.sleep(3600)
     if not _redis.exists(f"{_PREFIX}service"):
         raise ConnectionError("the service does not answer")
     note("begun", hook="service")

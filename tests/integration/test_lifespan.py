@@ -68,3 +68,11 @@ def test_a_process_takes_messages_when_all_has_begun_and_closes_it_at_its_end(be
         assert [hook for pid, hook in hooks(bench, "begun") if pid == process][-3:] == ["database", "cache", "service"]
         assert [hook for pid, hook in hooks(bench, "closed") if pid == process][-3:] == ["service", "cache", "database"]
     assert (os.getpid() in processes, worker.pid in processes) == (False, pool != "prefork")
+
+
+def test_a_worker_whose_children_hang_as_they_begin_ends_when_it_is_told_to(bench: Bench) -> None:
+    with bench.store.client() as client:
+        client.set(f"{bench.key_prefix}hangs", 1)
+    with bench.worker("-c", "2", ready=False) as worker:
+        bench.wait_for_notes("hangs", 2)
+        assert worker.terminate() == 0
