@@ -44,8 +44,9 @@ class Place:
         route: str = WAITING,
         error: Exception | None = None,
         generation: int = 0,
+        content_type: str | None = None,
     ) -> str:
-        envelope = Envelope(topic=topic, payload=payload)
+        envelope = Envelope(topic=topic, payload=payload, content_type=content_type)
         task = TaskMessage(route=route, queue=route.partition("/")[0], envelope=envelope, generation=generation)
         cause = error or LookupError("no such device")
         letter = DeadLetter.of(task, reason="failed", error=cause, worker="celery@somewhere")

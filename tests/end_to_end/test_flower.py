@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 from playwright.sync_api import expect
 
 from routemq.dead_letters import DeadLetters, LetterFilter
+from routemq.envelope import TaskMessage
 from tests.browser import Visit, row_of
 from tests.flower import CROWDED, LASTING, READINGS, WAITING, Place, request, serving, settings
 from tests.processes import running, wait_until
@@ -97,6 +99,23 @@ def test_what_a_message_contains_stays_text(place: Place, visit: Callable[..., V
     expect(page.locator("#payload")).to_contain_text("00000040  40 41 42")
     page.click("#edit")
     expect(page.locator("#notices")).to_contain_text("not text")
+
+    # What a codec says is read and edited as JSON.
+    coded = place.bury("waiting/cbor", cbor2.dumps({"t": SCRIPT}), content_type="application/cbor")
+    page.goto(f"{place.url}/dead-letters/{coded}")
+    expect(page.locator("#payload")).to_contain_text(f'"t": "{SCRIPT}"')
+    expect(page.locator("#payload-views")).to_contain_text("CBOR")
+    page.click("#edit")
+    page.fill("#edited", '{"t": ')
+    expect(page.locator("#verdict")).to_contain_text("cannot be encoded as CBOR")
+    expect(page.locator("#send-edited")).to_be_disabled()
+    page.fill("#edited", '{"t": 2}')
+    expect(page.locator("#verdict")).to_contain_text("Fits")
+    page.click("#send-edited")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("Replayed: waiting/cbor")
+    with place.store.client() as client:
+        assert TaskMessage.decode(client.rpop(place.keys.queue("waiting"))).envelope.payload == cbor2.dumps({"t": 2})
 
     page.goto(f"{place.url}/dead-letters/{broken}")
     expect(page.locator("#notices")).to_contain_text("cannot be replayed")
