@@ -100,6 +100,14 @@ class Settings(BaseSettings):
         default="", validation_alias=_named("ROUTEMQ_KEY_PREFIX"), description="Put before every Redis key."
     )
 
+    release: str | None = Field(
+        default=None,
+        validation_alias=_named("ROUTEMQ_RELEASE"),
+        max_length=100,
+        description="What runs here, such as `1.4.2` or a commit; a dead letter tells it of the process that gave it "
+        "up.",
+    )
+
     allow_eviction: bool = Field(
         default=False,
         validation_alias=_named("ROUTEMQ_ALLOW_EVICTION"),

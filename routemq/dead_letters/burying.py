@@ -1,6 +1,7 @@
 """The scripts that make a message a dead letter."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import redis
@@ -17,10 +18,19 @@ class Burials:
 
     Args:
         most: Most dead letters of a route, 0 for any number.
+        release: What runs here.
     """
 
-    def __init__(self, client: "redis.Redis", keys: Keys, *, most: int, redaction: Redaction | None) -> None:
-        self._client, self._keys, self._redaction = client, keys, redaction
+    def __init__(
+        self,
+        client: "redis.Redis",
+        keys: Keys,
+        *,
+        most: int,
+        redaction: Redaction | None,
+        release: str | None,
+    ) -> None:
+        self._client, self._keys, self._redaction, self._release = client, keys, redaction, release
         self._fingerprints = FingerprintLimit(client, keys)
         self._moves = Moves(client, keys, most_letters=most)
 
@@ -32,7 +42,7 @@ class Burials:
             if record is None:
                 return None
             letter, instead = self._redaction.of_record(letter, record)
-        (letter,) = self._fingerprints.limited([letter])
+        (letter,) = self._fingerprints.limited([replace(letter, release=self._release)])
         return letter if self._moves.bury(_burial(letter, instead), tag=delivery_tag) else None
 
     def bury_direct(self, letters: Sequence[tuple[DeadLetter, bytes]]) -> None:
@@ -45,7 +55,7 @@ class Burials:
             return
         if self._redaction is not None:
             letters = [self._redaction.of_item(letter, item) for letter, item in letters]
-        limited = self._fingerprints.limited([letter for letter, _ in letters])
+        limited = self._fingerprints.limited([replace(letter, release=self._release) for letter, _ in letters])
         self._moves.bury_direct([_burial(kept, item) for kept, (_, item) in zip(limited, letters, strict=True)])
 
 

@@ -33,10 +33,12 @@ class ErrorGroup(LetterGroup):
 
     Attributes:
         example: The newest of them.
+        first_release: Of the oldest of them that is there; None where that is not known.
     """
 
     route: str
     example: DeadLetter
+    first_release: str | None = None
 
     @property
     def is_rest(self) -> bool:
@@ -108,7 +110,9 @@ def read_stats(reader: LetterReader, wanted: LetterFilter, *, most_errors: int) 
         total=sum(span.count for span in spans[: len(routes)]),
         routes=_largest_first(by_route),
         reasons=_largest_first(by_reason),
-        errors=tuple(group for group in _error_groups(reader, top, spans[len(routes) + len(reasons) :]) if group.count),
+        errors=tuple(
+            group for group in _error_groups(reader, wanted, top, spans[len(routes) + len(reasons) :]) if group.count
+        ),
         error_count=len(errors),
         full_routes={route.decode(): queue.decode() for route, queue in full.items()},
         archive_problem=None if problem is None else problem.decode(errors="replace"),
@@ -226,11 +230,10 @@ def _largest_first(groups: Sequence[LetterGroup]) -> tuple[LetterGroup, ...]:
 
 
 def _error_groups(
-    reader: LetterReader, top: Sequence[tuple[int, str, str]], spans: Sequence[LetterGroup]
+    reader: LetterReader, wanted: LetterFilter, top: Sequence[tuple[int, str, str]], spans: Sequence[LetterGroup]
 ) -> Sequence[ErrorGroup]:
-    ids = [span.name for span in spans]
-    found = reader.client.hmget(reader.keys.dead_entries, ids) if ids else []
-    descriptions = cast("list[bytes | None]", found)
+    described = _described(reader, [span.name for span in spans])
+    first = _described(reader, _oldest(reader, wanted, top))
     return [
         ErrorGroup(
             name=fingerprint,
@@ -238,8 +241,26 @@ def _error_groups(
             count=span.count,
             oldest_at=span.oldest_at,
             newest_at=span.newest_at,
-            example=DeadLetter.from_description(span.name, description, died_at=span.newest_at),
+            example=replace(example, died_at=span.newest_at),
+            first_release=None if oldest is None else oldest.release,
         )
-        for (_, fingerprint, route), span, description in zip(top, spans, descriptions, strict=True)
-        if description is not None
+        for (_, fingerprint, route), span, example, oldest in zip(top, spans, described, first, strict=True)
+        if example is not None
+    ]
+
+
+def _oldest(reader: LetterReader, wanted: LetterFilter, top: Sequence[tuple[int, str, str]]) -> list[str]:
+    low, high = bounds(wanted)
+    pipe = reader.client.pipeline(transaction=False)
+    for _, fingerprint, route in top:
+        pipe.zrange(reader.keys.dead_by_error(route, fingerprint), low, high, byscore=True, offset=0, num=1)
+    answers = reader.reports.good(pipe.execute(raise_on_error=False), ())
+    return [found[0].decode("utf-8", "replace") if found else "" for found in answers]
+
+
+def _described(reader: LetterReader, ids: Sequence[str]) -> list[DeadLetter | None]:
+    found = cast("list[bytes | None]", reader.client.hmget(reader.keys.dead_entries, ids) if ids else [])
+    return [
+        None if description is None else DeadLetter.from_description(name, description, died_at=0.0)
+        for name, description in zip(ids, found, strict=True)
     ]

@@ -110,6 +110,7 @@ def letter_object(letter: DeadLetter) -> dict[str, Any]:
         "worker": letter.worker,
         "payload_bytes": letter.payload_bytes,
         "redacted": list(letter.redacted),
+        "release": letter.release,
     }
 
 

@@ -39,6 +39,7 @@ class DeadLetter:
         payload_bytes: Size of the payload; None of a message that could not be read.
         digest: Tells a duplicate of the message from another one with the same id.
         redacted: Fields whose values were not kept.
+        release: ROUTEMQ_RELEASE of the process that buried it; None where that is not set.
     """
 
     id: str
@@ -58,6 +59,7 @@ class DeadLetter:
     payload_bytes: int | None = None
     digest: str | None = None
     redacted: tuple[str, ...] = ()
+    release: str | None = None
 
     @classmethod
     def of(cls, message: TaskMessage, *, reason: Reason, error: BaseException, worker: str) -> "DeadLetter":
@@ -153,6 +155,7 @@ class DeadLetter:
             "payload_bytes": self.payload_bytes,
             "digest": self.digest,
             "redacted": list(self.redacted) or None,
+            "release": self.release,
         }
         return orjson.dumps({name: _clean(value) for name, value in fields.items() if value is not None})
 
@@ -177,6 +180,7 @@ class DeadLetter:
             payload_bytes=fields.get("payload_bytes"),
             digest=fields.get("digest"),
             redacted=tuple(fields.get("redacted", ())),
+            release=fields.get("release"),
         )
 
     def with_traceback(self, text: str) -> "DeadLetter":

@@ -36,6 +36,7 @@ class DeadLetters(LetterReader):
             What they hold in hand by then is buried all the same; nothing is dropped.
         redaction: Takes values out of messages before they are kept.
         bin_s: How long discarded letters can be brought back.
+        release: What runs here; the letters that are buried tell it.
     """
 
     def __init__(
@@ -46,13 +47,14 @@ class DeadLetters(LetterReader):
         max_entries: int | None = None,
         redaction: Redaction | None = None,
         bin_s: float = 86_400.0,
+        release: str | None = None,
     ) -> None:
         super().__init__(client, keys)
         self.frozen = FrozenReplays(client, keys)
         self.sent = SentMessages(client, keys)
         self.bin = Bin(client, keys, self.reports)
         self.redaction = redaction
-        self._burials = Burials(client, keys, most=max_entries or 0, redaction=redaction)
+        self._burials = Burials(client, keys, most=max_entries or 0, redaction=redaction, release=release)
         self._changes = LetterChanges(client, keys, most=max_entries or 0, room=BinRoom(kept_s=bin_s))
 
     @classmethod
@@ -69,7 +71,14 @@ class DeadLetters(LetterReader):
         limit = settings.dlq_max_entries if settings.dlq_archive_dir is None else None
         redaction = Redaction.of(settings) if buries else None
         bin_s = settings.dlq_bin_hours * 3600.0
-        return cls(client, Keys(settings.key_prefix), max_entries=limit, redaction=redaction, bin_s=bin_s)
+        return cls(
+            client,
+            Keys(settings.key_prefix),
+            max_entries=limit,
+            redaction=redaction,
+            bin_s=bin_s,
+            release=settings.release,
+        )
 
     def bury(self, letter: DeadLetter, *, delivery_tag: str) -> DeadLetter | None:
         """Move the message of this delivery tag from its worker to the dead letters, in one atomic step.

@@ -80,11 +80,13 @@ def _errors(stats: LetterStats) -> list[dict[str, Any]]:
             key,
             group_object(error)
             | {"count": 0, "routes": [], "is_rest": error.is_rest, "exception": error.example.exception}
-            | {"message": _cut(error.example.message), "reason": error.example.reason},
+            | {"message": _cut(error.example.message), "reason": error.example.reason}
+            | {"first_release": error.first_release},
         )
         found["count"] += error.count
         found["routes"].append(error.route)
-        found["oldest_at"] = min(found["oldest_at"], error.oldest_at)
+        if error.oldest_at < found["oldest_at"]:
+            found["oldest_at"], found["first_release"] = error.oldest_at, error.first_release
         found["newest_at"] = max(found["newest_at"], error.newest_at)
     return sorted(merged.values(), key=lambda group: -group["count"])[:_MOST_ERRORS]
 

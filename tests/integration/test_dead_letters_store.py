@@ -389,3 +389,18 @@ def test_redacted_values_are_kept_nowhere(client: redis.Redis, keys: Keys) -> No
 
     bury(store, a_message(2, envelope=Envelope(topic="sensors/bad", payload=secret)))
     assert "DLQ_REDACT_HOOK raised RuntimeError" in json.loads(store.get("m000002:0").payload)["redacted"]
+
+
+def test_a_letter_tells_the_release_that_gave_it_up_and_a_group_the_first(client: redis.Redis, keys: Keys) -> None:
+    for number, release in enumerate([None, "1.0 \ud800", "1.1"]):
+        bury(DeadLetters(client, keys, release=release), a_message(number))
+    store = DeadLetters(client, keys)
+    assert [letter.release for letter in store.letters(oldest_first=True)] == [None, "1.0 ?", "1.1"]
+    (group,) = store.stats().errors
+    assert (group.count, group.first_release, group.example.release) == (3, None, "1.1")
+    store.discard(["m000000:0"], actor="ana")
+    assert store.stats().errors[0].first_release == "1.0 ?"
+    # It outlives a file, and the bin.
+    store.discard(["m000001:0"], actor="ana", operation=Operation(actor="ana", id="one"))
+    list(store.undo("one", actor="ana"))
+    assert store.get("m000001:0").letter.release == "1.0 ?"

@@ -44,6 +44,8 @@ def print_letter(opened: OpenedLetter, now: float, *, decoded: "DecodedPayload |
     facts.add_row("reason", _reason(letter))
     facts.add_row("error", Text(printable(letter.error), style="red"))
     facts.add_row("fingerprint", letter.fingerprint)
+    if letter.release is not None:
+        facts.add_row("release", Text(printable(letter.release)))
     if letter.redacted:
         facts.add_row("not kept", Text(printable(", ".join(letter.redacted))))
     console.print(facts)

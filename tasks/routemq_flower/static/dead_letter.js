@@ -61,6 +61,7 @@ function facts() {
         ["Replayed before", letter.generation ? plural(letter.generation, "time") : "never",
             ...letter.replays.map((replay) => make("small", {class: "muted"}, `${moment(replay.at)} by ${replay.by}, after ${replay.error}`))],
         ["Worker", letter.worker || "—"],
+        ...(letter.release ? [["Release", letter.release]] : []),
         ["Same error", make("a", {href: `${page.dataset.list}?${new URLSearchParams({error: letter.fingerprint})}`}, letter.fingerprint)],
         ["Task id", make("code", {}, letter.task_id)],
         ["Letter id", make("code", {}, letter.id)],

@@ -234,7 +234,8 @@ function groups(found, kind) {
             ? make("span", {class: "overview-name"}, group.name)
             : make("span", {class: "overview-name"}, make("strong", {}, `${group.is_rest ? "Other errors, such as " : ""}${shortName(group.exception)}`), " ",
                 make("span", {class: "overview-message"}, group.message),
-                make("span", {class: "overview-where muted"}, group.routes.length === 1 ? group.routes[0] : `${number(group.routes.length)} routes`));
+                make("span", {class: "overview-where muted"}, 
+                    `${group.routes.length === 1 ? group.routes[0] : `${number(group.routes.length)} routes`}${group.first_release ? ` · since release ${group.first_release}` : ""}`));
         return make("button", {
             type: "button",
             "data-key": `${group.name} ${group.is_rest ? group.routes[0] : ""}`,
