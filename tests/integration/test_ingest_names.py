@@ -14,6 +14,7 @@ from routemq_ingest.named_worker import NamedWorker
 
 from routemq import Router
 from routemq.queues import Keys
+from routemq.settings import Settings
 from tests.ingest import CONTROLLER, ingest_process, numbered, payloads, settings_for, wait_for_payloads
 from tests.mqtt_peer import Peer
 from tests.processes import wait_until
@@ -52,6 +53,20 @@ def asked(lease: NameLease) -> NameLease:
     lease.tend()
     lease._errands.finish(timeout_s=5)
     return lease
+
+
+@contextlib.contextmanager
+def working(settings: Settings, router: Router) -> Iterator[NamedWorker]:
+    """Run one in a thread; it has ended when the block does."""
+    worker = NamedWorker(settings, router)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_who_asks_gets_a_number_of_his_own_and_one_that_was_left_behind_before_a_new_one(
@@ -111,17 +126,34 @@ def test_a_process_waits_for_a_redis_that_is_away_and_stops_at_once(
     settings = settings_for(away, key_prefix=key_prefix, group=group_name, mqtt_client_id="Auto")
     store.stop()
     for comes_back in (False, True):
-        worker = NamedWorker(settings, router)
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        wait_until(lambda worker=worker: "client-ids" in (worker.health.trouble or ""), message="it says why")
-        assert worker.health.alive
-        if comes_back:
-            store.start()
-            wait_until(lambda worker=worker: worker.health.ready, message="it is ready")
-        worker.stop()
-        thread.join(30)
-        assert not thread.is_alive()
+        with working(settings, router) as worker:
+            wait_until(lambda worker=worker: "client-ids" in (worker.health.trouble or ""), message="it says why")
+            assert worker.health.alive
+            if comes_back:
+                store.start()
+                wait_until(lambda worker=worker: worker.health.ready, message="it is ready")
+
+
+def test_whoever_is_not_sure_of_his_number_does_not_take_the_session_back_from_the_next_holder(
+    stack: Stack, key_prefix: str, topic_prefix: str, group_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = Router()
+    router.on(f"{topic_prefix}/{{d}}/data", CONTROLLER, shared=True, queue="data")
+    settings = settings_for(stack, key_prefix=key_prefix, group=group_name, mqtt_client_id="auto")
+    with working(settings, router) as worker:
+        wait_until(lambda: worker.health.ready, message="it is ready")
+        assert worker._worker is not None
+        session = worker._worker._own
+        with monkeypatch.context() as cut_off:
+            cut_off.setattr(name_lease, "_MARGIN_S", 1000.0)  # as if it had heard nothing of Redis for long
+            cut_off.setattr(NameLease, "tend", lambda _: None)
+            next_holder = Peer(stack.broker.port, client_id=session.client_id).connect()
+            wait_until(lambda: session.connection is None, message="the broker has given the session away")
+            due = session._reconnection._not_before
+            wait_until(lambda: worker._worker._turned_at > due + 1, message="it could have connected again")
+            assert next_holder.ended_by is None
+            next_holder.close()
+        wait_until(lambda: worker.health.ready, message="it goes on when it is sure again")
 
 
 def test_what_processes_leave_behind_is_taken_over_and_one_that_was_frozen_fights_for_nothing(
