@@ -61,7 +61,7 @@ class Worker:
         busy = bool(self.held if held is None else held)
         room = Room(messages=most, bytes=most_bytes, waits=busy, alone=alone or ("left" if busy else "first"))
         turn = Turn(queues=queues, priorities=PRIORITIES, fair=fair)
-        self._fetcher.send(self._connection, turn, room, told=False, mark=mark)
+        self._fetcher.send(self._connection, turn, room, told=False, marks=most if mark else 0)
         fetched = self._fetcher.read(self._connection)
         self.held.update({item.tag: item for item in fetched.items})
         return fetched

@@ -1,10 +1,8 @@
 #!lua flags=allow-oom
 -- Takes messages for one worker and records each as unacked, in one step; first moves retries that are due to their queues.
 --
--- KEYS[1]  unacked
--- KEYS[2]  unacked_index
--- KEYS[3]  started
--- KEYS[4]  onwards: the queues' lists, for messages of the first priority
+-- KEYS[1]  onwards: the queues' lists, for messages of the first priority. Of these alone, and of what is read, Redis tells
+--          a worker: Redis 7.0 of every key that is declared. Of unacked it would tell it of all workers' acknowledgements.
 -- ARGV[1]  most messages to take
 -- ARGV[2]  most bytes to take; one message that is larger goes through when ARGV[4] is 0
 -- ARGV[3]  most messages to read at once
@@ -16,13 +14,16 @@
 -- ARGV[8]  number of the queue whose turn it is, from 1
 -- ARGV[9]  most due retries to move per list, 0 not to look for any
 -- ARGV[10] 1 if Redis tracks what is read here, and tells when it changes
--- ARGV[11] 1 to mark what is taken as started, except what came back
+-- ARGV[11] how many of what is taken to mark as started, from the first on, except what came back
 -- ARGV[12] delivery tags start with this
 -- ARGV[13] number of the first delivery tag
 -- ARGV[14] prefix of every list
 -- ARGV[15] prefix of every delayed set
 -- ARGV[16] between a queue's name and a priority
--- ARGV[17] onwards: priorities, the first one first; '' for the one whose lists are named like the queues
+-- ARGV[17] unacked
+-- ARGV[18] unacked_index
+-- ARGV[19] started
+-- ARGV[20] onwards: priorities, the first one first; '' for the one whose lists are named like the queues
 --
 -- Returns: milliseconds until the next retry is due, or -1; 0 if no message that runs alone was met, 1 if one was left, 2
 -- if the last one that was taken is one; 1 if the next message was too large, else 0; what is reported, as answer() would;
@@ -34,52 +35,69 @@ local MOST_LEFT, MOST_IN_FRONT = 2000, 100
 
 local most, room, at_once, holds, takes_alone = number(1), number(2), number(3), ARGV[4] == '1', number(5)
 local alone_strikes, fair, turn, most_due, is_tracked = number(6), ARGV[7] == '1', number(8), number(9), ARGV[10] == '1'
-local marks, tag_base, first_number, prefix, delayed_prefix = ARGV[11] == '1', ARGV[12], number(13), ARGV[14], ARGV[15]
-local separator, queues, priorities = ARGV[16], #KEYS - 3, #ARGV - 16
+local marks, tag_base, first_number, prefix, delayed_prefix = number(11), ARGV[12], number(13), ARGV[14], ARGV[15]
+local separator, queues, priorities = ARGV[16], #KEYS, #ARGV - 19
+local held, held_index, started = ARGV[17], ARGV[18], ARGV[19]
 
-look(KEYS[1], 'HSET')
-look(KEYS[2], 'ZADD')
-marks = marks and can(KEYS[3], 'ZADD')
+local has_looked = false
+
+local function look_at_held()
+  if not has_looked then
+    look(held, 'HSET')
+    look(held_index, 'ZADD')
+    marks = marks > 0 and can(started, 'ZADD') and marks or 0
+    has_looked = true
+  end
+end
+
+-- To look is to read, of which Redis would tell; when something is taken, what is written there ends that.
+if not is_tracked then
+  look_at_held()
+end
 
 local now = clock()
 
-local function suffix(priority)
-  local step = ARGV[16 + priority]
-  return step ~= '' and separator .. step or ''
+local suffixes = {}
+for priority = 1, priorities do
+  local step = ARGV[19 + priority]
+  suffixes[priority] = step ~= '' and separator .. step or ''
 end
 
 local function list_key(queue, priority)
-  return KEYS[3 + queue] .. suffix(priority)
+  return KEYS[queue] .. suffixes[priority]
 end
 
 local function delayed_key(queue, priority)
-  return delayed_prefix .. string.sub(KEYS[3 + queue], #prefix + 1) .. suffix(priority)
+  return delayed_prefix .. string.sub(KEYS[queue], #prefix + 1) .. suffixes[priority]
 end
 
--- Calls found(queue) for the queues whose key there is, from the one whose turn it is. Most are not there most of the time,
--- and there may be thousands.
-local function each_existing(key_of, priority, found)
-  for start = 1, queues, 100 do
+-- Calls found(queue) for the queues whose key there is, from the one whose turn it is, the first of which is `start`, until it
+-- says that these are enough; returns where to go on, nil when all were looked at. Most are not there most of the time, and
+-- there may be thousands.
+local function each_existing(key_of, priority, start, at_a_time, found)
+  while start <= queues do
+    local count = math.min(at_a_time, queues - start + 1)
     local chosen, keys = {}, {}
-    for index = start, math.min(start + 99, queues) do
-      local queue = (turn + index - 2) % queues + 1
-      chosen[#chosen + 1] = queue
-      keys[#keys + 1] = key_of(queue, priority)
+    for index = 1, count do
+      local queue = (turn + start + index - 3) % queues + 1
+      chosen[index] = queue
+      keys[index] = key_of(queue, priority)
     end
-    if #keys == 1 or read('EXISTS', unpack(keys)) > 0 then
-      for index, queue in ipairs(chosen) do
-        if type_of(keys[index]) ~= 'none' then
-          found(queue)
+    if count == 1 or read('EXISTS', unpack(keys)) > 0 then
+      for index = 1, count do
+        if type_of(keys[index]) ~= 'none' and found(chosen[index]) then
+          return start + index
         end
       end
     end
+    start, at_a_time = start + count, 100
   end
 end
 
 local wait
 if most_due > 0 then
   for priority = 1, priorities do
-    each_existing(delayed_key, priority, function(queue)
+    each_existing(delayed_key, priority, 1, 100, function(queue)
       wait = sooner(wait, move_due(delayed_key(queue, priority), list_key(queue, priority), now, most_due))
     end)
   end
@@ -90,6 +108,7 @@ local index_entries, records, starts, taken, visited = {}, {}, {}, {}, {}
 
 local function record(item, list)
   local tag = tag_base .. next_number .. list.tag_end
+  local is_marked = next_number - first_number < marks
   next_number = next_number + 1
   room = room - #item
   most = most - 1
@@ -97,7 +116,7 @@ local function record(item, list)
   index_entries[#index_entries + 1] = tag
   records[#records + 1] = tag
   records[#records + 1] = '[' .. item .. list.record_end
-  if marks and not came_back(item) then
+  if is_marked and not came_back(item) then
     starts[#starts + 1] = now
     starts[#starts + 1] = tag
   end
@@ -149,15 +168,16 @@ local function take(list, wanted)
 end
 
 local function open(queue, priority)
+  look_at_held()
   local list = {
     queue = queue, priority = priority, key = list_key(queue, priority), seen = 0, taken = 0, left = {},
-    tag_end = ARGV[16 + priority] ~= '' and ':' .. ARGV[16 + priority] or '',
+    tag_end = ARGV[19 + priority] ~= '' and ':' .. ARGV[19 + priority] or '',
   }
   if not can(list.key, 'LRANGE', 'LTRIM', 'RPUSH', 'LPUSH') then
     return nil
   end
   -- JSON's slash needs no escape, and kombu writes none.
-  local name = string.gsub(cjson.encode(string.sub(KEYS[3 + queue], #prefix + 1)), '\\/', '/')
+  local name = string.gsub(cjson.encode(string.sub(KEYS[queue], #prefix + 1)), '\\/', '/')
   list.record_end = ',"",' .. name .. ']'
   visited[#visited + 1] = list
   return list
@@ -167,24 +187,27 @@ for priority = 1, priorities do
   if most <= 0 and not is_tracked then
     break
   end
-  local live = {}
-  each_existing(list_key, priority, function(queue)
-    live[#live + 1] = queue
-  end)
-  local lists = {}
-  while #live > 0 and most > 0 do
-    local share = fair and math.ceil(most / #live) or most
-    local still = {}
-    for _, queue in ipairs(live) do
-      if most <= 0 then
-        break
+  local lists, start = {}, 1
+  while start and (most > 0 or is_tracked) do
+    local live = {}
+    start = each_existing(list_key, priority, start, is_tracked and 100 or math.min(most, 100), function(queue)
+      live[#live + 1] = queue
+      return #live >= most and not is_tracked
+    end)
+    while #live > 0 and most > 0 do
+      local share = fair and math.ceil(most / #live) or most
+      local still = {}
+      for _, queue in ipairs(live) do
+        if most <= 0 then
+          break
+        end
+        lists[queue] = lists[queue] or open(queue, priority)
+        if lists[queue] and take(lists[queue], math.min(share, most)) then
+          still[#still + 1] = queue
+        end
       end
-      lists[queue] = lists[queue] or open(queue, priority)
-      if lists[queue] and take(lists[queue], math.min(share, most)) then
-        still[#still + 1] = queue
-      end
+      live = still
     end
-    live = still
   end
 end
 
@@ -202,12 +225,16 @@ if #records > 0 then
           write('RPUSH', list.key, list.left[position])
         end
       end
+      if is_tracked then
+        -- Redis tells of a key once, and of this change to nobody here: from now on, of the next one.
+        read('LRANGE', list.key, 0, 0)
+      end
     end
   end
-  write('ZADD', KEYS[2], unpack(index_entries))
-  write('HSET', KEYS[1], unpack(records))
+  write('ZADD', held_index, unpack(index_entries))
+  write('HSET', held, unpack(records))
   if #starts > 0 then
-    write('ZADD', KEYS[3], unpack(starts))
+    write('ZADD', started, unpack(starts))
   end
 end
 table.insert(taken, 1, reports())

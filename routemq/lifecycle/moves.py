@@ -387,7 +387,7 @@ class FetchCommand:
         alone: Alone,
         most_due: int,
         told: bool,
-        mark: bool,
+        marks: int,
         number: int,
     ) -> list[Any]:
         """Return the number of keys, the keys and the arguments; `fetch.lua` explains them.
@@ -399,13 +399,13 @@ class FetchCommand:
         keys = self._keys
         known, names = self._known
         if known != queues:
-            names = [name.encode() for name in (*keys.held, *map(keys.queue, queues))]
+            names = [keys.queue(queue).encode() for queue in queues]
             self._known = queues, names
         return [
             *(len(names), *names),
             *(most, max(0, most_bytes), at_once, int(waits), _ALONE.index(alone), STRIKES_TO_RUN_ALONE),
-            *(int(fair), first + 1, most_due, int(told), int(mark), self._tag_base, number),
-            *(keys.prefix, keys.delayed(""), keys.separator),
+            *(int(fair), first + 1, most_due, int(told), marks, self._tag_base, number),
+            *(keys.prefix, keys.delayed(""), keys.separator, *keys.held),
             *(priority or "" for priority in priorities),
         ]
 

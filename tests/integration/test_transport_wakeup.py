@@ -67,6 +67,39 @@ def test_whoever_may_not_be_told_asks_for_no_sign_of_life(redis_server: Redis, k
         admin.acl_deluser(key_prefix)
 
 
+def test_a_message_costs_an_idle_consumer_one_look_and_what_others_do_none(
+    redis_server: Redis, key_prefix: str, tmp_path: Path
+) -> None:
+    bench = Bench(store=redis_server, key_prefix=key_prefix, runs_path=tmp_path / "runs.jsonl")
+    received: list[Any] = []
+    with bench.connection() as connection, bench.client() as client:
+        channel = connection.channel()
+        consumer = Consumer(channel, [Queue("first", routing_key="first")], accept=["json"], no_ack=True)
+        consumer.register_callback(lambda _body, message: received.append(message))
+        with consumer:
+            intake, pace = channel.intake, channel.intake.pace
+
+            def has_looked() -> bool:
+                return _drained(connection) and pace.may_sleep and pace.due_in_s > IDLE_S / 2
+
+            wait_until(has_looked, message="it is idle")
+            looks = []
+            noted, pace.sent = pace.sent, lambda: (looks.append(None), noted())
+            for number in range(1, 4):
+                # What it looks for by itself, once a second, is none of these.
+                wait_until(has_looked, message="it has just looked")
+                # As other workers do it all the time, in keys that belong to all.
+                client.hset(f"{key_prefix}unacked", "another's", "message")
+                client.hdel(f"{key_prefix}unacked", "another's")
+                client.zadd(f"{key_prefix}unacked_index", {"another's": 1})
+                client.zrem(f"{key_prefix}unacked_index", "another's")
+                assert not intake.wakeup.connection.can_read(timeout=0.02)
+                looks.clear()
+                bench.put("first")
+                wait_until(lambda: has_looked() and looks, message="it has looked")
+                assert (len(looks), len(received)) == (1, number)
+
+
 def _drained(connection: Any) -> bool:
     """Turn the loop once, for a moment."""
     with contextlib.suppress(Empty, TimeoutError):

@@ -17,7 +17,7 @@ class Clock:
 
 
 def brought(*items: Item, **more: Any) -> Fetched:
-    usual = {"complete": True, "next_due_s": None, "alone": None, "too_large": False, "marked": False}
+    usual = {"complete": True, "next_due_s": None, "alone": None, "too_large": False, "marked": 0, "armed": False}
     return Fetched(items=list(items), **usual | more)
 
 
@@ -33,6 +33,23 @@ def test_while_messages_come_the_next_fetch_is_due_at_once() -> None:
         pace.found(brought(ITEM), is_told=True)
     # What does not fit is asked for as soon as there is room.
     pace.found(brought(too_large=True, complete=False), is_told=True)
+    assert pace.due_in_s == 0
+
+
+def test_who_took_the_only_message_and_will_be_told_of_the_next_looks_no_more() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.sent()
+    pace.found(brought(ITEM, armed=True), is_told=True)
+    assert pace.due_in_s == IDLE_S
+    pace.woken()
+    pace.sent()
+    # Of two there may be a third already; and what came while the reply was on its way is not told again.
+    pace.found(brought(ITEM, ITEM, armed=True), is_told=True)
+    assert pace.due_in_s == 0
+    pace.sent()
+    pace.woken()
+    pace.found(brought(ITEM, armed=True), is_told=True)
     assert pace.due_in_s == 0
 
 

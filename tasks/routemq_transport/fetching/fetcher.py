@@ -74,7 +74,8 @@ class Fetched:
         next_due_s: Seconds until the next retry is due; None when none waits, or none was looked for.
         alone: A message that must run alone was left where it is, or is the last of these.
         too_large: The next message did not fit beside what is in hand.
-        marked: They are marked as started, but for those that came back.
+        marked: So many of them, from the first on, are marked as started, but for those that came back.
+        armed: Redis will tell when there is more.
         untold: Why Redis will not tell when a list that was found empty changes, though it was asked to.
     """
 
@@ -83,7 +84,8 @@ class Fetched:
     next_due_s: float | None
     alone: Literal["left", "last"] | None
     too_large: bool
-    marked: bool
+    marked: int
+    armed: bool
     untold: redis.ResponseError | None = None
 
 
@@ -93,7 +95,7 @@ class _Asked:
     most: int
     first_number: int
     told: bool
-    mark: bool
+    marks: int
 
 
 class Fetcher:
@@ -115,13 +117,13 @@ class Fetcher:
         self._brought, self._largest = False, 1
         self._looked_for_due_at = 0.0
 
-    def send(self, connection: Any, turn: Turn, room: Room, *, told: bool, mark: bool) -> None:
+    def send(self, connection: Any, turn: Turn, room: Room, *, told: bool, marks: int) -> None:
         """Send one fetch.
 
         Args:
             room: At most `MOST_PER_FETCH` messages.
             told: Let Redis tell when a list that was found empty changes; see `WakeUp`.
-            mark: Mark them as started, but for those that came back.
+            marks: Mark so many as started, from the first on, but for those that came back.
         """
         if self._sha is None:
             connection.send_command("SCRIPT", "LOAD", self._command.text, check_health=False)
@@ -142,10 +144,10 @@ class Fetcher:
             alone=room.alone,
             most_due=most_due,
             told=told,
-            mark=mark,
+            marks=marks,
             number=self._next_number,
         )
-        self._asked = _Asked(turn=turn, most=most, first_number=self._next_number, told=told, mark=mark)
+        self._asked = _Asked(turn=turn, most=most, first_number=self._next_number, told=told, marks=marks)
         self._next_number += most
         commands: list[Any] = [("EVALSHA", self._sha, *command)]
         if told:
@@ -188,24 +190,26 @@ class Fetcher:
             self._largest = max(self._largest // 2, *(len(item.raw) for item in items), 1)
             # The queue after the one that was served last.
             self._first = groups[_last_group(groups)]
+        complete = len(items) < asked.most and alone < 2 and not too_large
         return Fetched(
             items=items,
-            complete=len(items) < asked.most and alone < 2 and not too_large,
+            complete=complete,
             next_due_s=None if wait_ms < 0 else wait_ms / 1000,
             alone=(None, "left", "last")[alone],
             too_large=bool(too_large),
-            marked=asked.mark,
+            marked=asked.marks,
+            armed=asked.told and complete and untold is None,
             untold=untold,
         )
 
     def fetch(self, connection: Any, turn: Turn, *, alone: Alone) -> Fetched:
         """Send a fetch of one message, however large, and wait for its reply."""
         room = Room(messages=1, alone=alone)
-        self.send(connection, turn, room, told=False, mark=False)
+        self.send(connection, turn, room, told=False, marks=0)
         try:
             return self.read(connection)
         except redis.exceptions.NoScriptError:
-            self.send(connection, turn, room, told=False, mark=False)
+            self.send(connection, turn, room, told=False, marks=0)
             return self.read(connection)
 
     def unanswered(self) -> list[str]:

@@ -90,26 +90,26 @@ class Lease:
         """Seconds until waiting acknowledgements should go out; None when there are none."""
         return self._done.due_in_s
 
-    def hold(self, items: Iterable[Item], *, marked: bool = False) -> None:
+    def hold(self, items: Iterable[Item], *, marked: int = 0) -> None:
         """These messages are in this worker's hands from now on.
 
         Args:
-            marked: Their fetch has marked them as started, but for those that came back.
+            marked: So many of them, from the first on, their fetch has marked as started, but for those that came back.
         """
         fresh = []
-        for item in items:
+        for position, item in enumerate(items):
             self._held[item.tag] = len(item.raw)
             if item.came_back:
                 self._suspects.add(item.tag)
-            else:
+            elif position < marked:
                 fresh.append(item.tag)
-        if marked:
+        if fresh:
             self._starts.marked_by_fetch(fresh)
         self.start()
 
-    def will_start_soon(self, count: int) -> bool:
-        """Return whether so many more messages will start soon; then their fetch should mark them."""
-        return self._starts.are_near(count)
+    def will_start_soon(self, count: int, *, hands_are_empty: bool) -> int:
+        """Return how many of so many more messages will start soon; their fetch should mark these."""
+        return self._starts.near(count, hands_are_empty=hands_are_empty)
 
     def start(self) -> None:
         """Look after leases: those of this worker, and those that others have lost."""

@@ -42,6 +42,7 @@ class Starts:
         self._marked: set[str] = set()
         self._to_start: dict[str, float] = {}
         self._count, self._counted_at, self._per_s = 0, 0.0, 0.0
+        self._is_told = False
 
     def connect(self) -> None:
         """Connect, unless that is done and Redis has not hung up.
@@ -66,14 +67,21 @@ class Starts:
         with self._lock:
             self._disconnect()
 
-    def are_near(self, count: int) -> bool:
-        """Return whether so many messages will start soon, at the pace of late."""
+    def near(self, count: int, *, hands_are_empty: bool) -> int:
+        """Return how many of so many messages will start soon, at the pace of late.
+
+        Args:
+            hands_are_empty: Nothing waits or runs here: the first of them starts as it comes.
+        """
         now = time.monotonic()
         took_s = now - self._counted_at
         if took_s >= _PACE_S:
             self._per_s = self._count / took_s
             self._count, self._counted_at = 0, now
-        return count <= self._per_s * SOON_S
+        if count <= self._per_s * SOON_S:
+            return count
+        # A consumer of kombu's starts nothing.
+        return int(hands_are_empty and self._is_told)
 
     def marked_by_fetch(self, tags: Collection[str]) -> None:
         """The fetch that took these messages has marked them."""
@@ -82,6 +90,7 @@ class Starts:
 
     def mark(self, *tags: str) -> None:
         """The task of these messages starts now."""
+        self._is_told = True
         unmarked = []
         for tag in tags:
             if self._to_start.pop(tag, None) is not None:
