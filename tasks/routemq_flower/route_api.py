@@ -13,6 +13,7 @@ from tornado import web
 from routemq.dead_letters.audit import write_audit
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
+from routemq.lifecycle.moves import SET_ASIDE_S
 from routemq.metrics.presence import Processes, ProcessReport, read_processes
 from routemq.metrics.rates import Rates
 from routemq.metrics.totals import RouteTotals, read_totals
@@ -37,12 +38,14 @@ class QueueState:
     Attributes:
         depth: Messages that wait for a worker.
         delayed: Retries that are not due.
+        due_at: When the first of them is, Unix seconds; None of none, and of what waits until its route is resumed.
         oldest_at: When the message that is next was received, Unix seconds; None of an empty queue, or of a message
             that another Celery client sent.
     """
 
     depth: int
     delayed: int
+    due_at: float | None
     oldest_at: float | None
 
 
@@ -96,6 +99,7 @@ class RouteList(ApiHandler):
             for key in lists[name]:
                 pipe.llen(key)
             pipe.zcard(backend.keys.delayed(name))
+            pipe.zrange(backend.keys.delayed(name), 0, 0, withscores=True)
             pipe.lindex(backend.keys.queue(name), -1)
         routes = [route.name for route in backend.router.routes]
         for route in routes:
@@ -104,7 +108,12 @@ class RouteList(ApiHandler):
         queues = {}
         for name in names:
             depth = sum(next(answers) or 0 for _ in lists[name])
-            queues[name] = QueueState(depth=depth, delayed=next(answers) or 0, oldest_at=_received_at(next(answers)))
+            delayed, first = next(answers) or 0, next(answers)
+            # What was set aside with a paused route has no time.
+            due_at = first[0][1] if first and first[0][1] < SET_ASIDE_S else None
+            queues[name] = QueueState(
+                depth=depth, delayed=delayed, due_at=due_at, oldest_at=_received_at(next(answers))
+            )
         dead = {route: next(answers) or 0 for route in routes}
         totals = read_totals(backend.client, backend.keys)
         try:
@@ -226,6 +235,7 @@ def _row(route: Route, queue: QueueState, rates: Rates | None, hands: QueueHands
         "queue_worker_count": needed,
         "depth": queue.depth,
         "delayed": queue.delayed,
+        "due_at": queue.due_at,
         "oldest_at": queue.oldest_at,
         "rate_in": None if rates is None else round(rates.incoming, 2),
         "rate_out": None if rates is None else round(rates.outgoing, 2),

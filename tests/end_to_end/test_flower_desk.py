@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from routemq.envelope import TaskMessage
 from tests.browser import Visit, accessibility_faults, row_of
-from tests.flower import OTHER, Place
+from tests.flower import OTHER, WAITING, Place
 from tests.processes import wait_until
 
 
@@ -87,6 +87,14 @@ def test_a_replay_has_a_page_that_says_what_becomes_of_it(place: Place, visit: C
     assert accessibility_faults(page) == []
     page.get_by_role("link", name="replay", exact=True).first.click()
     expect(page.locator("#letters tr")).to_have_count(2)
+
+    # What is dead again leads to its own page, and the retry is told with its time.
+    page.locator("#letters a").first.click()
+    expect(page.locator("#facts")).to_contain_text("by flower:anonymous@127.0.0.1, after RuntimeError: canary")
+    assert accessibility_faults(page) == []
+    page.goto(f"{place.url}/routes")
+    waiting = page.locator(f'[data-route="{WAITING}"] [data-label="Waiting"]')
+    expect(waiting).to_contain_text(re.compile(r"\+1 for later, the next in \d+ min"))
 
 
 def test_filters_are_told_and_taken_away_and_back_leads_back(place: Place, visit: Callable[..., Visit]) -> None:

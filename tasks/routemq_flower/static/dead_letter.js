@@ -33,7 +33,7 @@ function show(found) {
         make("td", {class: "error-column"}, attempt.error),
         make("td", {class: "worker-cell"}, attempt.worker || "—"))));
     byId("facts").replaceChildren(...facts().map(([name, ...value]) =>
-        make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value))));
+        make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value.filter((part) => part !== null)))));
     byId("letter").classList.remove("d-none");
     if (mayChange) {
         byId("actions").classList.remove("d-none");
@@ -47,6 +47,14 @@ function show(found) {
             notice("strange", "warning", `Before you replay it: ${letter.warning}`);
         }
     }
+}
+
+function copyButton(what, text) {
+    // Browsers let a page copy only where nobody listens in.
+    return navigator.clipboard ? make("button", {type: "button", class: "btn btn-sm btn-outline-secondary copy-button", "aria-label": `Copy the ${what}`,
+        onclick: (event) => navigator.clipboard.writeText(text).then(() => {
+            event.target.textContent = "Copied";
+        })}, "Copy") : null;
 }
 
 function facts() {
@@ -63,8 +71,8 @@ function facts() {
         ["Worker", letter.worker || "—"],
         ...(letter.release ? [["Release", letter.release]] : []),
         ["Same error", make("a", {href: `${page.dataset.list}?${new URLSearchParams({error: letter.fingerprint})}`}, letter.fingerprint)],
-        ["Task id", make("code", {}, letter.task_id)],
-        ["Letter id", make("code", {}, letter.id)],
+        ["Task id", make("a", {href: address(`/task/${encodeURIComponent(letter.task_id)}`)}, make("code", {}, letter.task_id)), copyButton("task id", letter.task_id)],
+        ["Letter id", make("code", {}, letter.id), copyButton("letter id", letter.id)],
     ];
     if (letter.redacted.length) {
         rows.push(["Not kept", letter.redacted.join(", ")]);
@@ -149,7 +157,10 @@ async function beginEdit() {
     await check();
 }
 
+let isEdited = false;
+
 function endEdit() {
+    isEdited = false;
     byId("editor").classList.add("d-none");
     byId("replay").disabled = byId("edit").disabled = false;
     byId("payload").classList.remove("d-none");
@@ -193,6 +204,7 @@ async function check() {
 
 async function change(action, body, said) {
     const answer = await api(`${path}/${action}`, body);
+    isEdited = false;
     sayOnNextPage(answer.warning ? `${said} But ${answer.warning}` : said, answer.discard);
     // Back to the table as it was, with its filter.
     location.assign(sessionStorage.getItem("routemq-list") || page.dataset.list);
@@ -245,7 +257,9 @@ if (mayChange) {
         replay(byId("edited").value).catch(sayError);
     });
     let timer = null;
+    addEventListener("beforeunload", (event) => isEdited && event.preventDefault());
     byId("edited").addEventListener("input", () => {
+        isEdited = true;
         byId("send-edited").disabled = true;
         clearTimeout(timer);
         timer = setTimeout(check, 250);

@@ -41,7 +41,7 @@ function row(route) {
             route.paused ? pauseNote(route.paused) : null),
         make("td", {"data-label": "Queue"}, route.queue, route.is_full ? make("small", {class: "bad"}, "not worked on: too many dead letters") : null),
         make("td", {class: "number-column", "data-label": "Waiting"}, number(route.depth),
-            route.delayed ? make("small", {class: "muted"}, `+${number(route.delayed)} for later`) : null),
+            route.delayed ? make("small", {class: "muted"}, `+${number(route.delayed)} for later${route.due_at === null ? "" : `, the next ${due(route.due_at)}`}`) : null),
         make("td", {class: `number-column${oldest !== null && oldest > OLD_S ? " doubtful" : ""}`, "data-label": "Oldest"}, oldest === null ? "—" : duration(oldest)),
         make("td", {class: "number-column", "data-label": "In/s"}, rate(route.rate_in)),
         make("td", {class: "number-column", "data-label": "Out/s"}, rate(route.rate_out)),
@@ -56,6 +56,11 @@ function batchNote(batch) {
         : "a middleware without handle_batch keeps its messages apart";
     const text = batch.gathers ? `in batches of up to ${number(batch.max_messages)}` : "in batches, one by one";
     return make("small", {class: "muted", title}, text);
+}
+
+function due(at) {
+    const seconds = at - serverNow();
+    return seconds <= 0 ? "now" : `in ${duration(Math.ceil(seconds))}`;
 }
 
 function pauseNote(pause) {
