@@ -438,6 +438,8 @@ def test_a_route_is_paused_and_resumed_and_a_worker_gets_hands(place: Place, vis
         page.click("#confirmation-go")
         expect(row).to_contain_text("paused")
         expect(row).to_contain_text("by flower:anonymous@")
+        # The keyboard stays at the button, whatever that says now.
+        expect(row.get_by_role("button", name="Resume")).to_be_focused()
         worker.wait_for_output("Canceling queue lasting")
         row.get_by_role("button", name="Resume").click()
         page.click("#confirmation-go")

@@ -72,7 +72,7 @@ function pauseNote(pause) {
 function pauseButton(route) {
     const action = route.paused ? "resume" : "pause";
     const label = route.paused ? "Resume" : "Pause";
-    return make("button", {type: "button", class: "btn btn-sm btn-outline-secondary", "data-key": `${action} ${route.name}`,
+    return make("button", {type: "button", class: "btn btn-sm btn-outline-secondary", "data-key": `pause or resume ${route.name}`,
         "aria-label": `${label} ${route.name}`, onclick: () => changeRoute(route, action)}, label);
 }
 
