@@ -39,7 +39,12 @@ def can_fork(argv: Sequence[str], env: Mapping[str, str]) -> bool:
         (argv[0] in {"celery", "routemq"} or tuple(argv[:2]) == (sys.executable, "-m"))
         and not any("gevent" in argument or "eventlet" in argument for argument in argv)
         and all(os.environ.get(name) == value for name, value in env.items() if name.startswith(_OF_THE_START))
+        and not any(Path(folder, "sitecustomize.py").exists() for folder in _folders(env.get("PYTHONPATH", "")))
     )
+
+
+def _folders(path: str) -> list[str]:
+    return [folder for folder in path.split(os.pathsep) if folder]
 
 
 _OF_THE_START = ("PYTHONW", "PYTHONI", "PYTHONUTF8", "PYTHONHASHSEED", "PYTHONDEV", "PYTHONMALLOC", "LANG", "LC_")
