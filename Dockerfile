@@ -9,7 +9,7 @@ WORKDIR /source
 COPY requirements.lock requirements-build.lock ./
 RUN /build/bin/pip install --require-hashes -r requirements-build.lock \
     && /build/bin/pip --python /opt/routemq install --require-hashes -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE docker-compose.yml ./
 COPY routemq routemq
 COPY ingest ingest
 COPY tasks tasks

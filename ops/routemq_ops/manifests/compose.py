@@ -2,11 +2,15 @@
 
 import json
 import re
-from importlib.resources import files
+from pathlib import Path
 
 from routemq_ops.manifests.deployment import Deployment, QueueWorker
 
 FILE = "docker-compose.yml"
+
+# A wheel takes it along; in a checkout it is where Compose looks for it.
+_OF_WHEEL = Path(__file__).with_name("templates") / FILE
+_OF_CHECKOUT = Path(__file__).parents[3] / FILE
 
 _WORKER = re.compile(r"^  (worker-[\w.-]+):\n(?:(?:    .*)?\n)*?(?=^ {0,3}\S|\Z)", re.MULTILINE)
 _QUEUE = re.compile(r'"-Q", ("(?:[^"\\]|\\.)*")')
@@ -14,7 +18,7 @@ _QUEUE = re.compile(r'"-Q", ("(?:[^"\\]|\\.)*")')
 
 def compose_file(deployment: Deployment) -> str:
     """Return the file; a service of the sample that serves just the same queue stays as it is, the others go."""
-    text = files(__package__).joinpath("templates", FILE).read_text("utf-8")
+    text = (_OF_WHEEL if _OF_WHEEL.is_file() else _OF_CHECKOUT).read_text("utf-8")
     found = list(_WORKER.finditer(text))
     made = {worker.name for worker in deployment.workers}
     kept, blocks = set[str](), []
