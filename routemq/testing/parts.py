@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 from celery.app.trace import reset_worker_optimizations
 from celery.exceptions import SecurityWarning
 from celery.worker import state as worker_state
@@ -31,11 +32,15 @@ _LOOK_S = 0.02
 
 
 class NotServingError(RouteMQError):
-    """A part of a `TestApp` does not start, or has failed."""
+    """A part of a `TestApp` does not start, or has failed.
 
-    def __init__(self, *, part: str) -> None:
-        self.part = part
-        super().__init__(f"{part} of the TestApp does not serve; the log says more")
+    Attributes:
+        problem: Why, as far as that is known here.
+    """
+
+    def __init__(self, *, part: str, problem: str = "the log says more") -> None:
+        self.part, self.problem = part, problem
+        super().__init__(f"{part} of the TestApp does not serve: {problem}")
 
 
 class ThreadedWorker(RouteWorker):
@@ -105,10 +110,13 @@ def worker_thread(app: RouteMQCelery) -> Iterator[None]:
     with warnings.catch_warnings():
         # Who tests as root is not to be told that a worker should not run so.
         warnings.simplefilter("ignore", SecurityWarning)
-        worker = ThreadedWorker(
-            app=app, pool="threads", hostname=f"test-{uuid.uuid4().hex[:12]}@localhost", quiet=True,
-            without_mingle=True, without_gossip=True, without_heartbeat=True,
-        )  # fmt: skip
+        try:
+            worker = ThreadedWorker(
+                app=app, pool="threads", hostname=f"test-{uuid.uuid4().hex[:12]}@localhost", quiet=True,
+                without_mingle=True, without_gossip=True, without_heartbeat=True,
+            )  # fmt: skip
+        except click.ClickException as exc:
+            raise NotServingError(part="the worker", problem=exc.message) from exc
 
     def stop() -> None:
         worker_state.should_stop = 0

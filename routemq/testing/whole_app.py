@@ -22,11 +22,13 @@ from routemq_dev.progress import RouteProgress, read_progress, total
 from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.own_tasks import load_own_tasks
 from routemq_tasks.publication import Publication
+from routemq_tasks.upstream.outgoing import own_properties, paho_properties
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.errors import RouteMQError
 from routemq.lifecycle.moves import Moves
+from routemq.message import PublishProperties
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
@@ -129,22 +131,32 @@ class TestApp:
         """What has died, the oldest first."""
         return tuple(self._letters.letters(oldest_first=True))
 
-    def publish(self, topic: str, payload: Any = b"", *, qos: int = 1, retain: bool = False) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: Any = b"",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: PublishProperties | None = None,
+    ) -> None:
         """Publish as a device does; return when the broker has confirmed it.
 
         Args:
             payload: Bytes and text as they are; a model, dict, list or number as JSON.
+            properties: Of MQTT 5, such as where an answer is wanted.
         """
-        sent = self._mqtt.publish(topic, payload_bytes(payload), qos=qos, retain=retain)
+        told = None if properties is None else paho_properties(properties)
+        sent = self._mqtt.publish(topic, payload_bytes(payload), qos=qos, retain=retain, properties=told)
         sent.wait_for_publish(_CONFIRM_S)
         if not sent.is_published():
             raise NotServingError(part="the MQTT broker")
         with self._lock:
             self._expected += self._takers(topic)
 
-    async def publish_async(self, topic: str, payload: Any = b"", *, qos: int = 1, retain: bool = False) -> None:
+    async def publish_async(self, topic: str, payload: Any = b"", **options: Any) -> None:
         """Like `publish`."""
-        await asyncio.to_thread(self.publish, topic, payload, qos=qos, retain=retain)
+        await asyncio.to_thread(self.publish, topic, payload, **options)
 
     def wait_idle(self, timeout_s: float = 30.0, *, hasten: bool = True) -> Self:
         """Wait until every message for a route is done or dead, also what controllers have published meanwhile.
@@ -190,7 +202,8 @@ class TestApp:
         load_own_tasks(self._app)
         self._mqtt = enter(self._observer())
         enter(ingest_thread(settings, self._router))
-        enter(worker_thread(self._app))
+        if self._app.queues:
+            enter(worker_thread(self._app))
 
     @contextmanager
     def _observer(self) -> Iterator[paho.Client]:
@@ -217,7 +230,13 @@ class TestApp:
                 self._fences.add(message.payload.decode())
                 return
             self._published.append(
-                Published(topic=message.topic, payload=bytes(message.payload), qos=message.qos, retain=message.retain)
+                Published(
+                    topic=message.topic,
+                    payload=bytes(message.payload),
+                    qos=message.qos,
+                    retain=message.retain,
+                    properties=own_properties(message.properties),
+                )
             )
             self._expected += self._takers(message.topic)
 

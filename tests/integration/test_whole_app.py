@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from celery.worker import state
 
-from routemq import Client, Message, RetryPolicy, Router
+from routemq import Batch, Client, Message, RetryPolicy, Router
+from routemq.message import PublishProperties
 from routemq.testing import NotIdleError, TestApp
 
 
@@ -60,6 +61,32 @@ def test_routes_that_overlap_get_a_copy_each_and_nobody_a_message_of_no_route(ap
     assert copies["copies/one"].json() == {"a": 1}
     assert copies["copies/one"].retain
     assert "nobody/x" not in {each.topic for each in app.published}
+
+
+def test_requests_batches_and_what_a_worker_opens_are_as_in_production() -> None:
+    router, steps = Router(), list[object]()
+
+    @router.on_worker_start
+    def pool() -> Iterator[None]:
+        steps.append("opened")
+        yield
+        steps.append("closed")
+
+    def many(payloads: list[int]) -> None:
+        steps.append(sum(payloads))
+
+    router.on("ask/{what}", lambda what: {"what": what}, reply=True)
+    router.on("many", many, batch=Batch())
+    with TestApp(router) as app:
+        app.publish("ask/x", properties=PublishProperties(response_topic="answers", correlation_data=b"7"))
+        for _ in range(10):
+            app.publish("many", 1)
+        (answer,) = app.wait_idle().published
+    assert (answer.topic, answer.json()) == ("answers", {"what": "x"})
+    assert answer.properties == PublishProperties(correlation_data=b"7")
+    assert steps[0] == "opened"
+    assert steps[-1] == "closed"
+    assert sum(step for step in steps if isinstance(step, int)) == 10
 
 
 def test_a_retry_waits_for_its_time_only_where_that_is_wanted(app: TestApp) -> None:

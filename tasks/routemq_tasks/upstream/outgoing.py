@@ -108,18 +108,7 @@ class OutgoingConnection(MqttClient):
             return None
         if not self._is_mqtt5:
             raise ValueError("the MQTT broker speaks 3.1.1 alone, which has no properties")
-        found: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        if wanted.response_topic is not None:
-            found.ResponseTopic = wanted.response_topic
-        if wanted.correlation_data is not None:
-            found.CorrelationData = wanted.correlation_data
-        if wanted.content_type is not None:
-            found.ContentType = wanted.content_type
-        if wanted.expiry_s is not None:
-            found.MessageExpiryInterval = math.ceil(wanted.expiry_s)
-        if wanted.user_properties:
-            found.UserProperty = list(wanted.user_properties)
-        return found  # type: ignore[no-any-return]
+        return paho_properties(wanted)
 
     def refusal_of(
         self, topic: str, payload: bytes, *, qos: int, retain: bool, properties: Properties | None = None
@@ -229,6 +218,34 @@ class OutgoingConnection(MqttClient):
 
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, _reason: Any, _properties: Any) -> None:
         self.problem = self.problem or CLOSED
+
+
+def paho_properties(wanted: PublishProperties) -> Properties:
+    """Return what a publish says beside its payload, as paho has it."""
+    found: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if wanted.response_topic is not None:
+        found.ResponseTopic = wanted.response_topic
+    if wanted.correlation_data is not None:
+        found.CorrelationData = wanted.correlation_data
+    if wanted.content_type is not None:
+        found.ContentType = wanted.content_type
+    if wanted.expiry_s is not None:
+        found.MessageExpiryInterval = math.ceil(wanted.expiry_s)
+    if wanted.user_properties:
+        found.UserProperty = list(wanted.user_properties)
+    return found  # type: ignore[no-any-return]
+
+
+def own_properties(found: Properties | None) -> PublishProperties | None:
+    """Return what a message says beside its payload; None when that is nothing."""
+    told = PublishProperties(
+        response_topic=getattr(found, "ResponseTopic", None),
+        correlation_data=getattr(found, "CorrelationData", None),
+        content_type=getattr(found, "ContentType", None),
+        expiry_s=getattr(found, "MessageExpiryInterval", None),
+        user_properties=tuple(getattr(found, "UserProperty", ())),
+    )
+    return None if told == PublishProperties() else told
 
 
 def _packet_bytes(topic: str, payload: bytes, qos: int, properties: Properties | None) -> int:
