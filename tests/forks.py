@@ -47,8 +47,10 @@ def _folders(path: str) -> list[str]:
     return [folder for folder in path.split(os.pathsep) if folder]
 
 
-_OF_THE_START = ("PYTHONW", "PYTHONI", "PYTHONUTF8", "PYTHONHASHSEED", "PYTHONDEV", "PYTHONMALLOC", "LANG", "LC_")
-"""What an interpreter reads once."""
+_OF_THE_START = (
+    "PYTHONW", "PYTHONI", "PYTHONUTF8", "PYTHONHASHSEED", "PYTHONDEV", "PYTHONMALLOC", "LANG", "LC_", "CELERY_CUSTOM",
+)  # fmt: skip
+"""What an interpreter reads once, and Celery as it is loaded."""
 
 
 class Fork:

@@ -12,6 +12,8 @@ from typing import Any
 from billiard.common import TERM_SIGNAL, reset_signals
 from celery.concurrency.asynpool import Worker
 
+from routemq_tasks.application import Application
+
 _SENT_TO_ALL = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 
@@ -32,7 +34,8 @@ class EndableWorker(Worker):
                 signal.signal(number, self._on_signal)
         # Last, and before it says that it is up, from when on it is given messages.
         app = self.initargs[0]
-        app.lifespan.start_child(lambda: app.process.loop)
+        if isinstance(app, Application):
+            app.lifespan.start_child(lambda: app.process.loop)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.may_end is not None and self.may_end[0]:
