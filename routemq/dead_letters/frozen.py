@@ -187,7 +187,12 @@ class FrozenReplays:
         pipe.hset(self.keys.dead_frozen(replay_id), "ended_at", now)
         pipe.expire(self.keys.dead_frozen(replay_id), KEPT_S)
         pipe.zrem(self.keys.dead_frozen_all, replay_id)
-        pipe.execute()
+        try:
+            pipe.execute()
+        except redis.ResponseError as exc:
+            # A Redis that is full takes no note, and is no reason to offer a complete replay to be continued.
+            logger.warning("a complete replay is forgotten at once: %s", exc)
+            self.forget(replay_id)
 
     def forget(self, replay_id: str) -> None:
         """Forget a replay; letters it has not come to stay where they are."""

@@ -1,7 +1,9 @@
 """The dead-letter store: where messages go that no further run would help."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 import redis
@@ -22,7 +24,10 @@ from routemq.dead_letters.replaying import ReplayOptions, ReplayPace, ReplayResu
 from routemq.dead_letters.sent import SentMessages
 from routemq.lifecycle.moves import BinRoom
 from routemq.queues import Keys
+from routemq.refusals import explain
 from routemq.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class DeadLetters(LetterReader):
@@ -205,13 +210,21 @@ class DeadLetters(LetterReader):
             None when nothing is left; then the replay is complete.
         """
         while ids := self.frozen.head(replay.id, min(limit, BATCH)):
-            self.sent.watch(replay.id, ids)
+            self._watch(partial(self.sent.watch, replay.id, ids))
             result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True)
             if result is not None:
-                self.sent.leave_out(replay.id, [*result.gone, *result.refused])
+                unsent = [*result.gone, *result.refused]
+                self._watch(partial(self.sent.leave_out, replay.id, unsent))
                 return result
         self.frozen.end(replay.id, now=self.now())
         return None
+
+    def _watch(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        # A Redis that is full, or another program's key: the messages are replayed all the same, unwatched.
+        except redis.ResponseError as exc:
+            logger.warning("it will not be known what becomes of replayed messages: %s", explain(exc))
 
     def replay_canaries(self, replay: FrozenReplay, *, limit: int) -> tuple[ReplayResult, Canary] | None:
         """Replay the next letters of a frozen set as `replay_step` does, and watch what becomes of them."""

@@ -11,7 +11,7 @@ import cbor2
 import orjson
 import pytest
 
-from routemq.dead_letters import DeadLetter
+from routemq.dead_letters import DeadLetter, LetterFilter
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
 from routemq.lifecycle.moves import Moves
 from tests.desk import QUEUE, ROUTE, Desk, a_message
@@ -207,3 +207,20 @@ def test_a_payload_of_a_codec_is_shown_and_edited_as_json(redis_desk: Desk) -> N
     redis_desk.run_process("replay", "m000001:0", "--edit", **env)
     (message,) = redis_desk.queued()
     assert cbor2.loads(message.envelope.payload) == {"temperature": "21.5"}
+
+
+def test_what_cannot_be_watched_is_replayed_all_the_same(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.fill(3)
+    desk.client.set(desk.keys.dead_canaries, "theirs")
+    frozen = desk.store.freeze(LetterFilter(route=ROUTE), actor="ana")
+    # Nor does a Redis that is full keep them where they are.
+    before = desk.client.config_get("maxmemory")["maxmemory"]
+    desk.client.config_set("maxmemory", "1mb")
+    try:
+        while desk.store.replay_step(frozen):
+            pass
+    finally:
+        desk.client.config_set("maxmemory", before)
+    assert len(desk.queued()) == 3
+    assert desk.store.unfinished_replays() == ()
