@@ -24,6 +24,8 @@ def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace) -> Fr
         with _progress(frozen, pace) as progress:
             return _run(store, frozen, pace, progress)
     except KeyboardInterrupt:
+        # The answer to what was asked last may be half read.
+        store.client.connection_pool.disconnect()
         _say_how_to_go_on(store, frozen, pace, "Stopped")
         sys.exit(INTERRUPTED)
 
