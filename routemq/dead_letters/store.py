@@ -1,4 +1,7 @@
-"""The dead-letter store: where messages go that no further run would help."""
+"""The dead-letter store: where messages go that no further run would help.
+
+Longer than other files, because it is the one door: whoever asks what can be done with letters sees all of it here.
+"""
 
 import hashlib
 import logging
