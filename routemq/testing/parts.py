@@ -70,12 +70,15 @@ class ThreadedWorker(RouteWorker):
 def development_broker() -> Iterator[int]:
     """Run the development broker on an event loop in a thread, and yield its port."""
     loop, server = asyncio.new_event_loop(), Server()
-    with _thread("routemq-test-broker", loop.run_forever, lambda: loop.call_soon_threadsafe(loop.stop)):
-        try:
-            yield asyncio.run_coroutine_threadsafe(server.start(LOOPBACK, 0), loop).result(START_S)[1]
-        finally:
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(_STOP_S)
-    loop.close()
+    try:
+        with _thread("routemq-test-broker", loop.run_forever, lambda: loop.call_soon_threadsafe(loop.stop)):
+            try:
+                yield asyncio.run_coroutine_threadsafe(server.start(LOOPBACK, 0), loop).result(START_S)[1]
+            finally:
+                asyncio.run_coroutine_threadsafe(server.stop(), loop).result(_STOP_S)
+    finally:
+        if not loop.is_running():
+            loop.close()
 
 
 @contextmanager

@@ -200,10 +200,15 @@ class TestApp:
         self._moves, self._letters = Moves(self._redis, self._keys), DeadLetters.of(settings, self._redis)
         self._app = RouteMQCelery(settings, self._router)
         load_own_tasks(self._app)
+        self._open.callback(self._let_go)
         self._mqtt = enter(self._observer())
         enter(ingest_thread(settings, self._router))
         if self._app.queues:
             enter(worker_thread(self._app))
+
+    def _let_go(self) -> None:
+        """Close what a fence has opened where no worker did."""
+        self._app.process.close()
 
     @contextmanager
     def _observer(self) -> Iterator[paho.Client]:

@@ -8,7 +8,7 @@ from celery.worker import state
 
 from routemq import Batch, Client, Message, RetryPolicy, Router
 from routemq.message import PublishProperties
-from routemq.testing import NotIdleError, TestApp
+from routemq.testing import NotIdleError, NotServingError, TestApp
 
 
 def echoing() -> Router:
@@ -124,3 +124,13 @@ def test_async_tests_have_it_too() -> None:
             assert len(another.published) == 10
 
     asyncio.run(test())
+
+
+def test_what_does_not_start_says_why_and_an_application_without_routes_does() -> None:
+    router = Router()
+    router.on("a", "nowhere:Controller.run")
+    with pytest.raises(NotServingError, match="importing nowhere failed"), TestApp(router):
+        pytest.fail("it runs")
+    with TestApp(Router()) as app:
+        app.publish("a")
+        assert app.wait_idle().published == ()
