@@ -89,6 +89,8 @@ class Place:
         self.keys = Keys(prefix or f"s{uuid.uuid4().hex[:10]}:")
         self.moves = Moves(self.scripts_client, self.keys)
         self.letters = DeadLetters(self.scripts_client, self.keys)
+        # What is noted of replayed messages is noted beside the scripts, and moves none.
+        self.letters._watch = lambda work: None  # type: ignore[method-assign]
         self._aside: dict[str, str] = {}
 
     def list_name(self, queue: str, priority: int = 0) -> str:

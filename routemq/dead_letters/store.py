@@ -214,7 +214,11 @@ class DeadLetters(LetterReader):
         """
         while ids := self.frozen.head(replay.id, min(limit, BATCH)):
             self._watch(partial(self.sent.watch, replay.id, ids))
-            result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True)
+            try:
+                result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True)
+            except redis.ResponseError:
+                self._watch(partial(self.sent.leave_out, replay.id, ids))
+                raise
             if result is not None:
                 unsent = [*result.gone, *result.refused]
                 self._watch(partial(self.sent.leave_out, replay.id, unsent))
