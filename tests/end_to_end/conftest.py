@@ -1,4 +1,4 @@
-"""One browser and one Flower for all tests of its pages, because both are slow to start."""
+"""One Flower, and one browser for each file of tests of its pages, because both are slow to start."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,8 +11,9 @@ from tests.flower import Place, serving
 from tests.servers import Redis
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # While Playwright runs, this thread has an event loop, and `asyncio.run` is refused to tests of other files.
     with chromium() as started:
         yield started
 
