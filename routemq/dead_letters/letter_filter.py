@@ -22,7 +22,7 @@ _TIMES = ("since", "until")
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 
-_TOPIC_SIGNS = re.compile(r"[/+#{]")
+_PART_OF_TOPIC = "~"
 
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:_+-]+")
 """Words that JSON writes as they are."""
@@ -61,7 +61,8 @@ class LetterFilter:
         queue: Name of the queue they came from.
         reason: Why they were given up.
         error: A fingerprint, or words of the error's class or text in either case.
-        topic: An MQTT topic filter, such as `sensors/+/data`, or a topic template; a bare word is a part of the topic.
+        topic: An MQTT topic filter, such as `sensors/+/data`, or a topic template. After `~`, a part of the
+            topic in either case: never without the sign, because who discards `alerts` means that topic alone.
         device: A level of the topic.
         since: Died at or after this, Unix seconds.
         until: Died before this, Unix seconds.
@@ -92,7 +93,10 @@ class LetterFilter:
                 raise LetterFilterError(name=name, value=value, allowed="Unix seconds")
         if self.reason is not None and self.reason not in REASONS:
             raise LetterFilterError(name="reason", value=self.reason, allowed=f"one of {', '.join(REASONS)}")
-        object.__setattr__(self, "_template", None if self.topic is None else TopicTemplate(self.topic))
+        if self.topic is not None and self._topic_part == "":
+            raise LetterFilterError(name="topic", value=self.topic, allowed="after ~ a part of the topic")
+        is_bare = self.topic is None or self._topic_part is not None
+        object.__setattr__(self, "_template", None if is_bare else TopicTemplate(str(self.topic)))
 
     @classmethod
     def of(cls, wanted: Mapping[str, object], *, now: float) -> "LetterFilter":
@@ -179,17 +183,19 @@ class LetterFilter:
         return self.fingerprint is None and self.error.lower() in letter.error.lower()
 
     def _has_topic(self, topic: str | None) -> bool:
-        if self._template is None and self.device is None:
+        if self.topic is None and self.device is None:
             return True
         if topic is None:
             return False
-        fits = self._template is None or self._template.match(topic) is not None or self._has_word(topic)
-        return fits and (self.device is None or self.device in topic.split("/"))
+        fits = self._template is None or self._template.match(topic) is not None
+        has_part = self._topic_part is None or self._topic_part in topic.lower()
+        return fits and has_part and (self.device is None or self.device in topic.split("/"))
 
-    def _has_word(self, topic: str) -> bool:
-        # Hardly any topic has one level, and nobody who writes a word means that.
-        wanted = self.topic or ""
-        return not _TOPIC_SIGNS.search(wanted) and wanted.lower() in topic.lower()
+    @property
+    def _topic_part(self) -> str | None:
+        if self.topic is None or not self.topic.startswith(_PART_OF_TOPIC):
+            return None
+        return self.topic.removeprefix(_PART_OF_TOPIC).strip().lower()
 
     def criteria(self) -> dict[str, Any]:
         """Return what the filter asks for."""

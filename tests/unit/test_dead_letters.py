@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -148,6 +148,28 @@ def test_a_filter_of_nothing_is_refused(name: str, value: Any) -> None:
     if value is not None:
         with pytest.raises(LetterFilterError, match=name):
             LetterFilter(**{name: value})
+
+
+def test_a_topic_means_itself_alone_and_a_part_only_by_its_sign() -> None:
+    message = TaskMessage(route="r", queue="q", envelope=Envelope(topic="alerts", payload=b""))
+    letter = DeadLetter.of(message, reason="failed", error=OSError(), worker="w")
+    topics = ["alerts", "ALERTS", "alerts/fire", "site/alerts/1", "alert"]
+    found = {
+        wanted: [topic for topic in topics if LetterFilter(topic=wanted).matches(replace(letter, topic=topic))]
+        for wanted in ("alerts", "~alerts", "~s/1", "+", "alerts/#")
+    }
+    assert found == {
+        "alerts": ["alerts"],
+        "~alerts": topics[:4],
+        "~s/1": ["site/alerts/1"],
+        "+": ["alerts", "ALERTS", "alert"],
+        "alerts/#": ["alerts", "alerts/fire"],
+    }
+    assert not LetterFilter(topic="~alerts").is_indexed
+    assert not LetterFilter(topic="~alerts").matches(replace(letter, topic=None))
+    for nothing in ("~", "~ "):
+        with pytest.raises(LetterFilterError, match="after ~"):
+            LetterFilter(topic=nothing)
 
 
 def test_a_filter_knows_its_criteria() -> None:

@@ -47,7 +47,7 @@ _FILTERS = (
     click.option("--queue", help="Queue they came from."),
     click.option("--reason", type=click.Choice(REASONS), help="Why they were given up."),
     click.option("--error", help="Fingerprint, as `dlq stats` shows it, or words of the error."),
-    click.option("--topic", help="MQTT topic filter, such as sensors/+/data, or a word of the topic."),
+    click.option("--topic", help="MQTT topic filter, such as sensors/+/data, or '~part' of the topic."),
     click.option("--device", help="A level of the topic, such as d17."),
     click.option("--since", help="Died after: 2h (ago), 2026-09-30T14:00 (in UTC), Unix seconds."),
     click.option("--until", help="Died before; written likewise."),

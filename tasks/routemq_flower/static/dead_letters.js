@@ -386,6 +386,12 @@ function showButtons(scope, label, isNothing) {
     replay.disabled = discard.disabled = isNothing;
 }
 
+/** A bare word is a part of the topic, and says so by its sign; who takes the sign away means the whole topic. */
+function wantedTopic(typed) {
+    const isWord = typed && !/[/+#{~]/.test(typed);
+    return isWord && ![typed, `~${typed}`].includes(state.filter.topic) ? `~${typed}` : typed;
+}
+
 function sayError(error) {
     if (!error.status && error.status !== 0) {
         console.error(error);
@@ -396,7 +402,8 @@ function sayError(error) {
 
 form.addEventListener("submit", (event) => {
     event.preventDefault();
-    setFilter(Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()])));
+    const filter = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()]));
+    setFilter({...filter, topic: wantedTopic(filter.topic)});
 });
 for (const field of form.querySelectorAll("select")) {
     field.addEventListener("change", () => form.requestSubmit());
