@@ -43,16 +43,7 @@ def worker_start(function: Hook, source: str) -> WorkerStart:
             problem="it is not callable",
             mend="write @router.on_worker_start, without ()",
         )
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return hook
-    asked = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
-    if asked:
+    if asked := asked_for(function):
         raise WorkerStartError(
             source=source,
             hook=hook.name,
@@ -60,3 +51,16 @@ def worker_start(function: Hook, source: str) -> WorkerStart:
             mend="let it take no arguments; a method is given with its instance, as `on_worker_start(database.open)`",
         )
     return hook
+
+
+def asked_for(function: Callable[..., Any]) -> list[str]:
+    """Return the arguments without which a function cannot be called; none of one that does not tell."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]

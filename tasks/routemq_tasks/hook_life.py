@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 from routemq.errors import WorkerStartError
-from routemq.worker_start import WorkerStart
+from routemq.worker_start import WorkerStart, asked_for
 from routemq_tasks.event_loop import EventLoop
 from routemq_tasks.gate import Stopping
 
@@ -134,13 +134,15 @@ def _run_closer(closer: Callable[[], Any], loop: EventLoop, limit_s: float) -> N
 
 
 def _closer(hook: WorkerStart, returned: Any) -> Callable[[], Any] | None:
-    if returned is None or callable(returned):
+    # What contextlib makes of a generator can be called, with a function: what is before its `yield` would never run.
+    if returned is None or (callable(returned) and not asked_for(returned)):
         return cast("Callable[[], Any] | None", returned)
     raise WorkerStartError(
         source=hook.source,
         hook=hook.name,
         problem=f"it returned {type(returned).__name__}, which nobody could close",
-        mend="return None or a function that closes, or `yield` and close after that",
+        mend="return None or a function without arguments that closes, or `yield`, without @contextmanager, and close "
+        "after that",
     )
 
 

@@ -1,6 +1,7 @@
 """Hooks of `on_worker_start`: each form of one, what is wrong with one, and what closes what was begun."""
 
 import asyncio
+import contextlib
 import functools
 import threading
 import time
@@ -148,13 +149,38 @@ async def returns_an_engine_async() -> object:
     return {"an": "engine"}
 
 
-@pytest.mark.parametrize("hook", [returns_an_engine, returns_an_engine_async])
-def test_what_nobody_could_close_is_refused_with_the_mend(loop: EventLoop, hook: Callable[[], Any]) -> None:
+def returns_what_wants_more() -> Callable[[str], None]:
+    return lambda _how: None
+
+
+@contextlib.contextmanager
+def of_contextlib() -> Iterator[None]:
+    yield
+
+
+@contextlib.asynccontextmanager
+async def of_contextlib_async() -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("hook", "returned"),
+    [
+        (returns_an_engine, "dict"),
+        (returns_an_engine_async, "dict"),
+        (returns_what_wants_more, "function"),
+        (of_contextlib, "_GeneratorContextManager"),
+        (of_contextlib_async, "_AsyncGeneratorContextManager"),
+    ],
+)
+def test_what_nobody_could_close_is_refused_with_the_mend(
+    loop: EventLoop, hook: Callable[[], Any], returned: str
+) -> None:
     problem = lifespan(hook).try_start(loop)
     assert problem is not None
     assert problem.endswith(
-        f"{hook.__name__}: it returned dict, which nobody could close. "
-        "Mend: return None or a function that closes, or `yield` and close after that."
+        f"{hook.__name__}: it returned {returned}, which nobody could close. Mend: return None or a function without "
+        "arguments that closes, or `yield`, without @contextmanager, and close after that."
     )
 
 
