@@ -1,5 +1,6 @@
 """Settings whose value a file holds, as secrets come into containers: `REDIS_URL_FILE=/run/secrets/redis-url`."""
 
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def _read(path: str) -> str:
         OSError: It cannot be read.
         ValueError: It is none; says why, and shows nothing of it.
     """
+    # Each process reads it for itself: a pipe would keep one waiting for who writes, and have nothing for the next.
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise ValueError("this one is a folder, a pipe or a device")
     with Path(path).open("rb") as stream:
         content = stream.read(_LONGEST_BYTES + 1)
     if len(content) > _LONGEST_BYTES:

@@ -90,8 +90,11 @@ def test_file_that_is_no_value_is_told_with_its_path(
     assert "s3cret" not in str(caught.value)
 
 
-def test_folder_device_and_file_of_somebody_else_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    paths = {str(tmp_path): "Is a directory", "/dev/zero": "more than 65535 bytes", "/dev/null": "this one is empty"}
+def test_folder_device_pipe_and_file_of_somebody_else_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # nobody writes: to open it is to wait for ever
+    paths = dict.fromkeys(
+        [str(tmp_path), "/dev/zero", "/dev/null", str(tmp_path / "pipe")], "this one is a folder, a pipe or a device"
+    )
     if os.geteuid() != 0:
         (tmp_path / "theirs").touch()
         (tmp_path / "theirs").chmod(stat.S_IWUSR)
