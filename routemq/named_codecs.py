@@ -75,7 +75,7 @@ class JsonCodec:
 
     def encode(self, value: Any) -> bytes:
         """Return it as JSON."""
-        return to_json(value)
+        return to_json(value, inf_nan_mode="null")
 
 
 class CborCodec:
@@ -94,7 +94,7 @@ class CborCodec:
         value = self._cbor2.load(stream)
         if stream.tell() != len(payload):
             raise ValueError(f"{len(payload) - stream.tell()} bytes after its end")
-        return _checked(value, len(payload))
+        return _checked(value, len(payload), tags=(self._cbor2.CBORTag,))
 
     def encode(self, value: Any) -> bytes:
         """Return it as CBOR."""
@@ -177,10 +177,13 @@ def _message_class(name: str, path: str) -> Any:
     return found
 
 
-def _checked(value: Any, size_bytes: int) -> Any:
+def _checked(value: Any, size_bytes: int, *, tags: tuple[Any, ...] = ()) -> Any:
     """Return a value that takes its reader no more than its size promises.
 
     What is shared within it, or is within itself, is walked for each way to it: a few bytes are then a billion values.
+
+    Args:
+        tags: Classes of what holds another value as its `value`.
 
     Raises:
         ValueError: It does.
@@ -196,6 +199,8 @@ def _checked(value: Any, size_bytes: int) -> Any:
                 following += each.values()
             elif isinstance(each, list | tuple | set | frozenset):
                 following += each
+            elif isinstance(each, tags):
+                following.append(each.value)
             elif not isinstance(each, _SCALARS) and (problem := _number_problem(each)):
                 raise ValueError(problem)
         if depth > _MOST_DEPTH:

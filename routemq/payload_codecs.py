@@ -1,6 +1,7 @@
 """Payloads that are not JSON: what decodes those of a route, and encodes them again."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,9 @@ _CONTENT_TYPES = {
     "application/x-msgpack": "msgpack",
 }
 """What is decoded without a word of the route, where the library for it is installed."""
+
+_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+"""What is called returns nothing of the value yet."""
 
 
 class RouteCodec:
@@ -86,6 +90,20 @@ def decoded(codec: Codec, payload: bytes) -> Any:
     # A library's, or the application's own code, given any bytes.
     except Exception as exc:
         raise InvalidMessageError(part="payload", problem=f"not {codec_name(codec)}: {error_line(exc)}") from exc
+
+
+def encoded(codec: Codec, value: Any) -> bytes:
+    """Return the payload that says a value.
+
+    Raises:
+        TypeError: The codec has made none of it.
+        Exception: Whatever the codec raises.
+    """
+    # Typed in vain for users who do not check types.
+    data: object = codec.encode(value)
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"encode of {codec_name(codec)} returned {type(data).__name__}, not bytes")
+    return bytes(data)
 
 
 def payload_reader(
@@ -190,6 +208,15 @@ def _codec(given: object) -> Codec:
             problem="it is no codec",
             mend='give a name, as "cbor", or an object with decode(payload) and encode(value)',
         )
+    # Typed in vain for users who do not check types.
+    methods: tuple[Any, ...] = (given.decode, given.encode)
+    for method in methods:
+        if not callable(method) or any(is_other(method) for is_other in _NOT_PLAIN):
+            raise CodecError(
+                given=given,
+                problem=f"its {getattr(method, '__name__', 'decode or encode')} is no plain function",
+                mend="let it return what it makes, without `async` and without `yield`",
+            )
     return given
 
 

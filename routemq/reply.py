@@ -11,7 +11,7 @@ from pydantic_core import to_json, to_jsonable_python
 from routemq.envelope import Envelope
 from routemq.errors import BindingError, InvalidMessageError, ReplyError, TopicTemplateError
 from routemq.message import Message
-from routemq.payload_codecs import RouteCodec
+from routemq.payload_codecs import RouteCodec, encoded
 from routemq.payloads import summary
 from routemq.text import error_line, printable
 from routemq.topics import TopicTemplate, topic_problem
@@ -112,7 +112,7 @@ def answer_encoder(
             mend="annotate it with a type that pydantic knows, or not at all",
         ) from exc
 
-    def encoded(value: Any, asked: Envelope) -> bytes:
+    def payload_of(value: Any, asked: Envelope) -> bytes:
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value)
         if value is None:
@@ -121,14 +121,14 @@ def answer_encoder(
             return bytes(value.SerializeToString())
         if codec is not None:
             plain = to_jsonable_python(value) if annotation is Any else adapter.dump_python(value, mode="json")
-            return codec.of(asked).encode(plain)
+            return encoded(codec.of(asked), plain)
         if isinstance(value, str):
             return value.encode()
-        return to_json(value) if annotation is Any else adapter.dump_json(value)
+        return to_json(value, inf_nan_mode="null") if annotation is Any else adapter.dump_json(value)
 
     def encode(value: Any, asked: Envelope) -> bytes:
         try:
-            return encoded(adapter.validate_python(value), asked)
+            return payload_of(adapter.validate_python(value), asked)
         except pydantic.ValidationError as exc:
             problem = summary(exc)
         # What encodes it may be the application's own, given anything.

@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_jsonable_python
 from routemq.envelope import TaskMessage
 from routemq.errors import InvalidMessageError
 from routemq.named_codecs import Codec
-from routemq.payload_codecs import codec_name, codec_of, decoded
+from routemq.payload_codecs import codec_name, codec_of, decoded, encoded
 from routemq.routing import Router
 
 _MOST_BYTES = 1024 * 1024
@@ -37,7 +37,7 @@ class DecodedPayload:
             InvalidMessageError: It is no JSON, or the codec cannot say it.
         """
         try:
-            return self._codec.encode(from_json(text, allow_inf_nan=False))
+            return encoded(self._codec, from_json(text, allow_inf_nan=False))
         # A library's, or the application's own code, given any value.
         except Exception as exc:
             raise InvalidMessageError(part="payload", problem=f"cannot be encoded as {self.codec}: {exc}") from exc

@@ -16,7 +16,7 @@ from routemq_flower.editing import check_payload, encoded
 from routemq import Batch, Router
 from routemq.dead_letters.decoded import decoded_payload
 from routemq.envelope import Envelope, TaskMessage
-from routemq.errors import InvalidMessageError, RouteError
+from routemq.errors import InvalidMessageError, ReplyError, RouteError
 from routemq.named_codecs import NAMED, named_codec
 from routemq.payload_codecs import decoded
 from routemq.testing import Dead, Result, deliver
@@ -191,6 +191,13 @@ BOMBS = {
         # Forty lists, each of the one before, twice: a million million values in 300 bytes.
         b"\x98\x28\xd8\x1c\x80" + b"".join(b"\xd8\x1c\x82" + (b"\xd8\x1d" + cbor2.dumps(n)) * 2 for n in range(39)),
     ),
+    "cbor shared in a tag": (
+        "cbor",
+        b"\xd9\x13\x88\x98\x28\xd8\x1c\x80"
+        + b"".join(b"\xd8\x1c\x82" + (b"\xd8\x1d" + cbor2.dumps(n)) * 2 for n in range(39)),
+    ),
+    "cbor tag within itself": ("cbor", bytes.fromhex("d81cd91388d81d00")),
+    "cbor tags": ("cbor", b"\xd9\x13\x88" * 150 + b"\x00"),
     "cbor exponent": ("cbor", cbor2.dumps(cbor2.CBORTag(4, [10**9, 1]))),
     "cbor number": ("cbor", cbor2.dumps(1 << 5000)),
     "msgpack deep": ("msgpack", b"\x91" * 100_000 + b"\x00"),
@@ -210,6 +217,12 @@ def test_a_bomb_is_refused(bomb: str) -> None:
     assert time.process_time() - began_at < 30
 
 
+def test_a_tag_that_is_not_known_is_taken() -> None:
+    value = [cbor2.CBORTag(5000, cbor2.CBORTag(5001, (1, None)))]
+    codec = named_codec("cbor")
+    assert decoded(codec, codec.encode(value)) == value
+
+
 def test_what_is_large_and_honest_is_taken() -> None:
     value = {"rows": [[number, str(number), None] for number in range(20_000)], "sum": Decimal("1.5e20")}
     for name in ("cbor", "msgpack"):
@@ -222,6 +235,51 @@ def nothing(payload: Any) -> None:
     """Takes anything."""
 
 
+class Later:
+    async def decode(self, payload: bytes) -> Any:
+        """Nothing."""
+
+    async def encode(self, value: Any) -> bytes:
+        return b""
+
+
+class Little(Later):
+    def decode(self, payload: bytes) -> Any:  # type: ignore[override]
+        yield payload
+
+
+class Forgetful:
+    """Its `encode` has lost its `return`; a text is no payload either."""
+
+    def __init__(self, made: Any = None) -> None:
+        self.made = made
+
+    def decode(self, payload: bytes) -> Any:
+        return {"temperature": len(payload)}
+
+    def encode(self, value: Any) -> Any:
+        return self.made
+
+
+@pytest.mark.parametrize("made", [None, "text", {"a": 1}, 3])
+def test_what_a_codec_makes_that_is_no_payload_is_told(made: Any) -> None:
+    def answer() -> int:
+        return 1
+
+    router = Router()
+    route = router.on("a", answer, codec=Forgetful(made), reply=True)
+    result = deliver(router, "a", b"1", response_topic="r")
+    assert isinstance(result.error, ReplyError)
+    assert f"encode of Forgetful returned {type(made).__name__}, not bytes" in str(result.error)
+    assert result.published == ()
+    found = decoded_payload(
+        router, TaskMessage(route="a", queue=route.queue, envelope=Envelope(topic="a", payload=b"1"))
+    )
+    assert found is not None
+    with pytest.raises(InvalidMessageError, match=r"returned .*, not bytes"):
+        found.encode("{}")
+
+
 @pytest.mark.parametrize(
     ("codec", "problem"),
     [
@@ -231,6 +289,8 @@ def nothing(payload: Any) -> None:
         ("protobuf:json.JSONDecoder", "there is no protobuf message 'json.JSONDecoder'"),
         (Packed, "it is no codec. Mend: give a name"),
         (3, "it is no codec"),
+        (Later(), "its decode is no plain function. Mend: let it return what it makes, without `async`"),
+        (Little(), "its decode is no plain function"),
         ({"CBOR/x": "cbor"}, "'CBOR/x' is no content type"),
         ({3: "cbor"}, "3 is no content type"),
         ({"a/b": 3}, "it is no codec"),

@@ -76,6 +76,10 @@ def perhaps(value: Any) -> Answer | None:
     return value  # type: ignore[no-any-return]
 
 
+def numbers() -> list[float]:
+    return []
+
+
 def done() -> None:
     """Nothing."""
 
@@ -90,6 +94,9 @@ async def text() -> str:
         (untyped, b"\0\xff", b"\0\xff"),
         (untyped, "é", "é".encode()),
         (untyped, None, b""),
+        # NaN is no JSON.
+        (untyped, {"a": float("nan")}, b'{"a":null}'),
+        (numbers, [float("inf")], b"[null]"),
         (untyped, {"a": AT}, b'{"a":"2026-01-01T00:00:00Z"}'),
         (untyped, Answer(at=AT), b'{"at":"2026-01-01T00:00:00Z","number":1}'),
         (typed, Answer(at=AT), b'{"at":"2026-01-01T00:00:00Z","number":1}'),
