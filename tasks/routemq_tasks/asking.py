@@ -1,6 +1,7 @@
 """A request that a controller has published, until its answer is there or its time is over."""
 
 import asyncio
+import contextlib
 import threading
 import time
 import uuid
@@ -36,7 +37,9 @@ class Question:
             self._outcome = outcome
             self._settled.set()
             for tell in list(self._listeners):
-                tell()
+                # A loop that is closed has nobody who waits; the thread of the connection goes on.
+                with contextlib.suppress(RuntimeError):
+                    tell()
 
     def result(self) -> Response:
         """Wait for the answer and return it.

@@ -151,7 +151,16 @@ def _properties_problem(properties: object) -> str | None:
         return f"correlation_data is bytes, {_LONGEST_PROPERTY} at most"
     if content_type is not None and not _is_utf8(content_type):
         return f"content_type={content_type!r}; it is text, {_LONGEST_PROPERTY} bytes of UTF-8 at most"
-    return expiry_problem(properties.expiry_s)
+    return _pairs_problem(properties.user_properties) or expiry_problem(properties.expiry_s)
+
+
+def _pairs_problem(given: object) -> str | None:
+    # Paho takes what it could not send for sent, until the connection ends.
+    if isinstance(given, tuple | list) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 and all(map(_is_utf8, pair)) for pair in given
+    ):
+        return None
+    return f"user_properties={given!r}; they are pairs of name and value, each text of UTF-8"
 
 
 def _is_utf8(text: object) -> bool:

@@ -31,6 +31,7 @@ _REMIND_S = 30.0
 _GOODBYE_S = 2.0
 _LONE_LOSSES = 2
 """A publish that was alone in flight when the broker hung up without a word, so many times, has failed."""
+_NO_WILDCARDS = str.maketrans("+#", "--")
 
 
 class Publisher:
@@ -61,7 +62,8 @@ class Publisher:
     @property
     def response_topic(self) -> str:
         """Where answers to this process's requests are heard."""
-        return f"routemq/replies/{self._client_id}"
+        # A client id may have what a topic may not.
+        return f"routemq/replies/{self._client_id.translate(_NO_WILDCARDS)}"
 
     def publish(self, publication: Publication) -> None:
         """Send as soon as there is a connection that takes it.

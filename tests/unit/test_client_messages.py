@@ -1,9 +1,16 @@
+import asyncio
+import contextlib
+from typing import Any
+
 import pytest
+from routemq_tasks.asking import Question
 from routemq_tasks.client import MessageClient
 from routemq_tasks.publisher import Publisher
 
 from routemq.errors import PublishError
+from routemq.message import PublishProperties, Response
 from routemq.settings import load_settings
+from routemq.topics import topic_problem
 
 
 @pytest.mark.parametrize(
@@ -26,3 +33,29 @@ def test_what_cannot_be_published_is_refused_at_once(topic: str, payload: object
     with pytest.raises(PublishError, match=problem):
         client.publish(topic, payload, qos)  # type: ignore[arg-type]
     client.confirm()
+
+
+@pytest.mark.parametrize("pairs", [{"a": "b"}, "ab", None, (("a", 5),), (("a",),), (("a", "\ud800"),), ("ab",)])
+def test_user_properties_that_are_no_pairs_of_text_are_refused_at_once(pairs: Any) -> None:
+    client = MessageClient(Publisher(load_settings()))
+    with pytest.raises(PublishError, match=r"user_properties=.*; they are pairs of name and value"):
+        client.publish("a", b"", properties=PublishProperties(user_properties=pairs))
+    client.confirm()
+
+
+def test_answers_are_heard_under_any_client_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MQTT_CLIENT_ID", "line 1 + 2 #3")
+    publisher = Publisher(load_settings())
+    assert topic_problem(publisher.response_topic) is None
+
+
+def test_an_answer_for_a_loop_that_is_closed_harms_nobody() -> None:
+    question = Question("a", 60.0, lambda _: None)
+
+    async def gives_up() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(question, 0.01)
+
+    asyncio.run(gives_up())
+    question.settle(Response(payload=b"late"))
+    assert question.result().payload == b"late"
