@@ -86,12 +86,16 @@ class Bin:
     def empty(self) -> int:
         """Let all that is in it go for good and return how many letters that were."""
         there = self.all()
+        pipe = self.client.pipeline()
         for discard in there:
-            self.client.unlink(self.keys.dead_bin(discard.operation.id))
-        self.client.delete(self.keys.dead_bins)
+            pipe.unlink(self.keys.dead_bin(discard.operation.id))
+            # Not the whole set: what others discard meanwhile stays to be seen, and counts.
+            pipe.zrem(self.keys.dead_bins, discard.operation.id)
+        pipe.execute()
         return sum(discard.letters for discard in there)
 
     def _read(self, operations: list[str]) -> Iterator[Discard | None]:
+        now, _ = self.client.time()
         pipe = self.client.pipeline(transaction=False)
         for name in operations:
             pipe.hmget(self.keys.dead_bin(name), "who", "detail", "at", "letters")
@@ -102,7 +106,6 @@ class Bin:
                 yield None
                 continue
             operation = Operation(id=name, actor=_text(who or b""), detail=_text(detail or b""))
-            now, _ = self.client.time()
             yield Discard(
                 operation=operation, at=float(at), until=float(now) + max(0, ttl_ms) / 1000, letters=int(letters)
             )

@@ -60,7 +60,11 @@ def test_a_discard_is_undone_at_the_terminal(redis_desk: Desk) -> None:
     assert desk.store.bin.all() == ()
     desk.run("discard", "m000001:0")
     assert "Nothing was done" in desk.run("bin", "--empty").stderr
+    unread = desk.store.keys.dead_bin("discarded while the bin is emptied")
+    desk.client.zadd(desk.store.keys.dead_bins, {unread: 1.0})
     assert "1 letter went for good." in desk.run("bin", "--empty", "--yes").stderr
+    assert desk.client.zrange(desk.store.keys.dead_bins, 0, -1) == [unread.encode()]
+    desk.client.delete(desk.store.keys.dead_bins)
     assert not list(desk.client.scan_iter(f"{desk.prefix}routemq:dlq:bin*"))
 
 
