@@ -22,10 +22,13 @@ local first = 2 * (#KEYS - 5) + 1
 local routes, canaries = {}, {}
 
 -- An operator who has replayed some messages waits for what becomes of them; nobody else needs their records read.
+-- One record at a time, and no pattern before the place is known: payloads may be large.
 local function find_canaries(from, to)
-  for _, record in ipairs(read('HMGET', KEYS[1], unpack(ARGV, from, to))) do
+  for index = from, to do
+    local record = read('HGET', KEYS[1], ARGV[index])
+    local at = record and string.find(record, '"delivery_tag":', 1, true)
     -- The tag that its sender gave it, which begins with what is watched.
-    local run = record and string.match(record, '"delivery_tag": ?"([^"]*)%.%d+"')
+    local run = at and string.match(record, '"delivery_tag": ?"([^"]*)%.%d+"', at)
     if run and read('HEXISTS', KEYS[5], run) == 1 then
       canaries[#canaries + 1] = run
       canaries[#canaries + 1] = 'done'

@@ -6,6 +6,7 @@ from typing import Any
 from tornado import web
 
 from routemq.dead_letters import REASONS
+from routemq.lifecycle.moves import BinRoom
 from routemq_flower.access import NOT_LOCAL, RouteMQHandler
 
 _POLICY = (
@@ -49,6 +50,8 @@ class PageHandler(RouteMQHandler):
             scripts=scripts,
             may_change=self.may_change,
             read_only=options.read_only,
+            bin_hours=self.backend.settings.dlq_bin_hours,
+            bin_letters=BinRoom(kept_s=0).letters,
             own_file=lambda name: self.reverse_url("routemq-static", name),
             **values,
         )

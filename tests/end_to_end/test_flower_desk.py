@@ -26,10 +26,20 @@ def test_everybody_can_use_the_pages(place: Place, visit: Callable[..., Visit]) 
     page.click("#bulk-discard")
     expect(page.locator("#confirmation-title")).to_have_text("Discard 101 dead letters?")
     expect(page.locator("#confirmation-typed")).to_be_focused()
+    expect(page.locator("#confirmation-text")).to_have_text(re.compile("^They go into the bin.*for a while.$"))
     for typed, is_right in (("", False), ("100", False), ("101", True)):
         page.fill("#confirmation-typed", typed)
         assert page.is_enabled("#confirmation-go") == is_right
     assert accessibility_faults(page, "#confirmation") == []
+    page.click("#confirmation-cancel")
+    for hours, letters, told in (
+        ("24", "100", "The bin holds 100; the others go for good"),
+        ("0", "100", "They go for good"),
+    ):
+        page.evaluate("([h, l]) => Object.assign(confirmation.dataset, {binHours: h, binLetters: l})", [hours, letters])
+        page.click("#bulk-discard")
+        expect(page.locator("#confirmation-text")).to_contain_text(told)
+        page.click("#confirmation-cancel")
 
     for path, there in ((f"dead-letters/{ids[0]}", "#payload"), ("routes", "tr[data-route]")):
         page.goto(f"{place.url}/{path}")
@@ -44,6 +54,11 @@ def test_a_replay_has_a_page_that_says_what_becomes_of_it(place: Place, visit: C
     page.goto(f"{place.url}/dead-letters?error=canary&route=waiting%2F%7Bdevice_id%7D")
     page.click("#bulk-replay")
     expect(page.locator("#replay-canary")).to_have_value("10")
+    # What is no number is no field that was left empty: all at once would go what was to go slowly.
+    page.locator("#replay-rate").press_sequentially("1e")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("Nothing was replayed. At most, a second:")
+    page.click("#bulk-replay")
     page.fill("#replay-rate", "1000")
     page.click("#confirmation-go")
 

@@ -1,7 +1,7 @@
 // Replay or discard many letters: ask, begin, show how far it is.
 
-import {address, api, byId, make, notice, number, plural, withdraw} from "./common.js";
-import {confirmChange} from "./confirmation.js";
+import {ApiError, address, api, byId, make, notice, number, plural, withdraw} from "./common.js";
+import {binWords, confirmChange} from "./confirmation.js";
 
 const VERBS = {
     replay: {will: "Replay", doing: "Replaying", done: "Replayed"},
@@ -9,10 +9,10 @@ const VERBS = {
     undo: {will: "Bring back", doing: "Bringing back", done: "Brought back"},
 };
 
-const TEXTS = {
-    replay: "They go back to their queues, the oldest first, and run again with fresh attempts. What dies from now on is not caught.",
-    discard: "They go into the bin, from which they can be brought back for a while.",
-};
+function replayText(count) {
+    return `${count === 1 ? "It goes back to its queue and runs" : "They go back to their queues, the oldest first, and run"} ` +
+        "again with fresh attempts. What dies from now on is not caught.";
+}
 
 const FORCE = "Also those that died again after three replays, or whose redacted values were not kept";
 
@@ -118,6 +118,12 @@ function replayOptions(count) {
 }
 
 function readOptions(more) {
+    // What is no number reads as an empty field, which would mean: no canary, all at once.
+    for (const field of more.querySelectorAll("input")) {
+        if (!field.validity.valid) {
+            throw new ApiError(400, `Nothing was replayed. ${field.labels[0].textContent}: ${field.validationMessage}`);
+        }
+    }
     const [canary, rate, queue] = [...more.querySelectorAll("input, select")].map((element) => element.value);
     return {...(Number(canary) ? {canary: Number(canary)} : {}), ...(rate ? {rate: Number(rate)} : {}), ...(queue ? {to_queue: queue} : {})};
 }
@@ -127,8 +133,7 @@ async function confirmed(action, count, scope, warning = null) {
     const more = action === "replay" ? replayOptions(count) : null;
     const agreed = await confirmChange({
         title: `${verb.will} ${plural(count, "dead letter")}?`,
-        text: count === 1 ? TEXTS[action].replace("They go back to their queues, the oldest first, and run", "It goes back to its queue and runs")
-            .replace("They go into the bin, from which they", "It goes into the bin, from which it") : TEXTS[action],
+        text: action === "replay" ? replayText(count) : binWords(count),
         scope: warning && action === "replay" ? `${scope} — But ${warning}` : scope,
         go: `${verb.will} ${number(count)}`,
         isDangerous: action === "discard",

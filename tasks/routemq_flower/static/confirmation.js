@@ -5,6 +5,17 @@ import {byId, number} from "./common.js";
 /** From so many letters on, the person types how many. */
 const TYPED_FROM = 100;
 
+/** Whether what is discarded can be brought back; as this Flower is configured. */
+export function binWords(count) {
+    const {binHours, binLetters} = byId("confirmation").dataset;
+    const they = count === 1 ? "It goes" : "They go";
+    if (binHours === "0") {
+        return `${they} for good: there is no bin.`;
+    }
+    const beyond = count > Number(binLetters) ? ` The bin holds ${number(Number(binLetters))}; the others go for good.` : "";
+    return `${they} into the bin, from which ${count === 1 ? "it" : "they"} can be brought back for a while.${beyond}`;
+}
+
 /**
  * @param more an element between the text and the buttons, which the caller reads afterwards.
  * @param count how many letters it is about, if it is about letters.

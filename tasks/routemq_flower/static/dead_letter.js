@@ -4,7 +4,7 @@ import {
     address, ageElement, api, byId, bytes, make, moment, notice, plural, sayOnNextPage, token, withdraw,
 } from "./common.js";
 import {undoButton} from "./bulk.js";
-import {confirmChange} from "./confirmation.js";
+import {binWords, confirmChange} from "./confirmation.js";
 
 const page = byId("dead-letter-page");
 const id = page.dataset.letterId;
@@ -230,7 +230,7 @@ async function replay(payload) {
 async function discard() {
     const agreed = await confirmChange({
         title: "Discard this letter?",
-        text: "It goes into the bin, from which it can be brought back for a while.",
+        text: binWords(1),
         go: "Discard",
         isDangerous: true,
     });

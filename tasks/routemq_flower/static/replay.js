@@ -1,7 +1,7 @@
 // The page of one replay: who, what and how, and what has become of the messages.
 
 import {
-    address, ageElement, api, byId, keepLive, keepNotices, make, moment, number, plural, setServerTime, shortName, updateAges,
+    address, ageElement, api, byId, keepLive, keepNotices, make, moment, notice, number, plural, setServerTime, shortName, updateAges,
 } from "./common.js";
 import {resume} from "./bulk.js";
 
@@ -58,7 +58,7 @@ async function load() {
     const isLeft = replay.ended_at === null && !replay.is_running;
     keepNotices("left", isLeft ? {left: ["warning", `${replay.note ? `It stopped: ${replay.note}. ` : "It was broken off. "}` +
         `${plural(replay.remaining, "letter")} ${replay.remaining === 1 ? "is" : "are"} as before. `, mayChange ? make("button", {
-        type: "button", class: "btn btn-sm btn-primary", onclick: () => resume(id, refresh).catch((error) => console.error(error)),
+        type: "button", class: "btn btn-sm btn-primary", onclick: () => resume(id, refresh).catch((error) => notice("error", "danger", error.message)),
     }, "Continue") : ""]} : {});
     updateAges();
 }
