@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 from pydantic.json_schema import JsonSchemaMode
+from pydantic_core import to_json
 
 from routemq.controllers import resolve
 from routemq.errors import RouteError
@@ -86,8 +87,9 @@ class _Description:
         """
         for route, mode, adapter in self._types.values():
             try:
-                adapter.json_schema(mode=mode)
-            except pydantic.errors.PydanticUserError as exc:
+                to_json(adapter.json_schema(mode=mode))
+            # The application's own types describe themselves, or cannot.
+            except Exception as exc:
                 problem = f"a payload of it has no JSON schema: {str(exc).partition(chr(10))[0]}"
                 mend = "give its type a __get_pydantic_json_schema__, or annotate it otherwise"
                 raise RouteError(source=route.source, route=route.name, problem=problem, mend=mend) from exc

@@ -1,6 +1,7 @@
 """`routemq asyncapi`: a document that the specification's own schema takes, and a page that shows it."""
 
 import contextlib
+import enum
 import gzip
 import json
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from google.protobuf.wrappers_pb2 import Int64Value
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from routemq import Batch, Client, Reply, Router
 from routemq.asyncapi import asyncapi_document
@@ -183,6 +184,25 @@ def test_the_command_writes_yaml_json_or_a_page() -> None:
 def test_a_route_that_publishes_what_nobody_can_is_not_made(publishes: Any) -> None:
     with pytest.raises(RouteError, match="publishes="):
         Router().on("a", nothing, publishes=publishes)
+
+
+class OfObjects(enum.Enum):
+    ONE = object()
+
+
+class ToldWrongly(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": object()})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("annotation", [OfObjects, ToldWrongly])
+def test_a_schema_that_cannot_be_written_is_told_with_its_route(annotation: Any) -> None:
+    def strange(payload: Any) -> None: ...
+
+    strange.__annotations__["payload"] = annotation
+    router = Router()
+    router.on("strange", strange)
+    with pytest.raises(RouteError, match=r"test_asyncapi\.py:\d+: route 'strange': a payload of it has no JSON schema"):
+        asyncapi_document(router, title="", version="", servers={})
 
 
 def test_a_payload_without_a_schema_is_told_with_its_route() -> None:
