@@ -87,17 +87,25 @@ class EventLoop:
         self._hand_over: Callable[[Callable[[], Any]], Any] = call
         self._stopped = threading.Event()
 
-    def run(self, start: Callable[[], Awaitable[Any]], *, timeout_s: float | None = None) -> Any:
+    def run(
+        self, start: Callable[[], Awaitable[Any]], *, timeout_s: float | None = None, patience_s: float | None = None
+    ) -> Any:
         """Run `await start()` on the loop and wait for it in this thread; an interrupted wait cancels it.
+
+        Args:
+            timeout_s: So long it may take.
+            patience_s: So long this thread waits, also for a loop that something holds up.
 
         Raises:
             TimedOutError: It took longer than `timeout_s`.
+            TimeoutError: The loop has said nothing within `patience_s`.
             BaseException: Whatever it raised.
         """
         run = _Call(self._loop or self._started(), self._hand_over)
         run.begin(partial(_run, start, timeout_s))
         try:
-            run.wait()
+            if not run.wait(patience_s):
+                raise TimeoutError("the event loop does not answer, something on it blocks")  # noqa: TRY301  as below
         except BaseException:
             run.cancel()
             if not run.wait(_CLEANUP_S):

@@ -15,6 +15,8 @@ Closer = Callable[[float], Any]
 """Takes the seconds that it may take, which only async hooks can be held to."""
 
 _LOOK_S = 0.2
+_LOOP_S = 0.5
+"""So much longer for a loop that controllers keep busy; one that is blocked would keep the process for ever."""
 
 
 def begin(hook: WorkerStart, loop: EventLoop, stopping: Stopping) -> Closer | None:
@@ -30,7 +32,9 @@ def begin(hook: WorkerStart, loop: EventLoop, stopping: Stopping) -> Closer | No
     if inspect.isasyncgen(made) or inspect.isawaitable(made):
         life = _Life(hook, made, stopping)
         has_more = loop.run(life.start)
-        return (lambda limit_s: loop.run(partial(life.close, limit_s))) if has_more else None
+        if not has_more:
+            return None
+        return lambda limit_s: loop.run(partial(life.close, limit_s), patience_s=limit_s + _LOOP_S)
     closer = _closer(hook, made)
     return None if closer is None else lambda limit_s: _run_closer(closer, loop, limit_s)
 
@@ -130,7 +134,7 @@ def _finish(hook: WorkerStart, made: Generator[Any, Any, Any]) -> None:
 def _run_closer(closer: Callable[[], Any], loop: EventLoop, limit_s: float) -> None:
     left = closer()
     if inspect.isawaitable(left):
-        loop.run(lambda: left, timeout_s=limit_s)
+        loop.run(lambda: left, timeout_s=limit_s, patience_s=limit_s + _LOOP_S)
 
 
 def _closer(hook: WorkerStart, returned: Any) -> Callable[[], Any] | None:

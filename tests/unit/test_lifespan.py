@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from routemq_tasks import event_loop
 from routemq_tasks.event_loop import EventLoop
 from routemq_tasks.gate import Stopping
 from routemq_tasks.lifespan import Lifespan, StartWord
@@ -213,6 +214,33 @@ def test_what_goes_wrong_as_one_closes_keeps_none_of_the_others_open(
     assert [next(word for word in ("cancelled", "more than once", "SystemExit") if word in line) for line in told] == [
         "cancelled", "more than once", "more than once", "SystemExit",
     ]  # fmt: skip
+
+
+def test_a_loop_that_a_controller_blocks_keeps_no_process_from_its_end(
+    loop: EventLoop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_loop, "_CLEANUP_S", 0.1)
+    blocks, goes_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocks.set()
+        goes_on.wait(60)
+
+    notes: Notes = []
+    _, returns, _, yields, *_, yields_async = forms(notes)
+    begun = lifespan(returns, yields, yields_async, close_s=0.1)
+    assert begun.try_start(loop) is None
+    loop.run(lambda: asyncio.sleep(0))
+    assert loop._loop is not None
+    loop._loop.call_soon_threadsafe(block)
+    blocks.wait()
+    begun.close(loop)
+    goes_on.set()
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert told.endswith(
+        "yields_async: TimeoutError: the event loop does not answer, something on it blocks, as it closed"
+    )
+    assert notes[-2:] == ["-yields", "-returns"], "the others are closed"
 
 
 def test_a_worker_that_ends_waits_for_no_async_hook(loop: EventLoop, caplog: pytest.LogCaptureFixture) -> None:
