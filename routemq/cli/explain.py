@@ -26,6 +26,11 @@ def explains_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise click.UsageError(_told(exc)) from exc
         except RouteMQError as exc:
             raise click.ClickException(_told(exc)) from exc
+        except UnicodeEncodeError as exc:
+            # A terminal that cannot show a text is another thing.
+            if exc.encoding != "utf-8":
+                raise
+            raise click.ClickException(f"{printable(exc.object[:200])} is not UTF-8 text") from exc
         except redis.RedisError as exc:
             told = explain(exc)
             if not code_of(exc):
