@@ -170,10 +170,10 @@ class Operations:
 
     def resume(self, replay: FrozenReplay) -> ChangeProgress:
         """Continue a replay that was broken off."""
-        running = self.get(replay.id)
+        running = self.of_replay(replay.id)
         if running is not None and running.state == "running":
             return running
-        progress = self._remember(ChangeProgress(id=replay.id, action="replay"))
+        progress = self._remember(ChangeProgress(id=replay.id, action="replay", frozen_id=replay.id))
         # Who goes on has seen what became of the canaries.
         pace = replace(replay.pace, canary=0)
         self._run(progress, lambda: self._replay(progress, replay, pace), is_unhurried=pace.is_unhurried)

@@ -7,6 +7,7 @@ import pytest
 from routemq_flower.operations import Action, ChangeProgress, Operations
 
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, ReplayOptions
+from routemq.dead_letters.replaying import ReplayPace
 from routemq.dead_letters.strange_routes import StrangeRoutes
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
@@ -112,3 +113,18 @@ def test_a_replay_warns_of_routes_that_this_release_does_not_have(
         router.on("r", lambda: None, name="r", queue="q")
         known = Operations(store, StrangeRoutes(router=router, wait_s=600))
         assert ended(known.start("replay", BY_INDEX, actor="ana", options=ReplayOptions())).warning is None
+
+
+def test_a_replay_that_runs_is_not_run_twice(redis_server: Redis, key_prefix: str) -> None:
+    with redis_server.client() as client:
+        store = DeadLetters(client, Keys(key_prefix))
+        bury(store, 30)
+        operations = Operations(store, STRANGE)
+        begun = operations.start("replay", BY_INDEX, actor="ana", options=ReplayOptions(), pace=ReplayPace(canary=10))
+        wait_until(lambda: begun.done == 10)
+        # Another person would let the others follow, whatever becomes of the canaries.
+        assert operations.resume(store.unfinished_replays()[0]) is begun
+        begun.stop()
+        assert (ended(begun).state, store.count()) == ("stopped", 20)
+        again = operations.resume(store.unfinished_replays()[0])
+        assert (ended(again).state, store.count()) == ("done", 0)
