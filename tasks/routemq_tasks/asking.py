@@ -31,6 +31,11 @@ class Question:
         self._settled = threading.Event()
         self._listeners: deque[Callable[[], Any]] = deque()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is settled, or its time is over: no answer is waited for any more."""
+        return self._outcome is not None or time.monotonic() >= self._until
+
     def settle(self, outcome: Response | str) -> None:
         """There is an answer, or a reason why there will be none; the first counts."""
         if self._outcome is None:

@@ -1,5 +1,6 @@
 """What a controller's `client` is: the publishes of one run, which count with it."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Payload = bytes | str | dict[str, Any] | list[Any]
 
 _LONGEST_PROPERTY = 65_535
+_MOST_REMEMBERED = 1000
 
 CONFIRMATION_TIMEOUT_S = 10.0
 """A message whose publishes are not confirmed by then has failed."""
@@ -42,6 +44,7 @@ class MessageClient:
     runs: "Runs | None" = None
     _publications: list[Publication] = field(default_factory=list)
     _questions: list[Question] = field(default_factory=list)
+    _full_at: int = _MOST_REMEMBERED
 
     def publish(
         self,
@@ -58,6 +61,7 @@ class MessageClient:
             PublishError: The topic, the payload or the QoS cannot be published.
         """
         self._publications.append(self._sent(topic, payload, qos, retain, properties=properties))
+        self._tidy()
 
     def request(self, topic: str, payload: Payload, *, timeout_s: float = 10.0, qos: int = 1) -> Question:
         """Publish a request; see `routemq.Client`.
@@ -76,6 +80,7 @@ class MessageClient:
         )
         self._questions.append(question)
         self._sent(topic, payload, qos, properties=properties, question=question)
+        self._tidy()
         return question
 
     def _sent(
@@ -117,6 +122,19 @@ class MessageClient:
         self.publisher.withdraw(self._publications)
         self._publications.clear()
         self._forget_questions()
+
+    def _tidy(self) -> None:
+        """Remember no more what has come to a good end: a script may go on for weeks."""
+        if len(self._publications) + len(self._questions) < self._full_at:
+            return
+        # One by one, in place: another thread of the controller's may be adding to them.
+        with contextlib.suppress(ValueError):
+            for publication in [each for each in self._publications if each.is_confirmed]:
+                self._publications.remove(publication)
+            for question in [each for each in self._questions if each.is_over]:
+                self.publisher.forget(question)
+                self._questions.remove(question)
+        self._full_at = max(_MOST_REMEMBERED, 2 * (len(self._publications) + len(self._questions)))
 
     def _forget_questions(self) -> None:
         for question in self._questions:

@@ -39,6 +39,11 @@ class Publication:
     properties: PublishProperties | None = None
     question: Question | None = None
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether nothing more is to be told of it."""
+        return self.settled.is_set() and self.problem is None
+
     def settle(self, problem: str | None) -> None:
         """It is confirmed, or has failed."""
         self.problem = problem

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from routemq_tasks.asking import Question
 from routemq_tasks.client import MessageClient
+from routemq_tasks.publication import Publication
 from routemq_tasks.publisher import Publisher
 
 from routemq.errors import PublishError
@@ -59,3 +60,27 @@ def test_an_answer_for_a_loop_that_is_closed_harms_nobody() -> None:
     asyncio.run(gives_up())
     question.settle(Response(payload=b"late"))
     assert question.result().payload == b"late"
+
+
+class Echo(Publisher):
+    """Confirms and answers at once; every thousandth is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(load_settings())
+        self.count = 0
+
+    def publish(self, publication: Publication) -> None:
+        self.count += 1
+        publication.settle("refused" if self.count % 1000 == 1 else None)
+        if publication.question is not None:
+            publication.question.settle(Response(payload=publication.payload))
+
+
+def test_a_script_that_goes_on_remembers_only_what_failed() -> None:
+    client = MessageClient(Echo())
+    for number in range(5_000):
+        client.publish("a", b"")
+        assert client.request("a", str(number)).result().payload == str(number).encode()
+    assert len(client._publications) + len(client._questions) < 2000
+    with pytest.raises(PublishError, match="refused"):
+        client.confirm()
