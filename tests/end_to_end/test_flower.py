@@ -374,6 +374,7 @@ def test_read_only_visitors_look_and_touch_nothing(
             (f"/letter/{letter}/discard", {}),
             ("/replay", {"ids": [letter]}),
             ("/discard", {"filter": {}}),
+            ("/undo", {"discard": "0"}),
         ):
             assert request(api + path, method="POST", body=body, headers=ana)[0] == 403
         assert request(f"{api}/letter/{letter}", headers=ana)[1]["topic"] == "waiting/d1"
