@@ -2,6 +2,7 @@
 
 # ruff: noqa: SLF001  what a pool knows of its jobs has no public names in billiard
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from routemq_transport.starting_request import StartingRequest, say_starts
 from routemq_tasks.batch_request import BatchRequest
 from routemq_tasks.bundle_page import BEGUN, DONE, TOLD, BundlePage
 from routemq_tasks.reports import Report, unknown
+
+logger = logging.getLogger(__name__)
 
 Outcome = tuple[bool, Any]
 """What billiard's child says of a job: whether it returned; what, or an `ExceptionInfo`."""
@@ -46,6 +49,7 @@ class Bundle:
     ) -> None:
         self.child, self.at, self.is_harmless = child, time.monotonic(), False
         self._jobs: list[Any] = list(jobs)
+        self._beginning: int | None = None
         self._put_back, self._on_end = put_back, on_end
 
     @property
@@ -68,6 +72,9 @@ class Bundle:
         """See how far the child is."""
         page = self.page
         for slot in self.left:
+            if slot == self._beginning:
+                # Whoever is told of its start asks for this look: billiard tells of its end when that is over.
+                break
             at = page.state(slot)
             if at == DONE:
                 self._end(slot, None)
@@ -145,17 +152,22 @@ class Bundle:
 
     def _begin(self, slot: int) -> None:
         job = self._jobs[slot]
-        if not job._accepted:
+        if job._accepted:
+            return
+        self._beginning = slot
+        try:
             job._ack(None, self.page.began_at(slot), self.child.pid, None)
+        # The run goes on, whoever fails to hear of it: perhaps the signal does not exist that a command named.
+        except Exception:
+            logger.exception("the start of a run is not told")
+        finally:
+            self._beginning = None
 
     def _end(self, slot: int, outcome: Outcome | None) -> None:
         job, page = self._jobs[slot], self.page
         if job is None:
             return
         self._begin(slot)
-        # As it begins, a command to end it may be heeded, and that looks at the page too.
-        if self._jobs[slot] is None:
-            return
         self._jobs[slot] = None
         took_s = page.took_s(slot) if outcome is None else time.monotonic() - page.began_at(slot)
         self._on_end(self, request_of(job), took_s)
@@ -172,6 +184,15 @@ def request_of(job: Any) -> Any:
 
 def is_revoked(job: Any) -> bool:
     """Tell whether a job is not to be run any more: Celery asked when the pool was given it, perhaps long ago."""
+    try:
+        return _is_revoked(job)
+    # This is a turn of the loop. What a stranger's message says of itself is read only when something is revoked.
+    except Exception:
+        logger.exception("it is not known whether a run is revoked, so it is not")
+        return False
+
+
+def _is_revoked(job: Any) -> bool:
     owner, some_are = getattr(job._accept_callback, "__self__", None), bool(state.revoked or state.revoked_stamps)
     if isinstance(owner, BatchRequest):
         return some_are and owner.run_without_revoked()
@@ -181,7 +202,11 @@ def is_revoked(job: Any) -> bool:
 def say_start(jobs: list[Any]) -> None:
     """Let the loss of this worker be a strike for the messages of these jobs from now on."""
     owners = [getattr(job._accept_callback, "__self__", None) for job in jobs]
-    for owner in owners:
-        if isinstance(owner, BatchRequest):
-            owner.say_start()
-    say_starts(owner.message for owner in owners if isinstance(owner, StartingRequest))
+    try:
+        for owner in owners:
+            if isinstance(owner, BatchRequest):
+                owner.say_start()
+        say_starts(owner.message for owner in owners if isinstance(owner, StartingRequest))
+    # The jobs wait nowhere else at this moment. What is not told now, the lease tells within a second.
+    except Exception:
+        logger.exception("the start of %d runs is not told to Redis", len(owners))

@@ -115,6 +115,8 @@ class RouteAsynPool(AsynPool):
             if not job._accepted and job._write_to is not None and job._write_to._is_alive()
         }
         super().flush()
+        # Of a child that has ended meanwhile nobody will be told any more.
+        in_hand = {number: job for number, job in in_hand.items() if job._write_to and job._write_to._is_alive()}
         self._cache.update(in_hand)
         # Else the next job would be put behind one that may take long, or over a bundle that is not read to its end.
         self._busy_workers.update(job._write_to.inqW_fd for job in in_hand.values())
@@ -267,9 +269,9 @@ class RouteAsynPool(AsynPool):
             if number is None:
                 bundle.take_back(waits=True)
             else:
-                bundle.close()
-                del self._bundles[pid]
+                self._bundles.pop(pid, None)
                 self._busy_workers.discard(bundle.child.inqW_fd)
+                bundle.close()
 
 
 class RouteTaskPool(TaskPool):

@@ -1,0 +1,92 @@
+"""What a child of the prefork pool has in hand: whoever hears of a run, in whatever way, each job has its end."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from billiard import get_context
+from billiard.pool import ApplyResult
+from routemq_tasks.bundle_page import BundlePage
+from routemq_tasks.upstream import bundle as module
+from routemq_tasks.upstream.bundle import Bundle, is_revoked, say_start
+from routemq_tasks.upstream.public_names import OpenRequest
+
+CHILD = 4711
+
+
+class Pool:
+    """Jobs of billiard's with a child that does as it is told here.
+
+    Args:
+        on_start: Called with the number of a job as its request hears that it has begun.
+    """
+
+    def __init__(self, count: int, on_start: Callable[[int], object]) -> None:
+        self.page = BundlePage(get_context("fork").Lock())
+        self.cache: dict[int, Any] = {}
+        self.started: list[int] = []
+        self.ended: list[int] = []
+        self.put_back: list[Any] = []
+
+        def job(number: int) -> Any:
+            def accepted(pid: int, _at: float) -> None:
+                assert pid == CHILD
+                self.started.append(number)
+                on_start(number)
+
+            return ApplyResult(self.cache, lambda _report: self.ended.append(number), accepted)
+
+        self.jobs = [job(number) for number in range(count)]
+        child = SimpleNamespace(page=self.page, pid=CHILD)
+        self.bundle = Bundle(child, self.jobs, put_back=self.put_back.append, on_end=lambda *_: None)
+        self.number = self.page.offer(count)
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_command_that_ends_a_run_as_it_begins_is_heeded_while_it_runs(is_done: bool) -> None:
+    found: list[bool] = []
+    pool = Pool(3, lambda number: found.append(pool.bundle.runs()) if number == 1 else None)
+    for slot in (0, 1):
+        assert pool.page.begin(pool.number, slot)
+        if slot == 0 or is_done:
+            pool.page.done(slot)
+    # A job tells of its start and of its end under one lock, which it cannot take twice.
+    pool.bundle.look()
+    assert found == [not is_done]
+    assert pool.put_back == [pool.jobs[2]]
+    pool.page.done(1)
+    pool.bundle.look()
+    assert (pool.started, pool.ended, pool.bundle.left) == ([0, 1], [0, 1], [])
+
+
+def test_who_cannot_hear_of_a_start_keeps_no_run_from_its_end() -> None:
+    def fail(_number: int) -> None:
+        raise OSError(22, "no such signal")
+
+    pool = Pool(2, fail)
+    for slot in (0, 1):
+        assert pool.page.begin(pool.number, slot)
+        pool.page.done(slot)
+    pool.bundle.look()
+    assert (pool.started, pool.ended, pool.cache) == ([0, 1], [0, 1], {})
+
+
+def test_what_a_request_fails_of_while_it_is_handed_out_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Strange(OpenRequest):
+        def __init__(self) -> None:
+            """Of what Celery would read, nothing is there."""
+
+        expires = True
+        message = None
+
+        def revoked(self) -> bool:
+            raise AttributeError("'str' object has no attribute 'get'")
+
+    def fail(_messages: object) -> None:
+        raise ValueError("no such lease")
+
+    job = ApplyResult({}, None, Strange().on_accepted)
+    monkeypatch.setattr(module, "say_starts", fail)
+    assert not is_revoked(job)
+    say_start([job])
