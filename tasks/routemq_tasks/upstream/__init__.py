@@ -59,6 +59,7 @@ NAMES = {
         "_make_process_result(self, hub)": "reads all results that are there in one system call",
     },
     "billiard.pool:Worker": {
+        "_shutdown": "tells a child that another takes its place",
         "_ensure_messages_consumed(self, completed)": "a child that ends has its page looked at before",
         "_make_child_methods(self, loads)": "a child sends nothing that its parent cannot read",
     },

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from billiard.common import pickle_loads
-from billiard.pool import ACK, EX_FAILURE, READY
+from billiard.pool import ACK, EX_FAILURE, EX_OK, READY
 from celery.concurrency.asynpool import ResultHandler
 
 from routemq_tasks.bundle_page import BundlePage
@@ -84,7 +84,7 @@ class QuickWorker(EndableWorker):
     def _received(self, page: BundlePage) -> Iterator[Any]:
         """Give what comes through the pipe, a job after the other; of a bundle's, those that are not taken back."""
         frames = _frames(self.inq._reader.fileno())  # noqa: SLF001  a pipe of billiard's has no public name for its end
-        for frame in frames:
+        while not self._is_replaced() and (frame := next(frames, None)) is not None:
             message = pickle_loads(frame)
             if message is None:
                 break
@@ -95,13 +95,19 @@ class QuickWorker(EndableWorker):
             number, count = details
             for slot in range(count):
                 job = next(frames)
+                if self._is_replaced():
+                    raise SystemExit(EX_OK)
                 if page.begin(number, slot):
                     self._slot = slot
                     yield pickle_loads(job)
             self._slot = None
             self._send((LOOK, (os.getpid(), number)))
-        # The pool has no more work, or is gone.
-        raise SystemExit(EX_FAILURE)
+        # Another takes its place; else the pool has no more work, or is gone.
+        raise SystemExit(EX_OK if self._is_replaced() else EX_FAILURE)
+
+    def _is_replaced(self) -> bool:
+        """Tell whether an operator has the pool's children replaced (`pool_restart`)."""
+        return self._shutdown is not None and bool(self._shutdown.is_set())
 
     def _put(self, message: Any) -> None:
         kind, details = message
