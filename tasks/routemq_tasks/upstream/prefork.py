@@ -23,6 +23,9 @@ from routemq_tasks.upstream.pipes import ENDED, LOOK, QuickResultHandler, QuickW
 _LOOK_EVERY_S = 2 * BUNDLE_S
 """How soon a pool sees that a child is at one message for longer than a whole bundle should take."""
 
+_BUSY_S = 10 * BUNDLE_S
+"""So long messages stay behind a run while every child has one."""
+
 _LITTLE_S = BUNDLE_S / 10
 _ENOUGH = SLOTS
 """So many jobs are handed out before the next turn of the loop, which may be in the middle of a fetch."""
@@ -239,7 +242,8 @@ class RouteAsynPool(AsynPool):
         now = time.monotonic()
         for bundle in list(self._bundles.values()):
             bundle.look()
-            if bundle.is_slow(now, limit_s=BUNDLE_S):
+            # Where nobody is idle nothing is gained yet; and where processes wait for a processor, all seem to be slow.
+            if bundle.is_slow(now, limit_s=BUNDLE_S if self._idle_pipe() is not None else _BUSY_S):
                 bundle.take_back()
         if any(bundle.is_watched for bundle in self._bundles.values()):
             self._look_soon()
