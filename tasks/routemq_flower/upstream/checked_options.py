@@ -14,7 +14,7 @@ from tornado.netutil import bind_sockets
 from routemq.errors import ConfigurationError
 from routemq.settings import with_service_link
 from routemq.text import error_line
-from routemq.value_files import values_of_files
+from routemq.value_files import SUFFIX, values_of_files
 
 _PREFIX = "FLOWER_"
 _SECRETS = ("FLOWER_BASIC_AUTH", "FLOWER_COOKIE_SECRET", "FLOWER_OAUTH2_SECRET", "FLOWER_BROKER_API")
@@ -39,7 +39,10 @@ def check_environment(environment: MutableMapping[str, str]) -> None:
         ConfigurationError: Flower could not read one.
     """
     known = [_PREFIX + name.upper().replace("-", "_") for name in options._options]  # noqa: SLF001  as below
-    environment.update(values_of_files(environment, known))
+    for variable, value in values_of_files(environment, known).items():
+        # Flower's own reload begins the program anew with this environment: both would be refused.
+        environment[variable] = value
+        del environment[variable + SUFFIX]
     if not environment.get("FLOWER_BASIC_AUTH_FILE", "a path").strip():
         environment.setdefault("FLOWER_BASIC_AUTH", "")
     for variable in sorted(name for name in environment if name.startswith(_PREFIX)):
