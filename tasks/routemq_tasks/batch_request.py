@@ -1,7 +1,8 @@
 """Many requests of one route that are one job of the pool's, and what becomes of each."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -91,29 +92,38 @@ class BatchRequest:
 
     def on_success(self, report: Report, **_options: Any) -> None:
         """React to a run that came to its end, well or not."""
+        self._see_through(lambda: self._on_report(report))
+
+    def _on_report(self, report: Report) -> None:
         failed, found, runtime_s = report
         if failed or not isinstance(found, BatchReport):
-            self.on_failure(found)
+            self._on_loss(found)
             return
         if found.failed_together is not None:
             self._run_again(found.failed_together)
             return
         share_s = (runtime_s or 0.0) / len(self._requests)
-        done = []
+        done, ended = [], []
         for number, request in enumerate(self._requests):
             request.shared_by = len(self._requests)
-            ended = found.failed.get(number)
-            if ended is None:
+            told = found.failed.get(number)
+            if told is None:
                 state.task_ready(request)
                 done.append(request)
             else:
-                request.on_success(ended)
+                ended.append((request, told))
+        # First: of the others the outcome is recorded already.
         self._acknowledge(done)
         for request in done:
             request.send_event("task-succeeded", result=found.value, runtime=share_s)
+        for request, told in ended:
+            request.on_success(told)
 
     def on_failure(self, exc_info: ExceptionInfo, **_options: Any) -> None:
         """React to a run whose process is gone."""
+        self._see_through(lambda: self._on_loss(exc_info))
+
+    def _on_loss(self, exc_info: ExceptionInfo) -> None:
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
@@ -121,6 +131,16 @@ class BatchRequest:
             if request.is_ended_by_command:
                 request.on_failure(exc_info)
         self._run_again(printable(error_name(error)), in_halves=not isinstance(error, Terminated))
+
+    def _see_through(self, step: Callable[[], None]) -> None:
+        """Let each message come back of which nothing was told: the pool would log the error and forget them all."""
+        try:
+            step()
+        # Whatever it is: what nobody lets go of is in this worker's hands for as long as it lives.
+        except Exception:
+            text = "what became of %d messages (%s) is not known to all, which come back"
+            logger.exception(text, len(self._requests), self._requests[0].name)
+            give_back(self._requests)
 
     def _acknowledge(self, done: Sequence[RouteRequest]) -> None:
         consumer = self._consumer
@@ -152,13 +172,31 @@ class BatchRequest:
                 state.task_reserved(request)
             if not part:
                 continue
-            following = BatchRequest.of(part, consumer, is_part=in_halves)
+            run = partial(hand_to_pool, part, consumer, is_part=in_halves)
             if consumer.hub:
                 # Between two of them the loop has its turn, also where it runs them itself.
-                consumer.call_soon(consumer.on_task_request, following)
+                consumer.call_soon(run)
             else:
                 # A pool of greenlets lets nobody wait for a slot who has one.
-                consumer.timer.call_after(AT_ONCE_S, consumer.on_task_request, (following,))
+                consumer.timer.call_after(AT_ONCE_S, run)
+
+
+def hand_to_pool(requests: Sequence[RouteRequest], consumer: Any, *, is_part: bool = False) -> None:
+    """Let requests be run together; those that the pool does not take go back."""
+    try:
+        consumer.on_task_request(BatchRequest.of(requests, consumer, is_part=is_part))
+    # As above; and the system may have no thread for it.
+    except Exception:
+        logger.exception("%d messages (%s) cannot be run here, they go back", len(requests), requests[0].name)
+        give_back(requests)
+
+
+def give_back(requests: Sequence[RouteRequest]) -> None:
+    """Let go of what has no end yet, for another run."""
+    for request in requests:
+        if not request.acknowledged:
+            state.task_ready(request)
+            request.reject(requeue=True)
 
 
 def is_stopping() -> bool:

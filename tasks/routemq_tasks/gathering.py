@@ -6,7 +6,7 @@ from typing import Any
 from routemq_transport.upstream.qos import has_full_hands
 
 from routemq.batching import Batch
-from routemq_tasks.batch_request import AT_ONCE_S, BatchRequest, is_stopping
+from routemq_tasks.batch_request import AT_ONCE_S, hand_to_pool, is_stopping
 from routemq_tasks.request import RouteRequest
 
 
@@ -53,4 +53,4 @@ class Gathering:
     def _run(self) -> None:
         requests, self._requests, self._size_bytes = self._requests, [], 0
         self._number += 1
-        self._consumer.on_task_request(BatchRequest.of(requests, self._consumer))
+        hand_to_pool(requests, self._consumer)

@@ -139,9 +139,14 @@ def end(task: Any, context: Any, error: Exception | None, took_s: float) -> Exce
             raise error  # noqa: TRY301
     # As above: the message has its fate already.
     except Exception as exc:  # noqa: BLE001
-        told, info = _told(task, context, exc)
-        state, value = told.state, told.retval
-        traceback_clear(exc)
+        info = ExceptionInfo(internal=True)
+        try:
+            told, info = _told(task, context, exc)
+            state, value = told.state, told.retval
+            traceback_clear(exc)
+        # As above: the others of the batch must not be run again because of who hears of this one.
+        except Exception as beside:  # noqa: BLE001
+            celerys._signal_internal_error(task, context.id, context.args, context.kwargs, context, beside)  # noqa: SLF001
     leave(task, context, state, value)
     return info
 
