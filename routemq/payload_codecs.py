@@ -63,8 +63,9 @@ class RouteCodec:
             InvalidMessageError: The route takes no such content type.
         """
         codecs, content_type = self._codecs, envelope.content_type
-        found = codecs.get(plain_type(content_type)) if content_type and len(codecs) > 1 else None
-        found = found or codecs.get("*") or (codecs.get(plain_type(content_type)) if content_type else None)
+        found = codecs.get("*")
+        if content_type and not (found is not None and len(codecs) == 1):
+            found = codecs.get(plain_type(content_type), found)
         if found is None:
             told = "none" if content_type is None else repr(content_type[:100])
             raise InvalidMessageError(part="content type", problem=f"{told}; the route takes {', '.join(codecs)}")

@@ -261,6 +261,18 @@ class Forgetful:
         return self.made
 
 
+class Hollow(Forgetful):
+    """It has a length, of what it has learned so far perhaps."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_codec_that_counts_as_false_is_one_all_the_same() -> None:
+    for codec in (Hollow(), {"*": Hollow()}, {"a/b": Hollow()}, {"a/b": Hollow(), "*": "json"}):
+        assert delivered(codec, b"123", Any, content_type="a/b; x=1") == {"temperature": 3}
+
+
 @pytest.mark.parametrize("made", [None, "text", {"a": 1}, 3])
 def test_what_a_codec_makes_that_is_no_payload_is_told(made: Any) -> None:
     def answer() -> int:
