@@ -1,5 +1,6 @@
 """Messages of a route with `batch=` that have come, until they are run together."""
 
+import weakref
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,9 @@ class Gathering:
         if not self._requests:
             # Those of the batches before are left to be late; not every pool's can be cancelled.
             self._number += 1
-            self._consumer.timer.call_after(max(AT_ONCE_S, batch.max_wait_s), partial(self._due, self._number))
+            self._consumer.timer.call_after(
+                max(AT_ONCE_S, batch.max_wait_s), partial(_due, weakref.ref(self), self._number)
+            )
         self._requests.append(request)
         self._size_bytes += size_bytes
         is_complete = len(self._requests) >= batch.max_messages or self._size_bytes >= batch.max_bytes
@@ -41,7 +44,8 @@ class Gathering:
         if is_complete or has_full_hands(message.channel):
             self._run()
 
-    def _due(self, number: int) -> None:
+    def run_late(self, number: int) -> None:
+        """Run what has come, unless it is of another batch than when the timer was set."""
         if number != self._number or not self._requests or is_stopping():
             return
         if self._requests[0].message.channel.closed:
@@ -54,3 +58,10 @@ class Gathering:
         requests, self._requests, self._size_bytes = self._requests, [], 0
         self._number += 1
         hand_to_pool(requests, self._consumer)
+
+
+def _due(gathering: "weakref.ref[Gathering]", number: int) -> None:
+    # A timer may outlive its connection. What has come by that would stay in hand as long, and goes back without it.
+    found = gathering()
+    if found is not None:
+        found.run_late(number)

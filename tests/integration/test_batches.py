@@ -104,3 +104,18 @@ def test_a_batch_is_full_by_number_or_bytes_and_half_of_one_goes_back_in_order(b
     assert names == queued[1:]
     assert all(item.startswith(b'{"body"') for item in items)
     assert len(bench.notes("full")) == 4
+
+
+def test_what_was_gathered_over_a_connection_that_is_lost_comes_again_and_does_not_wait_for_its_time(
+    bench: Bench,
+) -> None:
+    with bench.worker("-Q", "full", "-P", "prefork", "-c", "1"):
+        for number in range(40):
+            bench.put(f"full/{number}")
+        wait_until(lambda: bench.held() == 40, message="all are gathered")
+        with bench.store.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        for number in range(40, 100):
+            bench.put(f"full/{number}")
+        (note,) = bench.wait_for_notes("full", 1)
+        assert sorted(map(int, note["devices"])) == list(range(100))
