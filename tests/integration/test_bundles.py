@@ -48,6 +48,16 @@ def asked(bench: Bench, *command: str) -> Any:
     return next(iter(json.loads(answer.stdout).values()))
 
 
+def test_children_that_die_together_have_each_its_own_guilty_message(bench: Bench) -> None:
+    with bench.worker("-Q", "bundles", "-P", "prefork", "-c", "2"):
+        put(bench, *["ok"] * 100)
+        wait_until_done(bench, 100)
+        put(bench, *[*["ok"] * 5, "leave", *["ok"] * 5, "kill", *["ok"] * 3] * 12)
+        bench.wait_for_letters(24, timeout_s=PATIENCE_S)
+        wait_until_done(bench, 100 + 12 * 13)
+    assert [set(runs(bench, kind).values()) for kind in ("ok", "leave", "kill")] == [{1}, {3}, {3}]
+
+
 def test_a_child_that_dies_in_a_bundle_is_a_strike_for_the_guilty_alone(bench: Bench) -> None:
     with bench.worker("-Q", "bundles", "-P", "prefork", "-c", "2", "--max-tasks-per-child", "150") as worker:
         put(bench, *["ok"] * 100)

@@ -84,6 +84,15 @@ class RouteAsynPool(AsynPool):
             # Its pipes are closed, and the kernel is not done with it yet. Celery would look again after five seconds.
             hub.call_later(_EXIT_S, self._event_process_exit, hub, proc)
 
+    def on_job_process_down(self, job: Any, pid_gone: int) -> None:
+        """Let Celery see to a job whose child has ended, unless the child's page still tells what became of it.
+
+        As one child's end is settled, Celery looks for jobs of others that have ended since, and would hand out again
+        what they have run. Their own end is settled next.
+        """
+        if job._write_to is None or job._write_to.pid not in self._bundles:
+            super().on_job_process_down(job, pid_gone)
+
     def _on_hard_timeout(self, job: int) -> None:
         result = self._cache.get(job)
         bundle = None if result is None else self._bundles.get(result._worker_pid)
