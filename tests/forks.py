@@ -5,10 +5,12 @@ not. Where that matters, and where the start itself is under test, a command is 
 """
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import random
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -87,13 +89,15 @@ class Fork:
 
     def send_signal(self, signal_number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, signal_number)
+            # Its end may be known a moment later: it has another parent.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal_number)
 
     def terminate(self) -> None:
-        self._process.terminate()
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._process.kill()
+        self.send_signal(signal.SIGKILL)
 
 
 @cache
