@@ -85,11 +85,7 @@ class RouteAsynPool(AsynPool):
             hub.call_later(_EXIT_S, self._event_process_exit, hub, proc)
 
     def on_job_process_down(self, job: Any, pid_gone: int) -> None:
-        """Let Celery see to a job whose child has ended, unless the child's page still tells what became of it.
-
-        As one child's end is settled, Celery looks for jobs of others that have ended since, and would hand out again
-        what they have run. Their own end is settled next.
-        """
+        """See to a job whose child has ended, unless its page, which is looked at next, tells what became of it."""
         if job._write_to is None or job._write_to.pid not in self._bundles:
             super().on_job_process_down(job, pid_gone)
 
@@ -260,15 +256,13 @@ class RouteAsynPool(AsynPool):
     def _on_end(self, bundle: Bundle, request: Any, took_s: float) -> None:
         self._times.add(request.name, took_s)
         self.restart_state.R = 0
-        counter = self._on_ready_counters.get(bundle.child.pid)
-        if counter is not None:
+        if (counter := self._on_ready_counters.get(bundle.child.pid)) is not None:
             with counter.get_lock():
                 counter.value += 1
 
     def _on_ended(self, pid: int, slot: int, outcome: Outcome) -> None:
         """A child tells of a run whose end the page has no words for."""
-        bundle = self._bundles.get(pid)
-        if bundle is not None:
+        if (bundle := self._bundles.get(pid)) is not None:
             bundle.hear(slot, outcome)
 
     def _on_look(self, pid: int, number: int | None) -> None:
