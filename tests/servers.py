@@ -355,7 +355,7 @@ class Redis(Server):
         snapshot.mkdir()
         with self.client() as client:
             client.config_set("save", "3600 1")
-            client.bgsave()
+            wait_until(client.bgsave, message="no other snapshot is being made", ignoring=(redis.ResponseError,))
             wait_until(
                 lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", message="the snapshot has failed"
             )
@@ -364,7 +364,7 @@ class Redis(Server):
         """Let a snapshot succeed again."""
         (self.directory / "dump.rdb").rmdir()
         with self.client() as client:
-            client.bgsave()
+            wait_until(client.bgsave, message="no other snapshot is being made", ignoring=(redis.ResponseError,))
             wait_until(
                 lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok", message="the snapshot is there"
             )
