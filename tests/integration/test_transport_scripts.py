@@ -54,6 +54,17 @@ def test_queues_take_fair_turns_and_priorities_go_first(place: Place) -> None:
     worker.close()
 
 
+def test_redis_finds_what_is_held_and_what_has_started_without_reading_all_of_it(place: Place) -> None:
+    worker = Worker(place.client, place.keys)
+    place.put(b"1")
+    # The only one: a set that begins as a list of its members stays so up to 128 of them.
+    assert len(worker.fetch(("a",), 5, mark=True).items) == 1
+    for key in (place.keys.unacked_index, place.keys.started):
+        assert place.client.zcard(key) == 1
+        assert place.client.object("ENCODING", key) == b"skiplist"
+    worker.close()
+
+
 def test_records_are_kombus_and_come_back_where_they_were(place: Place) -> None:
     queue = QUEUES[2]
     raw = json.dumps({"body": "e30=", "numbers": [12345678901234567890, []], "properties": {}}).encode()

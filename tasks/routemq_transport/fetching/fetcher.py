@@ -1,7 +1,7 @@
 """The fetch, on a connection that an event loop polls: sent in one turn, read in a later one."""
 
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,6 +27,12 @@ MOST_DUE_PER_FETCH = 200
 
 LOOK_FOR_DUE_EVERY_S = 0.02
 """While messages come, retries that are due are looked for no more often."""
+
+_CHANNEL_DIGITS = 56
+"""With so many a tag has more than 64 bytes, and Redis keeps `unacked_index` and the marks as skip lists.
+
+Of short ones it makes a listpack. To add one it then reads up to 128 others, each with its time as text.
+"""
 
 _AT_ONCE = 16
 """Messages that the script reads before it looks at their size; fewer when there were large ones of late."""
@@ -109,7 +115,7 @@ class Fetcher:
         self._clock = clock
         self._reports = KeyReports()
         self._sha: str | None = None
-        self._tag_base = f"{TAG_PREFIX}{uuid.uuid4().hex}:"
+        self._tag_base = f"{TAG_PREFIX}{secrets.token_hex(_CHANNEL_DIGITS // 2)}:"
         self._command = FetchCommand(keys, tag_base=self._tag_base)
         self._next_number = 1
         self._asked: _Asked | None = None
