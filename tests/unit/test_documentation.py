@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from routemq.settings import Settings, variable_of
+from tests.documentation import blocks
+from tests.documentation.commands import complaints_about
 from tests.processes import clean_environment
 from tests.servers import REPOSITORY
 
@@ -56,3 +58,15 @@ def test_first_code_of_the_readme_is_a_whole_application(tmp_path: Path) -> None
     )
     assert run.returncode == 0, run.stderr
     assert [route["template"] for route in json.loads(run.stdout)] == ["sensors/{device_id}/data"]
+
+
+@pytest.mark.parametrize("page", blocks.PAGES)
+def test_each_block_says_what_it_is_and_each_command_is_there(page: str) -> None:
+    found = blocks.blocks_of(page)
+    assert [str(block) for block in found if block.language not in blocks.LANGUAGES] == []
+    assert [
+        str(block) for block in found if block.language == "text" and re.search(r"^\$ ", block.text, re.MULTILINE)
+    ] == []
+    shown = [command for block in found if block.language == "console" for command in blocks.commands_of(block)]
+    named = [*shown, *blocks.commands_in_text(page)]
+    assert {str(command): wrong for command in named if (wrong := complaints_about(command))} == {}

@@ -1,0 +1,1 @@
+"""What README, CONTRIBUTING and docs show, run."""
