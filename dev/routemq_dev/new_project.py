@@ -69,7 +69,7 @@ def test_all_of_it_together(routemq_app: TestApp) -> None:
 
 _ENV = """\
 # Copy to .env, which every routemq and celery command reads. Without it `routemq dev` brings along its own servers;
-# with the servers of compose.yaml these are the addresses. The README of RouteMQ has all settings.
+# with the servers of compose.yaml these are the addresses. docs/settings.md of RouteMQ has all settings.
 MQTT_BROKER=localhost
 MQTT_PORT=1883
 # MQTT_USERNAME=
