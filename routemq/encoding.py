@@ -6,11 +6,11 @@ import uuid
 
 import orjson
 
-from routemq.envelope import EMBED, VERSION, Envelope, TaskMessage, is_brief
+from routemq.envelope import VERSION, Envelope, TaskMessage, is_brief
 from routemq.tracing.trace_context import TraceContext
 
 _HEAD = b'[[{"v":%d,"topic":' % VERSION
-_TAIL = b"}],{}," + orjson.dumps(EMBED) + b"]"
+_TAIL = b"}],{},{}]"
 _FLAGS = {
     (qos, retain): b',"qos":%d,"retain":%s,"received_at":' % (qos, b"true" if retain else b"false")
     for qos in (0, 1)
@@ -69,7 +69,7 @@ class MessageEncoder:
         ).encode()
         argsrepr = orjson.dumps(f"({topic!r}, {len(payload)} bytes)")
         encoded = binascii.b2a_base64(body, newline=False)
-        return self._template % (encoded, task_id, task_id, argsrepr, task_id, task_id)
+        return self._template % (encoded, task_id, argsrepr, task_id, task_id)
 
     def encode_envelope(self, envelope: Envelope) -> bytes:
         """Return the list item of any message."""
