@@ -1,0 +1,3 @@
+"""The controller of one who migrates."""
+
+from app.controllers.sensor_controller import SensorController

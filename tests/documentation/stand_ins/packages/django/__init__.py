@@ -1,0 +1,4 @@
+"""As much of Django as the pages use."""
+
+
+def setup() -> None: ...

@@ -1,0 +1,68 @@
+"""Each block of the pages is what it says: code runs, commands do what is shown."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.documentation.blocks import PAGES
+from tests.documentation.page_code import PACKAGES, folder_name, is_tests, python_of, stand_ins_of, write_files
+from tests.processes import clean_environment
+from tests.servers import REPOSITORY
+
+LIVE = {"docs/request-response.md", "docs/running.md"}
+WITH_PYTHON = [page for page in PAGES if python_of(page)]
+MATTER = re.compile(r"\[(name-defined|attr-defined|call-arg|call-overload|arg-type|list-item|dict-item|misc|syntax)\]$")
+"""What mypy says that a reader would run into; pages may leave annotations out."""
+
+
+def make_project(page: str, folder: Path) -> Path:
+    """Make the project that a page's reader is in: the sample application, with the files of the page."""
+    project = folder / folder_name(page)
+    shutil.copytree(REPOSITORY / "app", project / "app", ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    write_files(page, project)
+    return project
+
+
+def test_code_of_the_pages_runs(tmp_path: Path) -> None:
+    pages = [page for page in WITH_PYTHON if page not in LIVE]
+    for page in pages:
+        make_project(page, tmp_path)
+    command = [sys.executable, "-m", "tests.documentation.page_code", str(tmp_path), *pages]
+    env = clean_environment({"SENTRY_DSN": "", "PYTHONPATH": str(REPOSITORY)})
+    run = subprocess.run(
+        command, cwd=REPOSITORY, env=env, capture_output=True, encoding="utf-8", check=False, timeout=60
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_code_of_the_pages_names_what_there_is(tmp_path: Path) -> None:
+    for page in WITH_PYTHON:
+        # As long as the page, so that mypy names its lines; the first one is a heading.
+        lines = [""] * len((REPOSITORY / page).read_text("utf-8").splitlines())
+        lines[0] = "; ".join(f"from {module} import *" for module in stand_ins_of(page))
+        for block in python_of(page):
+            code = block.text.splitlines() if not block.text.startswith(">>> ") else []
+            lines[block.line - 1 : block.line - 1 + len(code)] = code
+        (tmp_path / f"{folder_name(page).replace('-', '_')}.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", *map(str, tmp_path.glob("*.py"))],
+        cwd=REPOSITORY, env=os.environ | {"MYPYPATH": str(PACKAGES)}, capture_output=True, encoding="utf-8",
+        timeout=100, check=False,
+    )  # fmt: skip
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    assert [line for line in run.stdout.splitlines() if MATTER.search(line)] == []
+
+
+def test_tests_of_the_pages_pass(tmp_path: Path) -> None:
+    pages = [page for page in WITH_PYTHON if page.startswith("docs/") and any(map(is_tests, python_of(page)))]
+    assert pages
+    for page in pages:
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".", "."],
+            cwd=make_project(page, tmp_path), env=clean_environment(), capture_output=True, encoding="utf-8",
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stdout
