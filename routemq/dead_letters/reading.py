@@ -65,6 +65,15 @@ class LetterReader:
             name.decode(errors="replace") for name in cast("set[bytes]", self.client.smembers(self.keys.dead_routes))
         )
 
+    def queues(self) -> list[str]:
+        """Return the queues that letters came from which are there."""
+        pipe = self.client.pipeline(transaction=False)
+        for route in self.routes():
+            pipe.hkeys(self.keys.dead_counters(route))
+        fields = (name for names in self.reports.good(pipe.execute(raise_on_error=False), ()) for name in names)
+        kinds = (name.decode(errors="replace").partition(":") for name in fields)
+        return sorted({value for kind, _, value in kinds if kind == "queue"})
+
     def now(self) -> float:
         """Return Redis' clock, Unix seconds: what times of death are counted by."""
         seconds, microseconds = self.client.time()

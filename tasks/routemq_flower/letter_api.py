@@ -1,14 +1,17 @@
 """The JSON API of the dead letters, as far as it only looks; docs/flower.md describes it."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from tornado import web
 
 from routemq.dead_letters.decoded import decoded_payload
+from routemq.dead_letters.known_names import UnknownName
 from routemq.dead_letters.letter_filter import CRITERIA, LetterFilter
+from routemq.dead_letters.neighbours import Neighbours
 from routemq.dead_letters.opened import OpenedLetter
+from routemq.dead_letters.order import Position
 from routemq.dead_letters.retention import Overdue
 from routemq.dead_letters.strange_routes import one_of_each_route
 from routemq.dead_letters.whereabouts import Whereabouts
@@ -20,6 +23,7 @@ from routemq_flower.requests import (
     json_object,
     letter_filter,
     only,
+    unix_seconds,
     whole_number,
 )
 
@@ -103,8 +107,15 @@ class LetterList(LetterHandler):
                 "next": page.next,
                 "scanned": page.scanned,
                 "is_indexed": wanted.is_indexed,
+                "unknown": None if page.letters or after else await self.backend.read(self._unknown, wanted),
             }
         )
+
+    def _unknown(self, wanted: LetterFilter) -> dict[str, Any] | None:
+        router = self.backend.router
+        names = {"routes": [route.name for route in router.routes], "queues": router.queues}
+        found = UnknownName.of(self.backend.letters, wanted, **names)
+        return None if found is None else asdict(found)
 
 
 class LetterOverview(LetterHandler):
@@ -194,7 +205,9 @@ class LetterDetails(LetterHandler):
 
     @web.authenticated
     async def get(self, letter_id: str) -> None:
-        await self.answer(await self.of_letter(self._details, letter_id))
+        found = await self.of_letter(self._details, letter_id)
+        # Flower's own page of a task it has never heard of is an error.
+        await self.answer({**found, "has_task": found["task_id"] in self.application.events.state.tasks})
 
     def _details(self, letter_id: str) -> dict[str, Any]:
         # Not on Flower's loop, which everyone waits for; and of what is large only the beginning.
@@ -208,6 +221,27 @@ class LetterDetails(LetterHandler):
         route = self.backend.router.get(shown["route"])
         warning = self.backend.strange.warning(letters.some([letter_id]))
         return {**shown, "controller": None if route is None else route.controller, "warning": warning}
+
+
+class LetterNeighbours(LetterHandler):
+    """GET: the letters before and after one in the list that a filter makes, also when that one is gone."""
+
+    @web.authenticated
+    async def get(self, letter_id: str) -> None:
+        wanted = self.wanted("at")
+        at = self.get_argument("at", escape=False)
+        if at is None:
+            position = await self.of_letter(self.backend.letters.position_of, letter_id)
+        else:
+            position = Position(unix_seconds("at", at), letter_id.encode())
+        run = self.backend.read if wanted.is_indexed else self.backend.search
+        found = await run(Neighbours.of, self.backend.letters, wanted, position, scan_limit=_SCAN_LIMIT)
+        sides = {"newer": found.newer, "older": found.older}
+        letters = {
+            side: letter and {"id": letter.id, "died_at": letter.died_at, "topic": letter_json.listed(letter)["topic"]}
+            for side, letter in sides.items()
+        }
+        await self.answer({**letters, "is_complete": found.is_complete})
 
 
 class LetterDownload(LetterHandler):

@@ -1,11 +1,13 @@
 """Dead letters as the JSON API gives them."""
 
+from dataclasses import asdict
 from typing import Any
 
 from routemq.dead_letters import DeadLetter
 from routemq.dead_letters.census import LetterStats
 from routemq.dead_letters.decoded import DecodedPayload
 from routemq.dead_letters.desk import PayloadView, attempt_object, group_object, letter_object, replay_object
+from routemq.dead_letters.frames import raised_by
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.peeked import PeekedLetter
 from routemq.dead_letters.replaying import MOST_GENERATIONS
@@ -54,7 +56,8 @@ def peeked(found: PeekedLetter) -> dict[str, Any]:
 
 
 def _described(letter: DeadLetter) -> dict[str, Any]:
-    return {**letter_object(letter), "task_id": letter.task_id, "traceback": letter.traceback}
+    raised = [asdict(found) for found in raised_by(letter.traceback)]
+    return {**letter_object(letter), "task_id": letter.task_id, "traceback": letter.traceback, "raised_by": raised}
 
 
 def overview(stats: LetterStats) -> dict[str, Any]:

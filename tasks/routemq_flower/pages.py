@@ -6,6 +6,7 @@ from typing import Any
 from tornado import web
 
 from routemq.dead_letters import REASONS
+from routemq.dead_letters.letter import letter_id
 from routemq.lifecycle.moves import BinRoom
 from routemq_flower.access import NOT_LOCAL, RouteMQHandler
 
@@ -87,6 +88,15 @@ class LetterPage(PageHandler):
             scripts=("dead_letter.js", "common.js", "confirmation.js", "bulk.js"),
             letter_id=letter_id,
         )
+
+
+class LetterOfTask(PageHandler):
+    """Leads from a Celery task to its last dead letter, or to the page that says what became of it."""
+
+    @web.authenticated
+    async def get(self, task_id: str) -> None:
+        found = await self.backend.read(self.backend.letters.find, task_id)
+        self.redirect(self.reverse_url("dead-letter", found or letter_id(task_id, 0)))
 
 
 class ReplayPage(PageHandler):

@@ -13,6 +13,7 @@ from routemq.errors import RouteMQError, TopicTemplateError
 _MOST_CHOSEN = 10_000
 _LONGEST_TEXT = 1000
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 
 
 class BadRequestError(RouteMQError):
@@ -74,6 +75,17 @@ def whole_number(name: str, text: str | None, *, default: int, most: int) -> int
     if not _WHOLE_NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
         raise BadRequestError(name=name, value=text, allowed=f"a whole number from 1 to {most}")
     return int(text)
+
+
+def unix_seconds(name: str, text: str) -> float:
+    """Return a time, as the API itself writes it.
+
+    Raises:
+        BadRequestError: It is none.
+    """
+    if not _SECONDS.fullmatch(text):
+        raise BadRequestError(name=name, value=text, allowed="Unix seconds")
+    return float(text)
 
 
 def only(given: Mapping[str, Sequence[object]], known: Iterable[str]) -> None:

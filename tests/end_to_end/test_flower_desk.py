@@ -1,5 +1,6 @@
 """The desk inside Flower: who can use it, and what it asks before it changes something."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -118,6 +119,11 @@ def test_filters_are_told_and_taken_away_and_back_leads_back(place: Place, visit
     place.bury("other/d1", route=OTHER, error=OSError("disk of the filter test"))
     page = visit().page
     page.goto(f"{place.url}/dead-letters")
+    # What is folded is opened by keyboard as well, and stays as it was left in this browser.
+    expect(page.locator("#filter")).to_be_hidden()
+    page.locator("#filter-fold summary").focus()
+    page.keyboard.press("Enter")
+    page.click("#chart-fold summary")
     page.fill("[name=topic]", "LINE")
     page.press("[name=topic]", "Enter")
     expect(page.locator("[name=topic]")).to_have_value("~LINE")
@@ -142,6 +148,7 @@ def test_filters_are_told_and_taken_away_and_back_leads_back(place: Place, visit
     expect(page.locator("#total")).to_have_text("56")
 
     # The page and the span are in the address, so that Back and a reload come back to them.
+    expect(page.locator("#bars")).to_be_visible()
     page.click("[data-span='24h']")
     page.click("#next-page")
     expect(page.locator("#page-note")).to_have_text("Page 2")
@@ -160,3 +167,77 @@ def test_filters_are_told_and_taken_away_and_back_leads_back(place: Place, visit
     expect(first).to_have_text(re.compile("Z$"))
     page.get_by_role("button", name="UTC").click()
     expect(first).to_have_text(re.compile(r"[+-][0-9]{2}:[0-9]{2}$"))
+
+
+def test_one_reads_from_letter_to_letter(place: Place, visit: Callable[..., Visit]) -> None:
+    ids = []
+    for number in range(4):
+        try:
+            json.loads(f"{{letter {number}")
+        except ValueError as exc:
+            ids.append(place.bury(f"waiting/next{number}", error=exc))
+        place.bury("waiting/between", error=OSError("of another filter"))
+    page = visit(permissions=["clipboard-read", "clipboard-write"]).page
+    page.goto(f"{place.url}/dead-letters?topic=~next")
+    # The last one goes while one reads: its neighbours are found all the same.
+    row_of(page, "waiting/next2").get_by_role("link").click()
+    expect(page.locator("#title")).to_have_text("waiting/next2")
+    expect(page.locator("#newer")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#title")).to_have_text("waiting/next1")
+    place.discard(ids[1])
+    page.reload()
+    expect(page.locator("#title")).to_have_text("Not there any more")
+    page.click("#older")
+    expect(page.locator("#title")).to_have_text("waiting/next0")
+    expect(page.locator("#older")).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#title")).to_have_text("waiting/next2")
+
+    # One's own frames are there at once, those of the library behind a fold; all of them are copied.
+    expect(page.locator("#place")).to_have_text(
+        re.compile(f"^in {re.escape(__file__)}, line [0-9]+, in test_one_reads")
+    )
+    expect(page.locator("#own-frames")).to_contain_text("json.loads")
+    expect(page.locator("#own-frames")).not_to_contain_text("raw_decode")
+    expect(page.locator("#traceback")).to_be_hidden()
+    page.click("#all-frames-words")
+    expect(page.locator("#traceback")).to_contain_text("raw_decode")
+    page.get_by_role("button", name="Copy the traceback").click()
+    expect(page.locator("#traceback-tools")).to_have_text("Copied")
+    assert "raw_decode" in page.evaluate("navigator.clipboard.readText()")
+
+    # What was typed is not lost without a question.
+    page.click("#edit")
+    page.fill("#edited", '{"a": 1}')
+    page.keyboard.press("ArrowLeft")
+    page.click("#cancel-edit")
+    expect(page.locator("#confirmation-title")).to_have_text("Leave your changes?")
+    page.click("#confirmation-cancel")
+    expect(page.locator("#edited")).to_have_value('{"a": 1}')
+    page.click("#cancel-edit")
+    page.click("#confirmation-go")
+    expect(page.locator("#editor")).to_be_hidden()
+    assert accessibility_faults(page) == []
+
+    # Back at the list, the keyboard is at the letter that one came from.
+    page.click("#back")
+    expect(row_of(page, "waiting/next2").get_by_role("link")).to_be_focused()
+
+    # A task leads to its letter, or to what became of that.
+    page.goto(f"{place.url}/dead-letters/of-task/{ids[3].rpartition(':')[0]}")
+    expect(page.locator("#title")).to_have_text("waiting/next3")
+    page.goto(f"{place.url}/dead-letters/of-task/{ids[1].rpartition(':')[0]}")
+    expect(page.locator("#notices")).to_contain_text("it was discarded by someone else")
+
+    # On a phone an error begins with what is not said already, and a name that is not known leads to one that is.
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{place.url}/dead-letters?route=waitin%2F%7Bdevice%7D")
+    page.locator("#suggestions").get_by_role("button", name=WAITING).click()
+    error, topic = (page.locator(f"#letters tbody tr .{name}").first for name in ("error-text", "topic-cell"))
+    expect(error).to_be_visible()
+    boxes = error.bounding_box(), topic.bounding_box()
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0]["y"] < boxes[1]["y"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390

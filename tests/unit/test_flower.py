@@ -12,7 +12,7 @@ import pytest
 from routemq_flower.requests import chosen_ids, json_object, letter_filter, whole_number
 from routemq_flower.route_api import awaits_answer, serving
 from routemq_flower.threads import DaemonThreads
-from routemq_flower.upstream.templates import UNUSED_SCRIPTS, OverlaidTemplates, extended_navigation
+from routemq_flower.upstream.templates import EXTENSIONS, UNUSED_SCRIPTS, OverlaidTemplates, extended
 from tornado.template import Loader
 
 from routemq.errors import RouteMQError
@@ -25,18 +25,21 @@ FLOWER = Path(flower.__file__).parent
 OURS = REPOSITORY / "tasks" / "routemq_flower"
 
 
-def test_flowers_navigation_is_the_one_that_is_extended(caplog: pytest.LogCaptureFixture) -> None:
-    text = (FLOWER / "templates" / "navbar.html").read_text("utf-8")
-    entries = (OURS / "templates" / "navigation_entries.html").read_text("utf-8")
-    extended = extended_navigation(text, entries)
-    assert extended.index(">Broker</a>") < extended.index(">Dead letters</a>") < extended.index(">Routes</a>")
-    assert extended.index(">Routes</a>") < extended.index("app-nav-secondary")
+def test_flowers_pages_are_the_ones_that_are_extended(caplog: pytest.LogCaptureFixture) -> None:
+    texts = {}
+    for name, after, ours, otherwise in EXTENSIONS:
+        text = (FLOWER / "templates" / name).read_text("utf-8")
+        texts[name] = extended(text, after, (OURS / "templates" / ours).read_text("utf-8"), otherwise=otherwise)
+    navigation, task = texts["navbar.html"], texts["task.html"]
+    assert navigation.index(">Broker</a>") < navigation.index(">Dead letters</a>") < navigation.index(">Routes</a>")
+    assert navigation.index(">Routes</a>") < navigation.index("app-nav-secondary")
+    assert task.index("Task details</p>") < task.index(">Dead letter</a>") < task.index('id="task-terminate"')
     assert caplog.text == ""
 
 
-def test_an_unknown_navigation_is_left_alone_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
-    assert extended_navigation("<nav>another</nav>", "ours") == "<nav>another</nav>"
-    assert "open /dead-letters and /routes by hand" in caplog.text
+def test_an_unknown_page_is_left_alone_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
+    assert extended("<nav>another</nav>", "ours", "more", otherwise="do it by hand") == "<nav>another</nav>"
+    assert "do it by hand" in caplog.text
 
 
 def test_flowers_page_has_what_ours_build_on() -> None:
@@ -80,7 +83,7 @@ def test_flowers_style_has_the_classes_and_colours_that_ours_use() -> None:
 def test_flowers_own_pages_stay_as_they_are(path: Path) -> None:
     overlaid = OverlaidTemplates(own=OURS / "templates", flowers=FLOWER / "templates").load(path.name)
     own = Loader(str(FLOWER / "templates")).load(path.name)
-    assert (overlaid.code == own.code) == (path.name != "navbar.html")
+    assert (overlaid.code == own.code) == (path.name not in {name for name, *_ in EXTENSIONS})
 
 
 def test_our_templates_compile_without_a_script_or_style_of_their_own() -> None:

@@ -1,6 +1,5 @@
 """What every command of `routemq dlq` begins and ends with."""
 
-import difflib
 import getpass
 import socket
 import sys
@@ -10,13 +9,13 @@ import click
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters, LetterFilter
+from routemq.dead_letters.known_names import UnknownName
 from routemq.settings import load_settings
 from routemq.text import printable
 
 NOTHING_MATCHES = 3
 CANARIES_DIED = 4
 INTERRUPTED = 130
-_MOST_ROUTES = 20
 
 
 def open_store() -> DeadLetters:
@@ -52,12 +51,7 @@ def nothing_matches(store: DeadLetters, filters: LetterFilter) -> NoReturn:
 
 
 def say_none(store: DeadLetters, filters: LetterFilter) -> None:
-    """Say that no letter matches; of a route that has never had any, which have."""
+    """Say that no letter matches; of a route or a queue that has never had any, which have."""
     say("There are no dead letters." if filters.is_empty else f"No dead letter matches {filters}.")
-    routes = store.routes()
-    if filters.route is None or filters.route in routes or not routes:
-        return
-    close = difflib.get_close_matches(filters.route, routes, n=3)
-    more = f" and {len(routes) - _MOST_ROUTES:,} more" if len(routes) > _MOST_ROUTES else ""
-    told = printable(", ".join(close or routes[:_MOST_ROUTES]))
-    say(f"No route of that name had any; did you mean {told}?" if close else f"Routes that had some: {told}{more}.")
+    if (unknown := UnknownName.of(store, filters)) is not None:
+        say(printable(str(unknown)))

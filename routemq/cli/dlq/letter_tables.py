@@ -9,6 +9,7 @@ from rich.text import Text
 from routemq.cli.dlq.rendering import age, payload_text, size, wide_console
 from routemq.dead_letters import DeadLetter, OpenedLetter, Page
 from routemq.dead_letters.desk import PayloadView
+from routemq.dead_letters.frames import raised_by
 from routemq.dead_letters.times import moment
 from routemq.text import printable
 
@@ -43,6 +44,9 @@ def print_letter(opened: OpenedLetter, now: float, *, decoded: "DecodedPayload |
         facts.add_row("received", moment(task.envelope.received_at))
     facts.add_row("reason", _reason(letter))
     facts.add_row("error", Text(printable(letter.error), style="red"))
+    for raised in raised_by(letter.traceback)[:1]:
+        if raised.place is not None:
+            facts.add_row("raised in", Text(printable(raised.place)))
     facts.add_row("fingerprint", letter.fingerprint)
     if letter.release is not None:
         facts.add_row("release", Text(printable(letter.release)))

@@ -25,6 +25,23 @@ const prefix = (() => {
     return written ? "/" + written : "";
 })();
 
+/** What this browser remembers; it may be told to remember nothing. */
+export function remembered(name) {
+    try {
+        return localStorage.getItem(`routemq-${name}`);
+    } catch (error) {
+        return null;
+    }
+}
+
+export function remember(name, value) {
+    try {
+        localStorage.setItem(`routemq-${name}`, value);
+    } catch (error) {
+        // Then it is so until the page is left.
+    }
+}
+
 export function address(path) {
     return prefix + path;
 }
@@ -122,7 +139,7 @@ export function age(at) {
 }
 
 /** Whether times are shown in this browser's zone; else in UTC, as a terminal shows them. */
-const isLocal = localStorage.getItem("routemq-zone") === "local";
+const isLocal = remembered("zone") === "local";
 
 /** With its zone, so that the filter reads it as it is written. */
 export function moment(at) {
@@ -140,7 +157,7 @@ const zone = byId("zone");
 if (zone) {
     zone.textContent = isLocal ? "Local time" : "UTC";
     zone.addEventListener("click", () => {
-        localStorage.setItem("routemq-zone", isLocal ? "utc" : "local");
+        remember("zone", isLocal ? "utc" : "local");
         location.reload();
     });
 }
@@ -154,6 +171,39 @@ export function updateAges() {
     for (const element of document.querySelectorAll("time[data-at]")) {
         element.textContent = age(Number(element.dataset.at));
     }
+}
+
+/** A part of a page that is folded until somebody opens it, in this browser once and for all. */
+export function keepFold(element) {
+    element.open = remembered(element.id) === "open";
+    // Not the event "toggle", which a page that opens it by itself makes as well.
+    element.querySelector("summary").addEventListener("click", () => remember(element.id, element.open ? "closed" : "open"));
+}
+
+/** A button that copies a text; browsers have a clipboard for pages only where nobody listens in, and an older way. */
+export function copyButton(what, text) {
+    const button = make("button", {type: "button", class: "btn btn-sm btn-outline-secondary copy-button", "aria-label": `Copy the ${what}`}, "Copy");
+    button.addEventListener("click", async () => {
+        const wanted = typeof text === "function" ? text() : text;
+        try {
+            await navigator.clipboard.writeText(wanted);
+            button.textContent = "Copied";
+        } catch (error) {
+            button.textContent = copyByHand(wanted) ? "Copied" : "Not copied";
+            button.focus();
+        }
+    });
+    return button;
+}
+
+function copyByHand(text) {
+    const field = make("textarea", {class: "visually-hidden", readonly: true});
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const isDone = document.execCommand("copy");
+    field.remove();
+    return isDone;
 }
 
 /** Run `work` now and again and again, but not while nobody looks; shows in the corner whether it works. */

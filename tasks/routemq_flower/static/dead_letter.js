@@ -1,7 +1,7 @@
 // The page of one dead letter: what it was, why it died, and what to do with it.
 
 import {
-    address, ageElement, api, byId, bytes, make, moment, notice, plural, sayOnNextPage, token, withdraw,
+    address, ageElement, api, byId, bytes, copyButton, make, moment, notice, number, plural, sayOnNextPage, token, withdraw,
 } from "./common.js";
 import {undoButton} from "./bulk.js";
 import {binWords, confirmChange} from "./confirmation.js";
@@ -25,8 +25,8 @@ function show(found) {
     byId("message").textContent = letter.message;
     byId("message").classList.toggle("d-none", !letter.message);
     showPayload();
-    byId("traceback").textContent = letter.traceback;
-    byId("traceback-card").classList.toggle("d-none", !letter.traceback);
+    byId("error-line").append(copyButton("error", `${letter.exception}${letter.message ? `: ${letter.message}` : ""}`));
+    showTraceback();
     byId("history").replaceChildren(...letter.history.map((attempt, index) => make("tr", {},
         make("td", {class: "number-column"}, String(letter.attempts - letter.history.length + index + 1)),
         make("td", {class: "died-cell"}, ageElement(attempt.at), make("small", {class: "muted"}, moment(attempt.at))),
@@ -35,6 +35,10 @@ function show(found) {
     byId("facts").replaceChildren(...facts().map(([name, ...value]) =>
         make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value.filter((part) => part !== null)))));
     byId("letter").classList.remove("d-none");
+    // What can be scrolled must be so by keyboard, too.
+    for (const part of [byId("title"), byId("message")].filter((element) => element.scrollHeight > element.clientHeight)) {
+        part.tabIndex = 0;
+    }
     if (mayChange) {
         byId("actions").classList.remove("d-none");
         byId("replay").disabled = byId("edit").disabled = letter.problem !== null;
@@ -49,12 +53,23 @@ function show(found) {
     }
 }
 
-function copyButton(what, text) {
-    // Browsers let a page copy only where nobody listens in.
-    return navigator.clipboard ? make("button", {type: "button", class: "btn btn-sm btn-outline-secondary copy-button", "aria-label": `Copy the ${what}`,
-        onclick: (event) => navigator.clipboard.writeText(text).then(() => {
-            event.target.textContent = "Copied";
-        })}, "Copy") : null;
+/** The user's own frames first, the innermost on top; those of libraries among all of them, which are folded. */
+function showTraceback() {
+    const raised = letter.raised_by;
+    const place = raised[0]?.place;
+    byId("place").textContent = place ? `in ${place}` : "";
+    byId("place").classList.toggle("d-none", !place);
+    byId("traceback").textContent = letter.traceback;
+    byId("traceback-card").classList.toggle("d-none", !letter.traceback);
+    byId("traceback-tools").replaceChildren(copyButton("traceback", letter.traceback));
+    const parts = raised.filter((part) => part.own.length);
+    byId("own-frames").replaceChildren(...parts.flatMap((part) => [
+        part.caused_by === null ? null : make("p", {class: "caused-by"}, `Caused by ${part.caused_by}`),
+        make("pre", {class: "detail-code traceback", tabindex: "0", "aria-label": "Your frames"}, part.own.join("\n")),
+    ]).filter((element) => element !== null));
+    const frames = raised.reduce((sum, part) => sum + part.frames, 0);
+    byId("all-frames").open = !parts.length;
+    byId("all-frames-words").textContent = frames === 1 ? "The only frame" : frames ? `All ${number(frames)} frames, the innermost last` : "As it was kept";
 }
 
 function facts() {
@@ -71,7 +86,8 @@ function facts() {
         ["Worker", letter.worker || "—"],
         ...(letter.release ? [["Release", letter.release]] : []),
         ["Same error", make("a", {href: `${page.dataset.list}?${new URLSearchParams({error: letter.fingerprint})}`}, letter.fingerprint)],
-        ["Task id", make("a", {href: address(`/task/${encodeURIComponent(letter.task_id)}`)}, make("code", {}, letter.task_id)), copyButton("task id", letter.task_id)],
+        ["Task id", letter.has_task ? make("a", {href: address(`/task/${encodeURIComponent(letter.task_id)}`)}, make("code", {}, letter.task_id))
+            : make("code", {title: "Flower has heard of no such task since it was started"}, letter.task_id), copyButton("task id", letter.task_id)],
         ["Letter id", make("code", {}, letter.id), copyButton("letter id", letter.id)],
     ];
     if (letter.redacted.length) {
@@ -96,6 +112,7 @@ function showPayload() {
     const payload = letter.payload;
     byId("payload-size").textContent = letter.problem === null ? bytes(payload.bytes) : `${bytes(payload.bytes)}, the whole message`;
     // A link sends no header, so the token is part of its address.
+    byId("copy-payload").replaceChildren(copyButton("payload, as it is shown", () => byId("payload").textContent));
     byId("download").href = `${address(`${path}/payload`)}?${new URLSearchParams({_xsrf: token()})}`;
     const there = VIEWS.filter(([name]) => payload[name] !== undefined);
     const buttons = there.map(([name, label]) => make("button", {
@@ -168,6 +185,16 @@ function endEdit() {
     showPayload();
 }
 
+async function cancelEdit() {
+    const isAgreed = !isEdited || await confirmChange({
+        title: "Leave your changes?", text: "What you have typed is lost; the letter stays as it is.", go: "Leave them", isDangerous: true,
+    });
+    if (isAgreed) {
+        endEdit();
+        byId("edit").focus();
+    }
+}
+
 // What a codec says is edited as JSON, and encoded again by the server.
 function isDecoded() {
     return letter.payload.decoded !== undefined;
@@ -207,7 +234,8 @@ async function change(action, body, said) {
     isEdited = false;
     sayOnNextPage(answer.warning ? `${said} But ${answer.warning}` : said, answer.discard);
     // Back to the table as it was, with its filter.
-    location.assign(sessionStorage.getItem("routemq-list") || page.dataset.list);
+    sessionStorage.setItem("routemq-returns", "1");
+    location.assign(list());
 }
 
 async function replay(payload) {
@@ -243,15 +271,50 @@ function sayError(error) {
     notice("error", "danger", error.message);
 }
 
-if (document.referrer.startsWith(location.origin + page.dataset.list + "?") || document.referrer === location.origin + page.dataset.list) {
-    sessionStorage.setItem("routemq-list", document.referrer);
-    byId("back").href = document.referrer;
+const query = new URLSearchParams(location.search);
+const at = query.get("at");
+const filter = Object.fromEntries([...query].filter(([name]) => name !== "at"));
+
+/** The list that one came from, at its page; else the one with the filter of this address. */
+function list() {
+    const wanted = new URLSearchParams(filter);
+    return sessionStorage.getItem(`routemq-list ${wanted}`) || `${page.dataset.list}${wanted.size ? `?${wanted}` : ""}`;
 }
+
+if (document.referrer.startsWith(location.origin + page.dataset.list + "?") || document.referrer === location.origin + page.dataset.list) {
+    sessionStorage.setItem(`routemq-list ${new URLSearchParams(filter)}`, document.referrer);
+}
+byId("back").href = list();
+byId("back").addEventListener("click", () => sessionStorage.setItem("routemq-returns", "1"));
+
+/** Lead to the letters before and after this one in the list, also when this one is gone. */
+async function showNeighbours() {
+    const asked = new URLSearchParams({...filter, ...(at === null ? {} : {at})});
+    const found = await api(`${path}/neighbours?${asked}`);
+    for (const side of ["newer", "older"]) {
+        const next = found[side];
+        byId(side).classList.toggle("d-none", !next);
+        if (next) {
+            byId(side).href = `${address(`/dead-letters/${encodeURIComponent(next.id)}`)}?${new URLSearchParams({...filter, at: next.died_at})}`;
+        }
+    }
+}
+
+const KEYS = {ArrowLeft: "newer", ArrowRight: "older"};
+addEventListener("keydown", (event) => {
+    const side = KEYS[event.key];
+    const isPlain = !event.altKey && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.defaultPrevented;
+    // Where the arrows have a meaning of their own they keep it.
+    if (side && isPlain && !event.target.closest("input, textarea, select, pre, .modal, [contenteditable]") && byId(side).href) {
+        event.preventDefault();
+        byId(side).click();
+    }
+});
 if (mayChange) {
     byId("replay").addEventListener("click", () => replay().catch(sayError));
     byId("edit").addEventListener("click", () => beginEdit().catch(sayError));
     byId("discard").addEventListener("click", () => discard().catch(sayError));
-    byId("cancel-edit").addEventListener("click", endEdit);
+    byId("cancel-edit").addEventListener("click", () => cancelEdit().catch(sayError));
     byId("editor").addEventListener("submit", (event) => {
         event.preventDefault();
         replay(byId("edited").value).catch(sayError);
@@ -267,6 +330,8 @@ if (mayChange) {
 }
 
 withdraw("error");
+// What there is beside it is looked for by itself: of a filter that cannot be used there is nothing.
+showNeighbours().catch(() => {});
 api(path).then(show).catch((error) => {
     byId("title").textContent = error.status === 404 ? "Not there any more" : "…";
     const {later, discard} = error.answer || {};

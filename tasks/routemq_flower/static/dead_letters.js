@@ -1,7 +1,7 @@
 // The page "Dead letters": overview, filter, live table.
 
 import {
-    address, ageElement, api, byId, bytes, keepLive, keepNotices, make, moment, notice, number, plural, refill, saySaved,
+    address, ageElement, api, byId, bytes, keepFold, keepLive, keepNotices, make, moment, notice, number, plural, refill, saySaved,
     serverNow, setServerTime, shortName, updateAges, withdraw,
 } from "./common.js";
 import {drawBars} from "./bars.js";
@@ -32,6 +32,7 @@ const state = {
     matching: null,
     newestSeen: null,
     asksForAll: false,
+    hasReturned: false,
     // Rows stay where they are while some are chosen or under the pointer, but for what one has done oneself.
     mustShow: false,
     hasLoaded: false,
@@ -46,6 +47,9 @@ function readFilter() {
     const after = query.get("after");
     state.after = after ? (history.state?.after ?? [after]) : [];
     showSpan(query.get("span") || "");
+    // What the address asks for is shown, whatever is folded otherwise.
+    byId("filter-fold").open ||= Object.keys(state.filter).length > 0;
+    byId("chart-fold").open ||= state.span !== "";
     for (const name of FILTERS) {
         const field = form.elements[name];
         if (field) {
@@ -89,6 +93,7 @@ function showFieldError(name, message) {
     byId("filter-error").textContent = name ? message : "";
     if (name) {
         const field = form.elements[name];
+        byId("filter-fold").open = true;
         field.setAttribute("aria-invalid", "true");
         field.setAttribute("aria-describedby", "filter-error");
         field.focus();
@@ -115,6 +120,7 @@ function restart() {
     state.turn += 1;
     body.replaceChildren();
     byId("nothing").classList.add("d-none");
+    byId("suggestions").classList.add("d-none");
     byId("matching").textContent = "Loading…";
     for (const place of ["chosen-buttons", "all-buttons"]) {
         byId(place).replaceChildren();
@@ -232,8 +238,8 @@ function groups(found, kind) {
         share.style.width = `${(100 * group.count) / most}%`;
         const label = kind === "route"
             ? make("span", {class: "overview-name"}, group.name)
-            : make("span", {class: "overview-name"}, make("strong", {}, `${group.is_rest ? "Other errors, such as " : ""}${shortName(group.exception)}`), " ",
-                make("span", {class: "overview-message"}, group.message),
+            : make("span", {class: "overview-name"}, make("strong", {class: group.is_rest ? null : saidByReason(group)}, `${group.is_rest ? "Other errors, such as " : ""}${shortName(group.exception)}`), " ",
+                make("span", {class: "overview-message"}, shortMessage(group)),
                 make("span", {class: "overview-where muted"}, 
                     `${group.routes.length === 1 ? group.routes[0] : `${number(group.routes.length)} routes`}${group.first_release ? ` · since release ${group.first_release}` : ""}`));
         return make("button", {
@@ -267,6 +273,8 @@ function showList(list) {
     showRows([...rows.values()]);
     const isFiltered = Object.keys(state.filter).length > 0;
     byId("nothing").classList.toggle("d-none", rows.size > 0);
+    byId("suggestions").classList.toggle("d-none", !list.unknown);
+    byId("suggestions").replaceChildren(...(list.unknown ? suggestions(list.unknown) : []));
     byId("nothing").textContent = list.next ? `None of the ${number(list.scanned)} newest letters matches; look further with “Older”.`
         : isFiltered ? "No dead letter matches." : "No dead letters. All is well.";
     byId("letters").classList.toggle("d-none", rows.size === 0);
@@ -274,6 +282,33 @@ function showList(list) {
     byId("first-page").disabled = byId("previous-page").disabled = state.after.length === 0;
     byId("page-note").textContent = state.after.length ? `Page ${state.after.length + 1}` : "";
     byId("show-new").classList.add("d-none");
+    if (!isUpdate) {
+        returnToPlace();
+    }
+}
+
+/** Where one was on this page of the list, when one comes back to it: the rows are there only now. */
+function returnToPlace() {
+    const [letter, top] = JSON.parse(sessionStorage.getItem(placeKey()) || "[]");
+    const isBack = performance.getEntriesByType("navigation")[0]?.type === "back_forward" || sessionStorage.getItem("routemq-returns");
+    sessionStorage.removeItem("routemq-returns");
+    if (isBack && letter && !state.hasReturned) {
+        state.rows.get(letter)?.querySelector("a").focus({preventScroll: true});
+        scrollTo(0, top);
+    }
+    state.hasReturned = true;
+}
+
+function placeKey() {
+    return `routemq-place ${location.pathname}${location.search}`;
+}
+
+/** What somebody may have meant who asks for a name that is not known. */
+function suggestions({criterion, close, known, others}) {
+    const names = close.length ? close : known;
+    const buttons = names.map((name) => make("button", {type: "button", class: "btn btn-sm btn-link", onclick: () => setFilter({[criterion]: name})}, name));
+    return [close.length ? `No ${criterion} has that name; did you mean` : `No ${criterion} has that name. There are`, ...buttons,
+        others && !close.length ? `and ${number(others)} more` : ""];
 }
 
 /** Put rows where they belong without moving those that are there, so that keyboard and pointer keep theirs. */
@@ -284,7 +319,8 @@ function showRows(rows) {
 }
 
 function letterRow(letter) {
-    const link = address(`/dead-letters/${encodeURIComponent(letter.id)}`);
+    // With the filter, so that its page leads to the next letter of this list.
+    const link = `${address(`/dead-letters/${encodeURIComponent(letter.id)}`)}?${new URLSearchParams({...state.filter, at: letter.died_at})}`;
     const box = mayChange ? make("td", {class: "choose-column"}, make("input", {
         type: "checkbox",
         class: "form-check-input",
@@ -301,7 +337,7 @@ function letterRow(letter) {
             letter.topic === letter.route ? null : make("small", {class: "muted"}, letter.route)),
         make("td", {class: "reason-cell"}, make("span", {class: `badge reason-badge reason-${letter.reason}`}, letter.reason),
             letter.generation ? make("small", {class: "muted"}, ` replayed ${letter.generation}×`) : null),
-        make("td", {class: "error-column"}, make("strong", {title: letter.exception}, shortName(letter.exception)), make("small", {class: "error-text"}, shortMessage(letter))),
+        make("td", {class: "error-column"}, make("strong", {title: letter.exception, class: saidByReason(letter)}, shortName(letter.exception)), make("small", {class: "error-text"}, shortMessage(letter))),
         make("td", {class: "number-column"}, number(letter.attempts)),
         make("td", {class: "number-column"}, bytes(letter.payload_bytes)));
 }
@@ -309,6 +345,10 @@ function letterRow(letter) {
 /** What the reason says already is left out, so that a phone shows what differs. */
 function shortMessage({reason, message}) {
     return reason === "invalid" ? message.replace(/^payload: /, "") : message;
+}
+
+function saidByReason({reason, message}) {
+    return reason === "invalid" && message ? "said-by-reason" : null;
 }
 
 function matchingWords() {
@@ -457,6 +497,15 @@ if (mayChange) {
     });
 }
 
+body.addEventListener("click", (event) => {
+    const row = event.target.closest("a") && event.target.closest("tr");
+    if (row) {
+        sessionStorage.setItem(placeKey(), JSON.stringify([row.dataset.id, scrollY]));
+    }
+});
+
+keepFold(byId("filter-fold"));
+keepFold(byId("chart-fold"));
 readFilter();
 const refresh = keepLive(load, LIVE_MS);
 saySaved((discard) => undoButton(discard, showNow));

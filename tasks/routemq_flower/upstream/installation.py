@@ -24,9 +24,18 @@ from routemq_flower.letter_api import (
     LetterDetails,
     LetterDownload,
     LetterList,
+    LetterNeighbours,
     LetterOverview,
 )
-from routemq_flower.pages import ChangesPage, DeadLettersPage, LetterPage, OwnFiles, ReplayPage, RoutesPage
+from routemq_flower.pages import (
+    ChangesPage,
+    DeadLettersPage,
+    LetterOfTask,
+    LetterPage,
+    OwnFiles,
+    ReplayPage,
+    RoutesPage,
+)
 from routemq_flower.route_api import RouteList, RoutePause, WorkerHands
 from routemq_flower.upstream.checked_options import check_environment, check_when_complete, guarded
 from routemq_flower.upstream.steady_events import SteadyEvents
@@ -54,6 +63,7 @@ def install() -> None:
     handlers[-1:-1] = [
         url(r"/dead-letters", DeadLettersPage, name="dead-letters"),
         url(r"/dead-letters/([^/]+)", LetterPage, name="dead-letter"),
+        url(r"/dead-letters/of-task/([^/]+)", LetterOfTask, name="letter-of-task"),
         url(r"/dead-letters/replays/([0-9a-f]+)", ReplayPage, name="replay"),
         url(r"/dead-letter-changes", ChangesPage, name="changes"),
         url(r"/routes", RoutesPage, name="routes"),
@@ -70,6 +80,7 @@ def install() -> None:
         url(r"/api/dead-letters/operations/([0-9a-f]+)/stop", OperationStop),
         url(r"/api/dead-letters/letter/([^/]+)", LetterDetails),
         url(r"/api/dead-letters/letter/([^/]+)/(payload|message)", LetterDownload),
+        url(r"/api/dead-letters/letter/([^/]+)/neighbours", LetterNeighbours),
         url(r"/api/dead-letters/letter/([^/]+)/check", LetterCheck),
         url(r"/api/dead-letters/letter/([^/]+)/(replay|discard)", LetterChange),
         url(r"/api/routes", RouteList),

@@ -17,6 +17,19 @@ LAST_OWN_ENTRY = """\
 """
 """Where the entries of the navigation end that belong to Flower itself; ours follow."""
 
+TASK = "task.html"
+
+HEAD_OF_TASK = """\
+    <p class="page-eyebrow">Task details</p>
+    <div class="detail-actions">
+"""
+"""Where the buttons of a task's page begin; ours is the first."""
+
+EXTENSIONS = (
+    (NAVIGATION, LAST_OWN_ENTRY, "navigation_entries.html", "open /dead-letters and /routes by hand"),
+    (TASK, HEAD_OF_TASK, "letter_of_task.html", "its tasks do not lead to their dead letters"),
+)
+"""Template of Flower's, the part of it that ours follows, ours, and what is to be done without it."""
 
 LIGHT_BASE = "light_base.html"
 """Flower's base.html for our pages, without the scripts that only Flower's own tables and clocks need."""
@@ -51,17 +64,19 @@ class OverlaidTemplates(BaseLoader):
             return Template(text, name=name, loader=self)
         own = self._own / name
         text = (own if own.exists() else self._flowers / name).read_text("utf-8")
-        if name == NAVIGATION:
-            text = extended_navigation(text, (self._own / "navigation_entries.html").read_text("utf-8"))
+        for extended_name, after, ours, otherwise in EXTENSIONS:
+            if name == extended_name:
+                text = extended(text, after, (self._own / ours).read_text("utf-8"), otherwise=otherwise)
         return Template(text, name=name, loader=self)
 
 
-def extended_navigation(text: str, entries: str) -> str:
-    """Return Flower's navigation with further entries behind its own; without them when it is not the one we know."""
-    if text.count(LAST_OWN_ENTRY) != 1:
-        logger.warning(
-            "the navigation of Flower %s is not the one RouteMQ knows: open /dead-letters and /routes by hand",
-            flower.__version__,
-        )
+def extended(text: str, after: str, ours: str, *, otherwise: str) -> str:
+    """Return a template of Flower's with ours behind a part of it; as it is when that part is not the one we know.
+
+    Args:
+        otherwise: What people do without ours.
+    """
+    if text.count(after) != 1:
+        logger.warning("a page of Flower %s is not the one RouteMQ knows: %s", flower.__version__, otherwise)
         return text
-    return text.replace(LAST_OWN_ENTRY, LAST_OWN_ENTRY + entries)
+    return text.replace(after, after + ours)
