@@ -1,4 +1,4 @@
-"""Every queue name and every Redis key, in one place."""
+"""Every queue name and every Redis key, in one place, however long: nobody has to look for one anywhere else."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -172,6 +172,19 @@ class Keys:
     def counters(self, route: str) -> str:
         """Hash of a route's totals: received, done, retried, dead, replayed."""
         return f"{self.prefix}routemq:counters:{route}"
+
+    def history(self, grain: str, number: int, route: str) -> str:
+        """String: what a route did in each minute of an hour, or each hour of a day, of this number; expires."""
+        return f"{self.prefix}routemq:history:{grain}:{number}:{route}"
+
+    def history_looked(self, day: int) -> str:
+        """String: a bit for each minute of a day in which somebody looked at the totals for the history; expires."""
+        return f"{self.prefix}routemq:history:looked:{day}"
+
+    @property
+    def history_looks(self) -> str:
+        """Hash: when the totals were looked at for the history, and what those of each route were."""
+        return f"{self.prefix}routemq:history:looks"
 
     @property
     def letters(self) -> list[str]:

@@ -9,7 +9,7 @@ from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.refusals import code_of
 
 _SCRIPTS = ("EVAL", "EVALSHA")
-_KINDS = {"H": "hash", "Z": "zset", "L": "list", "R": "list", "S": "set", "X": "stream", "G": "string"}
+_KINDS = {"H": "hash", "Z": "zset", "L": "list", "R": "list", "S": "set", "X": "stream", "G": "string", "B": "string"}
 """What a command wants, by its first letter."""
 _OTHER = "value of another type"
 

@@ -128,6 +128,11 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(
         default="text", description="`text` for people, `json` for what collects logs: an object a line."
     )
+    history: bool = Field(
+        default=True,
+        validation_alias=_named("ROUTEMQ_HISTORY"),
+        description="Keep in Redis what each route did, for the charts in Flower: at most 0.4 MB a route.",
+    )
     show_payloads: bool = Field(
         default=False,
         validation_alias=_named("ROUTEMQ_SHOW_PAYLOADS"),

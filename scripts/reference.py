@@ -36,7 +36,7 @@ SUBJECTS = {
     "The application": [
         ("all", "routers"),
         ("workers, commands", "tasks"),
-        ("ingest, workers", "release log_level log_format show_payloads"),
+        ("ingest, workers", "release log_level log_format history show_payloads"),
     ],
     "Ingest": [
         ("ingest", "ingest_workers ingest_max_payload_bytes ingest_max_queue_length ingest_drain_on_exit"),

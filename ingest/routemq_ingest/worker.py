@@ -16,6 +16,7 @@ from routemq.alerts.wanted import alert_watch
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.eviction import EvictionWatch
+from routemq.metrics.history_keeper import HistoryKeeper
 from routemq.metrics.presence import Presence, ProcessReport
 from routemq.queues import Keys
 from routemq.routing import Router
@@ -83,6 +84,9 @@ class IngestWorker:
         self._client = connect_redis(settings)
         self._lease_client = connect_redis(settings, timeout_s=1.0)
         self._presence = Presence(connect_redis(settings, timeout_s=2.0), self._keys, self._present)
+        self._history: HistoryKeeper | None = None
+        if settings.history:
+            self._history = HistoryKeeper(connect_redis(settings, timeout_s=2.0), self._keys)
         self._alerts = alert_watch(settings, router)
         self._writer = QueueWriter(
             self._client,
@@ -172,6 +176,8 @@ class IngestWorker:
         if not self._has_routes:
             logger.warning("the application has no routes, there is nothing to subscribe to")
         self._presence.start()
+        if self._history is not None:
+            self._history.start()
         if self._alerts is not None:
             self._alerts.start()
         try:
@@ -182,6 +188,8 @@ class IngestWorker:
             self._finish()
         finally:
             self._aside.ask(self._presence.stop, then=lambda _: None)
+            if self._history is not None:
+                self._aside.ask(self._history.stop, then=lambda _: None)
             if self._alerts is not None:
                 self._alerts.stop()
             self._aside.finish(timeout_s=_GOODBYE_S)

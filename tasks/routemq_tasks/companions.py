@@ -24,6 +24,7 @@ from routemq_tasks.promoter import RetryPromoter
 from routemq_tasks.retention_keeper import RetentionKeeper
 from routemq_tasks.soft_stop import SoftStop
 from routemq_tasks.worker_health import WorkerMetrics, worker_health
+from routemq_tasks.worker_history import WorkerHistory
 from routemq_tasks.worker_presence import WorkerPresence
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ def _companions(worker: Any) -> Iterator[Companion]:
         yield LoadWatch(LoadMeter(connect_redis(settings, timeout_s=2.0), keys, worker), worker)
     yield EvictionThread(settings)
     yield Presence(connect_redis(settings, timeout_s=2.0), Keys(settings.key_prefix), WorkerPresence(worker).report)
+    if settings.history:
+        yield WorkerHistory(app)
     watch = alert_watch(settings, app.router)
     if watch is not None:
         yield watch
