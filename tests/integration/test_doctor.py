@@ -177,11 +177,13 @@ def test_a_broker_that_is_away_and_one_that_refuses_the_user_are_named(patient: 
     assert patient.examined()[1]["mqtt connection"]["level"] == "fail"
 
 
-def test_a_broker_without_shared_subscriptions_is_named(patient: Patient) -> None:
-    with FakeBroker(connack=b"\x20\x05\0\0\x02\x2a\0") as broker:
-        patient.environment["MQTT_PORT"] = str(broker.port)
+@pytest.mark.parametrize(("share", "level"), [("auto", "warn"), ("always", "fail"), ("never", "pass")])
+def test_a_broker_without_shared_subscriptions_is_as_bad_as_their_use(patient: Patient, share: str, level: str) -> None:
+    with FakeBroker(connack=b"\x20\x05\0\0\x02\x2a\0", codes={"$share": 0x9E}) as broker:
+        patient.environment |= {"MQTT_PORT": str(broker.port), "MQTT_SHARE": share}
         _, found = patient.examined("--no-probe")
-    assert "no shared subscriptions" in found["mqtt limits"]["text"]
+    assert found["mqtt shared subscriptions"]["level"] == level, found
+    assert found["mqtt subscriptions"]["level"] == "pass", found
 
 
 def test_a_redis_that_forgets_throws_away_and_is_nearly_full_is_named(patient: Patient, own_store: Make) -> None:

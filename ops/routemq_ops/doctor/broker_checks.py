@@ -39,7 +39,7 @@ def check_broker(settings: Settings, routes: Sequence[Route], *, live: bool) -> 
     yield from _guarded("mqtt limits", lambda: _limits(settings, routes, version))
     yield from _guarded("mqtt subscriptions", lambda: _grants(settings, routes, version))
     if any(route.shared for route in routes):
-        yield from _guarded("mqtt shared subscriptions", lambda: _split(settings, version, live=live))
+        yield from _guarded("mqtt shared subscriptions", lambda: _sharing(settings, version, live=live))
     if live:
         yield from _guarded("mqtt backlog", lambda: _backlog(settings, version))
     yield from _guarded("mqtt dropped messages", lambda: _dropped(settings, version))
@@ -81,8 +81,6 @@ def _limits(settings: Settings, routes: Sequence[Route], version: MQTTProtocolVe
     packet = getattr(connack, "MaximumPacketSize", None)
     if packet is not None and packet < settings.ingest_max_payload_bytes:
         found.append(f"packets of {packet} bytes at most, INGEST_MAX_PAYLOAD_BYTES={settings.ingest_max_payload_bytes}")
-    if not getattr(connack, "SharedSubscriptionAvailable", 1) and any(route.shared for route in routes):
-        found.append("no shared subscriptions")
     if found:
         yield warned("mqtt limits", "; ".join(found), "raise the broker's limits, or lower what is asked for")
     else:
@@ -97,8 +95,11 @@ def _grants(settings: Settings, routes: Sequence[Route], version: MQTTProtocolVe
     # Under a share name of its own, so that the doctor takes no message away from the fleet.
     group = f"doctor-{uuid.uuid4().hex[:8]}"
     with Probe(settings, version=version) as probe:
+        # A broker that has no $share may hang up on it (MQTT 5, 3.2.2.3.13); ingest does without there.
+        shares = settings.mqtt_share != "never" and _has_shares(probe)
         for route in routes:
-            code = probe.subscribe(share_filter(group, route.template.filter), route.qos)
+            topic_filter = route.template.filter
+            code = probe.subscribe(share_filter(group, topic_filter) if shares else topic_filter, route.qos)
             if code >= _REFUSED:
                 refused.append(route.template.filter)
             elif code < route.qos:
@@ -114,6 +115,34 @@ def _grants(settings: Settings, routes: Sequence[Route], version: MQTTProtocolVe
         yield passed("mqtt subscriptions", f"{len(routes)} filters are granted with their QoS")
 
 
+def _has_shares(probe: Probe) -> bool:
+    """Return whether the broker says that it has shared subscriptions; one that says nothing may."""
+    return bool(getattr(probe.connack, "SharedSubscriptionAvailable", 1))
+
+
+def _sharing(settings: Settings, version: MQTTProtocolVersion, *, live: bool) -> Iterator[Finding]:
+    check = "mqtt shared subscriptions"
+    if settings.mqtt_share == "never":
+        yield passed(check, "not used, MQTT_SHARE=never: one process takes all messages")
+        return
+    with Probe(settings, version=version) as probe:
+        available = _has_shares(probe)
+    if available:
+        yield from _split(settings, version, live=live)
+    else:
+        yield _none(settings, "the broker has none, it says")
+
+
+def _none(settings: Settings, problem: str) -> Finding:
+    check = "mqtt shared subscriptions"
+    if settings.mqtt_share == "auto":
+        return warned(
+            check, f"{problem}; one process takes all messages, others stand by", "if that is enough, MQTT_SHARE=never"
+        )
+    mend = "use a broker with shared subscriptions (MQTT 5, 4.8.2), or MQTT_SHARE=never"
+    return failed(check, problem, mend)
+
+
 def _split(settings: Settings, version: MQTTProtocolVersion, *, live: bool) -> Iterator[Finding]:
     check = "mqtt shared subscriptions"
     topic = f"routemq/doctor/{uuid.uuid4().hex[:8]}"
@@ -127,17 +156,17 @@ def _split(settings: Settings, version: MQTTProtocolVersion, *, live: bool) -> I
         for member in members:
             code = member.subscribe(share_filter(group, topic), 1)
             if code >= _REFUSED:
-                yield failed(check, f"$share is refused (code {code})", "use a broker with shared subscriptions")
+                yield _none(settings, f"$share is refused (code {code})")
                 return
         sender.publish(topic, [b"%d" % number for number in range(_SPLIT)])
         members[0].wait_until_quiet(quiet_s=0.5, timeout_s=5)
         members[1].wait_until_quiet(quiet_s=0.5, timeout_s=5)
         counts = [len(member.received) for member in members]
-    mend = "use a broker with shared subscriptions (MQTT 5, 4.8.2), or MQTT_SHARE=never"
     if sum(counts) == 0:
-        yield failed(check, "$share/… is taken for an ordinary topic: nothing arrives", mend)
+        yield _none(settings, "$share/… is taken for an ordinary topic: nothing arrives")
     elif sum(counts) > _SPLIT:
-        yield failed(check, f"each of two members gets every message: {counts[0]} and {counts[1]} of {_SPLIT}", mend)
+        problem = f"each of two members gets every message: {counts[0]} and {counts[1]} of {_SPLIT}"
+        yield failed(check, problem, "set MQTT_SHARE=never, or use a broker with shared subscriptions (MQTT 5, 4.8.2)")
     elif sum(counts) < _SPLIT:
         yield failed(
             check,
