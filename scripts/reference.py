@@ -60,7 +60,7 @@ SUBJECTS = {
 }
 """Which processes read a setting, by subject; `all` are ingest, workers, Flower and the commands of `routemq`."""
 
-_COLUMNS = ("variable", "takes", "default", "read by", "what it is")
+_COLUMNS = ("variable", "what it is", "read by")
 BAR = r"\|"
 _UNITS = {"_s": "seconds", "_bytes": "bytes", "_days": "days", "_hours": "hours"}
 _ENDLESS = 2**31 // 3600
@@ -78,34 +78,26 @@ def settings() -> str:
         raise SystemExit(f"SUBJECTS in {__file__} and the settings differ by {sorted(differing)}")
     lines = []
     for subject, group in rows.items():
-        lines += [
-            "",
-            f"## {subject}",
-            "",
-            "| variable | takes | default | read by | what it is |",
-            "|---|---|---|---|---|",
-        ]
+        lines += ["", f"## {subject}", "", "| variable | what it is | read by |", "|---|---|---|"]
         for name, readers in group:
             field = Settings.model_fields[name]
-            lines.append(
-                _row(f"`{variable_of(name)}`", _takes(name, field), _default(field), readers, _words(field.description))
-            )
+            variable = f"`{variable_of(name)}`<br>{_takes(name, field)}{_default(field)}"
+            lines.append(_row(variable, _words(field.description or ""), readers))
     return "\n".join([*lines, *_compose(), "", ""])
 
 
-def _words(text: str | None) -> str:
-    variables = {variable_of(name) for name in Settings.model_fields}
-    return re.sub(
-        r"(?<!`)\b[A-Z_]+\b(?!`)", lambda word: f"`{word[0]}`" if word[0] in variables else word[0], text or ""
-    )
+def _words(text: str) -> str:
+    """Return a description with the names of settings as code."""
+    names = "|".join(variable_of(name) for name in Settings.model_fields)
+    return re.sub(rf"(?<!`)\b({names})\b(?!`)", r"`\1`", text)
 
 
 def _takes(name: str, field: FieldInfo) -> str:
     kinds = {kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not NoneType}
     if get_origin(field.annotation) is Literal:
-        return " ".join(f"`{value}`" for value in get_args(field.annotation))
+        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
     if bool in kinds:
-        return "`true` `false`"
+        return "`true`, `false`"
     if Path in kinds:
         return "a folder" if name.endswith("_dir") else "a file"
     if not kinds & {int, float}:
@@ -122,7 +114,7 @@ def _takes(name: str, field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    return "" if value in {None, ""} else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return "" if value in {None, ""} else f"<br>default `{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _compose() -> Iterator[str]:

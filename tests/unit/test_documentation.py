@@ -13,6 +13,7 @@ from tests.documentation import blocks
 from tests.documentation.commands import complaints_about
 from tests.processes import clean_environment
 from tests.servers import REPOSITORY
+from tests.unit.test_import_law import FOLDERS
 
 VARIABLES = {variable_of(name) for name in Settings.model_fields}
 _COMPOSE = "".join((REPOSITORY / name).read_text("utf-8") for name in ("docker-compose.yml", "compose.tls.yaml"))
@@ -30,6 +31,14 @@ def test_reference_says_what_the_code_says(page: str) -> None:
     made: dict[Path, str] = runpy.run_path(str(REPOSITORY / "scripts" / "reference.py"))["pages"]()
     path = REPOSITORY / "docs" / page
     assert path.read_text("utf-8") == made[path], "run .venv/bin/python scripts/reference.py"
+
+
+def test_settings_name_every_variable_of_others_that_is_read() -> None:
+    sources = [path.read_text("utf-8") for folder in FOLDERS.values() for path in (REPOSITORY / folder).rglob("*.py")]
+    names = {name for text in sources for name in re.findall(r"""environ\w*(?:\.\w+)?[([]"([A-Z_]+)\"""", text)}
+    assert names > {"NOTIFY_SOCKET"}
+    told = set(re.findall(r"`([A-Z_]+)…?`", (REPOSITORY / "docs" / "settings.md").read_text("utf-8")))
+    assert {name for name in names if not {name, f"{name.partition('_')[0]}_"} & told} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
