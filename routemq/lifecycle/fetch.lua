@@ -103,29 +103,15 @@ if most_due > 0 then
   end
 end
 
-local next_number, alone, too_large = first_number, 0, 0
+local fetched, alone, too_large = 0, 0, 0
 local index_entries, records, starts, taken, visited = {}, {}, {}, {}, {}
-
-local function record(item, list)
-  local tag = tag_base .. next_number .. list.tag_end
-  local is_marked = next_number - first_number < marks
-  next_number = next_number + 1
-  room = room - #item
-  most = most - 1
-  index_entries[#index_entries + 1] = now
-  index_entries[#index_entries + 1] = tag
-  records[#records + 1] = tag
-  records[#records + 1] = '[' .. item .. list.record_end
-  if is_marked and not came_back(item) then
-    starts[#starts + 1] = now
-    starts[#starts + 1] = tag
-  end
-end
 
 -- Takes up to so many; returns whether there may be more. They are cut off their list at the end, when nothing can fail
 -- any more.
 local function take(list, wanted)
-  local group, is_empty = {}, false
+  local head, before, is_empty = #taken, fetched, false
+  local record_end, tag_end = list.record_end, list.tag_end
+  taken[head + 1], taken[head + 2], taken[head + 3] = list.queue, list.priority, 0
   while wanted > 0 and most > 0 and not is_empty do
     -- A few, then as many again: of large messages, not many are read in vain.
     local size = math.min(wanted, math.max(at_once, list.seen))
@@ -133,18 +119,25 @@ local function take(list, wanted)
     is_empty = #items < size
     for position = #items, 1, -1 do
       local item = items[position]
-      local is_first, runs_alone = next_number == first_number, strikes_of(item) >= alone_strikes
-      if runs_alone and takes_alone < (is_first and 1 or 2) then
+      local is_back = came_back(item)
+      local runs_alone = is_back and strikes_of(item) >= alone_strikes
+      if runs_alone and takes_alone < (fetched == 0 and 1 or 2) then
         alone = 1
         list.left[#list.left + 1] = item
         is_empty = is_empty or #list.left == MOST_LEFT
-      elseif #item > room and (holds or not is_first) then
+      elseif #item > room and (holds or fetched > 0) then
         too_large, most = 1, 0
         break
       else
-        record(item, list)
-        group[#group + 1] = item
-        wanted = wanted - 1
+        local tag, at = tag_base .. first_number + fetched .. tag_end, 2 * fetched + 1
+        fetched, wanted, most, room = fetched + 1, wanted - 1, most - 1, room - #item
+        taken[head + 3 + fetched - before] = item
+        index_entries[at], index_entries[at + 1] = now, tag
+        records[at], records[at + 1] = tag, '[' .. item .. record_end
+        if fetched <= marks and not is_back then
+          starts[#starts + 1] = now
+          starts[#starts + 1] = tag
+        end
         if runs_alone then
           alone, most = 2, 0
         end
@@ -155,14 +148,11 @@ local function take(list, wanted)
       end
     end
   end
-  if #group > 0 then
-    list.taken = list.taken + #group
-    taken[#taken + 1] = list.queue
-    taken[#taken + 1] = list.priority
-    taken[#taken + 1] = #group
-    for _, item in ipairs(group) do
-      taken[#taken + 1] = item
-    end
+  if fetched > before then
+    list.is_taken_from = true
+    taken[head + 3] = fetched - before
+  else
+    taken[head + 1], taken[head + 2], taken[head + 3] = nil, nil, nil
   end
   return not is_empty
 end
@@ -170,7 +160,7 @@ end
 local function open(queue, priority)
   look_at_held()
   local list = {
-    queue = queue, priority = priority, key = list_key(queue, priority), seen = 0, taken = 0, left = {},
+    queue = queue, priority = priority, key = list_key(queue, priority), seen = 0, left = {},
     tag_end = ARGV[19 + priority] ~= '' and ':' .. ARGV[19 + priority] or '',
   }
   if not can(list.key, 'LRANGE', 'LTRIM', 'RPUSH', 'LPUSH') then
@@ -211,9 +201,9 @@ for priority = 1, priorities do
   end
 end
 
-if #records > 0 then
+if fetched > 0 then
   for _, list in ipairs(visited) do
-    if list.taken > 0 then
+    if list.is_taken_from then
       write('LTRIM', list.key, 0, -list.seen - 1)
       if #list.left > MOST_IN_FRONT then
         -- Else each fetch would read all of them, for what is behind.
