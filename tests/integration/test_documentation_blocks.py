@@ -5,17 +5,28 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.documentation.blocks import PAGES
-from tests.documentation.page_code import PACKAGES, folder_name, is_tests, python_of, stand_ins_of, write_files
-from tests.processes import clean_environment
-from tests.servers import REPOSITORY
+import pytest
 
-LIVE = {"docs/request-response.md", "docs/running.md"}
+from tests.documentation.blocks import PAGES, Command, blocks_of, commands_of
+from tests.documentation.commands import reason_not_to_run
+from tests.documentation.page_code import PACKAGES, folder_name, is_tests, python_of, stand_ins_of, write_files
+from tests.documentation.stages import LIVE, Stage, set_up
+from tests.documentation.terminal import Terminal
+from tests.processes import clean_environment
+from tests.servers import REPOSITORY, MqttBroker, Redis, Stack
+
 WITH_PYTHON = [page for page in PAGES if python_of(page)]
 MATTER = re.compile(r"\[(name-defined|attr-defined|call-arg|call-overload|arg-type|list-item|dict-item|misc|syntax)\]$")
 """What mypy says that a reader would run into; pages may leave annotations out."""
+
+
+def commands_to_run(page: str) -> list[Command]:
+    consoles = [block for block in blocks_of(page) if block.language == "console"]
+    shown = [command for block in consoles for command in commands_of(block)]
+    return [command for command in shown if reason_not_to_run(command) is None]
 
 
 def make_project(page: str, folder: Path) -> Path:
@@ -66,3 +77,23 @@ def test_tests_of_the_pages_pass(tmp_path: Path) -> None:
             timeout=60, check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_to_run(page)])
+def test_commands_of_the_pages_do_what_is_shown(
+    page: str, tmp_path: Path, own_broker: Callable[..., MqttBroker], own_store: Callable[..., Redis]
+) -> None:
+    # The sample application's topics are anybody's, and some pages change the server.
+    broker, store = own_broker("mosquitto", persistence=False), own_store("redis", append_only=True, fsync="no")
+    stage = Stage(
+        page=page, project=make_project(page, tmp_path), stack=Stack(name="of the page", broker=broker, store=store)
+    )
+    mqtt = ("-h", broker.host, "-p", str(broker.port))
+    options = dict.fromkeys(("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"), mqtt)
+    options["redis-cli"] = ("-h", store.host, "-p", str(store.port))
+    with set_up(stage):
+        env = clean_environment(stage.environment)
+        with Terminal(folder=stage.project, env=env, words=stage.words, options=options) as terminal:
+            for command in commands_to_run(page):
+                stage.before()
+                terminal.type(command)

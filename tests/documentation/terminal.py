@@ -1,0 +1,185 @@
+"""A reader at a terminal: types what a page shows, and looks at what comes."""
+
+import contextlib
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tests.documentation.blocks import Command
+from tests.documentation.commands import simple_commands
+from tests.processes import RunningProcess, running, wait_until
+from tests.servers import find_program
+
+LASTING: Mapping[str, str] = {
+    "routemq dev": "Ctrl-C stops all of it",
+    "routemq up": "everything is ready",
+    "routemq ingest": "ingest is ready",
+    "routemq dlq tail": "",
+    "routemq simulate": "",
+    "routemq top": "",
+    "celery -A routemq worker": " ready.",
+    "celery -A routemq beat": " is starting.",
+    "celery -A routemq flower": "Visit me ",
+    "mosquitto_sub": "",
+}
+"""Beginning of a command that goes on until it is stopped → what it says when it is there."""
+
+EXITS: Mapping[str, tuple[int, ...]] = {"routemq doctor": (0, 1)}
+"""What else than 0 says that a command has done what it is for: the doctor found something to tell."""
+
+_PATIENCE_S = 60.0
+
+
+@dataclass(kw_only=True)
+class Terminal:
+    """One page's terminal, or as many as it takes.
+
+    Attributes:
+        words: What the page says → what is meant here: addresses, folders.
+        ports: Program → options that lead it to the servers of the tests.
+    """
+
+    folder: Path
+    env: dict[str, str]
+    words: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
+    _lasting: dict[str, tuple[RunningProcess, contextlib.ExitStack]] = field(default_factory=dict, init=False)
+
+    def __enter__(self) -> Self:
+        shims = self.folder / ".shims"
+        shims.mkdir()
+        for program, options in self.options.items():
+            shim = shims / program
+            shim.write_text(f'#!/bin/sh\nexec {find_program(program)} {shlex.join(options)} "$@"\n', encoding="utf-8")
+            shim.chmod(0o755)
+        self.env["PATH"] = f"{shims}:{self.env['PATH']}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.ExitStack() as ending:
+            for text in list(self._lasting):
+                ending.callback(self.stop, text)
+
+    def type(self, command: Command) -> None:
+        """Run a command to its end, or until it is there.
+
+        Raises:
+            AssertionError: It fails, or does not print what the page shows.
+        """
+        text = command.text
+        for said, meant in self.words.items():
+            text = text.replace(said, meant)
+        words = shlex.split(text, comments=True)
+        if words[0] == "cd":
+            self.folder = self.folder / words[1]
+        elif words[0] == "export":
+            self.env.update(dict([words[1].split("=", 1)]))
+        elif lasting := next((start for start in LASTING if _called(text).startswith(start)), None):
+            self._start(command, text, lasting)
+        else:
+            self._run(command, text)
+        # `# "d1: 21.5 degrees"`: what is seen, here or in another terminal.
+        for seen in re.findall(r'"([^"]+)"', _comment_of(text)):
+            self._wait_for(command, seen)
+
+    def _start(self, command: Command, text: str, lasting: str) -> None:
+        self.stop(lasting)
+        stack = contextlib.ExitStack()
+        argv, env = _words_and_env(text)
+        process = stack.enter_context(running(argv, cwd=self.folder, env=self.env | env, fork=True))
+        # Another of the same is another terminal, but a supervisor is one for all.
+        self._lasting[lasting if lasting in ("routemq dev", "routemq up") else text] = process, stack
+        try:
+            process.wait_for_output(LASTING[lasting], timeout_s=_PATIENCE_S)
+        except AssertionError as exc:
+            raise AssertionError(f"{command} does not come up: {exc}\n{process.output()}") from exc
+
+    def stop(self, text: str) -> None:
+        """End what goes on, if it was begun.
+
+        Raises:
+            AssertionError: It has ended by itself.
+        """
+        if text not in self._lasting:
+            return
+        process, stack = self._lasting.pop(text)
+        goes_on, output = process.is_alive, process.output()
+        stack.close()
+        assert goes_on, f"{text} has ended by itself:\n{output}"
+
+    def _run(self, command: Command, text: str) -> None:
+        ended = ""
+
+        def as_shown() -> bool:
+            nonlocal ended
+            code, ended = self._output_of(text)
+            if code not in next((codes for start, codes in EXITS.items() if text.startswith(start)), (0,)):
+                raise AssertionError(f"{command} ends with {code}:\n{ended}")
+            return shows(command.shown, ended)
+
+        try:
+            # What it tells may take a moment to be so.
+            wait_until(as_shown, timeout_s=20 if command.shown else 0.1, message="it prints what is shown")
+        except AssertionError as exc:
+            shown = "\n".join(command.shown)
+            raise AssertionError(f"{command}: {exc}\n--- the page shows\n{shown}\n--- it prints\n{ended}") from exc
+
+    def _output_of(self, text: str) -> tuple[int, str]:
+        plain = not re.search(r"[|&;<>$`*?()]", re.sub(r"'[^']*'|\"[^\"$`]*\"", "", _without_comment(text)))
+        argv, env = _words_and_env(text)
+        if not plain or argv[0] not in ("routemq", "celery"):
+            argv, env = ["bash", "-eo", "pipefail", "-c", text], {}
+        with running(argv, cwd=self.folder, env=self.env | env, fork=True) as process:
+            return process.wait(_PATIENCE_S), process.output()
+
+    def _wait_for(self, command: Command, seen: str) -> None:
+        def is_seen() -> bool:
+            return any(seen in process.output() for process, _ in self._lasting.values())
+
+        wait_until(is_seen, timeout_s=_PATIENCE_S, message=f"{seen!r} is seen, as {command} says")
+
+
+def _called(text: str) -> str:
+    return shlex.join(next(iter(simple_commands(text)), [""]))
+
+
+def _words_and_env(text: str) -> tuple[list[str], dict[str, str]]:
+    words, env = shlex.split(text.replace("\\\n", " "), comments=True), {}
+    while words and re.match(r"[A-Z_][A-Z_0-9]*=", words[0]):
+        name, _, env_value = words.pop(0).partition("=")
+        env[name] = env_value
+    return words, env
+
+
+def _comment_of(text: str) -> str:
+    return text[len(_without_comment(text)) :]
+
+
+def _without_comment(text: str) -> str:
+    """Return a command without the comment after it; a `#` within quotes begins none."""
+    found = re.match(r"(?:'[^']*'|\"[^\"]*\"|\\.|[^#'\"\\]|(?<!\s)#)*", text, re.DOTALL)
+    return found[0] if found else text
+
+
+def shows(shown: tuple[str, ...], output: str) -> bool:
+    """Tell whether an output has the lines that are shown, in their order; `…` is anything, and a number any number."""
+    patterns = [_pattern(line) for line in shown if line.strip() not in ("", "…", "...")]
+    lines = iter(output.splitlines())
+    return all(any(pattern.search(line) for line in lines) for pattern in patterns)
+
+
+def _pattern(line: str) -> re.Pattern[str]:
+    parts = re.split(r"(…|\.\.\.|\d+(?:\.\d+)?|\s+)", line.strip())
+    return re.compile("".join(map(_part, parts)))
+
+
+def _part(text: str) -> str:
+    if text in ("…", "..."):
+        return ".*"
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return r"\d+(\.\d+)?"
+    return r"\s+" if text.isspace() else re.escape(text)
