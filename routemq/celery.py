@@ -33,10 +33,9 @@ def _serve_command(context: click.Context, loaded: RouteMQCelery) -> None:
         click.echo(f"Warning: {unused}", err=True)
     # Celery loads the app before it reads the command's own words, and so before Flower reads its list of pages.
     if context.invoked_subcommand == "flower":
-        from routemq_flower import install, serve_health
+        from routemq_flower import install
 
         install()
-        serve_health(loaded.settings, loaded.router)
     elif context.invoked_subcommand == "migrate":
         from routemq_tasks.upstream.migration import migrate_as
 
@@ -73,3 +72,8 @@ with _one_line_of_error():
         _serve_command(_context, app)
     # Last: these modules may import the app from here.
     load_own_tasks(app)
+    if _context is not None and _context.invoked_subcommand == "flower":
+        from routemq_flower import serve_health
+
+        # It tells of the queues of those modules too.
+        serve_health(app.settings, app.router, app.queues)

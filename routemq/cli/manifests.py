@@ -75,7 +75,7 @@ def _deployment(image: str, grace_s: int) -> Deployment:
     # Those of the application's own tasks too, which Celery's app alone knows.
     own = read_queues(Path.cwd(), os.environ) if settings.task_modules else ()
     heads = worker_queues(dict.fromkeys(own, 1) | routed)
-    return Deployment(workers=queue_workers(heads, routed), image=image, grace_s=grace_s)
+    return Deployment(workers=queue_workers(heads, {*own, *routed}), image=image, grace_s=grace_s)
 
 
 def _write(folder: Path, found: Mapping[str, str], *, force: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -70,8 +71,11 @@ class _Watch:
         return FlowerHealth(alive=alive, problem=problem)
 
 
-def serve_health(settings: Settings, router: Router) -> None:
+def serve_health(settings: Settings, router: Router, queues: Mapping[str, int]) -> None:
     """Answer probes from now on, if `FLOWER_HEALTH_PORT` is set; called before Flower's loop begins.
+
+    Args:
+        queues: All that workers serve, those of the application's own tasks too, with the concurrency each asks for.
 
     Raises:
         ConfigurationError: The port is not free.
@@ -82,9 +86,9 @@ def serve_health(settings: Settings, router: Router) -> None:
     client = connect_redis(settings, timeout_s=3.0)
     watch = _Watch(client)
     read = partial(
-        read_fleet, client, Keys(settings.key_prefix), queues=list(router.queues),
+        read_fleet, client, Keys(settings.key_prefix), queues=list(queues),
         routes=router.routes, group=settings.mqtt_group_name,
     )  # fmt: skip
-    metrics = FleetMetrics(read, wanted=router.queues)
+    metrics = FleetMetrics(read, wanted=queues)
     HealthServer.on(port, watch.look, metrics, variable="FLOWER_HEALTH_PORT").start()
     IOLoop.current().add_callback(lambda: PeriodicCallback(watch.turn, _TURN_EVERY_S * 1000).start())

@@ -97,7 +97,7 @@ def quick(redis_server: Redis, key_prefix: str) -> Bench:
 def flower(quick: Bench) -> Iterator[int]:
     """The health port of a Flower that runs."""
     port = free_port()
-    env = quick.environment() | {"FLOWER_HEALTH_PORT": str(port)}
+    env = quick.environment() | {"FLOWER_HEALTH_PORT": str(port), "ROUTEMQ_TASKS": "tests.applications.own_tasks"}
     argv = ["celery", "-A", "routemq", "flower", f"--port={free_port()}"]
     with running(argv, cwd=REPOSITORY, env=env):
         wait_until(lambda: ask(port, "/healthz")[0] == 200, message="it answers", ignoring=(OSError,))
@@ -132,6 +132,8 @@ def test_one_scrape_of_the_fleet_counts_each_message_once(quick: Bench, flower: 
         assert sum(counted) == good
         assert fleet['routemq_queue_workers{queue="quick"}'] == 2
         assert fleet["routemq_redis_up"] == 1
+        # For what scales the workers of the application's own tasks.
+        assert fleet['routemq_queue_unfinished{queue="reports.daily"}'] == 0
         assert not [name for name in samples(ports[0]) if name.startswith(("routemq_done", "routemq_dead"))]
 
 

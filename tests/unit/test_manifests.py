@@ -154,6 +154,7 @@ def test_a_worker_serves_each_queue_whatever_its_name() -> None:
     metrics = [trigger["metadata"]["valueLocation"] for item in scaled.values() for trigger in item["spec"]["triggers"]]
     labels = {json.loads(re.fullmatch(r"routemq_queue_unfinished\{queue=(.*)\}", metric)[1]) for metric in metrics}  # type: ignore[index]
     assert labels == set(ODD)
+    assert set(scaled) == {name for name in workers if name.startswith("worker-")}
 
 
 @pytest.mark.parametrize("name", sorted(of_kind("Deployment", "StatefulSet")))
@@ -283,6 +284,8 @@ def test_units_stop_later_than_the_longest_task_and_keep_secrets_out_of_the_envi
         assert values["Type"] == "notify"
         assert int(values["TimeoutStopSec"]) > GRACE_S
         assert int(values["WatchdogSec"]) > 0
+        # One that is stopped hears no abort.
+        assert int(values["TimeoutAbortSec"]) < int(values["TimeoutStopSec"])
         assert (values["KillMode"], values["DynamicUser"], values["ProtectSystem"]) == ("mixed", "yes", "strict")
         assert "REDIS_URL=" not in text
         if "ingest" not in name:

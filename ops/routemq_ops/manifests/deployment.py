@@ -22,13 +22,13 @@ class QueueWorker:
     Attributes:
         name: `worker-…`, a label of DNS.
         hands: Messages at once.
-        routed: The queues of routes that it serves; what waits on these is in the fleet's metrics.
+        served: Its own queue, where there is one, and those under it.
     """
 
     name: str
     queue: str
     hands: int
-    routed: tuple[str, ...]
+    served: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +49,14 @@ class Deployment:
         return self.grace_s + _GIVE_BACK_S
 
 
-def queue_workers(heads: Mapping[str, int], routed: Iterable[str]) -> tuple[QueueWorker, ...]:
+def queue_workers(heads: Mapping[str, int], known: Iterable[str]) -> tuple[QueueWorker, ...]:
     """Return the workers of these queues.
 
     Args:
         heads: Queue → messages at once; see `worker_queues`.
-        routed: All queues of routes.
+        known: All queues.
     """
-    found, taken, queues = [], set[str](), sorted(routed)
+    found, taken, queues = [], set[str](), sorted(known)
     # Those whose name needs no change keep it, whatever else there is.
     for queue in sorted(heads, key=lambda head: (_label(head) != head, head)):
         label = _label(queue)
@@ -64,7 +64,7 @@ def queue_workers(heads: Mapping[str, int], routed: Iterable[str]) -> tuple[Queu
             label = f"{label}-{hashlib.sha256(queue.encode()).hexdigest()[:8]}".strip("-")
         taken.add(label)
         under = tuple(name for name in queues if name == queue or name.startswith(queue + "."))
-        found.append(QueueWorker(name=f"worker-{label}", queue=queue, hands=heads[queue], routed=under))
+        found.append(QueueWorker(name=f"worker-{label}", queue=queue, hands=heads[queue], served=under))
     return tuple(sorted(found, key=lambda worker: worker.queue))
 
 

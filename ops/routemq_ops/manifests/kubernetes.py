@@ -21,16 +21,15 @@ _AS_THEY_ARE = (
 def kubernetes_files(deployment: Deployment) -> dict[str, str]:
     """Return the files, by their path."""
     workers = deployment.workers
-    scaled = [worker for worker in workers if worker.routed]
     found = {path: _filled(path) for path in _AS_THEY_ARE}
     for path in ("base/ingest.yaml", "base/flower.yaml", "base/settings.env"):
         found[path] = _filled(path, image=json.dumps(deployment.image), grace_s=deployment.grace_s)
     found["base/kustomization.yaml"] = _filled("base/kustomization.yaml", resources=_resources(workers))
     for worker in workers:
         found[f"base/{worker.name}.yaml"] = _worker(worker, deployment)
-    found["keda/kustomization.yaml"] = _filled("keda/kustomization.yaml", resources=_resources(scaled))
-    for worker in scaled:
-        triggers = "\n".join(_trigger(worker, queue) for queue in worker.routed)
+    found["keda/kustomization.yaml"] = _filled("keda/kustomization.yaml", resources=_resources(workers))
+    for worker in workers:
+        triggers = "\n".join(_trigger(worker, queue) for queue in worker.served)
         found[f"keda/{worker.name}.yaml"] = _filled("keda/worker.yaml", name=worker.name, triggers=triggers)
     found["three-regions/kustomization.yaml"] = _filled(
         "three-regions/kustomization.yaml",
@@ -40,7 +39,7 @@ def kubernetes_files(deployment: Deployment) -> dict[str, str]:
         found[f"three-regions/{region}/namespace.yaml"] = _filled("three-regions/namespace.yaml", region=region)
         found[f"three-regions/{region}/kustomization.yaml"] = _filled(
             "three-regions/region.yaml",
-            region=region, group=group, patches="\n".join(_patch(worker, region) for worker in scaled),
+            region=region, group=group, patches="\n".join(_patch(worker, region) for worker in workers),
         )  # fmt: skip
     return {path: text + "\n" for path, text in sorted(found.items())}
 
@@ -66,7 +65,7 @@ def _trigger(worker: QueueWorker, queue: str) -> str:
 
 def _patch(worker: QueueWorker, region: str) -> str:
     operations = "\n".join(
-        _filled("three-regions/operation.yaml", number=number, region=region) for number in range(len(worker.routed))
+        _filled("three-regions/operation.yaml", number=number, region=region) for number in range(len(worker.served))
     )
     return _filled("three-regions/patch.yaml", name=worker.name, operations=operations)
 
