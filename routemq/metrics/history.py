@@ -29,7 +29,7 @@ COUNTS = ("received", "replayed", "done", "retried", "dead")
 LOOK_EVERY_S = 5.0
 
 _BUCKETS = len(BOUNDS_S) + 1
-_WIDTH = len(COUNTS) + 2 * _BUCKETS
+_FIRST_RUN, _FIRST_WAIT, _WIDTH = (len(COUNTS) + kinds * _BUCKETS for kinds in range(3))
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _REPORTS = KeyReports()
 _LOOKED_AT = "at"
@@ -110,7 +110,8 @@ def add_times(client: "redis.Redis", keys: Keys, times: Times, *, at: float) -> 
     """Add what runs took, and what they had waited; return Redis' answers, of which some may be exceptions."""
     with client.pipeline(transaction=False) as pipe:
         for route, (run, wait) in times.items():
-            amounts = {len(COUNTS) + place: count for place, count in enumerate((*run, *wait)) if count}
+            places = [*enumerate(run, _FIRST_RUN), *enumerate(wait, _FIRST_WAIT)]
+            amounts = {place: count for place, count in places if count}
             for grain in _GRAINS.values():
                 grain.add(pipe, keys, route, at, amounts)
         return pipe.execute(raise_on_error=False)
@@ -170,11 +171,17 @@ def _record(
     return seen
 
 
+def steps_of(span: Span) -> tuple[int, ...]:
+    """Return what the slots of a span may be read as, in seconds: what is kept, and multiples that fill a key."""
+    grain = _GRAINS[span]
+    return tuple(step for step in range(grain.slot_s, grain.key_s + 1, grain.slot_s) if grain.key_s % step == 0)
+
+
 def read_history(client: "redis.Redis", keys: Keys, route: str, *, span: Span, step_s: int | None = None) -> History:
     """Return a route's last 24 hours or 31 days.
 
     Args:
-        step_s: Of the slots that are returned: a multiple of what is kept, 60 for a day and 3,600 for a month.
+        step_s: Of the slots that are returned, one of `steps_of` the span; None for the smallest.
 
     Raises:
         redis.RedisError: Redis cannot be read.
@@ -219,12 +226,11 @@ def _rows(grain: _Grain, start: int, found: bytes | None) -> dict[int, tuple[int
 def _slot(at: int, rows: Sequence[Sequence[int]], looked: frozenset[int], step_s: int) -> Slot:
     sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * _WIDTH
     is_known = bool(rows) or not looked.isdisjoint(range(at, at + step_s, _MINUTE_S))
-    first_wait = len(COUNTS) + _BUCKETS
     return Slot(
         at=at,
         counts=dict(zip(COUNTS, sums, strict=False)) if is_known else None,
-        run=sums[len(COUNTS) : first_wait],
-        wait=sums[first_wait:],
+        run=sums[_FIRST_RUN:_FIRST_WAIT],
+        wait=sums[_FIRST_WAIT:],
     )
 
 

@@ -139,3 +139,16 @@ class RoutesPage(PageHandler):
             active_tab="routes",
             scripts=("routes.js", "common.js", "confirmation.js"),
         )
+
+
+class RouteHistoryPage(PageHandler):
+    """What one route did in the last day or month; which, is in the page's address."""
+
+    @web.authenticated
+    def get(self) -> None:
+        self.show(
+            "route_history.html",
+            title="Route",
+            active_tab="routes",
+            scripts=("route_history.js", "common.js", "chart.js"),
+        )

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from playwright.sync_api import expect
 
 from routemq.envelope import TaskMessage
+from routemq.metrics.history import add_counts, add_times
+from routemq.metrics.totals import add_totals
 from tests.browser import Visit, accessibility_faults, row_of
 from tests.flower import OTHER, WAITING, Place
 from tests.processes import wait_until
@@ -241,3 +243,37 @@ def test_one_reads_from_letter_to_letter(place: Place, visit: Callable[..., Visi
     assert boxes[1] is not None
     assert boxes[0]["y"] < boxes[1]["y"]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_route_has_charts_of_its_past(place: Place, visit: Callable[..., Visit]) -> None:
+    with place.store.client() as client:
+        now = float(client.time()[0])
+        # What other tests have buried meanwhile counts too.
+        for age_s in (7260, 7200, 3600, 60):
+            add_totals(client, place.keys, "done", {OTHER: 1000})
+            add_counts(client, place.keys, at=now - age_s)
+            add_times(client, place.keys, {OTHER: ([0, 0, 0, 10], [0, 1])}, at=now - age_s)
+    page = visit().page
+    page.goto(f"{place.url}/routes")
+    page.get_by_role("link", name=OTHER, exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(OTHER)
+    expect(page.locator("#sum-done")).to_have_text(re.compile("[34],000"))
+    chart = page.get_by_role("img", name=re.compile(r"In and done: .* done in 24 hours"))
+    expect(chart).to_be_visible()
+    # Nobody was there for nearly a whole day: that is no line at zero.
+    assert "M0 0H" in chart.locator(".chart-gap").get_attribute("d")
+    assert chart.locator(".chart-done").get_attribute("d").count("M") >= 3
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
+    expect(page.locator("#reading")).to_contain_text("nobody looked")
+    page.get_by_role("button", name="31 days").click()
+    expect(page.get_by_role("img", name=re.compile("done in 31 days")).first).to_be_visible()
+    page.click("#table-title")
+    expect(page.locator("#numbers tr")).to_have_count(31)
+    assert accessibility_faults(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    expect(page.locator(".chart").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.goto(f"{place.url}/routes/history?route=none")
+    expect(page.locator("#live-text")).to_contain_text("no such route")

@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.flower import Place, request, serving
+from routemq.metrics.history import add_counts, add_times
+from routemq.metrics.totals import add_totals
+from tests.flower import WAITING, Place, request, serving
 from tests.servers import Redis
 
 ANA = {"Authorization": "Basic " + base64.b64encode(b"ana:secret").decode()}
@@ -87,3 +89,44 @@ def test_a_large_payload_is_looked_at_without_keeping_anyone_waiting(place: Plac
     with urllib.request.urlopen(urllib.request.Request(url, headers=ANA), timeout=30) as answer:
         assert answer.headers["Content-Length"] == str(len(payload))
         assert answer.read() == payload
+
+
+def test_the_history_of_a_route_is_columns_with_a_number_for_each_step(place: Place) -> None:
+    def history(query: str) -> tuple[int, dict[str, Any]]:
+        return request(f"{place.url}/api/routes/history?route={quote(WAITING)}{query}", headers=ANA)
+
+    with place.store.client() as client:
+        now = float(client.time()[0])
+        add_counts(client, place.keys, at=now - 7200)
+        add_totals(client, place.keys, "received", {WAITING: 5})
+        add_totals(client, place.keys, "dead", {WAITING: 2})
+        add_counts(client, place.keys, at=now - 600)
+        add_times(client, place.keys, {WAITING: ([0, 0, 0, 10], [0, 1])}, at=now - 600)
+    for query, step_s, count in (
+        ("", 60, 1440),
+        ("&step=300", 300, 288),
+        ("&span=month", 3600, 744),
+        ("&span=month&step=86400", 86400, 31),
+    ):
+        status, found = history(query)
+        assert (status, found["step_s"], found["until"] - found["from"]) == (200, step_s, step_s * count), found
+        columns = [column for column in found.values() if isinstance(column, list)]
+        assert [len(column) for column in columns] == [count] * 9
+        sums = found["sums"]
+        assert (sums["received"], sums["dead"], sums["done"], sums["wait_p95_s"]) == (5, 2, 0, 0.00243)
+        assert 0.005 < sums["run_p50_s"] <= 0.01
+        if step_s < 3600:
+            assert found["received"].count(None) > count - 50
+    for query in (
+        "&span=week",
+        "&step=61",
+        "&step=",
+        "&step=86400",
+        "&spam=day",
+        "&span=month&step=60",
+        f"&step={quote('٦٠')}",
+    ):
+        status, found = history(query)
+        assert (status, "cannot be used" in found["error"]) == (400, True), found
+    for route in ("", "no such route", quote("\ud800", errors="surrogatepass")):
+        assert request(f"{place.url}/api/routes/history?route={route}", headers=ANA)[0] in (400, 404)

@@ -34,7 +34,7 @@ function row(route) {
         ? make("a", {class: "bad", href: `${page.dataset.deadLetters}?${new URLSearchParams({route: route.name})}`}, number(route.dead_letters))
         : "0";
     return make("tr", {"data-route": route.name},
-        make("td", {class: "topic-cell"}, make("strong", {}, route.name),
+        make("td", {class: "topic-cell"}, make("a", {class: "route-link", href: `${page.dataset.history}?${new URLSearchParams({route: route.name})}`, "data-key": `history of ${route.name}`}, route.name),
             make("small", {class: "muted", title: route.controller},
                 route.name === route.template ? controller : `${route.template} · ${controller}`),
             route.batch ? batchNote(route.batch) : null,
