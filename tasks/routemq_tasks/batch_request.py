@@ -9,12 +9,11 @@ from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.exceptions import TaskRevokedError, Terminated
 from celery.worker import state
 from routemq_transport.starting_request import say_starts
-from routemq_transport.upstream.quick_message import acknowledge_together
 
 from routemq.text import error_name, printable
 from routemq_tasks.batch_run import BatchReport, run_batch
 from routemq_tasks.reports import Report
-from routemq_tasks.request import RouteRequest
+from routemq_tasks.request import RouteRequest, acknowledge_all
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class BatchRequest:
             else:
                 ended.append((request, told))
         # First: of the others the outcome is recorded already.
-        self._acknowledge(done)
+        acknowledge_all(done)
         for request in done:
             request.send_event("task-succeeded", result=found.value, runtime=share_s)
         for request, told in ended:
@@ -141,16 +140,6 @@ class BatchRequest:
             text = "what became of %d messages (%s) is not known to all, which come back"
             logger.exception(text, len(self._requests), self._requests[0].name)
             give_back(self._requests)
-
-    def _acknowledge(self, done: Sequence[RouteRequest]) -> None:
-        consumer = self._consumer
-        if consumer.counts_acknowledgements:
-            for request in done:
-                request.acknowledge()
-            return
-        messages = [message for request in done if (message := request.acknowledge_with_others()) is not None]
-        if messages:
-            consumer.tell_of(acknowledge_together, messages)
 
     def _run_again(self, why: str, *, in_halves: bool = True) -> None:
         """Let the others run when an operator has ended one of them, else each half by itself."""

@@ -27,7 +27,7 @@ import mmap
 import time
 from typing import Any, Final
 
-SLOTS: Final = 16
+SLOTS: Final = 64
 """So many messages are in one bundle at most."""
 
 FREE: Final = 0
@@ -59,8 +59,7 @@ class BundlePage:
         """Offer so many slots from the first on, when the child is at its end; returns the number of the bundle."""
         self._number[0] += 1
         self._count = count
-        for slot in range(SLOTS):
-            self._states[slot] = OFFERED if slot < count else FREE
+        self._states[:] = bytes((OFFERED,)) * count + bytes((FREE,)) * (SLOTS - count)
         return self._number[0]
 
     def take_back(self, *, patience_s: float = 0.0) -> list[int]:
@@ -99,6 +98,10 @@ class BundlePage:
     def number(self) -> int:
         """Of the bundle that was offered last."""
         return int(self._number[0])
+
+    def states(self) -> bytes:
+        """Return where each slot is, one after the other."""
+        return bytes(self._states[: self._count])
 
     def state(self, slot: int) -> int:
         """Return where a slot is."""

@@ -2,13 +2,14 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import signals
-from celery.exceptions import Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject, Retry, TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
-from routemq_transport.upstream.quick_message import QuickMessage
+from routemq_transport.upstream.quick_message import QuickMessage, acknowledge_together
 
 from routemq.text import error_line
 from routemq_tasks.errors import NotEndedError, TimedOutError
@@ -28,10 +29,12 @@ class RouteRequest(OpenRequest):
 
     Attributes:
         shared_by: How many messages its run was of, which took their time together.
+        consumer: Celery's, if messages may be acknowledged together.
     """
 
     acknowledged: bool
     shared_by = 1
+    consumer: Any = None
     _has_failed = False
 
     def __init__(self, message: Any, **options: Any) -> None:
@@ -41,6 +44,19 @@ class RouteRequest(OpenRequest):
     def has_strikes(self) -> bool:
         """Whether somebody died of it before; then it is run apart from others."""
         return bool(self.request_dict["routemq"]["strikes"])
+
+    def execute_using_pool(self, pool: Any, **options: Any) -> Any:
+        """Hand it to the pool: in fewer steps where the pool has them, and the run no limit of time.
+
+        Raises:
+            TaskRevokedError: An operator has revoked it.
+        """
+        take, task = getattr(pool, "take", None), self.task
+        if take is None or task.time_limit or task.soft_time_limit or any(self.time_limits):
+            return super().execute_using_pool(pool, **options)
+        if self.revoked():
+            raise TaskRevokedError(self.id)
+        return self.hand_over(take)
 
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Describe the message to `celery inspect`, with as much of its payload as events show."""
@@ -98,8 +114,14 @@ class RouteRequest(OpenRequest):
 
     def acknowledge_with_others(self) -> QuickMessage | None:
         """Let go of the message of a run that succeeded; return it if its channel is still to be told."""
-        message = self.message
-        if self.acknowledged or self._has_failed or not isinstance(message, QuickMessage):
+        message, consumer = self.message, self.consumer
+        if (
+            self.acknowledged
+            or self._has_failed
+            or not isinstance(message, QuickMessage)
+            or consumer is None
+            or consumer.counts_acknowledgements
+        ):
             self.acknowledge()
             return None
         self._time(is_done=True)
@@ -184,3 +206,16 @@ class RouteRequest(OpenRequest):
                 )  # fmt: skip
         finally:
             task.request_stack.pop()
+
+
+def acknowledge_all(requests: Iterable[RouteRequest]) -> None:
+    """Let go of messages whose runs have succeeded, in one step those that came over one channel."""
+    consumer: Any = None
+    waiting: dict[Any, list[QuickMessage]] = {}
+    for request in requests:
+        message = request.acknowledge_with_others()
+        if message is not None:
+            consumer = request.consumer
+            waiting.setdefault(message.channel, []).append(message)
+    for messages in waiting.values():
+        consumer.tell_of(acknowledge_together, messages)

@@ -48,6 +48,7 @@ def route_strategy(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
             task=task,
             connection_errors=connection_errors,
         )
+        request.consumer = consumer
         if received.receivers:
             received.send(sender=consumer, request=request)
         if sends_events:

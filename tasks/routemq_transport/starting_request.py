@@ -31,6 +31,10 @@ class StartingRequest(Request):
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """The pool runs the task now."""
         self.say_start()
+        self.say_accepted(pid, time_accepted)
+
+    def say_accepted(self, pid: int, time_accepted: float) -> None:
+        """Tell all but the lease, which knows it already, that the pool runs the task, or has."""
         self.accepted_at = time_accepted
         super().on_accepted(pid, time_accepted)
 

@@ -25,7 +25,7 @@ class Message:
         assert self._number not in self._ends
         self._ends[self._number], self.acknowledged = how, True
 
-    def acknowledge(self) -> None:
+    def acknowledge_with_others(self) -> None:
         self._end("done")
 
     def on_success(self, _report: object) -> None:
@@ -46,7 +46,7 @@ def messages(count: int, ends: dict[int, str], *fail: int) -> Any:
 
 def test_of_a_batch_whose_report_cannot_be_told_of_one_the_others_end_as_they_did() -> None:
     ends: dict[int, str] = {}
-    consumer = SimpleNamespace(counts_acknowledgements=True)
+    consumer = SimpleNamespace()
     batch = BatchRequest(messages(4, ends, 1), consumer)
     failed = (1, None, None)
     batch.on_success((0, BatchReport(failed={0: failed, 1: failed, 2: failed}), 0.1))

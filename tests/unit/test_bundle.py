@@ -10,43 +10,80 @@ from billiard.pool import ApplyResult
 from routemq_tasks.bundle_page import BundlePage
 from routemq_tasks.upstream import bundle as module
 from routemq_tasks.upstream.bundle import Bundle, is_revoked, say_start
+from routemq_tasks.upstream.job import Job
 from routemq_tasks.upstream.public_names import OpenRequest
 
 CHILD = 4711
 
 
+class Owner:
+    """A request, as far as a bundle asks it."""
+
+    name = "a/{b}"
+
+    def __init__(self, pool: "Pool", number: int, on_start: Callable[[int], object]) -> None:
+        self.id, self.number, self.pool, self.on_start = str(number), number, pool, on_start
+        self.acknowledged = False
+
+    def on_accepted(self, pid: int, _at: float) -> None:
+        assert pid == CHILD
+        self.pool.started.append(self.number)
+        self.on_start(self.number)
+
+    say_accepted = on_accepted
+
+    def on_success(self, _report: object) -> None:
+        self.pool.ended.append(self.number)
+
+    def acknowledge_with_others(self) -> None:
+        if self.number in self.pool.unheard:
+            raise OSError("there is nobody to be told")
+        self.pool.ended.append(self.number)
+        self.acknowledged = True
+
+    def reject(self, *, requeue: bool) -> None:
+        assert requeue
+        self.pool.given_back.append(self.number)
+
+    def send_event(self, *_: object, **__: object) -> None:
+        """Nobody listens."""
+
+
 class Pool:
-    """Jobs of billiard's with a child that does as it is told here.
+    """Jobs with a child that does as it is told here.
 
     Args:
+        make: Makes a job, in the one way or the other.
         on_start: Called with the number of a job as its request hears that it has begun.
     """
 
-    def __init__(self, count: int, on_start: Callable[[int], object]) -> None:
+    def __init__(self, make: Callable[..., Any], count: int, on_start: Callable[[int], object]) -> None:
         self.page = BundlePage(get_context("fork").Lock())
         self.cache: dict[int, Any] = {}
         self.started: list[int] = []
         self.ended: list[int] = []
         self.put_back: list[Any] = []
-
-        def job(number: int) -> Any:
-            def accepted(pid: int, _at: float) -> None:
-                assert pid == CHILD
-                self.started.append(number)
-                on_start(number)
-
-            return ApplyResult(self.cache, lambda _report: self.ended.append(number), accepted)
-
-        self.jobs = [job(number) for number in range(count)]
+        self.given_back: list[int] = []
+        self.unheard: set[int] = set()
+        self.jobs = [make(self.cache, Owner(self, number, on_start)) for number in range(count)]
         child = SimpleNamespace(page=self.page, pid=CHILD)
         self.bundle = Bundle(child, self.jobs, put_back=self.put_back.append, on_end=lambda *_: None)
         self.number = self.page.offer(count)
 
 
+def billiards(cache: dict[int, Any], owner: Any) -> Any:
+    return ApplyResult(cache, owner.on_success, owner.on_accepted)
+
+
+def ours(cache: dict[int, Any], owner: Any) -> Any:
+    return Job(cache, owner, lost_worker_timeout_s=10.0)
+
+
+@pytest.mark.parametrize("make", [billiards, ours])
 @pytest.mark.parametrize("is_done", [False, True])
-def test_a_command_that_ends_a_run_as_it_begins_is_heeded_while_it_runs(is_done: bool) -> None:
+def test_a_command_that_ends_a_run_as_it_begins_is_heeded_while_it_runs(make: Any, is_done: bool) -> None:
     found: list[bool] = []
-    pool = Pool(3, lambda number: found.append(pool.bundle.runs()) if number == 1 else None)
+    pool = Pool(make, 3, lambda number: found.append(pool.bundle.runs()) if number == 1 else None)
     for slot in (0, 1):
         assert pool.page.begin(pool.number, slot)
         if slot == 0 or is_done:
@@ -60,16 +97,27 @@ def test_a_command_that_ends_a_run_as_it_begins_is_heeded_while_it_runs(is_done:
     assert (pool.started, pool.ended, pool.bundle.left) == ([0, 1], [0, 1], [])
 
 
-def test_who_cannot_hear_of_a_start_keeps_no_run_from_its_end() -> None:
+@pytest.mark.parametrize("make", [billiards, ours])
+def test_who_cannot_hear_of_a_start_keeps_no_run_from_its_end(make: Any) -> None:
     def fail(_number: int) -> None:
         raise OSError(22, "no such signal")
 
-    pool = Pool(2, fail)
+    pool = Pool(make, 2, fail)
     for slot in (0, 1):
         assert pool.page.begin(pool.number, slot)
         pool.page.done(slot)
     pool.bundle.look()
     assert (pool.started, pool.ended, pool.cache) == ([0, 1], [0, 1], {})
+
+
+def test_of_runs_that_end_together_those_come_back_whose_end_cannot_be_told() -> None:
+    pool = Pool(ours, 4, lambda _number: None)
+    pool.unheard.add(2)
+    for slot in range(4):
+        assert pool.page.begin(pool.number, slot)
+        pool.page.done(slot)
+    pool.bundle.look()
+    assert (pool.ended, pool.given_back, pool.cache, pool.bundle.left) == ([0, 1], [2, 3], {}, [])
 
 
 def test_what_a_request_fails_of_while_it_is_handed_out_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

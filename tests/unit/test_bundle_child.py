@@ -6,7 +6,7 @@ import pytest
 from billiard import get_context
 from billiard.pool import TASK
 from routemq_tasks.bundle_page import OFFERED, BundlePage
-from routemq_tasks.upstream.pipes import QuickWorker, bundled, framed
+from routemq_tasks.upstream.pipes import QuickWorker, bundled
 
 
 @pytest.mark.parametrize("begun", [0, 1])
@@ -16,11 +16,11 @@ def test_a_child_that_is_replaced_begins_nothing_more_of_its_bundle(begun: int) 
     worker: Any = QuickWorker(inbound, outbound, sentinel=replaced)
     page = worker.page = BundlePage(context.Lock())
     worker._make_child_methods()
-    jobs = [framed((TASK, (number, None, print, (), {}))) for number in range(2)]
+    calls: list[Any] = [(print, (number,), {}) for number in range(2)]
     with inbound._writer, inbound._reader, outbound._writer, outbound._reader:
-        inbound._writer._send(bundled(page.offer(2), jobs))
+        inbound._writer._send(bundled(page.offer(2), calls))
         for number in range(begun):
-            assert worker.wait_for_job()[1][0] == number
+            assert worker.wait_for_job() == (TASK, (None, None, *calls[number]))
         # As `pool_restart` does, for all children at once.
         replaced.set()
         with pytest.raises(SystemExit) as ended:

@@ -5,12 +5,15 @@
 
 _FILLED = "a request that is made in fewer steps has what Celery would put there"
 
+_LEAN = "a job that is made in fewer steps has what billiard asks of it"
+
 NAMES = {
     "celery._state": {
         "pop_current_task": "a run's task is the current one no more",
         "push_current_task": "what `celery.current_task` says in a run",
     },
     "celery.app.trace": {
+        "_localized": "the tasks, as a child finds them",
         "_signal_internal_error(task, uuid, args, kwargs, request, exc)": "tells what went wrong beside a run",
     },
     "celery.app.task:Context": {
@@ -29,9 +32,6 @@ NAMES = {
         "_fileno_to_inq": "the child at the end of a pipe",
         "_quick_put": "what the pool is given a job with",
     },
-    "billiard.queues:_SimpleQueue": {
-        "_reader": "where a child reads what its parent has written",
-    },
     "billiard.pool:Pool": {
         "_state": "whether the pool still runs",
         "_cache": "the jobs that have no result",
@@ -46,6 +46,9 @@ NAMES = {
         "_set(self, i, obj)": "tells a request how its run has ended",
         "_terminated": "whether an operator has ended the run",
         "_worker_pid": "the child that has begun it",
+        "_job": _LEAN,
+        "_lost_worker_timeout": _LEAN,
+        "_time_accepted": _LEAN,
         "_accept_callback": "leads from a job to its request, whose start is told as it is written",
         "_accepted": "whether a child has said that it started a job",
     },
@@ -81,6 +84,7 @@ NAMES = {
     "celery.worker.request:Request": {
         "_already_cancelled": "an operator has ended the run",
         "_already_revoked": "likewise",
+        "_apply_result": "what an operator's command ends",
         "_announce_revoked(self, reason, terminated, signum, expired)": "what is revoked is not counted as done",
         "_context": "what signals are told of a run",
         "_payload": "the decoded body, of one that is made in fewer steps",

@@ -11,9 +11,12 @@ from celery.worker import state
 from celery.worker.request import Request
 from routemq_transport.starting_request import StartingRequest, say_starts
 
-from routemq_tasks.batch_request import BatchRequest
+from routemq_tasks.batch_request import BatchRequest, give_back
 from routemq_tasks.bundle_page import BEGUN, DONE, TOLD, BundlePage
 from routemq_tasks.reports import Report, unknown
+from routemq_tasks.request import acknowledge_all
+from routemq_tasks.upstream.job import Job
+from routemq_tasks.upstream.tracer import DONE as DONE_SHOWN
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class Bundle:
     Args:
         jobs: By their slots.
         put_back: Called with a job that the child will not run.
-        on_end: Called with the request of a job that has ended, and how long it took.
+        on_end: Called when jobs have ended, with the names of their tasks and how long each took.
 
     Attributes:
         at: When it was handed out, on the monotonic clock.
@@ -45,7 +48,7 @@ class Bundle:
         jobs: list[Any],
         *,
         put_back: Callable[[Any], None],
-        on_end: Callable[["Bundle", Any, float], None],
+        on_end: Callable[["Bundle", list[tuple[str, float]]], None],
     ) -> None:
         self.child, self.at, self.is_harmless = child, time.monotonic(), False
         self._jobs: list[Any] = list(jobs)
@@ -70,19 +73,22 @@ class Bundle:
 
     def look(self) -> None:
         """See how far the child is."""
-        page = self.page
+        states, done, begun = self.page.states(), [], None
         for slot in self.left:
             if slot == self._beginning:
-                # Whoever is told of its start asks for this look: billiard tells of its end when that is over.
+                # Whoever is told of its start asks for this look: of its end he hears when that is over.
                 break
-            at = page.state(slot)
-            if at == DONE:
-                self._end(slot, None)
+            if states[slot] == DONE:
+                done.append(slot)
                 continue
-            if at == BEGUN:
-                self._begin(slot)
+            if states[slot] == BEGUN:
+                begun = slot
             # Of what was told in the pipe the pool hears soon, and then of those after it.
             break
+        if done:
+            self._end_all(done)
+        if begun is not None:
+            self._begin(begun)
 
     def hear(self, slot: int, outcome: Outcome) -> None:
         """Let a job be ended as the child has told in its pipe; those before it have ended."""
@@ -163,6 +169,30 @@ class Bundle:
         finally:
             self._beginning = None
 
+    def _end_all(self, done: list[int]) -> None:
+        """Let jobs be done, each as if it were told alone; what is alike for all is said once."""
+        page, requests, took = self.page, [], []
+        for slot in done:
+            job = self._jobs[slot]
+            if not isinstance(job, Job):
+                self._end(slot, None)
+                continue
+            self._begin(slot)
+            self._jobs[slot] = None
+            took_s = page.took_s(slot)
+            took.append((job.request.name, took_s))
+            if job.end():
+                requests.append((job.request, took_s))
+        self._on_end(self, took)
+        try:
+            acknowledge_all(request for request, _ in requests)
+            for request, took_s in requests:
+                request.send_event("task-succeeded", result=DONE_SHOWN, runtime=took_s)
+        # As of a batch: what nobody lets go of is in this worker's hands for as long as it lives.
+        except Exception:
+            logger.exception("that %d runs are done is not told to all", len(requests))
+            give_back([request for request, _ in requests])
+
     def _end(self, slot: int, outcome: Outcome | None) -> None:
         job, page = self._jobs[slot], self.page
         if job is None:
@@ -170,15 +200,20 @@ class Bundle:
         self._begin(slot)
         self._jobs[slot] = None
         took_s = page.took_s(slot) if outcome is None else time.monotonic() - page.began_at(slot)
-        self._on_end(self, request_of(job), took_s)
+        self._on_end(self, [(owner_of(job).name, took_s)])
         if not job.ready():
-            report: Report = (0, repr(None), took_s)
+            report: Report = (0, DONE_SHOWN, took_s)
             job._set(None, outcome or (True, report))
+
+
+def owner_of(job: Any) -> Any:
+    """Return whose job it is: a request's, or that of many; None if neither."""
+    return job.request if isinstance(job, Job) else getattr(job._accept_callback, "__self__", None)
 
 
 def request_of(job: Any) -> Any:
     """Return whose job it is; None if no request of Celery's."""
-    request = getattr(job._accept_callback, "__self__", None)
+    request = owner_of(job)
     return request if isinstance(request, Request) else None
 
 
@@ -193,7 +228,7 @@ def is_revoked(job: Any) -> bool:
 
 
 def _is_revoked(job: Any) -> bool:
-    owner, some_are = getattr(job._accept_callback, "__self__", None), bool(state.revoked or state.revoked_stamps)
+    owner, some_are = owner_of(job), bool(state.revoked or state.revoked_stamps)
     if isinstance(owner, BatchRequest):
         return some_are and owner.run_without_revoked()
     return isinstance(owner, Request) and bool(some_are or owner.expires) and bool(owner.revoked())
@@ -201,7 +236,7 @@ def _is_revoked(job: Any) -> bool:
 
 def say_start(jobs: list[Any]) -> None:
     """Let the loss of this worker be a strike for the messages of these jobs from now on."""
-    owners = [getattr(job._accept_callback, "__self__", None) for job in jobs]
+    owners = [owner_of(job) for job in jobs]
     try:
         for owner in owners:
             if isinstance(owner, BatchRequest):

@@ -1,6 +1,7 @@
 """The pipes between the prefork pool and its children, with fewer system calls and less pickling for each job.
 
-To a child goes a bundle, in one write: `(BUNDLE, (number, count))`, then so many jobs; or a single job, Celery's way.
+To a child goes a bundle, in one write: `(BUNDLE, (number, calls))`, as one object, so that what its messages have alike
+is there once; or a single job, Celery's way.
 Of a bundle's jobs the page says when they begin and that they succeeded; what else became of one is told at once, as
 `(ENDED, (pid, slot, outcome))`. `(LOOK, (pid, number))` asks the pool to look at the page: the child is at the end of
 the bundle with that number, or, without a number, about to end itself.
@@ -17,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from billiard.common import pickle_loads
-from billiard.pool import ACK, EX_FAILURE, EX_OK, READY
+from billiard.pool import ACK, EX_FAILURE, EX_OK, READY, TASK
 from celery.concurrency.asynpool import ResultHandler
 
 from routemq_tasks.bundle_page import BundlePage
@@ -36,6 +37,9 @@ _PLAIN = repr(None)
 
 Payload = tuple[memoryview, memoryview, int]
 
+Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
+"""What a child calls: a function, its arguments and its keywords."""
+
 
 def framed(job: object) -> Payload:
     """Return a job as Celery's pool writes it: first part, second part, and the length of the second.
@@ -49,10 +53,10 @@ def framed(job: object) -> Payload:
     return memoryview(header), memoryview(body), len(body)
 
 
-def bundled(number: int, jobs: list[Payload]) -> bytes:
+def bundled(number: int, calls: list[Call]) -> bytes:
     """Return a bundle as it is written."""
-    head, _, _ = framed((BUNDLE, (number, len(jobs))))
-    return b"".join((head, *(part for job in jobs for part in job[:2])))
+    body = pickle.dumps((BUNDLE, (number, calls)), pickle.HIGHEST_PROTOCOL)
+    return _HEADER.pack(len(body)) + body
 
 
 def room_of(pipe: int) -> int:
@@ -83,27 +87,29 @@ class QuickWorker(EndableWorker):
 
     def _received(self, page: BundlePage) -> Iterator[Any]:
         """Give what comes through the pipe, a job after the other; of a bundle's, those that are not taken back."""
-        frames = _frames(self.inq._reader.fileno())  # noqa: SLF001  a pipe of billiard's has no public name for its end
-        while not self._is_replaced() and (frame := next(frames, None)) is not None:
-            message = pickle_loads(frame)
-            if message is None:
-                break
+        while not self._is_replaced() and (message := self._next_message()) is not None:
             kind, details = message
             if kind != BUNDLE:
                 yield message
                 continue
-            number, count = details
-            for slot in range(count):
-                job = next(frames)
+            number, calls = details
+            for slot, call in enumerate(calls):
                 if self._is_replaced():
                     raise SystemExit(EX_OK)
                 if page.begin(number, slot):
                     self._slot = slot
-                    yield pickle_loads(job)
+                    yield TASK, (None, None, *call)
             self._slot = None
             self._send((LOOK, (os.getpid(), number)))
         # Another takes its place; else the pool has no more work, or is gone.
         raise SystemExit(EX_OK if self._is_replaced() else EX_FAILURE)
+
+    def _next_message(self) -> Any:
+        try:
+            frame = self.inq.get_payload()
+        except (EOFError, OSError):
+            return None
+        return pickle_loads(frame)
 
     def _is_replaced(self) -> bool:
         """Tell whether an operator has the pool's children replaced (`pool_restart`)."""
@@ -132,22 +138,6 @@ class QuickWorker(EndableWorker):
         if self._slot is not None:
             self._send((LOOK, (os.getpid(), None)))
         return bool(super()._ensure_messages_consumed(completed))
-
-
-def _frames(fileno: int) -> Iterator[bytes]:
-    """Give the body of each message that comes through a pipe, several of which are read at once."""
-    data = bytearray()
-    while chunk := os.read(fileno, _MOST_PER_READ):
-        data += chunk
-        position, length = 0, len(data)
-        while length - position >= _HEADER.size:
-            (size,) = _HEADER.unpack_from(data, position)
-            end = position + _HEADER.size + size
-            if end > length:
-                break
-            yield bytes(data[position + _HEADER.size : end])
-            position = end
-        del data[:position]
 
 
 def told(returned: bool, result: Any) -> tuple[bool, Any]:

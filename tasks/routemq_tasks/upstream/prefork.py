@@ -13,12 +13,14 @@ from billiard.pool import RUN
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool
 
-from routemq_tasks.bundle_page import SLOTS, BundlePage
+from routemq_tasks.bundle_page import BundlePage
 from routemq_tasks.child_signals import allow_end, share_end
 from routemq_tasks.request import RouteRequest
 from routemq_tasks.run_times import BUNDLE_S, RunTimes
-from routemq_tasks.upstream.bundle import Bundle, Outcome, is_revoked, request_of, say_start
-from routemq_tasks.upstream.pipes import ENDED, LOOK, QuickResultHandler, QuickWorker, bundled, framed, room_of
+from routemq_tasks.upstream.bundle import Bundle, Outcome, request_of, say_start
+from routemq_tasks.upstream.bundling import next_bundle
+from routemq_tasks.upstream.job import Job, framed_alone
+from routemq_tasks.upstream.pipes import ENDED, LOOK, QuickResultHandler, QuickWorker, framed
 
 _LOOK_EVERY_S = 2 * BUNDLE_S
 """How soon a pool sees that a child is at one message for longer than a whole bundle should take."""
@@ -26,12 +28,10 @@ _LOOK_EVERY_S = 2 * BUNDLE_S
 _BUSY_S = 10 * BUNDLE_S
 """So long messages stay behind a run while every child has one."""
 
-_LITTLE_S = BUNDLE_S / 10
-_ENOUGH = SLOTS
+_ENOUGH = 16
 """So many jobs are handed out before the next turn of the loop, which may be in the middle of a fetch."""
 
 _EXIT_S = 0.01
-_HEAD_BYTES = 100
 
 
 class RouteAsynPool(AsynPool):
@@ -51,6 +51,14 @@ class RouteAsynPool(AsynPool):
         self._call_later: Callable[..., Any] | None = None
         self._will_look = False
         super().__init__(*args, **options)
+
+    def take(self, request: RouteRequest) -> Job | None:
+        """Take in a message of a route that has no limit of time, as `apply_async` does any task."""
+        if self._state != RUN:
+            return None
+        job = Job(self._cache, request, lost_worker_timeout_s=self.lost_worker_timeout)
+        self._put(job)
+        return job
 
     def create_result_handler(self) -> Any:
         """Make what reads from the children, and let it know what ours say."""
@@ -152,13 +160,19 @@ class RouteAsynPool(AsynPool):
                     break
 
         def put(job: Any) -> None:
-            result = jobs[job[1][0]]
-            result._payload = framed(job)
-            outbound.append(result)
+            outbound.append(job)
             if len(outbound) >= _ENOUGH:
                 hand_out()
 
-        self._quick_put = put
+        def put_any(message: Any) -> None:
+            number, _, *call = message[1]
+            job = jobs[number]
+            job.call, job._payload = tuple(call), None
+            if not isinstance(request_of(job), RouteRequest):
+                job._payload = framed(message)
+            put(job)
+
+        self._put, self._quick_put = put, put_any
         # Called in each turn: for what came in the last one, or back from a child that died, and for new children.
         self.on_poll_start = hand_out
         # A lost connection takes the loop's timers with it.
@@ -175,13 +189,15 @@ class RouteAsynPool(AsynPool):
     def _hand_out_to(self, child: Any) -> bool:
         """Hand an idle child, whose pipe is empty, what is next; returns False if Celery has to write it."""
         outbound, pipe = self.outbound_buffer, child.inqW_fd
-        jobs = self._next_bundle(child)
-        if jobs:
-            data = bundled(child.page.offer(len(jobs)), [job._payload for job in jobs])
-        elif outbound:
+        idle = len(self._all_inqueues) - len(self._busy_workers)
+        jobs, data = next_bundle(outbound, child, self._times, idle=idle)
+        if not jobs:
+            if not outbound:
+                return False
+            if not framed_alone(outbound[0]):
+                outbound.popleft()
+                return True
             data = outbound[0]._payload[0]
-        else:
-            return False
         handed = jobs or [outbound.popleft()]
         say_start(handed)
         if not jobs and (handed[0]._payload[2] or handed[0]._accepted):
@@ -191,6 +207,7 @@ class RouteAsynPool(AsynPool):
             written = os.write(pipe, data)
         except OSError:
             outbound.extendleft(reversed(handed))
+            framed_alone(handed[0])
             return False
         for job in handed:
             job._scheduled_for = job._write_to = child
@@ -206,32 +223,6 @@ class RouteAsynPool(AsynPool):
                 bundle.is_harmless = True
                 child.terminate()
         return True
-
-    def _next_bundle(self, child: Any) -> list[Any]:
-        """Take what is next from what waits; nothing when that is not for a bundle."""
-        jobs: list[Any] = []
-        outbound, expected_s, size = self.outbound_buffer, 0.0, _HEAD_BYTES
-        room = 0 if child.page is None else room_of(child.inqW_fd)
-        # A share of it for each, so that nobody has nothing to do; but a little is not worth another's waking up.
-        share = -(-len(outbound) // max(1, len(self._all_inqueues) - len(self._busy_workers)))
-        while outbound and len(jobs) < SLOTS and (len(jobs) < share or expected_s < _LITTLE_S):
-            job = outbound[0]
-            if is_revoked(job):
-                outbound.popleft()
-                job.discard()
-                continue
-            request = request_of(job)
-            if not isinstance(request, RouteRequest):
-                break
-            expected_s += self._times.expected_s(request.name)
-            size += len(job._payload[0]) + job._payload[2]
-            is_suspect = request.has_strikes
-            if size > room or (jobs and (expected_s > BUNDLE_S or is_suspect)):
-                break
-            jobs.append(outbound.popleft())
-            if is_suspect:
-                break
-        return jobs
 
     def _look_soon(self) -> None:
         if self._call_later is not None and not self._will_look:
@@ -253,12 +244,13 @@ class RouteAsynPool(AsynPool):
         if any(bundle.is_watched for bundle in self._bundles.values()):
             self._look_soon()
 
-    def _on_end(self, bundle: Bundle, request: Any, took_s: float) -> None:
-        self._times.add(request.name, took_s)
+    def _on_end(self, bundle: Bundle, took: list[tuple[str, float]]) -> None:
+        for name, took_s in took:
+            self._times.add(name, took_s)
         self.restart_state.R = 0
         if (counter := self._on_ready_counters.get(bundle.child.pid)) is not None:
             with counter.get_lock():
-                counter.value += 1
+                counter.value += len(took)
 
     def _on_ended(self, pid: int, slot: int, outcome: Outcome) -> None:
         """A child tells of a run whose end the page has no words for."""
@@ -289,6 +281,8 @@ class RouteTaskPool(TaskPool):
 
     Pool = RouteAsynPool
     uses_semaphore = False
+    take: Callable[[RouteRequest], Job | None] | None = None
+    """The pool's, unless each of its jobs has a limit of time."""
 
     def on_start(self) -> None:
         """Start the children."""
@@ -297,3 +291,6 @@ class RouteTaskPool(TaskPool):
         gc.collect()
         gc.freeze()
         super().on_start()
+        pool = self._pool
+        if isinstance(pool, RouteAsynPool) and not (pool.timeout or pool.soft_timeout):
+            self.take = pool.take

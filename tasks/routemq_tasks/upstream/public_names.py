@@ -2,7 +2,9 @@
 
 # ruff: noqa: SLF001  a request that is made in fewer steps is filled from here
 
+from collections.abc import Callable
 from typing import Any, Self
+from weakref import ref
 
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.worker.consumer import Consumer
@@ -78,6 +80,12 @@ class OpenRequest(StartingRequest):
         if isinstance(message, QuickMessage):
             message.awaits_pool = True
         return request
+
+    def hand_over(self, take: Callable[[Any], Any]) -> Any:
+        """Let a pool take it, and remember as what."""
+        job = take(self)
+        self._apply_result = None if job is None else ref(job)
+        return job
 
     @property
     def _payload(self) -> Any:

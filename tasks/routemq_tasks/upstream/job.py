@@ -1,0 +1,100 @@
+"""A route's message as a job of the prefork pool's."""
+
+# ruff: noqa: SLF001  what a pool knows of its jobs has no public names in billiard
+
+import logging
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from billiard.pool import TASK, ApplyResult, job_counter
+from celery.app import trace as celerys
+from celery.worker import state
+
+from routemq_tasks.request import RouteRequest
+from routemq_tasks.upstream.pipes import Call, Payload, framed
+
+logger = logging.getLogger(__name__)
+
+
+class Job(ApplyResult):
+    """billiard's job, with what the pool asks of it, made in fewer steps. Of the event loop's thread alone.
+
+    Nobody waits for it in another thread, and no timer ends it: so it has no event, no lock and no limits.
+
+    Args:
+        cache: The jobs of the pool that have no result.
+        lost_worker_timeout_s: How long a result is waited for that a child may have left behind.
+    """
+
+    _accepted = _cancelled = _is_ready = False
+    _payload: Payload | None = None
+    _worker_pid = _time_accepted = _terminated = _timeout = _soft_timeout = None
+    _callbacks_propagate = ()
+
+    def __init__(self, cache: dict[int, Any], request: RouteRequest, *, lost_worker_timeout_s: float) -> None:
+        self.request, self.correlation_id = request, request.id
+        self._job, self._cache, self._lost_worker_timeout = next(job_counter), cache, lost_worker_timeout_s
+        cache[self._job] = self
+
+    @property
+    def call(self) -> Call:
+        """What the child calls."""
+        request = self.request
+        return run_route, (request.name, request.id, request.request_dict), {}
+
+    def ready(self) -> bool:
+        """Tell whether its end is known."""
+        return self._is_ready
+
+    def _ack(self, i: Any, time_accepted: float, pid: int, synqW_fd: Any) -> None:  # noqa: N803  billiard's name
+        self._accepted, self._time_accepted, self._worker_pid = True, time_accepted, pid
+        if self._is_ready:
+            self.discard()
+        try:
+            # As it was handed out the lease was told.
+            self.request.say_accepted(pid, time_accepted)
+        # The run goes on, whoever fails to hear of it: perhaps the signal does not exist that a command named.
+        except Exception:
+            logger.exception("the start of a run is not told")
+
+    def _set(self, i: Any, obj: tuple[bool, Any]) -> None:
+        self._is_ready = True
+        if self._accepted:
+            # Else the start that is told later takes it away, as billiard has it.
+            self.discard()
+        returned, value = obj
+        if returned:
+            self.safe_apply_callback(self.request.on_success, value)
+        elif value is not None:
+            self.safe_apply_callback(self.request.on_failure, value)
+
+    def end(self) -> bool:
+        """Let its run be done; False if it has its end already."""
+        if self._is_ready:
+            return False
+        self._is_ready = True
+        self.discard()
+        state.task_ready(self.request)
+        return True
+
+
+def run_route(name: str, uuid: str, request: dict[str, Any]) -> tuple[int, Any, float | None]:
+    """Run a route's message in a child, as Celery's `fast_trace_task` does with any."""
+    tasks, _, _ = celerys._localized
+    request["is_eager"] = False
+    value, info, runtime_s, shown = tasks[name].__trace__(uuid, request["args"], request["kwargs"], request)
+    return (1, value, runtime_s) if info else (0, shown, runtime_s)
+
+
+def framed_alone(job: Any) -> bool:
+    """Make of a job what Celery's pool writes, if that is still to do; False if it cannot be, and so has failed."""
+    if job._payload is not None:
+        return True
+    try:
+        job._payload = framed((TASK, (job._job, None, *job.call)))
+    # It is nested too deep, say: a failure of its own.
+    except Exception:  # noqa: BLE001
+        job.discard()
+        job._set(None, (False, ExceptionInfo()))
+        return False
+    return True
