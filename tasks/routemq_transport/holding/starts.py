@@ -68,7 +68,7 @@ class Starts:
             self._disconnect()
 
     def near(self, count: int, *, hands_are_empty: bool) -> int:
-        """Return how many of so many messages will start soon, at the pace of late.
+        """Return how many of so many messages will start soon, at the pace of late; of few that come, all.
 
         Args:
             hands_are_empty: Nothing waits or runs here: the first of them starts as it comes.
@@ -78,10 +78,9 @@ class Starts:
         if took_s >= _PACE_S:
             self._per_s = self._count / took_s
             self._count, self._counted_at = 0, now
-        if count <= self._per_s * SOON_S:
-            return count
+        soon = min(count, int(self._per_s * SOON_S))
         # A consumer of kombu's starts nothing.
-        return int(hands_are_empty and self._is_told)
+        return max(soon, int(hands_are_empty and self._is_told))
 
     def marked_by_fetch(self, tags: Collection[str]) -> None:
         """The fetch that took these messages has marked them."""

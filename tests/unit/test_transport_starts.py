@@ -1,0 +1,27 @@
+"""How many of what a fetch takes it marks as started."""
+
+from types import SimpleNamespace
+
+import pytest
+from routemq_transport.holding import starts as module
+from routemq_transport.holding.starts import SOON_S, Starts
+
+from routemq.lifecycle.moves import StartCommand
+from routemq.queues import Keys
+
+
+@pytest.mark.parametrize(("per_s", "empty", "marks"), [(0, False, 0), (0, True, 1), (200, False, 10), (5000, True, 32)])
+def test_a_fetch_marks_as_many_as_will_start_soon_at_the_pace_of_late(
+    monkeypatch: pytest.MonkeyPatch, per_s: int, empty: bool, marks: int
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    starts = Starts(None, StartCommand(Keys("")), ())
+    starts.mark()
+    starts.near(1, hands_are_empty=True)
+    tags = [str(number) for number in range(per_s)]
+    starts.marked_by_fetch(tags)
+    clock.now = 1.0
+    starts.mark(*tags)
+    # A window has room for 32, however few will come.
+    assert starts.near(32, hands_are_empty=empty) == marks == max(min(32, int(per_s * SOON_S)), int(empty))
