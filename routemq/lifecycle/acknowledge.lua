@@ -49,14 +49,17 @@ for index = 6, #KEYS do
   from = to + 1
 end
 
-local held = 0
+local held, counted = 0, {}
 for _, route in ipairs(routes) do
   local done = write('HDEL', KEYS[1], unpack(ARGV, route.from, route.to))
   if done > 0 and route.totals then
-    write('SADD', KEYS[4], route.name)
+    counted[#counted + 1] = route.name
     count(route.totals, 'done', done)
   end
   held = held + done
+end
+if #counted > 0 then
+  write('SADD', KEYS[4], unpack(counted))
 end
 if from <= #ARGV then
   held = held + write('HDEL', KEYS[1], unpack(ARGV, from))

@@ -15,10 +15,11 @@
 local remember_s, last_route = number(2), 2 + number(3)
 look(KEYS[1], 'SADD')
 look(KEYS[2], 'SET')
-local at, received, queued = 4, {}, {}
+local at, routes, received, queued = 4, {}, {}, {}
 for index = 3, last_route do
   look_count(KEYS[index], 'received')
-  received[#received + 1] = {route = ARGV[at], totals = KEYS[index], amount = number(at + 1)}
+  routes[#routes + 1] = ARGV[at]
+  received[#received + 1] = {totals = KEYS[index], amount = number(at + 1)}
   at = at + 2
 end
 for index = last_route + 1, #KEYS, 2 do
@@ -40,8 +41,10 @@ if ARGV[1] == '' or read('GET', KEYS[2]) == ARGV[1] then
 end
 
 write('SET', KEYS[2], ARGV[1], 'EX', remember_s)
+if #routes > 0 then
+  write('SADD', KEYS[1], unpack(routes))
+end
 for _, each in ipairs(received) do
-  write('SADD', KEYS[1], each.route)
   count(each.totals, 'received', each.amount)
 end
 for _, each in ipairs(queued) do
