@@ -283,11 +283,16 @@ class Keys:
 
     @property
     def dead_canaries(self) -> str:
-        """Hash: `<task id>.<generation>` of a message that a replay waits for → '', or `done`; expires.
+        """Hash: `<task id>.<generation>` of a replayed message of which nothing is known → who replayed it; expires.
 
-        Who replays writes what it waits for, before it replays; `acknowledge.lua` notes what is done.
+        Who replays writes it, before it replays; `acknowledge.lua` and `bury.lua` move it to what is known.
         """
         return self._dead("canaries")
+
+    @property
+    def dead_outcomes(self) -> str:
+        """Hash: `<task id>.<generation>` of a replayed message → `done` or `died`, when, who replayed it; expires."""
+        return self._dead("outcomes")
 
     @property
     def dead_archive_problem(self) -> str:

@@ -1,26 +1,20 @@
 """What became of the first messages of a replay."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import redis
 
-from routemq.dead_letters.letter import letter_id
+from routemq.dead_letters.watched import WatchedMessages, next_letter, next_run
 from routemq.queues import Keys
 
 _CHUNK = 1000
 _MOST_LOOKED_AT = 200_000
 """Messages of one queue that are searched through for a canary."""
 
-_WATCHED_S = 6 * 3600
-"""How long canaries are watched whose replay was killed."""
-
 _DIED_AGAIN = 1 / 5
-
-DONE = b"done"
-"""What the transport's script `acknowledge.lua` writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,60 +61,40 @@ class CanaryReport:
 
 @dataclass(slots=True, kw_only=True)
 class Canary:
-    """Watches messages that are replayed.
+    """Looks what becomes of some messages that were replayed, and are watched.
 
-    What is to be watched must be said before it is replayed: then the script that acknowledges a message notes for
-    each of these that it is done. Only what is neither done nor dead is searched for, and is unknown when it was
-    missed twice, because it may move while we look.
+    Only what is neither done nor dead is searched for, and is unknown when it was missed twice, because it may move
+    while we look.
+
+    Attributes:
+        letters: The letters that they were.
+        queues: Where they went.
     """
 
     client: "redis.Redis"
     keys: Keys
-    queues: Collection[str] = ()
-    _letters: dict[str, str] = field(default_factory=dict)
+    letters: Sequence[str]
+    queues: Collection[str]
     _missed: set[str] = field(default_factory=set)
-
-    def watch(self, letter_ids: Iterable[str]) -> None:
-        """Watch the messages that these dead letters become when they are replayed."""
-        self._letters = {run_of(name): name for name in map(next_letter, letter_ids)}
-        pipe = self.client.pipeline()
-        for run in self._letters:
-            pipe.hsetnx(self.keys.dead_canaries, run, "")
-        pipe.expire(self.keys.dead_canaries, _WATCHED_S)
-        pipe.execute()
-
-    def replayed(self, letter_ids: Iterable[str], queues: Collection[str]) -> None:
-        """Leave out what was not replayed after all.
-
-        Args:
-            queues: Where the others went.
-        """
-        watched = {run_of(next_letter(name)) for name in letter_ids}
-        self._forget(set(self._letters) - watched)
-        self._letters = {run: name for run, name in self._letters.items() if run in watched}
-        self.queues = queues
 
     def look(self) -> CanaryReport:
         """Return how it stands."""
-        runs = list(self._letters)
-        if not runs:
+        if not self.letters:
             return CanaryReport(died=0, done=0, waiting=0, unknown=0)
-        pipe = self.client.pipeline(transaction=False)
-        pipe.hmget(self.keys.dead_canaries, runs)
-        pipe.hmget(self.keys.dead_entries, list(self._letters.values()))
-        notes, letters = pipe.execute()
-        died = {run for run, letter in zip(runs, letters, strict=True) if letter is not None}
-        done = {run for run, note in zip(runs, notes, strict=True) if note == DONE} - died
-        undecided = set(runs) - died - done
+        died, done = set[str](), set[str]()
+        notes = WatchedMessages(self.client, self.keys).notes(self.letters)
+        buried = cast("list[object]", self.client.hmget(self.keys.dead_entries, list(map(next_letter, self.letters))))
+        for name, note, letter in zip(self.letters, notes, buried, strict=True):
+            if letter is not None or (note is not None and note.state == "died"):
+                died.add(name)
+            elif note is not None and note.state == "done":
+                done.add(name)
+        undecided = {next_run(name) for name in set(self.letters) - died - done}
         missed = self._not_found(undecided) if undecided else set()
         unknown, self._missed = missed & self._missed, missed
         return CanaryReport(
             died=len(died), done=len(done), waiting=len(undecided) - len(unknown), unknown=len(unknown)
         )  # fmt: skip
-
-    def _forget(self, runs: Collection[str]) -> None:
-        if runs:
-            self.client.hdel(self.keys.dead_canaries, *runs)
 
     def _not_found(self, runs: Collection[str]) -> set[str]:
         """Return those that are neither queued, nor in a worker's hands, nor waiting for their next run."""
@@ -149,15 +123,3 @@ def messages_of(client: "redis.Redis", keys: Keys, queues: Collection[str]) -> I
     for queue in queues:
         for item, _ in client.zscan_iter(keys.delayed(queue), count=_CHUNK):
             yield cast("bytes", item)
-
-
-def next_letter(name: str) -> str:
-    """Return the letter that the message of this one becomes when it is replayed and dies again."""
-    task_id, _, generation = name.rpartition(":")
-    return letter_id(task_id, int(generation.partition("~")[0]) + 1)
-
-
-def run_of(name: str) -> str:
-    """Return how delivery tags of the message begin that this letter is, or would be."""
-    task_id, _, generation = name.rpartition(":")
-    return f"{task_id}.{generation}"

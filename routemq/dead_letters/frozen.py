@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
+import orjson
 import redis
 
 from routemq.dead_letters.audit import Operation
@@ -33,6 +34,14 @@ class FrozenReplayNotFoundError(RouteMQError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentCanaries:
+    """Letters that go before the others, so that it can be seen what becomes of them."""
+
+    letters: tuple[str, ...]
+    queues: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenReplay:
     """A replay of a set of letters that does not change any more.
 
@@ -44,6 +53,8 @@ class FrozenReplay:
         replayed: Letters that are on their queues again; gone and refused as in `ReplayResult`.
         ended_at: When it was complete, Unix seconds; None of one that is not.
         done: Messages that workers were done with, as far as that was counted.
+        canaries: Letters that went first, and the queues they went to; None while none has.
+        is_judged: Whether it is known that the others may follow, or a person has seen that they had better not.
     """
 
     operation: Operation
@@ -57,6 +68,8 @@ class FrozenReplay:
     refused: int
     ended_at: float | None = None
     done: int = 0
+    canaries: SentCanaries | None = None
+    is_judged: bool = False
 
     @property
     def id(self) -> str:
@@ -153,6 +166,8 @@ class FrozenReplays:
             refused=int(fields.get("refused", 0)),
             ended_at=float(fields["ended_at"]) if "ended_at" in fields else None,
             done=int(fields.get("done", 0)),
+            canaries=_canaries(fields.get("canaries")),
+            is_judged=fields.get("judged") == "1",
         )
 
     def known(self, replay_ids: Sequence[str]) -> list[str]:
@@ -180,6 +195,25 @@ class FrozenReplays:
         names = cast("list[bytes]", self.client.lrange(self.keys.dead_frozen_ids(replay_id), 0, limit - 1))
         return [name.decode() for name in names]
 
+    def send_canaries(self, replay_id: str, canaries: SentCanaries) -> SentCanaries:
+        """Note which letters go first; returns those of another process, if that was sooner."""
+        key = self.keys.dead_frozen(replay_id)
+        if self.client.hsetnx(key, "canaries", _written(canaries)):
+            return canaries
+        return _canaries((cast("bytes | None", self.client.hget(key, "canaries")) or b"").decode()) or canaries
+
+    def canaries_sent(self, replay_id: str, canaries: SentCanaries) -> None:
+        """Note which of them were sent."""
+        self.client.hset(self.keys.dead_frozen(replay_id), "canaries", _written(canaries))
+
+    def judge(self, replay_id: str) -> None:
+        """Note that somebody has seen what became of the canaries."""
+        self.client.hset(self.keys.dead_frozen(replay_id), "judged", 1)
+
+    def ask_anew(self, replay_id: str) -> None:
+        """Let the next letters be canaries."""
+        self.client.hdel(self.keys.dead_frozen(replay_id), "canaries", "judged")
+
     def end(self, replay_id: str, *, now: float) -> None:
         """Note that a replay is complete."""
         pipe = self.client.pipeline()
@@ -198,3 +232,14 @@ class FrozenReplays:
         """Forget a replay; letters it has not come to stay where they are."""
         self.client.delete(self.keys.dead_frozen_ids(replay_id), self.keys.dead_frozen(replay_id))
         self.client.zrem(self.keys.dead_frozen_all, replay_id)
+
+
+def _written(canaries: SentCanaries) -> bytes:
+    return orjson.dumps([canaries.letters, canaries.queues])
+
+
+def _canaries(text: str | None) -> SentCanaries | None:
+    if not text:
+        return None
+    letters, queues = orjson.loads(text)
+    return SentCanaries(letters=tuple(letters), queues=tuple(queues))

@@ -8,17 +8,13 @@ from typing import cast
 
 import redis
 
-from routemq.dead_letters.canary import DONE, next_letter, run_of
 from routemq.dead_letters.frozen import KEPT_S, FrozenReplay
+from routemq.dead_letters.watched import WatchedMessages, next_letter, next_run
 from routemq.queues import Keys
 
 MOST_WATCHED = 10_000
 """Messages of a replay; what becomes of further ones is not looked for."""
 
-_MOST_NOTES = 50_000
-"""Messages of all replays: each costs a note in Redis until it is known what became of it."""
-
-_NOTES_KEPT_S = 6 * 3600
 _CHUNK = 1000
 _MOST_LOOKED_AT = 20_000
 _TAG = re.compile(rb'"delivery_tag": ?"([^"]*)\.\d+"')
@@ -50,40 +46,30 @@ class ReplayOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SentMessages:
-    """Watches the messages of replays.
-
-    Before it is replayed a message is noted as a canary is, so that the script that acknowledges it notes that it is
-    done; the notes go when they are read after the replay has ended.
-    """
+    """The messages of replays of many letters; the notes of these go when they are read after the replay has ended."""
 
     client: "redis.Redis"
     keys: Keys
 
-    def watch(self, replay_id: str, letter_ids: Sequence[str]) -> None:
-        """Watch what these letters become, as far as there is room."""
-        key = self.keys.dead_frozen_sent(replay_id)
-        pipe = self.client.pipeline(transaction=False)
-        pipe.scard(key)
-        pipe.hlen(self.keys.dead_canaries)
-        sent, notes = pipe.execute()
-        some = letter_ids[: max(0, min(MOST_WATCHED - sent, _MOST_NOTES - notes))]
-        if not some:
-            return
-        pipe = self.client.pipeline()
-        for name in some:
-            pipe.hsetnx(self.keys.dead_canaries, run_of(next_letter(name)), "")
-        pipe.expire(self.keys.dead_canaries, _NOTES_KEPT_S)
-        pipe.sadd(key, *some)
-        pipe.expire(key, KEPT_S)
-        pipe.execute()
+    @property
+    def _watched(self) -> WatchedMessages:
+        return WatchedMessages(self.client, self.keys)
 
-    def leave_out(self, replay_id: str, letter_ids: Sequence[str]) -> None:
+    def watch(self, replay: FrozenReplay, letter_ids: Sequence[str], *, now: float) -> None:
+        """Watch what these letters become, as far as there is room."""
+        key = self.keys.dead_frozen_sent(replay.id)
+        some = letter_ids[: max(0, MOST_WATCHED - self.client.scard(key))]
+        if some and (some := self._watched.watch(some, replay.operation, now=now, is_of_many=True)):
+            pipe = self.client.pipeline()
+            pipe.sadd(key, *some)
+            pipe.expire(key, KEPT_S)
+            pipe.execute()
+
+    def leave_out(self, replay: FrozenReplay, letter_ids: Sequence[str]) -> None:
         """Watch no longer what was not replayed after all."""
         if letter_ids:
-            pipe = self.client.pipeline()
-            pipe.srem(self.keys.dead_frozen_sent(replay_id), *letter_ids)
-            pipe.hdel(self.keys.dead_canaries, *(run_of(next_letter(name)) for name in letter_ids))
-            pipe.execute()
+            self.client.srem(self.keys.dead_frozen_sent(replay.id), *letter_ids)
+            self._watched.leave_out(letter_ids, replay.operation)
 
     def look(self, replay: FrozenReplay, queues: Collection[str]) -> ReplayOutcome:
         """Return how they stand.
@@ -94,23 +80,22 @@ class SentMessages:
         sent, died = self.keys.dead_frozen_sent(replay.id), self.keys.dead_frozen_died(replay.id)
         names = [name.decode() for name in cast("set[bytes]", self.client.smembers(sent))]
         done_now: list[str] = []
+        died_now: list[str] = []
         undecided: set[bytes] = set()
-        unsent = 0
         for some in _parts(names):
+            notes = list(self._watched.notes(some))
             pipe = self.client.pipeline(transaction=False)
-            pipe.hmget(self.keys.dead_canaries, [run_of(next_letter(name)) for name in some])
             pipe.hmget(self.keys.dead_entries, [next_letter(name) for name in some])
             pipe.hmget(self.keys.dead_entries, some)
-            for name, note, letter, unreplayed in zip(some, *pipe.execute(), strict=True):
-                if letter is not None:
-                    self._note(died, sent, name)
-                elif note == DONE:
+            for name, note, letter, unreplayed in zip(some, notes, *pipe.execute(), strict=True):
+                if letter is not None or (note is not None and note.state == "died"):
+                    died_now.append(name)
+                elif note is not None and note.state == "done":
                     done_now.append(name)
-                elif unreplayed is not None:
-                    # A step that was killed between the note and the replay.
-                    unsent += 1
-                else:
-                    undecided.add(run_of(next_letter(name)).encode())
+                # Else its step was killed between the note and the replay.
+                elif unreplayed is None:
+                    undecided.add(next_run(name).encode())
+        self._note(died, sent, died_now)
         again = [name.decode() for name in cast("set[bytes]", self.client.smembers(died))]
         there = self.client.hmget(self.keys.dead_entries, again) if again else []
         done = self._settled(replay, sent, done_now)
@@ -122,14 +107,15 @@ class SentMessages:
             letters=tuple(name for name, letter in zip(again, there, strict=True) if letter is not None),
         )
 
-    def _note(self, died: str, sent: str, name: str) -> None:
+    def _note(self, died: str, sent: str, names: Sequence[str]) -> None:
         # Kept apart: what is replayed once more, or discarded, has died again all the same.
-        pipe = self.client.pipeline()
-        pipe.sadd(died, next_letter(name))
-        pipe.expire(died, KEPT_S)
-        pipe.srem(sent, name)
-        pipe.hdel(self.keys.dead_canaries, run_of(next_letter(name)))
-        pipe.execute()
+        for some in _parts(names):
+            pipe = self.client.pipeline()
+            pipe.sadd(died, *map(next_letter, some))
+            pipe.expire(died, KEPT_S)
+            pipe.srem(sent, *some)
+            pipe.execute()
+            self._watched.forget(some)
 
     def _settled(self, replay: FrozenReplay, sent: str, done_now: Sequence[str]) -> int:
         """Return how many are done; once the replay has ended nobody else reads the notes, and a number is kept."""
@@ -137,10 +123,8 @@ class SentMessages:
             return replay.done + len(done_now)
         done = replay.done
         for some in _parts(done_now):
-            pipe = self.client.pipeline()
-            pipe.srem(sent, *some)
-            pipe.hdel(self.keys.dead_canaries, *(run_of(next_letter(name)) for name in some))
-            removed, _ = pipe.execute()
+            removed = self.client.srem(sent, *some)
+            self._watched.forget(some)
             done = int(self.client.hincrby(self.keys.dead_frozen(replay.id), "done", removed))
         return done
 

@@ -18,13 +18,14 @@ from routemq.dead_letters.burying import Burials
 from routemq.dead_letters.canary import Canary
 from routemq.dead_letters.census import Bucket, LetterStats, read_histogram, read_stats
 from routemq.dead_letters.changes import BATCH, LetterChanges
-from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays
+from routemq.dead_letters.frozen import FrozenReplay, FrozenReplays, SentCanaries
 from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.reading import ALL, LetterReader
 from routemq.dead_letters.redaction import Redaction
 from routemq.dead_letters.replaying import ReplayOptions, ReplayPace, ReplayResult
 from routemq.dead_letters.sent import SentMessages
+from routemq.dead_letters.watched import WatchedMessages
 from routemq.lifecycle.moves import BinRoom
 from routemq.queues import Keys
 from routemq.refusals import explain
@@ -60,6 +61,7 @@ class DeadLetters(LetterReader):
         super().__init__(client, keys)
         self.frozen = FrozenReplays(client, keys)
         self.sent = SentMessages(client, keys)
+        self.watched = WatchedMessages(client, keys)
         self.bin = Bin(client, keys, self.reports)
         self.redaction = redaction
         self._burials = Burials(client, keys, most=max_entries or 0, redaction=redaction, release=release)
@@ -150,10 +152,14 @@ class DeadLetters(LetterReader):
         edited = [f"edited, sha256 {hashlib.sha256(payload).hexdigest()[:16]}" for payload in (edits or {}).values()]
         words = (some(wanted), *edited[:1], ReplayPace().in_words(options))
         operation = Operation(actor=actor, detail=", ".join(filter(None, words)))
-        results = [
-            self._changes.replay(wanted[first : first + BATCH], operation, options, edits or {})
-            for first in range(0, len(wanted), BATCH)
-        ]
+        results = []
+        for first in range(0, len(wanted), BATCH):
+            batch = wanted[first : first + BATCH]
+            self._watch(partial(self.watched.watch, batch, operation, now=self.now(), is_of_many=False))
+            result = self._changes.replay(batch, operation, options, edits or {})
+            unsent = batch if result is None else [*result.gone, *result.refused]
+            self._watch(partial(self.watched.leave_out, unsent, operation))
+            results.append(result)
         return ReplayResult(
             replayed=tuple(name for result in results if result for name in result.replayed),
             queues=frozenset(queue for result in results if result for queue in result.queues),
@@ -213,20 +219,25 @@ class DeadLetters(LetterReader):
             None when nothing is left; then the replay is complete.
         """
         while ids := self.frozen.head(replay.id, min(limit, BATCH)):
-            self._watch(partial(self.sent.watch, replay.id, ids))
-            try:
-                result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True)
-            except redis.ResponseError:
-                self._watch(partial(self.sent.leave_out, replay.id, ids))
-                raise
+            result = self._replay_some(replay, ids)
             if result is not None:
-                unsent = [*result.gone, *result.refused]
-                self._watch(partial(self.sent.leave_out, replay.id, unsent))
                 return result
         self.frozen.end(replay.id, now=self.now())
         return None
 
-    def _watch(self, work: Callable[[], None]) -> None:
+    def _replay_some(self, replay: FrozenReplay, ids: Sequence[str]) -> ReplayResult | None:
+        """Replay these, if they are the next ones; None when another process has."""
+        self._watch(partial(self.sent.watch, replay, ids, now=self.now()))
+        try:
+            result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True)
+        except redis.ResponseError:
+            self._watch(partial(self.sent.leave_out, replay, ids))
+            raise
+        if result is not None:
+            self._watch(partial(self.sent.leave_out, replay, [*result.gone, *result.refused]))
+        return result
+
+    def _watch(self, work: Callable[[], object]) -> None:
         try:
             work()
         # A Redis that is full, or another program's key: the messages are replayed all the same, unwatched.
@@ -234,12 +245,36 @@ class DeadLetters(LetterReader):
             logger.warning("it will not be known what becomes of replayed messages: %s", explain(exc))
 
     def replay_canaries(self, replay: FrozenReplay, *, limit: int) -> tuple[ReplayResult, Canary] | None:
-        """Replay the next letters of a frozen set as `replay_step` does, and watch what becomes of them."""
-        canary = Canary(client=self.client, keys=self.keys)
-        canary.watch(self.frozen.head(replay.id, min(limit, BATCH)))
-        result = self.replay_step(replay, limit=limit)
-        canary.replayed(result.replayed if result else (), result.queues if result else ())
-        return (result, canary) if result else None
+        """Replay the first letters of a frozen set, unless another process has, and watch what becomes of them.
+
+        Whoever goes on with the replay waits for the same canaries, until `canaries_judged`.
+
+        Returns:
+            What was replayed here, and the canaries; None when they were judged, or no letter is left.
+        """
+        known = self.frozen.record(replay.id)
+        head = self.frozen.head(replay.id, min(limit, BATCH))
+        if known.is_judged or not (head or known.canaries):
+            return None
+        canaries = known.canaries
+        if canaries is None:
+            queues = {replay.options.to_queue or letter.queue for letter in self.some(head)}
+            first = SentCanaries(letters=tuple(head), queues=tuple(sorted(queues)))
+            canaries = self.frozen.send_canaries(replay.id, first)
+        ids, result = list(canaries.letters), None
+        if self.frozen.head(replay.id, len(ids)) == ids:
+            self.watched.watch(ids, replay.operation, now=self.now(), is_of_many=True, needs_all=True)
+            result = self._replay_some(replay, ids)
+        if result is not None:
+            canaries = SentCanaries(letters=result.replayed, queues=tuple(sorted(result.queues)))
+            self.frozen.canaries_sent(replay.id, canaries)
+        letters = canaries.letters if result is not None else self.gone(ids)
+        canary = Canary(client=self.client, keys=self.keys, letters=letters, queues=canaries.queues)
+        return result or ReplayResult(), canary
+
+    def canaries_judged(self, replay: FrozenReplay) -> None:
+        """Note that somebody has seen what became of the canaries: who goes on does not wait for them."""
+        self.frozen.judge(replay.id)
 
     def discard(
         self,

@@ -5,46 +5,50 @@
 -- KEYS[2]  unacked_index
 -- KEYS[3]  started
 -- KEYS[4]  counted-routes
--- KEYS[5]  canaries of a replay
--- KEYS[6]  onwards: totals of a route
+-- KEYS[5]  replayed messages of which nothing is known
+-- KEYS[6]  what is known of others
+-- KEYS[7]  onwards: totals of a route
 -- ARGV[1]  onwards: for each key of totals, the route, and how many delivery tags are its
 -- then     delivery tags, in the order of the routes; after them those that are not counted
 --
--- Returns how many were held. Marks, totals and canaries whose key is another program's are left out, and reported.
+-- Returns how many were held. Marks, totals and notes whose key is another program's are left out, and reported.
 
 look(KEYS[1], 'HDEL')
 look(KEYS[2], 'ZREM')
 local has_marks = can(KEYS[3], 'ZREM') and type_of(KEYS[3]) ~= 'none'
-local watches = can(KEYS[5], 'HSET') and type_of(KEYS[5]) ~= 'none'
+local watches = can(KEYS[5], 'HDEL') and type_of(KEYS[5]) ~= 'none' and can(KEYS[6], 'HSET', 'EXPIRE')
 local counts = can(KEYS[4], 'SADD')
-local first = 2 * (#KEYS - 5) + 1
+local first = 2 * (#KEYS - 6) + 1
 
-local routes, canaries = {}, {}
+local routes, known, runs = {}, {}, {}
 
--- An operator who has replayed some messages waits for what becomes of them; nobody else needs their records read.
--- One record at a time, and no pattern before the place is known: payloads may be large.
-local function find_canaries(from, to)
+-- An operator who has replayed some messages waits for what becomes of them; nobody else needs their records read, and
+-- what is known of is not waited for. One record at a time, and no pattern before the place is known: payloads may be
+-- large.
+local function find_watched(from, to)
   for index = from, to do
     local record = read('HGET', KEYS[1], ARGV[index])
     local at = record and string.find(record, '"delivery_tag":', 1, true)
     -- The tag that its sender gave it, which begins with what is watched.
     local run = at and string.match(record, '"delivery_tag": ?"([^"]*)%.%d+"', at)
-    if run and read('HEXISTS', KEYS[5], run) == 1 then
-      canaries[#canaries + 1] = run
-      canaries[#canaries + 1] = 'done'
+    local note = run and read('HGET', KEYS[5], run)
+    if note then
+      runs[#runs + 1] = run
+      known[#known + 1] = run
+      known[#known + 1] = 'done ' .. clock() .. ' ' .. note
     end
   end
 end
 
 local from = first
-for index = 6, #KEYS do
-  local to = from + number(2 * (index - 5)) - 1
+for index = 7, #KEYS do
+  local to = from + number(2 * (index - 6)) - 1
   routes[#routes + 1] = {
-    name = ARGV[2 * (index - 5) - 1], from = from, to = to,
+    name = ARGV[2 * (index - 6) - 1], from = from, to = to,
     totals = counts and can_count(KEYS[index], 'done') and KEYS[index],
   }
   if watches then
-    find_canaries(from, to)
+    find_watched(from, to)
   end
   from = to + 1
 end
@@ -68,7 +72,9 @@ write('ZREM', KEYS[2], unpack(ARGV, first))
 if has_marks then
   write('ZREM', KEYS[3], unpack(ARGV, first))
 end
-if #canaries > 0 then
-  write('HSET', KEYS[5], unpack(canaries))
+if #runs > 0 then
+  write('HSET', KEYS[6], unpack(known))
+  write('EXPIRE', KEYS[6], 86400)
+  write('HDEL', KEYS[5], unpack(runs))
 end
 return answer(held)

@@ -207,7 +207,9 @@ class Moves:
         for routes, tags in _route_parts(done):
             totals = [keys.counters(route) for route, _ in routes]
             args = [*(argument for pair in routes for argument in pair), *tags]
-            self._run("acknowledge", [*keys.held, keys.counted_routes, keys.dead_canaries, *totals], args)
+            self._run(
+                "acknowledge", [*keys.held, keys.counted_routes, keys.dead_canaries, keys.dead_outcomes, *totals], args
+            )
 
     def retry_later(self, item: bytes, *, tag: str, queue: str, route: str, delay_s: float) -> bool:
         """Let the next run of a message wait, as this list item; False when the tag is not held any more."""
@@ -265,7 +267,9 @@ class Moves:
     def bury(self, letter: Burial, *, tag: str) -> bool:
         """Make a dead letter of a message; False when the tag is not held any more."""
         args = [tag, letter.id, letter.description, letter.traceback, self._most, letter.message]
-        return bool(self._run("bury", [*self._keys.letters, self._keys.unacked, self._keys.unacked_index], args))
+        keys = self._keys
+        names = [*keys.letters, keys.unacked, keys.unacked_index, keys.dead_canaries, keys.dead_outcomes]
+        return bool(self._run("bury", names, args))
 
     # Of routes.
 

@@ -136,7 +136,8 @@ class BulkChange(LetterHandler):
             replay = await self.backend.read(self.backend.letters.unfinished_replay, replay_id)
         except FrozenReplayNotFoundError as exc:
             raise web.HTTPError(404, "This replay is complete, or was begun more than a week ago.") from exc
-        return self.backend.operations.resume(replay)
+        trusts_absence = self.backend.settings.transport == "stock"
+        return self.backend.operations.resume(replay, trusts_absence=trusts_absence)
 
 
 class DiscardUndo(LetterHandler):

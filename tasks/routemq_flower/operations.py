@@ -168,14 +168,18 @@ class Operations:
         self._run(progress, bring_back)
         return progress
 
-    def resume(self, replay: FrozenReplay) -> ChangeProgress:
-        """Continue a replay that was broken off."""
+    def resume(self, replay: FrozenReplay, *, trusts_absence: bool = False) -> ChangeProgress:
+        """Continue a replay that was broken off.
+
+        Args:
+            trusts_absence: See `ReplayPace`.
+        """
         running = self.of_replay(replay.id)
         if running is not None and running.state == "running":
             return running
         progress = self._remember(ChangeProgress(id=replay.id, action="replay", frozen_id=replay.id))
-        # Who goes on has seen what became of the canaries.
-        pace = replace(replay.pace, canary=0)
+        # Another process may be waiting for the canaries, or was killed as it did.
+        pace = replace(replay.pace, trusts_absence=trusts_absence)
         self._run(progress, lambda: self._replay(progress, replay, pace), is_unhurried=pace.is_unhurried)
         return progress
 
@@ -235,7 +239,12 @@ class Operations:
         progress.go_on()
         if pace.canary and (sent := self._letters.replay_canaries(replay, limit=pace.canary)) is not None:
             progress.add(sent[0])
-            self._wait_for_canaries(progress, sent[1], pace)
+            try:
+                self._wait_for_canaries(progress, replay, sent[1], pace)
+            except ChangeStoppedError:
+                # Who stops it, and lets it go on, decides by what is there to be seen.
+                self._letters.canaries_judged(replay)
+                raise
         started, count = time.monotonic(), 0
         while (result := self._letters.replay_step(replay, limit=pace.step(_STEP))) is not None:
             progress.add(result)
@@ -244,14 +253,19 @@ class Operations:
             if pace.rate is not None:
                 self._sleep(progress, started + count / pace.rate - time.monotonic())
 
-    def _wait_for_canaries(self, progress: ChangeProgress, canary: Canary, pace: ReplayPace) -> None:
+    def _wait_for_canaries(
+        self, progress: ChangeProgress, replay: FrozenReplay, canary: Canary, pace: ReplayPace
+    ) -> None:
         report = canary.look()
         deadline = time.monotonic() + pace.canary_wait_s
-        while report.is_undecided and time.monotonic() < deadline:
-            progress.note = f"waiting for {report.waiting} of {report.count} canaries; {report.done} are done"
-            self._sleep(progress, _CANARY_POLL_S)
-            report = canary.look()
-        progress.note = None
+        try:
+            while report.is_undecided and time.monotonic() < deadline:
+                progress.note = f"waiting for {report.waiting} of {report.count} canaries; {report.done} are done"
+                self._sleep(progress, _CANARY_POLL_S)
+                report = canary.look()
+        finally:
+            progress.note = None
+        self._letters.canaries_judged(replay)
         if report.count and (why := report.problem(canary.queues, trusts_absence=pace.trusts_absence)) is not None:
             raise CanariesDiedError(why=why)
 

@@ -151,6 +151,42 @@ def test_canaries_that_die_again_keep_the_others_back(redis_desk: Desk) -> None:
     assert desk.run("replay", "--resume", replay_id, exit_code=1).stderr.startswith("Error: no unfinished replay")
 
 
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_who_goes_on_waits_for_the_same_canaries(redis_desk: Desk, is_killed: bool) -> None:
+    desk = redis_desk
+    with replaying_with_canaries(desk) as (worker, first):
+        wait_until(lambda: "waiting up to 60 s" in first.output(), timeout_s=30)
+        replay_id = first.output().split("Replay ")[1].split(":")[0]
+        if is_killed:
+            first.signal(signal.SIGKILL)
+            first.wait()
+        with running(desk.argv("replay", "--resume", replay_id), cwd=desk.folder, env=desk.env) as second:
+            wait_until(lambda: "5 canaries are replayed; waiting" in second.output(), timeout_s=30)
+            assert untouched(desk) == 15
+            worker.buries(*worker.messages[3:5])
+            assert second.wait() == 4
+            assert "2 of 5 canaries died again; stopped: 5 of 20 letters are done" in second.output()
+        assert is_killed or first.wait() == 4
+    assert untouched(desk) == 15
+
+
+def test_a_canary_that_is_known_of_costs_nobody_anything(redis_desk: Desk) -> None:
+    desk, keys = redis_desk, redis_desk.keys
+    desk.fill(3)
+    frozen = desk.store.freeze(LetterFilter(route=ROUTE), actor="ana")
+    assert desk.store.replay_step(frozen)
+    worker = AWorker(desk)
+    worker.is_done(worker.messages[0])
+    worker.buries(*worker.messages[1:])
+    assert desk.client.exists(keys.dead_canaries) == 0
+    # That it died again stays known when its letter is gone before anybody looked.
+    desk.store.discard([f"{worker.messages[1].id}:1"], actor="bob")
+    assert desk.store.replay_step(frozen) is None
+    outcome = desk.store.sent.look(desk.store.frozen.record(frozen.id), [QUEUE])
+    assert (outcome.watched, outcome.done, outcome.died, len(outcome.letters)) == (3, 1, 2, 1)
+    assert desk.client.exists(keys.dead_outcomes) == 0
+
+
 @pytest.mark.parametrize(("transport", "code", "left"), [("routemq", 4, 15), ("stock", 0, 0)])
 def test_canaries_that_are_gone_are_not_taken_for_done(redis_desk: Desk, transport: str, code: int, left: int) -> None:
     with replaying_with_canaries(redis_desk, ROUTEMQ_TRANSPORT=transport) as (worker, process):

@@ -9,7 +9,6 @@ import pytest
 
 from routemq.dead_letters import DeadLetter, NotInBinError, ReplayOptions
 from routemq.dead_letters.audit import Operation
-from routemq.dead_letters.canary import Canary
 from routemq.envelope import Envelope, TaskMessage
 from routemq.lifecycle.moves import Moves, StartCommand
 from routemq.mark import Mark
@@ -63,8 +62,7 @@ def fetch(place: Place) -> Step:
 
 def acknowledge(place: Place) -> Step:
     tags = taken(place, 3, mark=True)
-    canary = Canary(client=place.client, keys=place.keys)
-    canary.watch(["m0:-1"])
+    place.client.hset(place.keys.dead_canaries, "m0.0", "somebody waits")
     return lambda: place.moves.acknowledge({"r": tags[:2], None: tags[2:]})
 
 
@@ -75,6 +73,7 @@ def retry_later(place: Place) -> Step:
 
 def bury(place: Place) -> Step:
     (tag,) = taken(place, 1)
+    place.client.hset(place.keys.dead_canaries, "m0.0", "somebody waits")
     return lambda: place.letters.bury(letter(0), delivery_tag=tag)
 
 

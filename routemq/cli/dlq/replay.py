@@ -90,7 +90,7 @@ def replay(
         begun = store.unfinished_replay(resume)
         # From here on it is this person's.
         begun = dataclasses.replace(begun, operation=dataclasses.replace(begun.operation, actor=actor()))
-        _finish(run_replay(store, begun, request.pace))
+        _finish(run_replay(store, begun, _going_on(store, begun, request.pace)))
     elif edit:
         payload = edited_payload(store.get(ids[0]), load_settings())
         if payload is None:
@@ -101,6 +101,13 @@ def replay(
         _replay_ids(store, ids, request)
     else:
         _replay_filter(store, chosen, request)
+
+
+def _going_on(store: DeadLetters, begun: FrozenReplay, asked: ReplayPace) -> ReplayPace:
+    """Return how a replay goes on: as it was begun, but for what is asked for now."""
+    if asked.canary:
+        store.frozen.ask_anew(begun.id)
+    return dataclasses.replace(asked, canary=asked.canary or begun.pace.canary, rate=asked.rate or begun.pace.rate)
 
 
 def _check_usage(ids: Sequence[str], chosen: LetterFilter, *, everything: bool, edit: bool, resume: str | None) -> None:

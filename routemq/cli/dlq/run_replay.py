@@ -36,7 +36,13 @@ def _run(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace, progress: "
         if sent is not None:
             first, canary = sent
             frozen = _added(frozen, first, progress)
-            _wait_for_canaries(store, frozen, canary, pace)
+            try:
+                _wait_for_canaries(store, frozen, canary, pace)
+            except KeyboardInterrupt:
+                # Who stops it, and lets it go on, decides by what is there to be seen.
+                store.client.connection_pool.disconnect()
+                store.canaries_judged(frozen)
+                raise
     started, count = time.monotonic(), 0
     while True:
         result = store.replay_step(frozen, limit=pace.step(_MOST_AT_ONCE))
@@ -70,6 +76,7 @@ def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary,
     while report.is_undecided and time.monotonic() < deadline:
         time.sleep(_CANARY_POLL_S)
         report = canary.look()
+    store.canaries_judged(frozen)
     why = report.problem(canary.queues, trusts_absence=pace.trusts_absence)
     if why is not None:
         _say_how_to_go_on(store, frozen, pace, f"{why}; stopped")

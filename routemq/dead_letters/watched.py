@@ -1,0 +1,141 @@
+"""Messages that were replayed, as far as somebody may want to know what becomes of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import orjson
+import redis
+
+from routemq.dead_letters.audit import Operation
+from routemq.dead_letters.letter import letter_id
+from routemq.queues import Keys
+
+MOST_NOTES = 50_000
+"""Messages of all replays: each costs a note in Redis."""
+
+_PENDING_S = 6 * 3600
+"""While a note is pending, every message that is done is compared with it."""
+
+_CHUNK = 1000
+_STATES: dict[str, Literal["done", "died"]] = {"done": "done", "died": "died"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What is known of a message that was replayed.
+
+    Attributes:
+        at: When it was done or dead again, Unix seconds; None of one that is pending, or where that is not known.
+        by: Who replayed it; empty where that is not known, as is `operation`.
+        sent_at: When, Unix seconds.
+        is_of_many: Whether the operation replayed many letters, and has a page of its own.
+    """
+
+    state: Literal["pending", "done", "died"]
+    at: float | None = None
+    by: str = ""
+    sent_at: float | None = None
+    operation: str = ""
+    is_of_many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedMessages:
+    """The notes, by the letters whose messages they are about.
+
+    Who replays writes what is pending, before it is replayed. The scripts that end a message's life, `acknowledge.lua`
+    and `bury.lua`, move its note to what is known: so nobody pays for what is pending longer than it is.
+    """
+
+    client: "redis.Redis"
+    keys: Keys
+
+    def watch(
+        self, letter_ids: Sequence[str], operation: Operation, *, now: float, is_of_many: bool, needs_all: bool = False
+    ) -> Sequence[str]:
+        """Watch what these letters become when they are replayed; returns those there was room for.
+
+        Args:
+            needs_all: Watch all of them, whatever room there is.
+        """
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hlen(self.keys.dead_canaries)
+        pipe.hlen(self.keys.dead_outcomes)
+        room = max(0, MOST_NOTES - sum(pipe.execute()))
+        some = letter_ids if needs_all else letter_ids[:room]
+        if some:
+            note = orjson.dumps([operation.actor, now, operation.id, is_of_many])
+            pipe = self.client.pipeline()
+            pipe.hset(self.keys.dead_canaries, mapping={next_run(name): note for name in some})
+            pipe.expire(self.keys.dead_canaries, _PENDING_S)
+            pipe.execute()
+        return some
+
+    def leave_out(self, letter_ids: Sequence[str], operation: Operation) -> None:
+        """Watch no longer what this operation has not replayed after all; another one may have."""
+        notes = zip(letter_ids, self.notes(letter_ids), strict=True)
+        ours = [name for name, note in notes if note is not None and note.operation == operation.id]
+        self._forget(self.keys.dead_canaries, ours)
+
+    def forget(self, letter_ids: Sequence[str]) -> None:
+        """Forget what is known, where it is kept otherwise."""
+        self._forget(self.keys.dead_outcomes, letter_ids)
+        self._forget(self.keys.dead_canaries, letter_ids)
+
+    def notes(self, letter_ids: Sequence[str]) -> Iterator[Note | None]:
+        """Yield what is known of the message that each letter became; None when nothing is."""
+        for first in range(0, len(letter_ids), _CHUNK):
+            runs = [next_run(name) for name in letter_ids[first : first + _CHUNK]]
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hmget(self.keys.dead_canaries, runs)
+            pipe.hmget(self.keys.dead_outcomes, runs)
+            for pending, known in zip(*cast("list[list[bytes | None]]", pipe.execute()), strict=True):
+                yield _read(pending, known)
+
+    def _forget(self, key: str, letter_ids: Sequence[str]) -> None:
+        for first in range(0, len(letter_ids), _CHUNK):
+            self.client.hdel(key, *map(next_run, letter_ids[first : first + _CHUNK]))
+
+
+def next_letter(name: str) -> str:
+    """Return the letter that the message of this one becomes when it is replayed and dies again."""
+    task_id, _, generation = name.rpartition(":")
+    number = generation.partition("~")[0]
+    return letter_id(task_id, int(number) + 1 if number.isdecimal() and number.isascii() else 1)
+
+
+def next_run(name: str) -> str:
+    """Return how delivery tags of the message begin that this letter becomes when it is replayed."""
+    task_id, _, generation = next_letter(name).rpartition(":")
+    return f"{task_id}.{generation}"
+
+
+def _read(pending: bytes | None, known: bytes | None) -> Note | None:
+    if known is not None:
+        state, _, rest = known.decode("utf-8", "replace").partition(" ")
+        at, _, sent = rest.partition(" ")
+        if state in _STATES:
+            return Note(state=_STATES[state], at=_number(at), **_sent(sent))
+    if pending is None:
+        return None
+    # A worker of an earlier release notes it there.
+    return (
+        Note(state="done") if pending == b"done" else Note(state="pending", **_sent(pending.decode("utf-8", "replace")))
+    )
+
+
+def _sent(text: str) -> dict[str, Any]:
+    """Read who replayed it; nothing of a note that an earlier release wrote."""
+    try:
+        by, at, operation, is_of_many = orjson.loads(text)
+    except (ValueError, TypeError):
+        return {}
+    return {"by": str(by), "sent_at": _number(at), "operation": str(operation), "is_of_many": bool(is_of_many)}
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value)  # type: ignore[arg-type]  # whatever it is
+    except (ValueError, TypeError):
+        return None
