@@ -91,10 +91,15 @@ class Place:
         with self.store.client() as client:
             items = client.lrange(self.keys.queue(queue), 0, -1)
             client.delete(self.keys.queue(queue))
-            taken = [TaskMessage.decode(item) for item in reversed(items)]
-            for message in taken:
-                client.hset(self.keys.unacked, message.delivery_tag, unacked_record(message.encode(), queue))
+        taken = [TaskMessage.decode(item) for item in reversed(items)]
+        self.hold(*taken)
         return taken
+
+    def hold(self, *messages: TaskMessage) -> None:
+        """Take messages into a worker's hands, from wherever they are."""
+        with self.store.client() as client:
+            for message in messages:
+                client.hset(self.keys.unacked, message.delivery_tag, unacked_record(message.encode(), message.queue))
 
     def finish(self, *messages: TaskMessage) -> None:
         """Be done with what was taken."""

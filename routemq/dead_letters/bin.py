@@ -12,6 +12,7 @@ from routemq.lifecycle.scripts import KeyReports
 from routemq.queues import Keys
 
 _LETTER = "letter:"
+_CHUNK = 500
 
 
 class NotInBinError(RouteMQError):
@@ -50,8 +51,11 @@ class Bin:
     def all(self) -> tuple[Discard, ...]:
         """Return what is in it, the newest first."""
         names = cast("list[bytes]", self.client.zrange(self.keys.dead_bins, 0, -1, desc=True))
-        found = self._read([name.decode(errors="replace") for name in names])
-        return tuple(discard for discard in found if discard is not None)
+        return self.some([name.decode(errors="replace") for name in names])
+
+    def some(self, operations: list[str]) -> tuple[Discard, ...]:
+        """Return what is in it of some operations."""
+        return tuple(discard for discard in self._read(operations) if discard is not None)
 
     def find(self, operation: str) -> Discard | None:
         """Return what an operation has put into it; None when that is gone or was brought back."""
@@ -77,11 +81,16 @@ class Bin:
     def holding(self, letter_id: str) -> Discard | None:
         """Return with what a letter was discarded; None when it is not in the bin."""
         names = [_text(name) for name in cast("list[bytes]", self.client.zrange(self.keys.dead_bins, 0, -1, desc=True))]
-        pipe = self.client.pipeline(transaction=False)
-        for name in names:
-            pipe.hexists(self.keys.dead_bin(name), _LETTER + letter_id)
-        there = self.reports.good(pipe.execute(raise_on_error=False), False)
-        return next((self.find(name) for name, is_there in zip(names, there, strict=True) if is_there), None)
+        # The newest first, in parts: who looks for a letter has mostly discarded it just now.
+        for first in range(0, len(names), _CHUNK):
+            pipe = self.client.pipeline(transaction=False)
+            for name in names[first : first + _CHUNK]:
+                pipe.hexists(self.keys.dead_bin(name), _LETTER + letter_id)
+            there = self.reports.good(pipe.execute(raise_on_error=False), False)
+            for name, is_there in zip(names[first:], there, strict=False):
+                if is_there:
+                    return self.find(name)
+        return None
 
     def empty(self) -> int:
         """Let all that is in it go for good and return how many letters that were."""

@@ -59,7 +59,11 @@ class SentMessages:
         """Watch what these letters become, as far as there is room."""
         key = self.keys.dead_frozen_sent(replay.id)
         some = letter_ids[: max(0, MOST_WATCHED - self.client.scard(key))]
-        if some and (some := self._watched.watch(some, replay.operation, now=now, is_of_many=True)):
+        if some and (
+            some := self._watched.watch(
+                some, replay.operation, now=now, is_of_many=True, to_queue=replay.options.to_queue
+            )
+        ):
             pipe = self.client.pipeline()
             pipe.sadd(key, *some)
             pipe.expire(key, KEPT_S)

@@ -155,7 +155,9 @@ class DeadLetters(LetterReader):
         results = []
         for first in range(0, len(wanted), BATCH):
             batch = wanted[first : first + BATCH]
-            self._watch(partial(self.watched.watch, batch, operation, now=self.now(), is_of_many=False))
+            self._watch(
+                partial(self.watched.watch, batch, operation, now=self.now(), is_of_many=False, to_queue=to_queue)
+            )
             result = self._changes.replay(batch, operation, options, edits or {})
             unsent = batch if result is None else [*result.gone, *result.refused]
             self._watch(partial(self.watched.leave_out, unsent, operation))
@@ -263,7 +265,10 @@ class DeadLetters(LetterReader):
             canaries = self.frozen.send_canaries(replay.id, first)
         ids, result = list(canaries.letters), None
         if self.frozen.head(replay.id, len(ids)) == ids:
-            self.watched.watch(ids, replay.operation, now=self.now(), is_of_many=True, needs_all=True)
+            to_queue = replay.options.to_queue
+            self.watched.watch(
+                ids, replay.operation, now=self.now(), is_of_many=True, to_queue=to_queue, needs_all=True
+            )
             result = self._replay_some(replay, ids)
         if result is not None:
             canaries = SentCanaries(letters=result.replayed, queues=tuple(sorted(result.queues)))

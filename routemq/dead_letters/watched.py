@@ -30,6 +30,7 @@ class Note:
         by: Who replayed it; empty where that is not known, as is `operation`.
         sent_at: When, Unix seconds.
         is_of_many: Whether the operation replayed many letters, and has a page of its own.
+        queue: Where it went.
     """
 
     state: Literal["pending", "done", "died"]
@@ -38,6 +39,7 @@ class Note:
     sent_at: float | None = None
     operation: str = ""
     is_of_many: bool = False
+    queue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,19 @@ class WatchedMessages:
     keys: Keys
 
     def watch(
-        self, letter_ids: Sequence[str], operation: Operation, *, now: float, is_of_many: bool, needs_all: bool = False
+        self,
+        letter_ids: Sequence[str],
+        operation: Operation,
+        *,
+        now: float,
+        is_of_many: bool,
+        to_queue: str | None,
+        needs_all: bool = False,
     ) -> Sequence[str]:
         """Watch what these letters become when they are replayed; returns those there was room for.
 
         Args:
+            to_queue: Where they go, if not to their own queues.
             needs_all: Watch all of them, whatever room there is.
         """
         pipe = self.client.pipeline(transaction=False)
@@ -65,9 +75,15 @@ class WatchedMessages:
         room = max(0, MOST_NOTES - sum(pipe.execute()))
         some = letter_ids if needs_all else letter_ids[:room]
         if some:
-            note = orjson.dumps([operation.actor, now, operation.id, is_of_many])
+            letters = cast("list[bytes | None]", self.client.hmget(self.keys.dead_entries, list(some)))
+            notes = {
+                next_run(name): orjson.dumps(
+                    [operation.actor, now, operation.id, is_of_many, to_queue or _queue(letter)]
+                )
+                for name, letter in zip(some, letters, strict=True)
+            }
             pipe = self.client.pipeline()
-            pipe.hset(self.keys.dead_canaries, mapping={next_run(name): note for name in some})
+            pipe.hset(self.keys.dead_canaries, mapping=cast("dict[Any, Any]", notes))
             pipe.expire(self.keys.dead_canaries, _PENDING_S)
             pipe.execute()
         return some
@@ -128,10 +144,15 @@ def _read(pending: bytes | None, known: bytes | None) -> Note | None:
 def _sent(text: str) -> dict[str, Any]:
     """Read who replayed it; nothing of a note that an earlier release wrote."""
     try:
-        by, at, operation, is_of_many = orjson.loads(text)
+        by, at, operation, is_of_many, queue = orjson.loads(text)
     except (ValueError, TypeError):
         return {}
-    return {"by": str(by), "sent_at": _number(at), "operation": str(operation), "is_of_many": bool(is_of_many)}
+    known = {"by": str(by), "sent_at": _number(at), "operation": str(operation), "is_of_many": bool(is_of_many)}
+    return known | {"queue": None if queue is None else str(queue)}
+
+
+def _queue(description: bytes | None) -> str | None:
+    return None if description is None else orjson.loads(description).get("queue")
 
 
 def _number(value: object) -> float | None:

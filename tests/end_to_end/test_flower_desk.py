@@ -277,3 +277,48 @@ def test_a_route_has_charts_of_its_past(place: Place, visit: Callable[..., Visit
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.goto(f"{place.url}/routes/history?route=none")
     expect(page.locator("#live-text")).to_contain_text("no such route")
+
+
+def test_the_page_of_a_replayed_letter_says_what_becomes_of_it(place: Place, visit: Callable[..., Visit]) -> None:
+    letter = place.bury("waiting/followed", error=OSError("of the one that is followed"))
+    task_id = letter.rpartition(":")[0]
+    page = visit().page
+    page.goto(f"{place.url}/dead-letters?topic=waiting/followed")
+    row_of(page, "waiting/followed").get_by_role("link").click()
+    page.click("#replay")
+    page.click("#confirmation-go")
+    page.get_by_role("link", name="See what becomes of it").click()
+    state, facts = page.locator("#outcome-state"), page.locator("#outcome-facts")
+    expect(state).to_have_text("on its queue")
+    expect(page.locator("#title")).to_have_text("waiting/followed")
+    expect(facts).to_contain_text("by flower:anonymous@127.0.0.1")
+    mine = [message for message in place.take("waiting") if message.id == task_id]
+    expect(state).to_have_text("in a worker’s hands, not started yet")
+    assert accessibility_faults(page) == []
+    place.fail(*mine, for_good=False)
+    expect(state).to_have_text("failed, and waits for its next run")
+    expect(facts).to_contain_text("1 time, last with ValueError")
+    with place.store.client() as client:
+        client.zrem(place.keys.delayed("waiting"), *client.zrange(place.keys.delayed("waiting"), 0, -1))
+    expect(state).to_contain_text("neither done nor dead nor anywhere else")
+    place.hold(*mine)
+    place.finish(*mine)
+    expect(state).to_have_text("done")
+    expect(facts).to_contain_text(re.compile("and its message was done at 20"))
+
+    # What dies again leads to the letter that it is then; the audit leads to the page as well.
+    place.bury("waiting/followed", error=OSError("of the one that is followed"))
+    page.goto(f"{place.url}/dead-letters?topic=waiting/followed")
+    row_of(page, "waiting/followed").get_by_role("checkbox").check()
+    page.click("#bulk-replay")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("Replayed 1.")
+    (message,) = place.take("waiting")
+    place.fail(message, for_good=True)
+    page.goto(f"{place.url}/dead-letters/{message.id}:0")
+    expect(state).to_have_text("dead again")
+    facts.get_by_role("link", name=f"{message.id}:1").click()
+    expect(page.locator("#title")).to_have_text("waiting/followed")
+    page.goto(f"{place.url}/dead-letter-changes")
+    page.locator("#changes tr", has_text=letter).get_by_role("link", name="replay").click()
+    expect(state).to_have_text("done")

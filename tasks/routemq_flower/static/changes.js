@@ -7,7 +7,8 @@ const mayChange = byId("changes-page").dataset.mayChange === "true";
 const LIVE_MS = 5000;
 
 function row(change) {
-    const what = change.has_page ? make("a", {href: address(`/dead-letters/replays/${change.operation}`)}, change.action) : change.action;
+    const page = change.has_page ? `/dead-letters/replays/${change.operation}` : change.letter && `/dead-letters/${encodeURIComponent(change.letter)}`;
+    const what = page ? make("a", {href: address(page)}, change.action) : change.action;
     return make("tr", {"data-operation": change.operation},
         make("td", {class: "died-cell"}, ageElement(change.at), make("small", {class: "muted"}, moment(change.at))),
         make("td", {}, what),

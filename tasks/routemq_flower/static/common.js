@@ -313,16 +313,17 @@ export function withdraw(key) {
     }
 }
 
-/** Keep a word for the page that is opened next, and the discard that it may undo. */
-export function sayOnNextPage(text, discard = null) {
-    sessionStorage.setItem("routemq-said", JSON.stringify([text, discard]));
+/** Keep a word for the page that is opened next, with the discard that it may undo, and the letter whose page says what becomes of it. */
+export function sayOnNextPage(text, {discard = null, letter = null} = {}) {
+    sessionStorage.setItem("routemq-said", JSON.stringify([text, discard, letter]));
 }
 
 export function saySaved(undoButton) {
     const saved = sessionStorage.getItem("routemq-said");
     if (saved) {
         sessionStorage.removeItem("routemq-said");
-        const [text, discard] = JSON.parse(saved);
-        notice("said", "success", `${text} `, discard ? undoButton(discard) : null);
+        const [text, discard, letter] = JSON.parse(saved);
+        notice("said", letter ? "info" : "success", `${text} `, discard ? undoButton(discard) : null,
+            letter ? make("a", {href: address(`/dead-letters/${encodeURIComponent(letter)}`)}, "See what becomes of it") : null);
     }
 }

@@ -1,7 +1,8 @@
 // The page of one dead letter: what it was, why it died, and what to do with it.
 
 import {
-    address, ageElement, api, byId, bytes, copyButton, make, moment, notice, number, plural, sayOnNextPage, token, withdraw,
+    address, ageElement, api, byId, bytes, copyButton, keepLive, make, moment, notice, number, plural, sayOnNextPage, setServerTime, token, updateAges,
+    withdraw,
 } from "./common.js";
 import {undoButton} from "./bulk.js";
 import {binWords, confirmChange} from "./confirmation.js";
@@ -232,7 +233,7 @@ async function check() {
 async function change(action, body, said) {
     const answer = await api(`${path}/${action}`, body);
     isEdited = false;
-    sayOnNextPage(answer.warning ? `${said} But ${answer.warning}` : said, answer.discard);
+    sayOnNextPage(answer.warning ? `${said} But ${answer.warning}` : said, {discard: answer.discard, letter: action === "replay" ? id : null});
     // Back to the table as it was, with its filter.
     sessionStorage.setItem("routemq-returns", "1");
     location.assign(list());
@@ -265,6 +266,45 @@ async function discard() {
     if (agreed) {
         await change("discard", {}, `Discarded: ${byId("title").textContent}.`);
     }
+}
+
+const LIVE_MS = 2000;
+const STATES = {
+    waiting: ["on its queue", ""], far: ["on its queue, behind many others", ""], taken: ["in a worker’s hands, not started yet", ""],
+    running: ["running", ""], retrying: ["failed, and waits for its next run", "doubtful"], aside: ["set aside while its route is paused", "doubtful"],
+    done: ["done", "good"], died: ["dead again", "bad"], discarded: ["discarded", ""], lost: ["neither done nor dead nor anywhere else: it was taken off its queue, or a worker with Celery’s own transport, which does not tell, was done with it", "doubtful"],
+    gone: ["gone", ""],
+};
+
+/** Say live what becomes of a letter that was replayed or discarded; when it is there again, show it. */
+function follow() {
+    keepLive(async () => {
+        const found = await api(`${path}/outcome`);
+        setServerTime(found.now);
+        if (found.state === "there") {
+            location.reload();
+            return;
+        }
+        const [words, kind] = STATES[found.state];
+        if (found.topic) {
+            byId("title").textContent = found.topic;
+        }
+        byId("outcome-state").textContent = words;
+        byId("outcome-state").className = `outcome-state ${kind}`;
+        const rows = [
+            ["What", `${found.words.charAt(0).toUpperCase()}${found.words.slice(1)}.`],
+            found.by && ["Replayed by", found.by],
+            found.sent_at && ["Replayed", moment(found.sent_at), " · ", ageElement(found.sent_at)],
+            found.replay && ["With others", make("a", {href: address(`/dead-letters/replays/${found.replay}`)}, `Replay ${found.replay}`)],
+            found.failures && ["Failed since", `${plural(found.failures, "time")}${found.error ? `, last with ${found.error}` : ""}`],
+            found.due_at && ["Next run", moment(found.due_at)],
+            found.at && [found.state === "done" ? "Done" : "Dead again", moment(found.at), " · ", ageElement(found.at)],
+            found.later && ["The letter that it is now", make("a", {href: address(`/dead-letters/${encodeURIComponent(found.later)}`)}, found.later)],
+        ];
+        byId("outcome-facts").replaceChildren(...rows.filter(Boolean).map(([name, ...value]) =>
+            make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value))));
+        updateAges();
+    }, LIVE_MS);
 }
 
 function sayError(error) {
@@ -333,9 +373,13 @@ withdraw("error");
 // What there is beside it is looked for by itself: of a filter that cannot be used there is nothing.
 showNeighbours().catch(() => {});
 api(path).then(show).catch((error) => {
+    const {discard} = error.answer || {};
     byId("title").textContent = error.status === 404 ? "Not there any more" : "…";
-    const {later, discard} = error.answer || {};
-    notice("error", "danger", `${error.message} `,
-        later ? make("a", {href: address(`/dead-letters/${encodeURIComponent(later)}`)}, "Show that letter") : null,
-        discard && mayChange ? undoButton(discard, () => location.reload()) : null);
+    if (error.status === 404) {
+        byId("outcome").classList.remove("d-none");
+        follow();
+    }
+    if (error.status !== 404 || discard) {
+        notice("error", error.status === 404 ? "info" : "danger", `${error.message} `, discard && mayChange ? undoButton(discard, () => location.reload()) : null);
+    }
 });

@@ -18,7 +18,7 @@ from routemq_flower.change_api import (
     OperationProgress,
     OperationStop,
 )
-from routemq_flower.history_api import LetterAudit, ReplayDetails
+from routemq_flower.history_api import LetterAudit, LetterOutcome, ReplayDetails
 from routemq_flower.letter_api import (
     LetterCount,
     LetterDetails,
@@ -84,6 +84,7 @@ def install() -> None:
         url(r"/api/dead-letters/letter/([^/]+)", LetterDetails),
         url(r"/api/dead-letters/letter/([^/]+)/(payload|message)", LetterDownload),
         url(r"/api/dead-letters/letter/([^/]+)/neighbours", LetterNeighbours),
+        url(r"/api/dead-letters/letter/([^/]+)/outcome", LetterOutcome),
         url(r"/api/dead-letters/letter/([^/]+)/check", LetterCheck),
         url(r"/api/dead-letters/letter/([^/]+)/(replay|discard)", LetterChange),
         url(r"/api/routes", RouteList),
