@@ -240,11 +240,14 @@ class Operations:
         if pace.canary and (sent := self._letters.replay_canaries(replay, limit=pace.canary)) is not None:
             progress.add(sent[0])
             try:
-                self._wait_for_canaries(progress, replay, sent[1], pace)
+                why = self._canary_problem(progress, sent[1], pace)
             except ChangeStoppedError:
                 # Who stops it, and lets it go on, decides by what is there to be seen.
                 self._letters.canaries_judged(replay)
                 raise
+            self._letters.canaries_judged(replay)
+            if why is not None:
+                raise CanariesDiedError(why=why)
         started, count = time.monotonic(), 0
         while (result := self._letters.replay_step(replay, limit=pace.step(_STEP))) is not None:
             progress.add(result)
@@ -253,21 +256,14 @@ class Operations:
             if pace.rate is not None:
                 self._sleep(progress, started + count / pace.rate - time.monotonic())
 
-    def _wait_for_canaries(
-        self, progress: ChangeProgress, replay: FrozenReplay, canary: Canary, pace: ReplayPace
-    ) -> None:
-        report = canary.look()
-        deadline = time.monotonic() + pace.canary_wait_s
-        try:
-            while report.is_undecided and time.monotonic() < deadline:
-                progress.note = f"waiting for {report.waiting} of {report.count} canaries; {report.done} are done"
-                self._sleep(progress, _CANARY_POLL_S)
-                report = canary.look()
-        finally:
-            progress.note = None
-        self._letters.canaries_judged(replay)
-        if report.count and (why := report.problem(canary.queues, trusts_absence=pace.trusts_absence)) is not None:
-            raise CanariesDiedError(why=why)
+    def _canary_problem(self, progress: ChangeProgress, canary: Canary, pace: ReplayPace) -> str | None:
+        report, deadline = canary.look(), time.monotonic() + pace.canary_wait_s
+        while report.is_undecided and time.monotonic() < deadline:
+            progress.note = f"waiting for {report.waiting} of {report.count} canaries; {report.done} are done"
+            self._sleep(progress, _CANARY_POLL_S)
+            report = canary.look()
+        progress.note = None
+        return report.problem(canary.queues, trusts_absence=pace.trusts_absence) if report.count else None
 
     def _sleep(self, progress: ChangeProgress, seconds: float) -> None:
         until = time.monotonic() + seconds
