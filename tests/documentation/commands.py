@@ -27,6 +27,7 @@ NOT_RUN: Mapping[str, str] = {
     "pipx": "needs a package index",
     "uv": "needs a package index",
     "git": "needs the network",
+    "OTEL_EXPORTER_OTLP_ENDPOINT=": "needs a collector; tests/integration/test_tracing.py brings one",
     "source": "the tests run in an environment already",
     "python -m venv": "makes an environment that pip would fill",
     "python -m pytest": "is what runs this",
@@ -71,11 +72,11 @@ def _without_assignments(words: list[str]) -> list[str]:
 
 def reason_not_to_run(command: Command) -> str | None:
     """Return why a command is only looked at, or None: it is run."""
-    for words in simple_commands(command.text):
-        line = " ".join(_as_called(words))
-        for start, reason in NOT_RUN.items():
-            if line == start or line.startswith((f"{start} ", f"{start}.") if start[-1] != "/" else start):
-                return reason
+    lines = [command.text, *(" ".join(_as_called(words)) for words in simple_commands(command.text))]
+    for start, reason in NOT_RUN.items():
+        beginning = re.compile(re.escape(start) + ("" if start[-1] in "/=" else r"(?![\w-])"))
+        if any(map(beginning.match, lines)):
+            return reason
     return None
 
 

@@ -129,12 +129,17 @@ class Terminal:
             raise AssertionError(f"{command}: {exc}\n--- the page shows\n{shown}\n--- it prints\n{ended}") from exc
 
     def _output_of(self, text: str) -> tuple[int, str]:
+        written = re.search(r" > ([\w.-]+)$", _without_comment(text).rstrip())
+        text = text if written is None else text[: written.start()]
         plain = not re.search(r"[|&;<>$`*?()]", re.sub(r"'[^']*'|\"[^\"$`]*\"", "", _without_comment(text)))
         argv, env = _words_and_env(text)
         if not plain or argv[0] not in ("routemq", "celery"):
             argv, env = ["bash", "-eo", "pipefail", "-c", text], {}
         with running(argv, cwd=self.folder, env=self.env | env, fork=True) as process:
-            return process.wait(_PATIENCE_S), process.output()
+            code, output = process.wait(_PATIENCE_S), process.output()
+        if written:
+            (self.folder / written[1]).write_text(output, encoding="utf-8")
+        return code, output
 
     def _wait_for(self, command: Command, seen: str) -> None:
         def is_seen() -> bool:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.documentation.blocks import PAGES, Command, blocks_of, commands_of
+from tests.documentation.blocks import PAGES, Block, Command, blocks_of, commands_of
 from tests.documentation.commands import reason_not_to_run
 from tests.documentation.page_code import PACKAGES, folder_name, is_tests, python_of, stand_ins_of, write_files
 from tests.documentation.stages import LIVE, Stage, set_up
@@ -97,3 +98,37 @@ def test_commands_of_the_pages_do_what_is_shown(
             for command in commands_to_run(page):
                 stage.before()
                 terminal.type(command)
+
+
+def of_language(language: str) -> list[Block]:
+    return [block for page in PAGES for block in blocks_of(page) if block.language == language]
+
+
+@pytest.mark.parametrize("block", of_language("conf"), ids=str)
+def test_mosquitto_starts_with_what_the_pages_say(block: Block, own_broker: Callable[..., MqttBroker]) -> None:
+    own_broker("mosquitto", extra=block.text).publish("any/topic", "1")
+
+
+@pytest.mark.parametrize("block", of_language("yaml"), ids=str)
+def test_prometheus_reads_what_the_pages_say(block: Block, tmp_path: Path) -> None:
+    config = yaml.safe_load(block.text)
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text("utf-8"))["services"]
+    found = [each["targets"] for job in config["scrape_configs"] for each in job["static_configs"]]
+    assert {target.partition(":")[0] for targets in found for target in targets} <= set(services)
+    shutil.copytree(REPOSITORY / "deploy" / "monitoring", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "page.yml").write_text(block.text, encoding="utf-8")
+    command = ["promtool", "check", "config", "page.yml"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False, timeout=30)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("block", of_language("lua"), ids=str)
+def test_redis_runs_what_the_pages_say_of_scripts(block: Block, redis_server: Redis, key_prefix: str) -> None:
+    look = (REPOSITORY / "routemq/lifecycle/look.lua").read_text("utf-8")
+    # A page may leave out what is done then.
+    body = block.text.replace("…", "end")
+    script = f"#!lua flags=allow-oom\n{look}\nlocal list = KEYS[2]\n{body}\nreturn answer(1)"
+    with redis_server.client() as client:
+        client.hset(f"{key_prefix}hash", "field", "value")
+        client.eval(script, 2, f"{key_prefix}hash", f"{key_prefix}list", "field")
+        assert not client.exists(f"{key_prefix}hash")

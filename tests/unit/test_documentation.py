@@ -3,15 +3,14 @@
 import json
 import re
 import runpy
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from routemq.settings import Settings, variable_of
+from routemq.envelope import Envelope
+from routemq.settings import Settings, load_settings, variable_of
 from tests.documentation import blocks
 from tests.documentation.commands import complaints_about
-from tests.processes import clean_environment
 from tests.servers import REPOSITORY
 from tests.unit.test_import_law import FOLDERS
 
@@ -53,22 +52,6 @@ def test_documentation_shows_the_code_of_the_sample_application(path: str) -> No
     assert [page.name for page in PAGES if block in page.read_text("utf-8")] != []
 
 
-def test_first_code_of_the_readme_is_a_whole_application(tmp_path: Path) -> None:
-    path, code = re.findall(r"```python\n# (\S+)\n(.*?)```", (REPOSITORY / "README.md").read_text("utf-8"), re.DOTALL)[
-        0
-    ]
-    (tmp_path / path).parent.mkdir(parents=True)
-    (tmp_path / path).write_text(code, encoding="utf-8")
-    # This checkout has an app/ too.
-    (tmp_path / "app" / "__init__.py").touch()
-    command = ["routemq", "routes", "--json", "--check"]
-    run = subprocess.run(
-        command, cwd=tmp_path, env=clean_environment(), capture_output=True, encoding="utf-8", check=False, timeout=30
-    )
-    assert run.returncode == 0, run.stderr
-    assert [route["template"] for route in json.loads(run.stdout)] == ["sensors/{device_id}/data"]
-
-
 @pytest.mark.parametrize("page", blocks.PAGES)
 def test_each_block_says_what_it_is_and_each_command_is_there(page: str) -> None:
     found = blocks.blocks_of(page)
@@ -79,3 +62,23 @@ def test_each_block_says_what_it_is_and_each_command_is_there(page: str) -> None
     shown = [command for block in found if block.language == "console" for command in blocks.commands_of(block)]
     named = [*shown, *blocks.commands_in_text(page)]
     assert {str(command): wrong for command in named if (wrong := complaints_about(command))} == {}
+
+
+def of_language(language: str) -> list[blocks.Block]:
+    return [block for page in blocks.PAGES for block in blocks.blocks_of(page) if block.language == language]
+
+
+@pytest.mark.parametrize("block", of_language("json"), ids=str)
+def test_json_of_the_pages_is_an_envelope_if_it_looks_like_one(block: blocks.Block) -> None:
+    value = json.loads(block.text)
+    assert "topic" not in value or Envelope.from_wire(value).to_wire() == value
+
+
+@pytest.mark.parametrize("block", of_language("ini"), ids=str)
+def test_lines_of_the_environment_are_settings(
+    block: blocks.Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(re.findall(r"^(\w+)=", block.text, re.MULTILINE)) <= VARIABLES | OF_COMPOSE
+    (tmp_path / ".env").write_text(block.text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    load_settings()
