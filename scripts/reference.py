@@ -152,7 +152,10 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
             if part := command.get_command(context, name):
                 yield from _command(part, click.Context(part, info_name=name, parent=context))
         return
-    yield from (f"`{' '.join([context.command_path, *command.collect_usage_pieces(context)])}`", "")
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    # Of an optional argument with choices, which some releases of Click bracket twice.
+    usage = usage.replace("[[", "[").replace("]]", "]")
+    yield from (f"`{usage}`", "")
     yield from _paragraphs(command)
     options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
     if options:
