@@ -32,15 +32,27 @@ def asyncapi_document(router: Router, *, title: str, version: str, servers: Mapp
     for route in router.routes:
         described.add(route)
     messages, schemas = described.finished()
-    return {
-        "asyncapi": "3.0.0",
-        "info": {"title": title, "version": version},
-        "defaultContentType": "application/json",
-        **({"servers": dict(servers)} if servers else {}),
-        "channels": described.channels,
-        "operations": described.operations,
-        "components": {"messages": messages, **({"schemas": schemas} if schemas else {})},
-    }
+    document: dict[str, Any] = _encodable(
+        {
+            "asyncapi": "3.0.0",
+            "info": {"title": title, "version": version},
+            "defaultContentType": "application/json",
+            **({"servers": dict(servers)} if servers else {}),
+            "channels": described.channels,
+            "operations": described.operations,
+            "components": {"messages": messages, **({"schemas": schemas} if schemas else {})},
+        }
+    )
+    return document
+
+
+def _encodable(value: Any) -> Any:
+    """Replace what no file can hold: half a character (a lone surrogate) in a docstring, a title, a field's name."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(inner) for name, inner in value.items()}
+    return [_encodable(inner) for inner in value] if isinstance(value, list) else value
 
 
 class _Description:

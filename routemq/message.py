@@ -75,7 +75,7 @@ class Message(Readable):
         return self.envelope.topic
 
     @property
-    def payload(self) -> bytes:  # type: ignore[override]
+    def payload(self) -> bytes:  # type: ignore[override]  # nobody sets it, and the envelope has it
         """The payload as it was published."""
         return self.envelope.payload
 

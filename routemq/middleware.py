@@ -4,8 +4,10 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AsyncContextDecorator, ContextDecorator
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from functools import partial
+from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
 
 from routemq.errors import NotRunError
@@ -17,7 +19,18 @@ Next = Callable[["Context"], Any]
 BatchNext = Callable[[Sequence["Context"]], Any]
 """The rest of the chain of a route with `batch=`."""
 
-_TO_BE_RUN = (Awaitable, Generator, AsyncGenerator, map, filter)
+_MENDS: dict[tuple[type, ...], str] = {
+    (Generator, AsyncGenerator, map, filter): "do its work without `yield`, and iterate over it",
+    (
+        ContextDecorator,
+        AsyncContextDecorator,
+    ): "do its work without `yield` and @contextmanager, or enter it with `with`",
+    (Future,): "wait for its `result()`: it may fail, and its process may end before",
+    (FunctionType, MethodType, partial): "call it",
+}
+"""What is still to be run, and how the controller would do that."""
+
+_TO_BE_RUN = (Awaitable, *(kind for kinds in _MENDS for kind in kinds))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,10 +146,13 @@ def _checked(result: Any, *, is_async: bool = False) -> Any:
     name = getattr(result, "__qualname__", None) or type(result).__name__
     if inspect.iscoroutine(result):
         result.close()
-    if not issubclass(type(result), Awaitable):
-        raise NotRunError(what=f"{name!r} was returned", mend="do its work without `yield`, and iterate over it")
-    mend = "await it" if is_async else "make the function that returns it `async def`, and await it"
-    raise NotRunError(what=f"{name!r} was returned without awaiting it", mend=mend)
+    if issubclass(type(result), Awaitable):
+        mend = "await it" if is_async else "make the function that returns it `async def`, and await it"
+        raise NotRunError(what=f"{name!r} was returned without awaiting it", mend=mend)
+    raise NotRunError(
+        what=f"{name!r} was returned",
+        mend=next(mend for kinds, mend in _MENDS.items() if issubclass(type(result), kinds)),
+    )
 
 
 def _finished(step: Callable[[Context], Any]) -> Callable[[Context], Any]:

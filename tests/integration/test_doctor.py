@@ -235,16 +235,20 @@ def test_keys_of_another_program_under_our_names_and_letters_are_named(patient: 
     assert "1 wait for a decision" in patient.examined("--no-probe")[1]["dead letters"]["text"]
 
 
-def test_a_redis_user_who_may_not_ask_is_told_so(patient: Patient) -> None:
+@pytest.mark.parametrize(
+    ("refused", "check", "level"), [("-info", "redis version", "warn"), ("-llen", "redis permissions", "fail")]
+)
+def test_a_redis_user_who_may_not_ask_is_told_so(patient: Patient, refused: str, check: str, level: str) -> None:
     with patient.store.client() as client:
         client.acl_setuser(
-            "narrow", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-info"], reset=True
+            "narrow", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", refused], reset=True
         )
         patient.environment["REDIS_URL"] = f"redis://narrow:pw@{HOST}:{patient.store.port}/0"
         code, found = patient.examined("--no-probe")
         client.acl_deluser("narrow")
-    assert found["redis version"]["level"] == "warn"
-    assert code == 1
+    assert found[check]["level"] == level
+    assert code == (1 if level == "warn" else 2)
+    assert "redis connection" not in found
 
 
 def test_the_report_for_a_person_fits_a_terminal(patient: Patient) -> None:

@@ -226,3 +226,16 @@ def write_for_the_official_parser(path: Path) -> None:
     """`node` with `@asyncapi/parser` reads what this writes; it comes from npm, and no test asks for the network."""
     servers = {"mqtt": {"host": "broker:1883", "protocol": "mqtt"}}
     path.write_text(json.dumps(asyncapi_document(application(), title="A", version="1", servers=servers)), "utf-8")
+
+
+def test_half_a_character_is_replaced_wherever_it_stands() -> None:
+    def handle(payload: bytes) -> None:
+        """Say \ud834."""
+
+    router = Router()
+    router.on("a", handle, shared=True)
+    found = asyncapi_document(router, title="\udc80", version="1", servers={})
+    assert json.loads(json.dumps(found).encode()) == found
+    assert "\\ud" not in json.dumps(found)
+    assert found["info"]["title"] == "?"
+    assert page(found).encode()

@@ -1,10 +1,11 @@
 """The chain around a controller: order, sync beside async, and what ends early."""
 
 import asyncio
+import contextlib
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import pytest
@@ -148,6 +149,12 @@ NOT_RUN: dict[str, tuple[Callable[[Context], Any], bool, str]] = {
     "async generator": (yields_on_the_loop, False, "'yields_on_the_loop' was returned, "),
     "map": (lambda c: map(sync_controller, [c]), False, "'map' was returned, "),
     "filter": (lambda c: filter(sync_controller, [c]), False, "'filter' was returned, "),
+    "context manager": (contextlib.contextmanager(yields), False, ".* without `yield` and @contextmanager"),
+    "async context manager": (contextlib.asynccontextmanager(yields_on_the_loop), False, "and @contextmanager"),
+    "beside": (lambda _: Future(), False, "'Future' was returned, .* `result"),
+    "function": (lambda _: sync_controller, False, "'sync_controller' was returned, .* call it"),
+    "method": (lambda c: c.message.fail, False, "was returned, .* call it"),
+    "partial of a partial": (lambda c: functools.partial(sync_controller, c), False, "'partial' .* call it"),
     "no await": (forgets_to_await, True, "'async_controller' was returned without awaiting it, .* Mend: await it"),
     "future": (awaits_later, True, "'Future' was returned without awaiting it, .* Mend: await it"),
     "generator of an async def": (yields, True, "'yields' was returned, "),

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import redis
 
 from routemq.connections import connect_redis
-from routemq.errors import RouteMQError
 from routemq.metrics.fleet import read_fleet
 from routemq.queues import Keys
 from routemq.routing import Router
@@ -28,7 +27,7 @@ def examine(settings: Settings, router: Router, *, live: bool = True) -> Iterato
     try:
         yield from check_broker(settings, router.routes, live=live)
     # A check that breaks is a finding, and the others go on.
-    except (RouteMQError, OSError, ValueError) as exc:
+    except Exception as exc:  # noqa: BLE001
         yield failed("mqtt connection", error_line(exc), "see MQTT_BROKER and the MQTT_TLS_… settings")
     keys = Keys(settings.key_prefix)
     try:
@@ -39,5 +38,9 @@ def examine(settings: Settings, router: Router, *, live: bool = True) -> Iterato
                 group=settings.mqtt_group_name,
             )  # fmt: skip
             yield from check_fleet(fleet, router.routes, router.queues, settings)
+    except redis.exceptions.NoPermissionError as exc:
+        yield failed(
+            "redis permissions", error_line(exc), "let its user do it; deploy/redis/users.acl is what each role needs"
+        )
     except redis.RedisError as exc:
         yield failed("redis connection", error_line(exc), "see REDIS_URL, and Redis' own log")
