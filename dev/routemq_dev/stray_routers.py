@@ -5,8 +5,6 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_IGNORED = frozenset(("__pycache__", "build", "dist", "env", "node_modules", "site-packages", "tests", "venv"))
-
 
 def stray_routers(project: Path, served: Iterable[str]) -> list[str]:
     """Return the files, relative to the project, whose own routers have routes, none of which is served.
@@ -24,7 +22,8 @@ def stray_routers(project: Path, served: Iterable[str]) -> list[str]:
 
 def _files(project: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(project):
-        folders[:] = [name for name in folders if name not in _IGNORED and not name.startswith(".")]
+        # What is no package is none of the application's: environments, builds, benchmarks, programs of their own.
+        folders[:] = [name for name in folders if name != "tests" and Path(folder, name, "__init__.py").exists()]
         yield from (Path(folder, name) for name in names if name.endswith(".py"))
 
 

@@ -54,8 +54,12 @@ def test_a_router_outside_the_package_is_found(tmp_path: Path) -> None:
         "app/broken.py": "from routemq import Router(\n",
         "app/other.py": "router = object()\nrouter.on('a')\n",
         "app/grouped.py": "import routemq\nr = routemq.Router()\nwith r.group('a') as g:\n    g.on('b', print)\n",
+        "app/__init__.py": "",
+        "tests/__init__.py": "",
         "tests/test_it.py": declares,
         ".venv/lib/x.py": declares,
+        "programs/other/__init__.py": declares,
+        "top.py": declares,
     }.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +67,7 @@ def test_a_router_outside_the_package_is_found(tmp_path: Path) -> None:
     (tmp_path / "app" / "bytes.py").write_bytes(b"\xff routemq Router")
     (tmp_path / "app" / "gone.py").symlink_to(tmp_path / "nowhere")
     found = stray_routers(tmp_path, ["app/routers/a.py:3"])
-    assert found == ["app/doors.py", "app/grouped.py"]
+    assert found == ["app/doors.py", "app/grouped.py", "top.py"]
 
 
 def test_what_became_of_the_routes_is_said_in_a_line() -> None:
