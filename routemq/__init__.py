@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from routemq.controllers import Controller
     from routemq.errors import RouteMQError
     from routemq.message import Client, Message, PublishProperties, Response
-    from routemq.middleware import Context, Middleware
+    from routemq.middleware import BatchNext, Context, Middleware, Next
     from routemq.named_codecs import Codec
     from routemq.reply import Reply
     from routemq.retry import Reject, Retry, RetryPolicy
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "BatchNext",
     "Client",
     "Codec",
     "Context",
     "Controller",
     "Message",
     "Middleware",
+    "Next",
     "PublishProperties",
     "Reject",
     "Reply",
@@ -38,12 +40,14 @@ __all__ = [
 
 _HOMES = {
     "Batch": "batching",
+    "BatchNext": "middleware",
     "Client": "message",
     "Codec": "named_codecs",
     "Context": "middleware",
     "Controller": "controllers",
     "Message": "message",
     "Middleware": "middleware",
+    "Next": "middleware",
     "PublishProperties": "message",
     "Reject": "retry",
     "Reply": "reply",

@@ -5,8 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from app import database
-from routemq import Context, Controller, Message, Middleware
-from routemq.middleware import Next
+from routemq import Context, Controller, Message, Middleware, Next
 
 logger = logging.getLogger(__name__)
 

@@ -75,6 +75,8 @@ def execute(page: str) -> None:
 
 
 def _execute_block(block: Block, names: dict[str, object]) -> None:
+    if is_tests(block):
+        return
     if block.path:
         name = ".".join(block.path.with_suffix("").parts).removesuffix(".__init__")
         made = _names_of(importlib.import_module(name))
@@ -82,7 +84,7 @@ def _execute_block(block: Block, names: dict[str, object]) -> None:
         names.update({name: value for name, value in made.items() if not isinstance(value, Router)})
     elif block.text.startswith(">>> "):
         _execute_session(block, names)
-    elif not is_tests(block):
+    else:
         exec(_compiled(block), names)
 
 

@@ -174,6 +174,7 @@ _STAGES: dict[str, Callable[[Stage], Iterator[None]]] = {
     "docs/flower.md": flower,
     "docs/request-response.md": request_response,
     "docs/running.md": on_one_host,
+    "docs/start.md": first_steps,
     "docs/tracing.md": tracing,
 }
 LIVE = {"docs/request-response.md", "docs/running.md"}
