@@ -257,6 +257,11 @@ class Keys:
         return self._dead(f"bin:{operation}")
 
     @property
+    def dead_bin_room(self) -> str:
+        """Hash: letters and bytes in the bin, of all discards and of each."""
+        return self._dead("bin-room")
+
+    @property
     def dead_frozen_all(self) -> str:
         """Sorted set: unfinished replays of many letters by the time they began."""
         return self._dead("replays")

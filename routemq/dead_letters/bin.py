@@ -96,6 +96,8 @@ class Bin:
         """Let all that is in it go for good and return how many letters that were."""
         there = self.all()
         pipe = self.client.pipeline()
+        # What others discard meanwhile is added up anew.
+        pipe.delete(self.keys.dead_bin_room)
         for discard in there:
             pipe.unlink(self.keys.dead_bin(discard.operation.id))
             # Not the whole set: what others discard meanwhile stays to be seen, and counts.

@@ -36,7 +36,7 @@ from being run.
 Redis does not roll a script back. `look.lua` stands before each: what can fail is looked at before the first write, and
 a key that is not ours to use is an `UnusableKeyError`, or is left alone and named in the log (`scripts.py`). Strikes,
 deliveries and what they lead to are in `limits.py`; a list item carries its own (`mark.lua`, `routemq/mark.py`).
-`due.lua`, `hands.lua`, `letters.lua` and `mark.lua` hold what several scripts share.
+`bin.lua`, `due.lua`, `hands.lua`, `letters.lua` and `mark.lua` hold what several scripts share.
 
 `tests/integration/test_lifecycle.py` runs all of it in any order, with any key in the way and any command forbidden.
 """

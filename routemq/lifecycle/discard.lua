@@ -4,6 +4,7 @@
 -- KEYS[14]  the bin's letters of this operation
 -- KEYS[15]  operations that have letters in the bin
 -- KEYS[16]  letters of an operation, without its name
+-- KEYS[17]  what the bin holds, added up; see bin.lua
 -- ARGV[1]  most dead letters of a route, 0 for any number
 -- ARGV[2]  who asks
 -- ARGV[3]  what it is called in the audit: discard, purge or archive
@@ -30,26 +31,78 @@ for index = 9, #ARGV do
 end
 
 local binned, evicted, forgotten, bytes, now = {}, {}, {}, 0, clock()
+local room, all_letters, all_bytes, sizes = KEYS[17], 0, 0, nil
 
-local function plan_to_bin()
-  look(bin, 'HSET', 'HSETNX', 'EXPIRE')
-  look(bins, 'ZADD', 'ZREM')
-  look_count(bin, 'letters')
-  look_count(bin, 'bytes')
-  local others, all_letters, all_bytes = {}, 0, 0
-  for _, operation in ipairs(read('ZRANGE', bins, 0, -1)) do
+-- Adds up all there is, of every operation.
+local function add_up(operations)
+  sizes = {}
+  for _, operation in ipairs(operations) do
     local key = KEYS[16] .. operation
     look(key, 'EXPIRE')
-    local other = {operation = operation, key = key,
-      letters = tonumber(read('HGET', key, 'letters') or 0), bytes = tonumber(read('HGET', key, 'bytes') or 0)}
-    if not other.letters or not other.bytes or other.letters == 0 then
+    local in_it, bytes_in_it = tonumber(read('HGET', key, 'letters') or 0), tonumber(read('HGET', key, 'bytes') or 0)
+    if not in_it or not bytes_in_it or in_it == 0 then
       forgotten[#forgotten + 1] = operation
     else
-      all_letters, all_bytes = all_letters + other.letters, all_bytes + other.bytes
-      if operation ~= ARGV[4] then
-        others[#others + 1] = other
+      sizes[#sizes + 1] = operation
+      sizes[#sizes + 1] = size(in_it, bytes_in_it)
+      all_letters, all_bytes = all_letters + in_it, all_bytes + bytes_in_it
+    end
+  end
+end
+
+-- Leaves out what has expired. Those that were put into it first expire first; at most so many that nobody has to wait.
+local function leave_out_expired()
+  for _, operation in ipairs(read('ZRANGE', bins, 0, 499)) do
+    local key = KEYS[16] .. operation
+    look(key, 'EXPIRE')
+    if read('HEXISTS', key, 'letters') == 1 then
+      return
+    end
+    local in_it, bytes_in_it = size_of(room, operation)
+    all_letters, all_bytes = all_letters - (in_it or 0), all_bytes - (bytes_in_it or 0)
+    forgotten[#forgotten + 1] = operation
+  end
+end
+
+local function make_room(letters_wanted, bytes_wanted)
+  local is_forgotten = {}
+  for _, operation in ipairs(forgotten) do
+    is_forgotten[operation] = true
+  end
+  local first = 0
+  while true do
+    local operations = read('ZRANGE', bins, first, first + 499)
+    for _, operation in ipairs(operations) do
+      if all_letters + letters_wanted <= most_letters and all_bytes + bytes_wanted <= most_bytes then
+        return
+      end
+      if operation ~= ARGV[4] and not is_forgotten[operation] then
+        local key = KEYS[16] .. operation
+        look(key, 'EXPIRE')
+        all_letters = all_letters - (tonumber(read('HGET', key, 'letters') or 0) or 0)
+        all_bytes = all_bytes - (tonumber(read('HGET', key, 'bytes') or 0) or 0)
+        evicted[#evicted + 1] = {operation = operation, key = key}
       end
     end
+    if #operations < 500 then
+      return
+    end
+    first = first + 500
+  end
+end
+
+local function plan_to_bin()
+  look(bin, 'HGET', 'HSET', 'HSETNX', 'EXPIRE')
+  look(bins, 'ZADD', 'ZREM')
+  look(room, 'HSET', 'HDEL', 'EXPIRE')
+  look_count(bin, 'letters')
+  look_count(bin, 'bytes')
+  local letters_there, bytes_there = totals_of_bin(room, bins)
+  if letters_there then
+    all_letters, all_bytes = letters_there, bytes_there
+    leave_out_expired()
+  else
+    add_up(read('ZRANGE', bins, 0, -1))
   end
   local wanted, seen = 0, {}
   for _, letter in ipairs(letters) do
@@ -67,13 +120,7 @@ local function plan_to_bin()
     end
     wanted = wanted + letter.bytes
   end
-  for _, other in ipairs(others) do
-    if all_letters + #letters <= most_letters and all_bytes + wanted <= most_bytes then
-      break
-    end
-    all_letters, all_bytes = all_letters - other.letters, all_bytes - other.bytes
-    evicted[#evicted + 1] = other
-  end
+  make_room(#letters, wanted)
   for _, letter in ipairs(letters) do
     if all_letters + #binned < most_letters and all_bytes + bytes + letter.bytes <= most_bytes then
       binned[#binned + 1] = letter
@@ -94,21 +141,32 @@ local function put_into_bin()
   count(bin, 'bytes', bytes)
   write('EXPIRE', bin, kept_s)
   write('ZADD', bins, now, ARGV[4])
+  write('HSET', room, ARGV[4], size(read('HGET', bin, 'letters'), read('HGET', bin, 'bytes')))
 end
 
 if kept_s > 0 and #letters > 0 then
   plan_to_bin()
 end
 audit(ARGV[2], ARGV[3], ARGV[4], ARGV[5], #letters)
+if sizes then
+  write('EXPIRE', room, 0)
+  for first = 1, #sizes, 1000 do
+    write('HSET', room, unpack(sizes, first, math.min(first + 999, #sizes)))
+  end
+end
 for _, other in ipairs(evicted) do
   write('EXPIRE', other.key, 0)
-  write('ZREM', bins, other.operation)
+  forgotten[#forgotten + 1] = other.operation
 end
 for _, operation in ipairs(forgotten) do
   write('ZREM', bins, operation)
+  write('HDEL', room, operation)
 end
 if #binned > 0 then
   put_into_bin()
+end
+if kept_s > 0 and #letters > 0 then
+  write('HSET', room, 'letters', string.format('%d', all_letters + #binned), 'bytes', string.format('%d', all_bytes + bytes))
 end
 for _, letter in ipairs(letters) do
   take_away(letter, 'discarded', most)

@@ -310,7 +310,7 @@ class Moves:
     def discard(self, ids: Sequence[str], change: Change, *, action: str, room: BinRoom) -> list[bool]:
         """Take dead letters away, into the bin as far as there is room; return whether each was there."""
         keys = self._keys
-        names = [*keys.letters, keys.dead_bin(change.operation), keys.dead_bins, keys.dead_bin("")]
+        names = [*keys.letters, keys.dead_bin(change.operation), keys.dead_bins, keys.dead_bin(""), keys.dead_bin_room]
         args = [self._most, change.who, action, change.operation, change.detail]
         args += (round(room.kept_s), room.letters, room.bytes, *ids)
         return cast("list[bool]", self._run("discard", names, args))
@@ -324,7 +324,7 @@ class Moves:
         Returns:
             How many were in the bin, and how many of these had not come back before.
         """
-        names = [*self._keys.letters, self._keys.dead_bin(of), self._keys.dead_bins]
+        names = [*self._keys.letters, self._keys.dead_bin(of), self._keys.dead_bins, self._keys.dead_bin_room]
         args = [self._most, change.who, change.operation, change.detail, of, *ids]
         taken, back = self._run("undo", names, args)
         return int(taken), int(back)

@@ -19,7 +19,8 @@ _FUNCTIONS = {
     "promote": ("due",),
     "set_aside": ("mark",),
     **dict.fromkeys(["put_back", "restore"], ("mark", "hands")),
-    **dict.fromkeys(["bury", "bury_direct", "replay", "discard", "undo", "import"], ("letters",)),
+    **dict.fromkeys(["bury", "bury_direct", "replay", "import"], ("letters",)),
+    **dict.fromkeys(["discard", "undo"], ("letters", "bin")),
 }
 """Script → the other files whose functions it uses."""
 

@@ -114,3 +114,44 @@ def test_what_expired_is_forgotten_and_other_programs_keys_are_named(redis_desk:
     assert desk.client.zrange(desk.keys.dead_bins, 0, -1) == [b"new"]
     desk.client.set(desk.keys.dead_bin("new"), "theirs")
     assert "The bin is empty." in desk.run("bin").stderr
+
+
+def test_a_discard_costs_the_same_however_many_there_were(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.bury(*(a_message(number) for number in range(330)))
+
+    def commands_of(number: int) -> int:
+        before = desk.client.info("commandstats")
+        desk.store.discard([f"m{number:06}:0"], actor="ana")
+        after = desk.client.info("commandstats")
+        return sum(
+            after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in after if name != "cmdstat_info"
+        )
+
+    commands_of(0)
+    few = commands_of(1)
+    for number in range(2, 302):
+        desk.store.discard([f"m{number:06}:0"], actor="ana")
+    # Whatever else asks this server meanwhile.
+    assert commands_of(302) < few + 150
+
+    def room() -> tuple[int, int]:
+        letters, size = desk.client.hmget(desk.keys.dead_bin_room, "letters", "bytes")
+        return int(letters), int(size)
+
+    def added_up() -> tuple[int, int]:
+        found = [
+            desk.client.hmget(desk.keys.dead_bin(of.operation.id), "letters", "bytes") for of in desk.store.bin.all()
+        ]
+        return sum(int(letters) for letters, _ in found), sum(int(size) for _, size in found)
+
+    # What was brought back, has expired, or was not counted by another release, is none of it.
+    assert room() == added_up() == (303, room()[1])
+    oldest, second = (desk.client.zrange(desk.keys.dead_bins, 0, 1)[at].decode() for at in (0, 1))
+    assert sum(desk.store.undo(desk.store.bin.all()[0].operation.id, actor="bo")) == 1
+    desk.client.delete(desk.keys.dead_bin(oldest), desk.keys.dead_bin(second))
+    desk.store.discard(["m000310:0", "m000311:0"], actor="ana")
+    assert room() == added_up() == (302, room()[1])
+    desk.client.hdel(desk.keys.dead_bin_room, desk.store.bin.all()[5].operation.id)
+    desk.store.discard(["m000312:0"], actor="ana")
+    assert room() == added_up() == (303, room()[1])

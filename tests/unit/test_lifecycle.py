@@ -8,7 +8,7 @@ from routemq.lifecycle.moves import FetchCommand, Moves, StartCommand
 from routemq.lifecycle.scripts import script_text
 
 FOLDER = resources.files("routemq.lifecycle")
-SHARED = {"due", "hands", "letters", "look", "mark"}
+SHARED = {"bin", "due", "hands", "letters", "look", "mark"}
 WITHOUT_CLIENT = {"fetch": FetchCommand, "start": StartCommand}
 
 

@@ -122,6 +122,7 @@ def expected_types(keys: Keys, routes: Sequence[Route]) -> dict[str, str]:
         keys.dead_audit: "stream",
         keys.dead_canaries: "hash",
         keys.dead_outcomes: "hash",
+        keys.dead_bin_room: "hash",
         keys.dead_frozen_all: "zset",
         keys.dead_retention_lock: "string",
     }
