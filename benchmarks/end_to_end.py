@@ -19,7 +19,15 @@ SHAPES = {
     "2 threads": ["--pool", "threads", "--workers", "2", "--concurrency", "4"],
     "prefork 2": ["--pool", "prefork", "--workers", "1", "--concurrency", "2"],
 }
-FIGURES = ("end_to_end_per_s", "processor_us", "backlog_per_s", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
+FIGURES = (
+    "end_to_end_per_s",
+    "processor_us",
+    "backlog_per_s",
+    "steady_processor_us",
+    "latency_p50_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+)
 
 
 def measure(options: list[str], *, rounds: int, seconds: float) -> dict[str, dict[str, object]]:

@@ -58,6 +58,7 @@ def test_bench_runs_with_nothing_installed_and_touches_nothing_configured(tmp_pa
         assert found[side]["published"] > 500
         assert found[side]["end_to_end_per_s"]["median"] > 0
         assert found[side]["processor_us"]["median"] > 0
+        assert found[side]["steady_processor_us"]["median"] > 0
         assert 0 < found[side]["latency_p50_ms"]["median"] <= found[side]["latency_p99_ms"]["median"]
     assert list(temporary.iterdir()) == []
     assert processes_of(temporary) == []

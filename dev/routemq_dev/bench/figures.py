@@ -42,6 +42,7 @@ class Figures:
             less than the rate.
         backlog: The same as `end_to_end`, from the moment that ingest goes on.
         latencies_ms: Of each round, ascending.
+        steady_processor_us: Processor time of ingest, Redis and workers per message while they were measured.
         rates: Messages per second at which they were measured.
         lost: Published and acknowledged, never run.
         duplicates: Runs beyond the first of a message.
@@ -51,6 +52,7 @@ class Figures:
     processor_us: list[float] = field(default_factory=list)
     backlog: list[float] = field(default_factory=list)
     latencies_ms: list[Sequence[float]] = field(default_factory=list)
+    steady_processor_us: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     published: int = 0
     lost: int = 0
@@ -67,6 +69,7 @@ class Figures:
             "end_to_end_per_s": self.end_to_end,
             "processor_us": self.processor_us,
             "backlog_per_s": self.backlog,
+            "steady_processor_us": self.steady_processor_us,
         }
         return {
             **{name: Spread(tuple(rounds)) if rounds else None for name, rounds in figures.items()},

@@ -14,6 +14,7 @@ from routemq_dev.bench.figures import Figures
 from routemq_dev.bench.quick_publisher import FIRST_NUMBER, QuickPublisher
 from routemq_dev.bench.recorder import RunReader
 from routemq_dev.bench.side import Side
+from routemq_dev.servers import REDIS_SERVER
 
 IN_PIPELINE = 5_000
 """Published and not yet run: as many as keep every part busy, so that the publisher works until the end."""
@@ -97,7 +98,7 @@ class Measuring:
         figures.backlog.append(self._from_backlog(max(1, int(figures.end_to_end[-1] * plan.seconds))))
         rate_per_s = max(1.0, min(plan.rate_per_s, figures.end_to_end[-1] / 2))
         self._tell(figures, f"{name}, latency at {rate_per_s:,.0f} messages/s")
-        figures.latencies_ms.append(self._latencies_ms(rate_per_s))
+        figures.latencies_ms.append(self._at_rate(rate_per_s))
         figures.rates.append(rate_per_s)
 
     def _under_load(self) -> float:
@@ -108,16 +109,19 @@ class Measuring:
             # A slow side must not work off for half a minute what was published in two seconds.
             return min(IN_PIPELINE, _WARM_UP + done // 2) - (self._publisher.next_number - first) + done
 
-        spent_s = self._processor_s()
+        spent_s = self._processor_s(*self._names)
         self._publish(_ANY_NUMBER, for_s=self._plan.seconds, room=room)
         count = self._wait() - before
         elapsed_s = time.monotonic() - began
-        self.figures.processor_us.append((self._processor_s() - spent_s) * 1e6 / max(1, count))
+        self.figures.processor_us.append((self._processor_s(*self._names) - spent_s) * 1e6 / max(1, count))
         return count / elapsed_s
 
-    def _processor_s(self) -> float:
-        """Return the processor time that this side's processes have spent so far."""
-        names = {command.name for command in self._side.commands}
+    @property
+    def _names(self) -> list[str]:
+        return [command.name for command in self._side.commands]
+
+    def _processor_s(self, *names: str) -> float:
+        """Return the processor time that these processes have spent so far."""
         leaders = [psutil.Process(state.pid) for state in self._supervisor.states if state.name in names]
         everyone = [process for leader in leaders for process in (leader, *leader.children(recursive=True))]
         times = [process.cpu_times() for process in everyone]
@@ -134,9 +138,13 @@ class Measuring:
         began = time.monotonic()
         return (self._wait() - before) / (time.monotonic() - began)
 
-    def _latencies_ms(self, rate_per_s: float) -> list[float]:
+    def _at_rate(self, rate_per_s: float) -> list[float]:
+        # Messages that come one by one cost most in what they wake.
+        names = (*self._names, REDIS_SERVER)
+        spent_s = self._processor_s(*names)
         numbers = self._publish(max(1, int(rate_per_s * self._plan.seconds)), rate_per_s=rate_per_s)
         self._wait()
+        self.figures.steady_processor_us.append((self._processor_s(*names) - spent_s) * 1e6 / len(numbers))
         at = self._publisher.published_at
         return sorted(
             (run_at - at[number - FIRST_NUMBER]) * 1000 for number, run_at in self._reader.runs() if number in numbers

@@ -15,6 +15,7 @@ _ROWS = {
     "end_to_end_per_s": "end to end, messages/s",
     "processor_us": "processor, µs/message",
     "backlog_per_s": "backlog, messages/s",
+    "steady_processor_us": "at --rate, µs/message",
     "latency_p50_ms": "latency p50, ms",
     "latency_p95_ms": "latency p95, ms",
     "latency_p99_ms": "latency p99, ms",
