@@ -26,6 +26,7 @@ LANGUAGES = {
 }
 """What is done with each."""
 
+_A_COMMAND = re.compile(r"(routemq|dlq|celery|docker compose|kubectl|systemctl|python -m|pip install) \S|--\w")
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
@@ -104,10 +105,10 @@ def commands_of(block: Block) -> Iterator[Command]:
 
 
 def commands_in_text(page: str) -> Iterator[Command]:
-    """Find commands between backquotes, in sentences and tables."""
+    """Find commands, and options alone, between backquotes in sentences and tables."""
     for token in _MARKDOWN.parse((REPOSITORY / page).read_text("utf-8")):
         for child in token.children or []:
-            if child.type == "code_inline" and re.match(r"(routemq|celery -A routemq) \S", child.content):
+            if child.type == "code_inline" and _A_COMMAND.match(child.content):
                 # `[a|b]` is one word of several.
                 text = re.sub(r"[][|]", " ", child.content)
                 yield Command(page=page, line=(token.map or [0])[0] + 1, text=text)

@@ -10,8 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 import click
+import flower.options  # noqa: F401  # defines them
 import yaml
 from celery.bin.celery import celery
+from tornado.options import options
 
 from routemq.cli import main
 from tests.documentation.blocks import Command
@@ -90,6 +92,9 @@ def complaints_about(command: Command) -> list[str]:
     """Say what of a command's words is not there: a program, an option, a file, a service."""
     if command.text.startswith(OF_OTHERS):
         return []
+    if command.text.startswith("--"):
+        option = re.split(r"[ =]", command.text)[0]
+        return [] if option in _options() else [f"no command has an option {option}"]
     return [complaint for words in simple_commands(command.text) for complaint in _complaints(_as_called(words))]
 
 
@@ -141,8 +146,8 @@ def _next(rest: list[str]) -> str:
 
 
 def _option(command: click.Command, name: str) -> click.Option | None:
-    known = command.get_params(click.Context(command))
-    for option in known:
+    # Celery has an option twice, which click's own list warns of.
+    for option in [*command.params, command.get_help_option(click.Context(command))]:
         if isinstance(option, click.Option):
             names = {*option.opts, *option.secondary_opts}
             # `-c4` and `-P=…` begin with their letter.
@@ -182,7 +187,7 @@ def _docker(words: list[str]) -> Iterator[str]:
 _VERBS = frozenset(
     ["up", "down", "run", "exec", "logs", "ps", "pull", "build", "stop", "start", "restart", "kill", "config", "cp"]
 )
-_WITH_VALUE = ("-e", "--env", "--user", "-u", "--timeout", "-t", "--tail", "--wait-timeout", "-s")
+_WITH_VALUE = ("-e", "--env", "--user", "-u", "--timeout", "-t", "--tail", "--wait-timeout", "-s", "--cap-add")
 """Options of these."""
 
 
@@ -229,8 +234,25 @@ def _pip(words: list[str]) -> Iterator[str]:
         ours = re.search(r"^(?:routemq-celery|\.|/.*)\[([\w,-]+)\]", word)
         if ours and (unknown := set(ours[1].split(",")) - set(extras)):
             yield f"pyproject.toml has no extra {', '.join(sorted(unknown))}"
-    if words[:1] == ["uninstall"]:
-        yield "nothing of ours is uninstalled"
+
+
+@cache
+def _options() -> set[str]:
+    """Return every option that any of our commands has, or Flower."""
+    found = {"--profile"}  # of docker compose
+    for source in [*(REPOSITORY / "benchmarks").rglob("*.py"), *(REPOSITORY / "scripts").iterdir()]:
+        if source.is_file():
+            found |= set(re.findall(r"\"(--[a-z][\w-]*)\"", source.read_text("utf-8")))
+    found |= {f"--{name}" for name in options.as_dict()}
+    commands: list[click.Command] = [main, celery]
+    while commands:
+        command = commands.pop()
+        for parameter in command.params:
+            found |= {*parameter.opts, *parameter.secondary_opts}
+        context = click.Context(command)
+        if isinstance(command, click.Group):
+            commands += filter(None, (command.get_command(context, name) for name in command.list_commands(context)))
+    return found
 
 
 def _python(words: list[str]) -> Iterator[str]:
@@ -257,6 +279,8 @@ def _paths(words: Sequence[str]) -> Iterator[str]:
 
 
 def _systemctl(words: list[str]) -> Iterator[str]:
+    if words[0] == "edit":
+        return  # makes one
     units = {path.name for path in (REPOSITORY / "deploy/systemd").rglob("*.*")}
     for word in words:
         if word.startswith("routemq") and re.sub(r"@[\w-]+\.", "@.", word) not in units:
@@ -268,6 +292,7 @@ def _nothing(_words: list[str]) -> Iterator[str]:
 
 
 _CHECKS: Mapping[str, Callable[[list[str]], Iterator[str]]] = {
+    "dlq": lambda words: _CHECKS["routemq"](["dlq", *words]),
     "routemq": _of_click("routemq", main),
     "celery": _of_click("celery", celery),
     "docker": _docker,

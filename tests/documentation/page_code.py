@@ -48,11 +48,13 @@ def stand_ins_of(page: str) -> list[str]:
 def write_files(page: str, project: Path) -> None:
     """Write the files that a page's blocks are, tests among them."""
     for block in python_of(page):
-        path = block.path or (Path(f"test_line_{block.line}.py") if is_tests(block) else None)
+        path = block.path or (Path(f"test_{folder_name(page)}_{block.line}.py") if is_tests(block) else None)
         if path is None:
             continue
         (project / path).parent.mkdir(parents=True, exist_ok=True)
-        (project / path).write_text(block.text, encoding="utf-8")
+        # pytest names the page's lines.
+        above = "\n" * (block.line - 1) if block.path is None else ""
+        (project / path).write_text(above + block.text, encoding="utf-8")
         for folder in path.parents[:-1]:
             # This repository has an app/ too, and Python would take that one.
             (project / folder / "__init__.py").touch()

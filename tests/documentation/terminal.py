@@ -39,15 +39,14 @@ class Terminal:
 
     Attributes:
         words: What the page says → what is meant here: addresses, folders.
-        ports: Program → options that lead it to the servers of the tests.
+        options: Program → those that lead it to the servers of the tests.
     """
 
     folder: Path
     env: dict[str, str]
     words: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
-    _lasting: dict[str, tuple[RunningProcess, contextlib.ExitStack]] = field(default_factory=dict, init=False)
+    _lasting: dict[str, tuple[Command, RunningProcess, contextlib.ExitStack]] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> Self:
         shims = self.folder / ".shims"
@@ -59,10 +58,11 @@ class Terminal:
         self.env["PATH"] = f"{shims}:{self.env['PATH']}"
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         with contextlib.ExitStack() as ending:
-            for text in list(self._lasting):
-                ending.callback(self.stop, text)
+            for name in list(self._lasting):
+                # What fails first says why.
+                ending.callback(self.stop, name, looking=error is None)
 
     def type(self, command: Command) -> None:
         """Run a command to its end, or until it is there.
@@ -92,24 +92,24 @@ class Terminal:
         argv, env = _words_and_env(text)
         process = stack.enter_context(running(argv, cwd=self.folder, env=self.env | env, fork=True))
         # Another of the same is another terminal, but a supervisor is one for all.
-        self._lasting[lasting if lasting in ("routemq dev", "routemq up") else text] = process, stack
+        self._lasting[lasting if lasting in ("routemq dev", "routemq up") else text] = command, process, stack
         try:
             process.wait_for_output(LASTING[lasting], timeout_s=_PATIENCE_S)
         except AssertionError as exc:
             raise AssertionError(f"{command} does not come up: {exc}\n{process.output()}") from exc
 
-    def stop(self, text: str) -> None:
+    def stop(self, name: str, *, looking: bool = True) -> None:
         """End what goes on, if it was begun.
 
         Raises:
             AssertionError: It has ended by itself.
         """
-        if text not in self._lasting:
+        if name not in self._lasting:
             return
-        process, stack = self._lasting.pop(text)
+        command, process, stack = self._lasting.pop(name)
         goes_on, output = process.is_alive, process.output()
         stack.close()
-        assert goes_on, f"{text} has ended by itself:\n{output}"
+        assert goes_on or not looking, f"{command} has ended by itself:\n{output}"
 
     def _run(self, command: Command, text: str) -> None:
         ended = ""
@@ -143,7 +143,7 @@ class Terminal:
 
     def _wait_for(self, command: Command, seen: str) -> None:
         def is_seen() -> bool:
-            return any(seen in process.output() for process, _ in self._lasting.values())
+            return any(seen in process.output() for _, process, _ in self._lasting.values())
 
         wait_until(is_seen, timeout_s=_PATIENCE_S, message=f"{seen!r} is seen, as {command} says")
 
