@@ -18,6 +18,7 @@ _COMMANDS = {
     "publish": "routemq.cli.publish:publish",
     "request": "routemq.cli.ask_device:request",
     "resume": "routemq.cli.pause:resume",
+    "retries": "routemq.cli.retry_list:retries",
     "routes": "routemq.cli.routes:routes",
     "simulate": "routemq.cli.simulate:simulate",
     "top": "routemq.cli.top:top",

@@ -152,3 +152,18 @@ class RouteHistoryPage(PageHandler):
             active_tab="routes",
             scripts=("route_history.js", "common.js", "chart.js"),
         )
+
+
+class RetriesPage(PageHandler):
+    """What is going to be run again, and what is set aside with a paused route."""
+
+    @web.authenticated
+    def get(self) -> None:
+        self.show(
+            "retries.html",
+            title="Retries",
+            description="What failed and is run again when its time has come, and what waits for a paused route.",
+            active_tab="routes",
+            scripts=("retries.js", "common.js"),
+            routes=[route.name for route in self.backend.router.routes],
+        )

@@ -2,11 +2,13 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from routemq.envelope import TaskMessage
+from routemq.envelope import Envelope, FailedAttempt, TaskMessage
+from routemq.lifecycle.moves import SET_ASIDE_S
 from routemq.metrics.history import add_counts, add_times
 from routemq.metrics.totals import add_totals
 from tests.browser import Visit, accessibility_faults, row_of
@@ -322,3 +324,30 @@ def test_the_page_of_a_replayed_letter_says_what_becomes_of_it(place: Place, vis
     page.goto(f"{place.url}/dead-letter-changes")
     page.locator("#changes tr", has_text=letter).get_by_role("link", name="replay").click()
     expect(state).to_have_text("done")
+
+
+def test_what_is_run_again_is_told_with_its_time_and_its_reason(place: Place, visit: Callable[..., Visit]) -> None:
+    failure = FailedAttempt(at=time.time() - 5, error="ValueError: <b>no</b> such device", worker="one@here")
+    message = TaskMessage(route=OTHER, queue="other", envelope=Envelope(topic="other/d1", payload=b"{}"))
+    with place.store.client() as client:
+        due_at = time.time() + 600
+        client.zadd(place.keys.delayed("other"), {message.failed(failure).encode(): due_at})
+        aside = TaskMessage(route=OTHER, queue="other", envelope=Envelope(topic="other/d2", payload=b"{}"))
+        client.zadd(place.keys.delayed("other"), {aside.encode(): SET_ASIDE_S + time.time() - 60})
+    page = visit().page
+    page.goto(f"{place.url}/routes")
+    page.locator(f'[data-route="{OTHER}"]').get_by_role("link", name=re.compile("for later")).click()
+    row = page.locator(f'[data-id="{message.id}"]')
+    expect(row).to_contain_text(re.compile(r"in (9|10) min.*other/\{device_id\}.*'other/d1', 2 bytes.*1 of 1"))
+    expect(row).to_contain_text("ValueError: <b>no</b> such device")
+    assert accessibility_faults(page) == []
+    page.get_by_role("button", name="Set aside").click()
+    expect(page.locator(f'[data-id="{aside.id}"]')).to_contain_text("'other/d2', 2 bytes")
+    page.select_option("#route", WAITING)
+    expect(page.locator("#nothing")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{place.url}/routes/retries")
+    expect(row).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    with place.store.client() as client:
+        client.delete(place.keys.delayed("other"))

@@ -128,5 +128,17 @@ def test_the_history_of_a_route_is_columns_with_a_number_for_each_step(place: Pl
     ):
         status, found = history(query)
         assert (status, "cannot be used" in found["error"]) == (400, True), found
-    for route in ("", "no such route", quote("\ud800", errors="surrogatepass")):
+    for route in ("", quote("no such route"), quote("\ud800", errors="surrogatepass")):
         assert request(f"{place.url}/api/routes/history?route={route}", headers=ANA)[0] in (400, 404)
+
+
+def test_what_waits_for_another_run_is_asked_for_in_words_that_are_known(place: Place) -> None:
+    def retries(query: str) -> tuple[int, dict[str, Any]]:
+        return request(f"{place.url}/api/routes/retries{query}", headers=ANA)
+
+    status, found = retries(f"?route={quote(WAITING)}&kind=aside&limit=5")
+    assert (status, found["messages"], found["later"], found["aside"], found["is_whole"]) == (200, [], 0, 0, True)
+    for query in ("?kind=", "?kind=all", "?limit=0", "?limit=501", "?rout=a", "?route=a&route=b"):
+        status, found = retries(query)
+        assert (status, "cannot be used" in found["error"]) == (400, True), query
+    assert request(f"{place.url}/api/routes/retries")[0] == 401

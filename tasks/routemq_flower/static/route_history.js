@@ -18,6 +18,7 @@ let tabled = null;
 let charts = [];
 
 byId("title").textContent = route;
+byId("retries").search = new URLSearchParams({route});
 document.title = `${route} · Flower`;
 
 function time(seconds) {

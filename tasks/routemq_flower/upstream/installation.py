@@ -34,9 +34,11 @@ from routemq_flower.pages import (
     LetterPage,
     OwnFiles,
     ReplayPage,
+    RetriesPage,
     RouteHistoryPage,
     RoutesPage,
 )
+from routemq_flower.retry_api import RetryList
 from routemq_flower.route_api import RouteList, RoutePause, WorkerHands
 from routemq_flower.route_history_api import RouteHistory
 from routemq_flower.upstream.checked_options import check_environment, check_when_complete, guarded
@@ -70,6 +72,7 @@ def install() -> None:
         url(r"/dead-letter-changes", ChangesPage, name="changes"),
         url(r"/routes", RoutesPage, name="routes"),
         url(r"/routes/history", RouteHistoryPage, name="route-history"),
+        url(r"/routes/retries", RetriesPage, name="retries"),
         url(r"/routemq/static/(.*)", OwnFiles, {"path": str(_OWN_FOLDER / "static")}, name="routemq-static"),
         url(r"/api/dead-letters", LetterList),
         url(r"/api/dead-letters/overview", LetterOverview),
@@ -89,6 +92,7 @@ def install() -> None:
         url(r"/api/dead-letters/letter/([^/]+)/(replay|discard)", LetterChange),
         url(r"/api/routes", RouteList),
         url(r"/api/routes/history", RouteHistory),
+        url(r"/api/routes/retries", RetryList),
         url(r"/api/routes/(pause|resume)", RoutePause),
         url(r"/api/workers/(grow|shrink)", WorkerHands),
     ]

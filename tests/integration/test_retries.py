@@ -1,0 +1,125 @@
+"""What waits for another run is told with its reason, however much of it there is."""
+
+import json
+import subprocess
+import time
+from typing import Any
+
+import pytest
+import redis
+
+from routemq.connections import connect_redis
+from routemq.envelope import FailedAttempt
+from routemq.lifecycle.moves import SET_ASIDE_S
+from routemq.retries import Kind, WaitingReading, read_waiting
+from routemq.settings import Settings
+from tests.processes import clean_environment, wait_until
+from tests.servers import REPOSITORY, Redis
+from tests.workers import Bench
+
+UNLUCKY, ACT = "unlucky", "act/{kind}"
+QUEUES = ("work.unlucky", "work.act")
+
+
+@pytest.fixture
+def bench(redis_server: Redis, key_prefix: str) -> Bench:
+    return Bench(store=redis_server, key_prefix=key_prefix)
+
+
+def read(bench: Bench, *, kind: Kind = "later", most: int = 100, route: str | None = None) -> WaitingReading:
+    with connect_redis(Settings(_env_file=None, redis_url=bench.store.url)) as client:  # type: ignore[call-arg]
+        return read_waiting(client, bench.keys, QUEUES, kind=kind, most=most, route=route)
+
+
+def command(bench: Bench, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["routemq", "retries", *options], cwd=REPOSITORY, env=clean_environment(bench.environment()),
+        capture_output=True, encoding="utf-8", check=True, timeout=60,
+    )  # fmt: skip
+
+
+def put_failed(bench: Bench, topic: str, *, due_at: float, count: int = 1, payload: bytes = b"null") -> None:
+    """Let messages wait that have failed once."""
+    failure = FailedAttempt(at=time.time(), error="ValueError: no such sensor", worker="one@here")
+    messages = [bench.message(topic, payload).failed(failure) for _ in range(count)]
+    with bench.store.client() as client:
+        found = {each.encode(): due_at + number for number, each in enumerate(messages)}
+        client.zadd(bench.keys.delayed(messages[0].queue), found)
+
+
+def test_what_a_worker_is_going_to_run_again_and_what_it_sets_aside(bench: Bench) -> None:
+    with bench.worker("-Q", ",".join(QUEUES), "-P", "threads", "-n", "one@here"):
+        sent = bench.put("unlucky", b"x")
+        found = wait_until(
+            lambda: (reading := read(bench)).messages and reading.messages[0].attempts == 2 and reading,
+            message="it waits for its last run",
+        )
+    (message,) = found.messages
+    assert (message.id, message.route, message.queue, message.attempts) == (sent.id, UNLUCKY, "work.unlucky", 2)
+    assert (message.error, message.worker, message.about) == (
+        "ValueError: no such sensor",
+        "one@here",
+        "'unlucky', 1 bytes",
+    )
+    assert (message.failed_at or 0) < (message.due_at or 0) < found.now + 3
+    assert (found.later, found.aside, found.is_whole("later")) == (1, 0, True)
+
+    with bench.store.client() as client:
+        item, due_at = client.zrange(bench.keys.delayed("work.unlucky"), 0, 0, withscores=True)[0]
+        client.zadd(bench.keys.delayed("work.act"), {item: SET_ASIDE_S + due_at})
+    (aside,) = read(bench, kind="aside").messages
+    assert (aside.id, aside.due_at) == (sent.id, None)
+    assert aside.aside_since == pytest.approx(due_at, abs=0.001)
+    shown = json.loads(command(bench, "--set-aside", "--json", UNLUCKY).stdout)
+    assert [(each["id"], each["max_attempts"]) for each in shown["messages"]] == [(sent.id, 3)]
+
+
+def test_of_ten_thousand_the_first_are_shown_and_those_of_a_route_are_found(bench: Bench) -> None:
+    now = time.time()
+    put_failed(bench, "unlucky", due_at=now + 100, count=12_000)
+    put_failed(bench, "act/value", due_at=now + 5000, count=3)
+    put_failed(bench, "act/value", due_at=now + 6000, payload=b"x" * 3_000_000)
+    found = read(bench, most=5)
+    assert [each.route for each in found.messages] == [UNLUCKY] * 5
+    assert (found.later, found.is_whole("later")) == (12_004, False)
+    assert [each.about for each in read(bench, route=ACT).messages] == ["'act/value', 4 bytes"] * 3 + [
+        "'act/value', 3000000 bytes"
+    ]
+    assert read(bench, route="act").messages == ()
+    run = command(bench, "--limit", "2")
+    assert len(run.stdout.splitlines()) == 3
+    assert "ValueError: no such sensor" in run.stdout
+    assert "These are the first 2; 12,004 wait for another run." in run.stderr
+
+
+def test_what_lies_there_of_others_hides_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    put_failed(bench, "act/value", due_at=time.time() + 100)
+    strange: list[Any] = [
+        b"", b"\xff", b"[]", b"null", b"1", b'{"headers": null}', b'{"headers": {"task": 1, "id": 2}}',
+        b'{"body": "', b'{"headers": {"task": "a", "id": "b", "retries": 1e400}}',
+        b'{"headers": {"task": "a", "id": "b", "routemq": {"failures": [[1e400, 2]]}}}',
+        b'{"headers": {"task": "a", "id": "b", "routemq": {"failures": 7}}}',
+        b'{"headers": {"task": "\\u202ea\\n", "id": "b", "routemq": {"failures": [[1, "x\\u001b[2J", "w"]]}}}',
+        b'{"pad": "' + b"x" * 100_000 + b'"}',
+    ]  # fmt: skip
+    with bench.store.client() as client:
+        client.zadd(bench.keys.delayed("work.act"), {item: number for number, item in enumerate(strange)})
+        client.zadd(bench.keys.delayed("work.act"), {b"never": "-inf", b"ever": "+inf"})
+        client.set(bench.keys.delayed("work.unlucky"), "another program's")
+    found = read(bench)
+    assert len(found.messages) == len(strange) + 2
+    assert [each.route for each in found.messages if each.id][-1] == ACT
+    assert "another" not in str(found)
+    assert any(bench.keys.delayed("work.unlucky") in record.message for record in caplog.records)
+    text = command(bench).stdout
+    assert "\x1b" not in text
+    assert "\\x1b[2J" in text
+    assert len(json.loads(command(bench, "--json", ACT).stdout)["messages"]) == 1
+    assert "NaN" not in command(bench, "--json").stdout + command(bench, "--json", "--set-aside").stdout
+
+
+def test_nothing_is_told_as_nothing_and_an_absent_redis_in_a_line(bench: Bench) -> None:
+    run = command(bench)
+    assert (run.stdout, run.stderr) == ("", "Nothing waits for another run.\n")
+    with pytest.raises(redis.RedisError), redis.Redis(port=1) as nowhere:
+        read_waiting(nowhere, bench.keys, QUEUES, kind="later", most=1)
