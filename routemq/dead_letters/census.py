@@ -1,5 +1,11 @@
-"""How many dead letters there are, of what, and since when."""
+"""How many dead letters there are, of what, and since when.
 
+Longer than other files: what the indexes tell and what is counted one by one must tell the same.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -29,14 +35,15 @@ class LetterGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorGroup(LetterGroup):
-    """Letters of one fingerprint on one route.
+    """Letters of one fingerprint, of however many routes; the rest of those that are not told apart, of one route.
 
     Attributes:
+        routes: Their routes, the one with the most letters first.
         example: The newest of them.
         first_release: Of the oldest of them that is there; None where that is not known.
     """
 
-    route: str
+    routes: tuple[str, ...]
     example: DeadLetter
     first_release: str | None = None
 
@@ -51,7 +58,7 @@ class LetterStats:
     """What is in the store.
 
     Attributes:
-        errors: The most frequent fingerprints; `error_count` says how many there are in all.
+        errors: The most frequent errors; `error_count` says how many there are in all.
         full_routes: Routes that are not consumed because they have as many dead letters as they may, with their queue.
         archive_problem: Why letters that are due could not be archived; None when they were, or none are.
     """
@@ -87,18 +94,19 @@ def read_stats(reader: LetterReader, wanted: LetterFilter, *, most_errors: int) 
     counters, (full,) = reader.reports.good(counters, {}), reader.reports.good([full], {})
     (problem,) = reader.reports.good([problem], None)
     reasons: list[tuple[str, str]] = []
-    errors: list[tuple[int, str, str]] = []
+    pairs: list[tuple[str, str, int]] = []
     for route, found in zip(routes, counters, strict=True):
         for name, amount in found.items():
-            kind, _, value = name.decode().partition(":")
+            kind, _, value = name.decode(errors="replace").partition(":")
             if kind == "reason" and wanted.reason in (None, value):
                 reasons.append((value, route))
             elif kind == "error" and amount.isdigit() and wanted.error in (None, value):
-                errors.append((int(amount), value, route))
-    top = sorted(errors, key=lambda error: (-error[0], *error[1:]))[:most_errors]
+                pairs.append((value, route, int(amount)))
+    errors = _most_frequent(pairs if wanted.is_of_all_times else _in_time(reader, wanted, pairs))
+    top = [(fingerprint, route) for (fingerprint, _), routes_of in errors[:most_errors] for route in routes_of]
     index_keys = [key for route in routes for key in reader.index_keys(replace(wanted, route=route))]
     index_keys += [keys.dead_by_reason(route, reason) for reason, route in reasons]
-    index_keys += [keys.dead_by_error(route, fingerprint) for _, fingerprint, route in top]
+    index_keys += [keys.dead_by_error(route, fingerprint) for fingerprint, route in top]
     spans = _spans(reader, index_keys, wanted)
     by_route = [_merged(route, [span]) for route, span in zip(routes, spans, strict=False)]
     of_reasons = spans[len(routes) : len(routes) + len(reasons)]
@@ -110,44 +118,96 @@ def read_stats(reader: LetterReader, wanted: LetterFilter, *, most_errors: int) 
         total=sum(span.count for span in spans[: len(routes)]),
         routes=_largest_first(by_route),
         reasons=_largest_first(by_reason),
-        errors=tuple(
-            group for group in _error_groups(reader, wanted, top, spans[len(routes) + len(reasons) :]) if group.count
-        ),
+        errors=_error_groups(reader, wanted, top, spans[len(routes) + len(reasons) :]),
         error_count=len(errors),
         full_routes={route.decode(): queue.decode() for route, queue in full.items()},
         archive_problem=None if problem is None else problem.decode(errors="replace"),
     )
 
 
-def stats_of(letters: Iterable[DeadLetter], of_all: LetterStats, *, most_errors: int) -> LetterStats:
-    """Count some letters, one by one.
+def _group_of(fingerprint: str, route: str) -> tuple[str, str]:
+    """Return what makes letters one error: the rest is another one in each route."""
+    return fingerprint, route if fingerprint == OTHER else ""
+
+
+def _most_frequent(pairs: Iterable[tuple[str, str, int]]) -> list[tuple[tuple[str, str], list[str]]]:
+    """Return each error with its routes, the most frequent first."""
+    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for fingerprint, route, count in pairs:
+        if count:
+            found.setdefault(_group_of(fingerprint, route), []).append((count, route))
+    most_first = sorted(found.items(), key=lambda group: (-sum(count for count, _ in group[1]), group[0]))
+    return [
+        (group, [route for _, route in sorted(routes, key=lambda of: (-of[0], of[1]))]) for group, routes in most_first
+    ]
+
+
+def _in_time(
+    reader: LetterReader, wanted: LetterFilter, pairs: Sequence[tuple[str, str, int]]
+) -> list[tuple[str, str, int]]:
+    low, high = bounds(wanted)
+    pipe = reader.client.pipeline(transaction=False)
+    for fingerprint, route, _ in pairs:
+        pipe.zcount(reader.keys.dead_by_error(route, fingerprint), low, high)
+    counts = reader.reports.good(pipe.execute(raise_on_error=False), 0)
+    return [(fingerprint, route, count) for (fingerprint, route, _), count in zip(pairs, counts, strict=True)]
+
+
+def read_matching(
+    reader: LetterReader, letters: Iterable[DeadLetter], wanted: LetterFilter, *, most_errors: int, buckets: int
+) -> tuple[LetterStats, tuple[Bucket, ...]]:
+    """Count letters and their deaths over time, by the indexes where these tell all, else one by one and once.
 
     Args:
-        letters: The oldest first.
-        of_all: What is said of the store as a whole.
+        letters: Those that match, the oldest first.
     """
+    of_all = read_stats(reader, wanted, most_errors=most_errors)
+    until = reader.now() if wanted.until is None else wanted.until
+    # An index for each reason and one for each error do not say which reasons an error has.
+    if wanted.is_indexed and wanted.reason is None and wanted.error is None:
+        return of_all, read_histogram(reader, wanted, since=wanted.since, until=until, buckets=buckets)
+    died_at = array("d")
     routes: dict[str, list[float]] = {}
     reasons: dict[str, list[float]] = {}
-    errors: dict[tuple[str, str], tuple[list[float], DeadLetter]] = {}
+    errors: dict[tuple[str, str], tuple[list[float], Counter[str], list[DeadLetter]]] = {}
     for letter in letters:
-        seen, _ = errors.get((letter.fingerprint, letter.route), ([0.0, letter.died_at, 0.0], letter))
-        errors[letter.fingerprint, letter.route] = (seen, letter)
+        died_at.append(letter.died_at)
+        group = _group_of(letter.fingerprint, letter.route)
+        if group not in errors:
+            errors[group] = ([0.0, letter.died_at, 0.0], Counter(), [letter, letter])
+        seen, on_routes, ends = errors[group]
+        on_routes[letter.route] += 1
+        ends[1] = letter
         of_route = routes.setdefault(letter.route, [0.0, letter.died_at, 0.0])
         for counted in (seen, of_route, reasons.setdefault(letter.reason, [0.0, letter.died_at, 0.0])):
             counted[0] += 1
             counted[2] = letter.died_at
     groups = [
-        ErrorGroup(name=name, count=int(count), oldest_at=oldest_at, newest_at=newest_at, route=route, example=example)
-        for (name, route), ((count, oldest_at, newest_at), example) in errors.items()
+        ErrorGroup(
+            name=name,
+            count=int(count),
+            oldest_at=oldest_at,
+            newest_at=newest_at,
+            routes=tuple(sorted(on_routes, key=lambda route: (-on_routes[route], route))),
+            example=newest,
+            first_release=oldest.release,
+        )
+        for (name, _), ((count, oldest_at, newest_at), on_routes, (oldest, newest)) in errors.items()
     ]
-    return replace(
+    stats = replace(
         of_all,
-        total=sum(int(count) for count, _, _ in routes.values()),
+        total=len(died_at),
         routes=_largest_first([_group(name, *seen) for name, seen in routes.items()]),
         reasons=_largest_first([_group(name, *seen) for name, seen in reasons.items()]),
-        errors=tuple(sorted(groups, key=lambda group: (-group.count, group.name, group.route))[:most_errors]),
+        errors=tuple(sorted(groups, key=lambda group: (-group.count, group.name, group.routes))[:most_errors]),
         error_count=len(errors),
     )
+    edges = _edges(wanted.since if wanted.since is not None else min(died_at, default=until - 1), until, buckets)
+    counts = [0] * buckets
+    for at in died_at:
+        if edges[0] <= at < edges[-1]:
+            counts[min(buckets - 1, bisect_right(edges, at) - 1)] += 1
+    return stats, _buckets(edges, counts)
 
 
 def _group(name: str, count: float, oldest_at: float, newest_at: float) -> LetterGroup:
@@ -163,16 +223,24 @@ def read_histogram(
     if start is None:
         spans = [span for span in _spans(reader, reader.index_keys(wanted), wanted) if span.count]
         start = min((span.oldest_at for span in spans), default=end - 1)
+    edges = _edges(start, end, buckets)
+    if wanted.is_indexed:
+        return _buckets(edges, _indexed_counts(reader, wanted, edges))
+    counts = [0] * buckets
+    for _, letter in reader.walk(wanted):
+        if letter is not None and start <= letter.died_at < edges[-1]:
+            counts[min(buckets - 1, bisect_right(edges, letter.died_at) - 1)] += 1
+    return _buckets(edges, counts)
+
+
+def _edges(start: float, end: float, buckets: int) -> list[float]:
     width = max((end - start) / buckets, 1e-3)
     edges = [start + width * number for number in range(buckets)]
     edges.append(max(end, edges[-1] + 1e-3))
-    if wanted.is_indexed:
-        counts = _indexed_counts(reader, wanted, edges)
-    else:
-        counts = [0] * buckets
-        for _, letter in reader.walk(wanted):
-            if letter is not None and start <= letter.died_at < edges[-1]:
-                counts[min(buckets - 1, int((letter.died_at - start) / width))] += 1
+    return edges
+
+
+def _buckets(edges: Sequence[float], counts: Sequence[int]) -> tuple[Bucket, ...]:
     return tuple(
         Bucket(start_at=left, end_at=right, count=count)
         for (left, right), count in zip(pairwise(edges), counts, strict=True)
@@ -230,29 +298,37 @@ def _largest_first(groups: Sequence[LetterGroup]) -> tuple[LetterGroup, ...]:
 
 
 def _error_groups(
-    reader: LetterReader, wanted: LetterFilter, top: Sequence[tuple[int, str, str]], spans: Sequence[LetterGroup]
-) -> Sequence[ErrorGroup]:
+    reader: LetterReader, wanted: LetterFilter, top: Sequence[tuple[str, str]], spans: Sequence[LetterGroup]
+) -> tuple[ErrorGroup, ...]:
+    """Return the errors of these fingerprints and routes, each with what it has on all of its routes."""
     described = _described(reader, [span.name for span in spans])
     first = _described(reader, _oldest(reader, wanted, top))
-    return [
-        ErrorGroup(
-            name=fingerprint,
-            route=route,
-            count=span.count,
-            oldest_at=span.oldest_at,
-            newest_at=span.newest_at,
-            example=replace(example, died_at=span.newest_at),
-            first_release=None if oldest is None else oldest.release,
+    found: dict[tuple[str, str], list[tuple[str, LetterGroup, DeadLetter, DeadLetter | None]]] = {}
+    for (fingerprint, route), span, newest, oldest in zip(top, spans, described, first, strict=True):
+        if newest is not None and span.count:
+            found.setdefault(_group_of(fingerprint, route), []).append((route, span, newest, oldest))
+    groups = []
+    for (fingerprint, _), parts in found.items():
+        _, last, newest, _ = max(parts, key=lambda part: part[1].newest_at)
+        _, earliest, _, oldest = min(parts, key=lambda part: part[1].oldest_at)
+        groups.append(
+            ErrorGroup(
+                name=fingerprint,
+                routes=tuple(route for route, *_ in parts),
+                count=sum(span.count for _, span, *_ in parts),
+                oldest_at=earliest.oldest_at,
+                newest_at=last.newest_at,
+                example=replace(newest, died_at=last.newest_at),
+                first_release=None if oldest is None else oldest.release,
+            )
         )
-        for (_, fingerprint, route), span, example, oldest in zip(top, spans, described, first, strict=True)
-        if example is not None
-    ]
+    return tuple(sorted(groups, key=lambda group: -group.count))
 
 
-def _oldest(reader: LetterReader, wanted: LetterFilter, top: Sequence[tuple[int, str, str]]) -> list[str]:
+def _oldest(reader: LetterReader, wanted: LetterFilter, top: Sequence[tuple[str, str]]) -> list[str]:
     low, high = bounds(wanted)
     pipe = reader.client.pipeline(transaction=False)
-    for _, fingerprint, route in top:
+    for fingerprint, route in top:
         pipe.zrange(reader.keys.dead_by_error(route, fingerprint), low, high, byscore=True, offset=0, num=1)
     answers = reader.reports.good(pipe.execute(raise_on_error=False), ())
     return [found[0].decode("utf-8", "replace") if found else "" for found in answers]

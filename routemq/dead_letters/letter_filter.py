@@ -148,6 +148,11 @@ class LetterFilter:
         )
 
     @property
+    def is_of_all_times(self) -> bool:
+        """Whether it leaves nothing out for its time."""
+        return self.since is None and self.until is None
+
+    @property
     def is_empty(self) -> bool:
         """Whether every letter matches."""
         return not self.criteria()

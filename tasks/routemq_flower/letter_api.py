@@ -32,7 +32,7 @@ _SCAN_LIMIT = 20_000
 """Letters that one page looks at when words are searched for; the answer says where to go on."""
 
 _BARS = 60
-_ERRORS = 100
+_ERRORS = 20
 
 _MOST_OPENED_BYTES = 4 * 1024 * 1024
 """A larger message is not decoded to be looked at: ingest lets in a payload of 1 MiB, and base64 doubles it nearly."""

@@ -14,7 +14,6 @@ from routemq.dead_letters.replaying import MOST_GENERATIONS
 from routemq.envelope import FailedAttempt, TaskMessage
 
 _MOST_LISTED_CHARACTERS = 300
-_MOST_ERRORS = 20
 
 
 def listed(letter: DeadLetter) -> dict[str, Any]:
@@ -74,24 +73,13 @@ def overview(stats: LetterStats) -> dict[str, Any]:
 
 
 def _errors(stats: LetterStats) -> list[dict[str, Any]]:
-    """Return one group for each error, of however many routes."""
-    merged: dict[tuple[str, str], dict[str, Any]] = {}
-    for error in stats.errors:
-        # The rest is another one in each route.
-        key = (error.name, error.route if error.is_rest else "")
-        found = merged.setdefault(
-            key,
-            group_object(error)
-            | {"count": 0, "routes": [], "is_rest": error.is_rest, "exception": error.example.exception}
-            | {"message": _cut(error.example.message), "reason": error.example.reason}
-            | {"first_release": error.first_release},
-        )
-        found["count"] += error.count
-        found["routes"].append(error.route)
-        if error.oldest_at < found["oldest_at"]:
-            found["oldest_at"], found["first_release"] = error.oldest_at, error.first_release
-        found["newest_at"] = max(found["newest_at"], error.newest_at)
-    return sorted(merged.values(), key=lambda group: -group["count"])[:_MOST_ERRORS]
+    return [
+        group_object(error)
+        | {"routes": list(error.routes), "is_rest": error.is_rest, "exception": error.example.exception}
+        | {"message": _cut(error.example.message), "reason": error.example.reason}
+        | {"first_release": error.first_release}
+        for error in stats.errors
+    ]
 
 
 def _cut(text: str | None) -> str | None:

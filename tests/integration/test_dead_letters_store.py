@@ -305,7 +305,7 @@ def test_stats_and_full_routes(client: redis.Redis, keys: Keys) -> None:
     assert (stats.total, stats.error_count) == (4, 2)
     assert [(group.name, group.count) for group in stats.routes] == [(SENSORS, 3), (ALERTS, 1)]
     assert [(group.name, group.count) for group in stats.reasons] == [("failed", 3), ("rejected", 1)]
-    assert [(error.count, error.route, error.example.id) for error in stats.errors] == [(3, SENSORS, "m000002:0")]
+    assert [(error.count, error.routes, error.example.id) for error in stats.errors] == [(3, (SENSORS,), "m000002:0")]
     assert stats.full_routes == store.full_routes() == {SENSORS: "sensors.data"}
     without_limit = DeadLetters(client, keys)
     bury(without_limit, a_message(3))

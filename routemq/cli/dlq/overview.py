@@ -18,7 +18,7 @@ from routemq.cli.dlq.rendering import age, bar_chart, wide_console
 from routemq.cli.dlq.searching import matching
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, LetterGroup, LetterStats
-from routemq.dead_letters.census import stats_of
+from routemq.dead_letters.census import read_matching
 from routemq.dead_letters.desk import group_object, letter_object
 from routemq.dead_letters.order import Position
 from routemq.dead_letters.retention import Overdue
@@ -27,6 +27,7 @@ from routemq.settings import load_settings
 from routemq.text import printable
 
 _POLL_S = 0.5
+_BUCKETS = 40
 _MOST_AT_ONCE = 1000
 
 
@@ -38,25 +39,25 @@ _MOST_AT_ONCE = 1000
 def stats(top: int, as_json: bool, **filters: Any) -> None:
     """Count dead letters by route, reason and error, with a chart over time; of all, or of those that match.
 
-    With a filter letters are read one by one.
+    By route and times the indexes tell all; with another filter letters are read one by one.
     """
     store = open_store()
     now = store.now()
     chosen = wanted(filters, now=now)
-    if chosen.is_empty:
-        found, overdue = store.stats(most_errors=top), Overdue.of(load_settings(), store)
-    else:
-        found, overdue = stats_of(matching(store, chosen), store.stats(most_errors=0), most_errors=top), None
-    until = now if chosen.until is None else chosen.until
+    overdue = Overdue.of(load_settings(), store) if chosen.is_empty else None
+    console = wide_console()
+    buckets = _BUCKETS if as_json else max(10, min(60, console.width - 14))
+    found, over_time = read_matching(store, matching(store, chosen), chosen, most_errors=top, buckets=buckets)
     if as_json:
-        over_time = [asdict(bucket) for bucket in store.histogram(chosen, since=chosen.since, until=until)]
-        more = {"over_time": over_time, "overdue": None if overdue is None else asdict(overdue)}
+        more = {
+            "over_time": [asdict(bucket) for bucket in over_time],
+            "overdue": None if overdue is None else asdict(overdue),
+        }
         click.echo(orjson.dumps(_stats_object(found) | more))
         return
     if not found.total:
         say_none(store, chosen)
         return
-    console = wide_console()
     for route, queue in found.full_routes.items():
         console.print(
             Text(printable(f"FULL: {route} has as many dead letters as it may; its queue {queue} is not consumed."),
@@ -73,9 +74,8 @@ def stats(top: int, as_json: bool, **filters: Any) -> None:
         table.expand = console.is_terminal
         console.print(table)
         console.print()
-    buckets = store.histogram(chosen, since=chosen.since, until=until, buckets=max(10, min(60, console.width - 14)))
     console.print(Text(f"{found.total:,} dead letters by time of death", style="bold cyan"))
-    for line in bar_chart(buckets):
+    for line in bar_chart(over_time):
         console.print(Text(line))
 
 
@@ -167,7 +167,7 @@ def _errors(found: LetterStats, now: float) -> Table:
         told = Text(f"{error.name}  ", style="dim")
         told.append("and other errors, such as " if error.is_rest else "", style="dim")
         told.append(printable(error.example.error), style="red")
-        told.append(f"\n{printable(error.route)}", style="dim")
+        told.append(f"\n{printable(', '.join(error.routes))}", style="dim")
         table.add_row(f"{error.count:,}", age(now - error.oldest_at), age(now - error.newest_at), told)
     return table
 
@@ -184,7 +184,7 @@ def _table(title: str) -> Table:
 def _stats_object(found: LetterStats) -> dict[str, Any]:
     errors = [
         {
-            "fingerprint": error.name, "route": error.route, "count": error.count, "oldest_at": error.oldest_at,
+            "fingerprint": error.name, "routes": list(error.routes), "count": error.count, "oldest_at": error.oldest_at,
             "newest_at": error.newest_at, "is_rest": error.is_rest, "example": letter_object(error.example),
         }
         for error in found.errors
