@@ -3,9 +3,11 @@
 import logging
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery.concurrency import solo, thread
 from celery.exceptions import Ignore, Reject, Retry, TaskPredicate, WorkerShutdown, WorkerTerminate
 from celery.utils.serialization import get_pickleable_exception
 
@@ -63,11 +65,19 @@ def watched(pool: type[Any]) -> type[Any]:
     """Return a pool of threads, greenlets or of the worker's own, that reports whatever becomes of a run.
 
     Celery's would lose the message of a run that raises what is not expected of it: nobody looks at a thread's result.
+
+    Where a run needs nothing of its pool but a thread, it has `run_soon`, which takes fewer steps to it.
     """
 
     class WatchedPool(pool):
         def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
-            return super().apply_async(_watched(target), *args, **options)
+            return super().apply_async(partial(report_of, target), *args, **options)
+
+        @property
+        def run_soon(self) -> Callable[[Callable[[], None]], object] | None:
+            if pool is solo.TaskPool:
+                return _call
+            return self.executor.submit if pool is thread.TaskPool else None
 
     # Celery shows both.
     WatchedPool.__name__, WatchedPool.__module__ = pool.__name__, pool.__module__
@@ -141,17 +151,19 @@ def _shown(text: str, *, lines: bool = True) -> str:
     return shortened(printable(text, lines=lines), _TRACEBACK_LENGTH)
 
 
-def _watched(target: Callable[..., Report]) -> Callable[..., Report]:
-    def run(*args: Any, **options: Any) -> Report:
-        try:
-            return checked(target(*args, **options))
-        except (WorkerShutdown, WorkerTerminate):
-            raise
-        # As a child's death in the pool of processes, it is reported, and judged there.
-        except BaseException as exc:  # noqa: BLE001
-            return _failure(NotEndedError(error_line(exc)))
+def report_of(run: Callable[..., Report], *args: Any, **options: Any) -> Report:
+    """Run something, and return its report; one that tells why there is none, if it does not come to its end."""
+    try:
+        return checked(run(*args, **options))
+    except (WorkerShutdown, WorkerTerminate):
+        raise
+    # As a child's death in the pool of processes, it is reported, and judged there.
+    except BaseException as exc:  # noqa: BLE001
+        return _failure(NotEndedError(error_line(exc)))
 
-    return run
+
+def _call(run: Callable[[], None]) -> None:
+    run()
 
 
 def _failure(error: Exception) -> Report:

@@ -1,6 +1,7 @@
 """A message between Celery's consumer and its pool, and what becomes of it when the pool loses it."""
 
 import logging
+import os
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +16,7 @@ from routemq.text import error_line
 from routemq_tasks.errors import NotEndedError, TimedOutError
 from routemq_tasks.fate import Dead, Kept, Later
 from routemq_tasks.outcomes import PATIENCE_S
-from routemq_tasks.reports import Report
+from routemq_tasks.reports import Report, report_of
 from routemq_tasks.upstream.public_names import OpenRequest
 
 logger = logging.getLogger(__name__)
@@ -63,13 +64,31 @@ class RouteRequest(OpenRequest):
         described: dict[str, Any] = super().info(safe=True)
         return described
 
+    def execute_using_pool(self, pool: Any, **options: Any) -> Any:
+        """Hand it to the pool.
+
+        Raises:
+            TaskRevokedError: An operator has revoked it.
+        """
+        run_soon = getattr(pool, "run_soon", None)
+        if run_soon is None or self.task.__trace__ is None:
+            return super().execute_using_pool(pool, **options)
+        if self.revoked():
+            raise TaskRevokedError(self.id)
+        return run_soon(self.run)
+
+    def run(self) -> None:
+        """Run it in this thread, and react to its end."""
+        self.on_accepted(os.getpid(), time.monotonic())
+        self.on_success(report_of(self.trace))
+
     def on_success(self, report: Report, **options: Any) -> None:
         """React to a run that came to its end, well or not."""
         failed, value, runtime_s = report
         if failed:
             super().on_success(report, **options)
             return
-        state.task_ready(self)
+        self.leave_pool()
         self.acknowledge()
         self.send_event("task-succeeded", result=value, runtime=runtime_s)
 
@@ -106,7 +125,7 @@ class RouteRequest(OpenRequest):
             return
         if not self.acknowledged:
             self._time(is_done=True)
-        if self.acknowledged or not self._connection_is_gone():
+        if isinstance(self.message, QuickMessage) or self.acknowledged or not self._connection_is_gone():
             super().acknowledge()
         else:
             self.acknowledged = True

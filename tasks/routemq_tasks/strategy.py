@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import signals
-from celery.worker import state, strategy
+from celery.worker import strategy
 
 from routemq_tasks.gathering import Gathering
 from routemq_tasks.request import RouteRequest
@@ -64,7 +64,7 @@ def route_strategy(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
                 eta=None,
                 expires=None,
             )
-        state.task_reserved(request)
+        request.enter_pool()
         if gathering is None or headers["routemq"]["strikes"] or any(headers["timelimit"]):
             handle(request)
             return

@@ -2,12 +2,16 @@
 
 # ruff: noqa: SLF001  a request that is made in fewer steps is filled from here
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Any, Self
 from weakref import ref
 
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.worker import state
 from celery.worker.consumer import Consumer
+from celery.worker.request import logger as request_logger
 from routemq_transport.starting_request import StartingRequest
 from routemq_transport.upstream.quick_message import QuickMessage
 
@@ -90,6 +94,46 @@ class OpenRequest(StartingRequest):
     @property
     def _payload(self) -> Any:
         return self._body
+
+    def enter_pool(self) -> None:
+        """Be among what Celery has in hand: its `task_reserved`, of a request that was never put off."""
+        state.requests[self.id] = self
+        state.reserved_requests.add(self)
+
+    def leave_pool(self) -> None:
+        """Be so no more: its `task_ready`."""
+        state.requests.pop(self.id, None)
+        state.active_requests.discard(self)
+        state.reserved_requests.discard(self)
+        if state.scheduled_requests:
+            state.scheduled_requests.discard(self)
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """The pool runs the task now."""
+        if self._terminate_on_ack is not None or request_logger.isEnabledFor(logging.DEBUG):
+            super().on_accepted(pid, time_accepted)
+            return
+        self.say_start()
+        self.accepted_at, self.worker_pid = time_accepted, pid
+        self.time_start = time.time() - (time.monotonic() - time_accepted)
+        state.requests[self.id] = self
+        state.active_requests.add(self)
+        # Celery's `task_accepted` makes a mapping to add one to each.
+        state.total_count[self.name] += 1
+        state.all_total_count[0] += 1
+        self.send_event("task-started")
+
+    def trace(self) -> tuple[int, Any, float | None]:
+        """Run the task in this thread, as Celery's `fast_trace_task` does, and return what that does."""
+        value, info, took_s, shown = self._task.__trace__(self.id, self._args, self._kwargs, self._request_dict)
+        return (1, value, took_s) if info else (0, shown, took_s)
+
+    def revoked(self) -> bool:
+        """Return whether an operator has revoked it, or its time is over; then everybody is told."""
+        # By stamps it cannot be: it has none.
+        if not (self._already_revoked or self._expires or self.id in state.revoked):
+            return False
+        return bool(super().revoked())
 
     @property
     def is_ended_by_command(self) -> bool:
