@@ -36,7 +36,7 @@ class Mark:
             ValueError: It is no mark.
         """
         if member is None:
-            return cls()
+            return UNMARKED
         numbers = member if isinstance(member, list) else []
         if len(numbers) < 2 or not all(type(number) is int and 0 <= number < _MOST for number in numbers):
             raise ValueError(f"its mark is {member!r:.100}")
@@ -54,12 +54,16 @@ class Mark:
             return cls.of(orjson.loads(b"[" + marked[1] + b"]")), b"{" + marked[2]
         if _UNMARKED.fullmatch(item) is None:
             raise ValueError("no JSON object with members")
-        return cls(), item
+        return UNMARKED, item
 
     def on(self, item: bytes) -> bytes:
         """Return a list item that has no mark with this one."""
         found = _UNMARKED.fullmatch(item)
-        if self == Mark() or found is None:
+        if self == UNMARKED or found is None:
             return item
         since = b"" if self.unknown_since is None else b",%d" % self.unknown_since
         return b'{"routemq":[%d,%d%s],%s' % (self.deliveries, self.strikes, since, found[1])
+
+
+UNMARKED = Mark()
+"""Of a message that never came back; it need not be written."""

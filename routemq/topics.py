@@ -86,7 +86,7 @@ class TopicTemplate:
         found = self._pattern.fullmatch(topic)
         if found is None:
             return None
-        return {name: value or "" for name, value in found.groupdict().items()}
+        return found.groupdict("")
 
     def overlaps(self, other: "TopicTemplate") -> bool:
         """Return whether some topic matches both templates."""

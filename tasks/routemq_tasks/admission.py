@@ -20,10 +20,11 @@ _JSON = "application/json"
 _UTF8 = ("utf-8", "utf8")
 _MOST_SHOWN = 200
 _MOST_COUNTED = 2**31
+_NO_LIMITS = [None, None]
 
 
-def admit(message: Any, app: Application) -> None:
-    """Check a Kombu message, and leave in it only what was checked.
+def admit(message: Any, app: Application) -> Any:
+    """Check a Kombu message, leave in it only what was checked, and return its task.
 
     Args:
         message: Changed in place.
@@ -37,6 +38,8 @@ def admit(message: Any, app: Application) -> None:
     task = _task(name, app)
     if task is None or isinstance(task, RouteTask):
         route, argument = _route_and_envelope(message, name, app)
+        if task is None or task.route is not route:
+            task = app.tasks[route.name]
         # Callbacks, chains and chords would be sent by whoever wrote the message; a route has none.
         body = [[argument], {}, {}]
         headers = _route_headers(message.headers, route.name, mark_of(message))
@@ -45,6 +48,7 @@ def admit(message: Any, app: Application) -> None:
     _check_headers(headers)
     message.headers = headers
     leave_body(message, body)
+    return task
 
 
 def _task(name: object, app: Application) -> Any:
@@ -128,14 +132,14 @@ def _route_headers(headers: Mapping[str, Any], route: str, mark: Mark) -> dict[s
     generation = own.get("generation") or 0
     if not _is_count(generation):
         raise _problem(f"its generation is {_shown(generation)}")
-    if not (isinstance(failures, list) and all(_is_failure(failure) for failure in failures)):
+    if failures and not (isinstance(failures, list) and all(_is_failure(failure) for failure in failures)):
         raise _problem("its failures are not [time, error, worker]")
     replays = own.get("replays") or []
-    if not (isinstance(replays, list) and all(_is_failure(replay) for replay in replays)):
+    if replays and not (isinstance(replays, list) and all(_is_failure(replay) for replay in replays)):
         raise _problem("its replays are not [time, who, error]")
     own = {"generation": generation, "failures": failures, "replays": replays, "strikes": mark.strikes}
-    trace = TraceContext.of(headers.get(PARENT), headers.get(STATE))
-    return {
+    trace = TraceContext.of(headers.get(PARENT), headers.get(STATE)) if PARENT in headers else None
+    checked = {
         "lang": "py",
         "task": route,
         "id": headers.get("id"),
@@ -152,8 +156,10 @@ def _route_headers(headers: Mapping[str, Any], route: str, mark: Mark) -> dict[s
         "routemq": own,
         # What Celery would look for among all keys, at each run.
         "headers": {"routemq": own},
-        **({} if trace is None else trace.pairs()),
     }
+    if trace is not None:
+        checked.update(trace.pairs())
+    return checked
 
 
 def _check_headers(headers: Mapping[str, Any]) -> None:
@@ -165,8 +171,10 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
     if retries is not None and not _is_count(retries):
         raise _problem(f"its header 'retries' is {_shown(retries)}")
     limits = headers.get("timelimit")
-    if limits is not None and not (
-        isinstance(limits, (list, tuple)) and len(limits) == 2 and all(_is_limit(limit) for limit in limits)
+    if (
+        limits is not None
+        and limits != _NO_LIMITS
+        and not (isinstance(limits, (list, tuple)) and len(limits) == 2 and all(_is_limit(limit) for limit in limits))
     ):
         raise _problem(f"its header 'timelimit' is {_shown(limits)}")
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
-from celery.app.task import Context as RequestContext
 from celery.exceptions import Reject
 
 from routemq.middleware import Context
@@ -16,7 +15,7 @@ from routemq_tasks.execution import RouteTask, envelope_of
 from routemq_tasks.outcomes import is_shutdown
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.reports import Report, last_word
-from routemq_tasks.upstream.tracer import DONE, begin, end, leave, running
+from routemq_tasks.upstream.tracer import DONE, RouteContext, begin, end, leave, running
 
 if TYPE_CHECKING:
     from routemq_tasks.run_spans import Run
@@ -73,7 +72,7 @@ def _run(task: RouteTask, requests: Sequence[Mapping[str, Any]]) -> BatchReport:
     process = task.app.process
     members = []
     for request in requests:
-        context = RequestContext(request, called_directly=False)
+        context = RouteContext(request, request["args"], request["kwargs"])
         members.append(_Member(request=context, arguments=request["args"]))
         begin(task, context)
     began = time.monotonic()

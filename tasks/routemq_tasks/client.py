@@ -115,7 +115,8 @@ class MessageClient:
             for publication in self._publications:
                 self.publisher.wait(publication, deadline=deadline)
             self._publications.clear()
-        self._forget_questions()
+        if self._questions:
+            self._forget_questions()
 
     def abandon(self) -> None:
         """Take back what is not confirmed: the run failed, and the next one publishes again."""

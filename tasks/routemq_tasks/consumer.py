@@ -71,9 +71,7 @@ class RouteConsumer(OpenConsumer):
 
         def on_task_received(message: Any) -> None:
             try:
-                admit(message, app)
-                name = message.headers["task"]
-                task = app.tasks.get(name)
+                task = admit(message, app)
                 if not isinstance(task, RouteTask):
                     receive(message)
                     return
@@ -82,7 +80,9 @@ class RouteConsumer(OpenConsumer):
                     receive(message)
                     return
                 acknowledge = partial(self.tell_of, message.ack_log_error)
-                strategies[name](message, None, acknowledge, partial(self.tell_of, message.reject_log_error), callbacks)
+                strategies[task.name](
+                    message, None, acknowledge, partial(self.tell_of, message.reject_log_error), callbacks
+                )
             except InvalidTaskError as exc:
                 self.on_invalid_task(None, message, exc)
             # Whatever a message provokes is that message's end, not the worker's.

@@ -25,7 +25,7 @@ from routemq_tasks.held import Held
 from routemq_tasks.outcomes import is_shutdown
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.request_stack import RequestStack
-from routemq_tasks.upstream.tracer import Tracer, tracer_of
+from routemq_tasks.upstream.tracer import Tracer, hasten_current_task, tracer_of
 
 if TYPE_CHECKING:
     from routemq_tasks.run_spans import Run
@@ -68,6 +68,7 @@ class RouteTask(Task):
         # Once: another app of the process binds the same class, and the tracers of this one have its stack.
         if not isinstance(cls.request_stack, RequestStack):
             cls.request_stack = RequestStack()
+        hasten_current_task()
 
     @property
     def __trace__(self) -> Tracer | None:

@@ -1,4 +1,4 @@
-"""The requests that a thread, or a greenlet, is running."""
+"""What a thread, or a greenlet, is running."""
 
 import threading
 from typing import Any
@@ -29,3 +29,18 @@ class RequestStack(threading.local):
 
     def __len__(self) -> int:
         return len(self.stack)
+
+
+class TaskStackLocal(threading.local):
+    """Where Celery's own stack, of the tasks that run, keeps what belongs to a thread; without such a dictionary.
+
+    Attributes:
+        stack: As above.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+
+    def __release_local__(self) -> None:
+        """The stack is about to be empty; Celery still has the old one in hand."""
+        self.stack = []

@@ -11,6 +11,10 @@ NAMES = {
     "celery._state": {
         "pop_current_task": "a run's task is the current one no more",
         "push_current_task": "what `celery.current_task` says in a run",
+        "_task_stack": "where that is kept, by thread",
+    },
+    "celery.utils.threads:LocalStack": {
+        "_local": "what of it belongs to a thread is found in fewer steps",
     },
     "celery.app.trace": {
         "_localized": "the tasks, as a child finds them",
@@ -85,6 +89,7 @@ NAMES = {
         "_already_cancelled": "an operator has ended the run",
         "_already_revoked": "likewise",
         "_apply_result": "what an operator's command ends",
+        "_terminate_on_ack": "an operator has ended the run before it began",
         "_announce_revoked(self, reason, terminated, signum, expired)": "what is revoked is not counted as done",
         "_context": "what signals are told of a run",
         "_payload": "the decoded body, of one that is made in fewer steps",

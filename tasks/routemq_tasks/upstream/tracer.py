@@ -1,19 +1,22 @@
 """What stands around the run of a route's message: of Celery's tracer, what a route has need of."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from types import FunctionType
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
+from celery import _state as celerys_state
 from celery import signals, states
 from celery._state import pop_current_task, push_current_task
 from celery.app import trace as celerys
 from celery.app.task import Context
 from celery.app.trace import TraceInfo, report_internal_error, trace_ok_t, traceback_clear
 from celery.exceptions import Ignore, Reject, Retry
+
+from routemq_tasks.request_stack import TaskStackLocal
 
 Tracer = Callable[..., Any]
 Run = Callable[[Any, Any], None]
@@ -24,6 +27,28 @@ DONE = repr(None)
 
 _HOOKS = ("before_start", "on_success", "after_return")
 """Methods of a task that Celery's setting `task_annotations` may give it."""
+
+
+class RouteContext(Context):
+    """Celery's, of a message with the headers of a route: all is in it that Celery would have to look for."""
+
+    called_directly = False
+    time_limit: Any
+    soft_time_limit: Any
+
+    def __init__(self, headers: Mapping[str, Any], args: Any, kwargs: Any) -> None:
+        fields: Any = vars(self)
+        fields.update(headers)
+        fields["args"], fields["kwargs"] = args, kwargs
+        self.time_limit, self.soft_time_limit = fields.get("timelimit") or (None, None)
+
+
+def hasten_current_task() -> None:
+    """Let Celery find the task that a thread runs in fewer steps, unless one is running."""
+    running = celerys_state._task_stack  # noqa: SLF001
+    kept = running._local  # noqa: SLF001
+    if not (isinstance(kept, TaskStackLocal) or any(kept)):
+        running._local = TaskStackLocal()  # noqa: SLF001
 
 
 def tracer_of(task: Any, run: Run, given: Tracer) -> Tracer:
@@ -55,7 +80,7 @@ def _make_tracer(task: Any, run: Run) -> Tracer:
 
     def trace(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         began = monotonic()
-        context = Context(request or {}, args=args, called_directly=False, kwargs=kwargs)
+        context = RouteContext(request, args, kwargs)
         # Else Celery would take the first task that the controller calls for the run itself.
         context._protected = 1  # noqa: SLF001
         state: str | None = None

@@ -54,6 +54,9 @@ NAMES = {
     },
     "kombu.transport.virtual:Message": {
         "_decode(self)": "a JSON body is decoded quickly",
+        "_decoded_cache": "there is none yet, of a message that is made in fewer steps",
+        "_raw": "the list item, of one that is made in fewer steps",
+        "_state": "whether it is acknowledged",
     },
     "redis.client:PubSub": {
         "health_check_response_counter": "answers to a sign of life that are due",

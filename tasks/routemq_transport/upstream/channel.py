@@ -12,7 +12,7 @@ from kombu.utils.scheduling import round_robin_cycle
 
 from routemq.lifecycle.limits import MOST_DELIVERIES, STRIKES_TO_DIE, STRIKES_TO_RUN_ALONE
 from routemq.lifecycle.moves import LeaseTimes, Moves
-from routemq.mark import Mark
+from routemq.mark import UNMARKED
 from routemq.text import error_line
 from routemq.upstream.redis_connection import RedisConnection, RedisSSLConnection
 from routemq_transport.fetching.fetcher import Turn
@@ -146,11 +146,10 @@ class FetchingChannel(QueueingChannel):
 
     def deliver(self, item: Item) -> None:
         """Hand one message to its consumer, and elsewhere what no consumer can take."""
-        lease = self.lease
         receiver = self._receivers.get(item.queue)
         if receiver is None:
             # The consumer was cancelled meanwhile.
-            lease.put_back([item.tag], "unread")
+            self.lease.put_back([item.tag], "unread")
             return
         callback, no_ack = receiver
         try:
@@ -165,13 +164,13 @@ class FetchingChannel(QueueingChannel):
             self._refuse(item, error)
             return
         if no_ack:
-            lease.done(item.tag)
+            self.lease.done(item.tag)
         else:
             message.queue = item.queue
             self.qos.append(message, item.tag)
-            if mark.strikes >= STRIKES_TO_RUN_ALONE:
-                self.qos.alone = item.tag
-            if mark != Mark():
+            if mark is not UNMARKED:
+                if mark.strikes >= STRIKES_TO_RUN_ALONE:
+                    self.qos.alone = item.tag
                 # Before the next one, the loop acknowledges what is done.
                 self.intake.end_slice()
         callback(message)
