@@ -92,25 +92,32 @@ class Envelope:
             raise _malformed("the argument is not an object", wire)
         if wire.get("v") != VERSION:
             raise _malformed(f"envelope version {wire.get('v')!r}; this release reads {VERSION}", wire)
-        for name, kind in _REQUIRED.items():
-            if not isinstance(wire.get(name), kind):
-                raise _malformed(f"field {name!r} is missing or of another type", wire)
+        get = wire.get
+        topic, qos, retain, received_at = get("topic"), get("qos"), get("retain"), get("received_at")
+        if not (
+            isinstance(topic, str)
+            and isinstance(qos, int)
+            and isinstance(retain, bool)
+            and isinstance(received_at, (int, float))
+        ):
+            wrong = next(name for name, kind in _REQUIRED.items() if not isinstance(get(name), kind))
+            raise _malformed(f"field {wrong!r} is missing or of another type", wire)
         try:
             if "payload_base64" in wire:
                 payload = base64.b64decode(wire["payload_base64"], validate=True)
             else:
                 payload = wire["payload"].encode()
             return cls(
-                topic=wire["topic"],
+                topic=topic,
                 payload=payload,
-                qos=wire["qos"],
-                retain=wire["retain"],
-                received_at=wire["received_at"],
-                content_type=wire.get("content_type"),
-                response_topic=wire.get("response_topic"),
-                correlation_data=_optional_base64(wire.get("correlation_data_base64")),
-                user_properties=tuple((name, value) for name, value in wire.get("user_properties", ())),
-                topic_bytes=_optional_base64(wire.get("topic_base64")),
+                qos=qos,
+                retain=retain,
+                received_at=received_at,
+                content_type=get("content_type"),
+                response_topic=get("response_topic"),
+                correlation_data=_optional_base64(get("correlation_data_base64")),
+                user_properties=_pairs(wire["user_properties"]) if "user_properties" in wire else (),
+                topic_bytes=_optional_base64(get("topic_base64")),
             )
         except (KeyError, AttributeError, TypeError, ValueError) as exc:
             raise _malformed(f"field {exc}" if isinstance(exc, KeyError) else str(exc), wire) from exc
@@ -326,6 +333,10 @@ def unacked_record(message: bytes, queue: str) -> bytes:
 
 def _optional_base64(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text, validate=True)
+
+
+def _pairs(wire: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in wire)
 
 
 def _malformed(problem: str, wire: object) -> EnvelopeError:

@@ -15,7 +15,7 @@ from routemq.message import Message
 from routemq.unseen import with_unseen
 
 _MAX_SUMMARY_CHARACTERS = 500
-_NOT_JSON = (b"NaN", b"Infinity")
+_NAN, _INFINITY = b"NaN", b"Infinity"
 """Python writes them and pydantic reads them, and no JSON has them."""
 
 
@@ -72,9 +72,9 @@ class AnnotatedPayload:
         raise InvalidMessageError(part="payload", problem=self._problem(payload, as_json, as_text))
 
     def _from_json(self, payload: bytes) -> Any:
-        if any(word in payload for word in _NOT_JSON):
+        if _NAN in payload or _INFINITY in payload:
             from_json(payload, allow_inf_nan=False)
-        value = self.adapter.validate_json(payload)
+        value = self.adapter.validator.validate_json(payload)
         if isinstance(value, Decimal) and not payload.lstrip().startswith(b'"'):
             # A JSON number passes through a float on its way; in quotation marks all of its digits arrive.
             exact = self.adapter.validate_json(b'"%b"' % payload.strip())

@@ -39,6 +39,7 @@ def admit(message: Any, app: Application) -> Any:
     if task is None or isinstance(task, RouteTask):
         route, argument = _route_and_envelope(message, name, app)
         if task is None or task.route is not route:
+            # Of its queue, by another name.
             task = app.tasks[route.name]
         # Callbacks, chains and chords would be sent by whoever wrote the message; a route has none.
         body = [[argument], {}, {}]
@@ -90,7 +91,7 @@ def _unknown(name: str) -> UnknownRouteError:
 def _json_body(message: Any) -> Any:
     if message.content_type != _JSON:
         raise _problem(f"content type {_shown(message.content_type)} instead of {_JSON}")
-    if str(message.content_encoding).lower() not in _UTF8:
+    if message.content_encoding != "utf-8" and str(message.content_encoding).lower() not in _UTF8:
         raise _problem(f"content encoding {_shown(message.content_encoding)} instead of utf-8")
     try:
         return _shaped(orjson.loads(message.body))
@@ -125,7 +126,8 @@ def mark_of(message: Any) -> Mark:
 
 
 def _route_headers(headers: Mapping[str, Any], route: str, mark: Mark) -> dict[str, Any]:
-    own = headers.get("routemq") or {}
+    get = headers.get
+    own = get("routemq") or {}
     if not isinstance(own, dict):
         raise _problem("its header 'routemq' is not an object")
     failures = own.get("failures") or []
@@ -138,19 +140,20 @@ def _route_headers(headers: Mapping[str, Any], route: str, mark: Mark) -> dict[s
     if replays and not (isinstance(replays, list) and all(_is_failure(replay) for replay in replays)):
         raise _problem("its replays are not [time, who, error]")
     own = {"generation": generation, "failures": failures, "replays": replays, "strikes": mark.strikes}
-    trace = TraceContext.of(headers.get(PARENT), headers.get(STATE)) if PARENT in headers else None
+    trace = TraceContext.of(headers[PARENT], get(STATE)) if PARENT in headers else None
+    task_id = get("id")
     checked = {
         "lang": "py",
         "task": route,
-        "id": headers.get("id"),
-        "root_id": headers.get("id"),
+        "id": task_id,
+        "root_id": task_id,
         "parent_id": None,
         "group": None,
-        "retries": headers.get("retries") or 0,
-        "eta": headers.get("eta"),
-        "expires": headers.get("expires"),
-        "timelimit": headers.get("timelimit") or (None, None),
-        "argsrepr": str(headers.get("argsrepr") or ""),
+        "retries": get("retries") or 0,
+        "eta": get("eta"),
+        "expires": get("expires"),
+        "timelimit": get("timelimit") or (None, None),
+        "argsrepr": str(get("argsrepr") or ""),
         "kwargsrepr": "{}",
         "ignore_result": True,
         "routemq": own,

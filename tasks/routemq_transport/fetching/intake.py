@@ -259,12 +259,13 @@ class Intake:
             return
         self._delivering = True
         arrived, channel, clock = self._arrived, self._channel, self._clock
+        hands, deliver = channel.qos, channel.deliver
         until = clock() + SLICE_S
         try:
             while arrived:
                 item = arrived.popleft()
-                channel.qos.waiting = len(arrived)
-                channel.deliver(item)
+                hands.waiting = len(arrived)
+                deliver(item)
                 self.delivered += 1
                 most -= 1
                 if not most or self._slice_ended or clock() >= until:

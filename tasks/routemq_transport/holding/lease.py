@@ -166,7 +166,7 @@ class Lease:
 
     def starting(self, *tags: str) -> None:
         """Messages start in one run: the loss of this worker is a strike for each from now on."""
-        suspects = [tag for tag in tags if tag in self._suspects] if self._suspects else []
+        suspects = [tag for tag in tags if tag in self._suspects] if self._suspects else None
         self._starts.mark(*tags if not suspects else [tag for tag in tags if tag not in suspects])
         if not suspects:
             return

@@ -96,12 +96,13 @@ class QoS(stock.QoS):
         self.channel.turn_in(ACK_DELAY_S)
 
     def _drop(self, delivery_tag: str, route: str | None) -> None:
-        self.lease.done(delivery_tag, route=route)
+        channel = self.channel
+        channel.lease.done(delivery_tag, route=route)
         if delivery_tag == self.alone:
             self.alone = None
             # The next message may end this worker: this one must not be held with it.
-            self.lease.flush()
-        self.channel.turn_in(ACK_DELAY_S)
+            channel.lease.flush()
+        channel.turn_in(ACK_DELAY_S)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """The lease's thread does it, also while the main loop is busy."""
