@@ -24,8 +24,7 @@ class Histogram:
 
     def add(self, time_s: float) -> None:
         """Count one time; a clock that went back gives none below zero."""
-        if time_s < 0.0:
-            time_s = 0.0
+        time_s = max(time_s, 0.0)
         self.counts[bisect_left(BOUNDS_S, time_s)] += 1
         self.sum_s += time_s
 

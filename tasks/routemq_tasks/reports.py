@@ -66,22 +66,30 @@ def watched(pool: type[Any]) -> type[Any]:
 
     Celery's would lose the message of a run that raises what is not expected of it: nobody looks at a thread's result.
 
-    Where a run needs nothing of its pool but a thread, it has `run_soon`, which takes fewer steps to it.
+    Where a run needs nothing of its pool but a thread, the pool takes a request in fewer steps.
     """
 
     class WatchedPool(pool):
+        heeds_limits = False
+        take = _TAKES.get(pool)
+
         def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
             return super().apply_async(partial(report_of, target), *args, **options)
-
-        @property
-        def run_soon(self) -> Callable[[Callable[[], None]], object] | None:
-            if pool is solo.TaskPool:
-                return _call
-            return self.executor.submit if pool is thread.TaskPool else None
 
     # Celery shows both.
     WatchedPool.__name__, WatchedPool.__module__ = pool.__name__, pool.__module__
     return WatchedPool
+
+
+def _run_here(_pool: Any, request: Any) -> None:
+    request.run()
+
+
+def _run_in_thread(pool: Any, request: Any) -> None:
+    pool.executor.submit(request.run)
+
+
+_TAKES = {solo.TaskPool: _run_here, thread.TaskPool: _run_in_thread}
 
 
 def portable(info: ExceptionInfo) -> ExceptionInfo:
@@ -160,10 +168,6 @@ def report_of(run: Callable[..., Report], *args: Any, **options: Any) -> Report:
     # As a child's death in the pool of processes, it is reported, and judged there.
     except BaseException as exc:  # noqa: BLE001
         return _failure(NotEndedError(error_line(exc)))
-
-
-def _call(run: Callable[[], None]) -> None:
-    run()
 
 
 def _failure(error: Exception) -> Report:

@@ -47,13 +47,15 @@ class RouteRequest(OpenRequest):
         return bool(self.request_dict["routemq"]["strikes"])
 
     def execute_using_pool(self, pool: Any, **options: Any) -> Any:
-        """Hand it to the pool: in fewer steps where the pool has them, and the run no limit of time.
+        """Hand it to the pool: in fewer steps where the pool has them, and need not watch the time of the run.
 
         Raises:
             TaskRevokedError: An operator has revoked it.
         """
         take, task = getattr(pool, "take", None), self.task
-        if take is None or task.time_limit or task.soft_time_limit or any(self.time_limits):
+        heeds_limits = getattr(pool, "heeds_limits", True)
+        is_limited = heeds_limits and (task.time_limit or task.soft_time_limit or any(self.time_limits))
+        if take is None or is_limited:
             return super().execute_using_pool(pool, **options)
         if self.revoked():
             raise TaskRevokedError(self.id)
@@ -63,19 +65,6 @@ class RouteRequest(OpenRequest):
         """Describe the message to `celery inspect`, with as much of its payload as events show."""
         described: dict[str, Any] = super().info(safe=True)
         return described
-
-    def execute_using_pool(self, pool: Any, **options: Any) -> Any:
-        """Hand it to the pool.
-
-        Raises:
-            TaskRevokedError: An operator has revoked it.
-        """
-        run_soon = getattr(pool, "run_soon", None)
-        if run_soon is None or self.task.__trace__ is None:
-            return super().execute_using_pool(pool, **options)
-        if self.revoked():
-            raise TaskRevokedError(self.id)
-        return run_soon(self.run)
 
     def run(self) -> None:
         """Run it in this thread, and react to its end."""

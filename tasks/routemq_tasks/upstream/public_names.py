@@ -96,24 +96,23 @@ class OpenRequest(StartingRequest):
         return self._body
 
     def enter_pool(self) -> None:
-        """Be among what Celery has in hand: its `task_reserved`, of a request that was never put off."""
+        """Be among what Celery has in hand, as its `task_reserved` has it, of a request that was never put off."""
         state.requests[self.id] = self
         state.reserved_requests.add(self)
 
     def leave_pool(self) -> None:
-        """Be so no more: its `task_ready`."""
+        """Be so no more, as its `task_ready` has it."""
         state.requests.pop(self.id, None)
         state.active_requests.discard(self)
         state.reserved_requests.discard(self)
         if state.scheduled_requests:
             state.scheduled_requests.discard(self)
 
-    def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """The pool runs the task now."""
+    def say_accepted(self, pid: int, time_accepted: float) -> None:
+        """Tell all but the lease that the pool runs the task, or has."""
         if self._terminate_on_ack is not None or request_logger.isEnabledFor(logging.DEBUG):
-            super().on_accepted(pid, time_accepted)
+            super().say_accepted(pid, time_accepted)
             return
-        self.say_start()
         self.accepted_at, self.worker_pid = time_accepted, pid
         self.time_start = time.time() - (time.monotonic() - time_accepted)
         state.requests[self.id] = self
