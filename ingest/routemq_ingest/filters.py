@@ -44,6 +44,7 @@ class Filters:
         self._client_id, self._memory, self._reception = client_id, memory, reception
         self._connection: BrokerConnection | None = None
         self._by_number = self._may_leave = False
+        self._may_share = True
         self._had_one = self._is_new = self._is_unjudged = False
         self._present: set[str] | None = None
         self._asked: dict[int, Subscription] = {}
@@ -92,12 +93,16 @@ class Filters:
             self._subscribe(subscription for subscription in wanted if subscription.filter not in known)
             self._note()
 
-    def connected(self, connection: BrokerConnection, *, resumed: bool, by_number: bool) -> None:
+    def connected(self, connection: BrokerConnection, *, resumed: bool, by_number: bool, may_share: bool) -> None:
         """There is a connection: subscribe, also when the session was resumed.
 
         Mosquitto 2.0 restores a shared subscription only then. What the session had before is looked up meanwhile.
+
+        Args:
+            may_share: Whether `$share` may be asked for: a broker that says it has none may hang up on it
+                (MQTT 5, 3.2.2.3.13).
         """
-        self._connection, self._by_number = connection, by_number
+        self._connection, self._by_number, self._may_share = connection, by_number, may_share
         self._subscribe(self.wanted)
         if not resumed:
             self._is_new = True
@@ -189,6 +194,8 @@ class Filters:
         if connection is None:
             return
         for subscription in subscriptions:
+            if subscription.shared and not self._may_share:
+                continue
             self._left.discard(subscription.filter)
             if connection.is_mqtt5:
                 number = None

@@ -277,7 +277,8 @@ class Session:
         if connection.is_mqtt5:
             self._sharing.told(available=getattr(connack, "SharedSubscriptionAvailable", 1) != 0)
         self._is_up = True
-        self.filters.connected(connection, resumed=resumed, by_number=by_number)
+        may_share = not (connection.is_mqtt5 and self._sharing.is_impossible)
+        self.filters.connected(connection, resumed=resumed, by_number=by_number, may_share=may_share)
 
     def _refuse_overlaps(self, *, because: str) -> bool:
         """Return whether routes overlap, so that this connection is of no use.

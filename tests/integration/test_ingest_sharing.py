@@ -240,6 +240,12 @@ def test_a_broker_that_says_that_it_has_no_shared_subscriptions_is_believed(
             wait_until(
                 lambda: "no shared subscriptions: set MQTT_SHARE" in str(worker.health.trouble), message="it is told"
             )
+        # A second process, so that sharing is wished for.
+        with redis_server.client() as client:
+            client.hset(Keys(key_prefix).ingest_group(group_name), "another", f"{10**14} auto")
+        with ingesting(settings.model_copy(update={"mqtt_share": "auto"}), router):
+            pass
+        assert [body for kind, body in broker.received if kind == 0x82 and b"$share" in body] == []
 
 
 def test_a_broker_that_lets_no_trial_through_is_taken_at_its_word(
