@@ -177,6 +177,13 @@ def test_a_broker_that_is_away_and_one_that_refuses_the_user_are_named(patient: 
     assert patient.examined()[1]["mqtt connection"]["level"] == "fail"
 
 
+def test_a_broker_that_refuses_only_to_share_forbids_no_topic(patient: Patient) -> None:
+    with FakeBroker(codes={"$share": 0x9E}) as broker:
+        patient.environment["MQTT_PORT"] = str(broker.port)
+        _, found = patient.examined("--no-probe")
+    assert found["mqtt subscriptions"]["level"] == "pass", found
+
+
 @pytest.mark.parametrize(("share", "level"), [("auto", "warn"), ("always", "fail"), ("never", "pass")])
 def test_a_broker_without_shared_subscriptions_is_as_bad_as_their_use(patient: Patient, share: str, level: str) -> None:
     with FakeBroker(connack=b"\x20\x05\0\0\x02\x2a\0", codes={"$share": 0x9E}) as broker:

@@ -19,6 +19,7 @@ _BACKLOG = 1_200
 
 _DROPPED = "$SYS/broker/publish/messages/dropped"
 _REFUSED = 0x80
+_NO_SHARING = 0x9E
 _SETTINGS = "MQTT_BROKER, MQTT_PORT, MQTT_USERNAME and MQTT_PASSWORD"
 
 
@@ -99,7 +100,10 @@ def _grants(settings: Settings, routes: Sequence[Route], version: MQTTProtocolVe
         shares = settings.mqtt_share != "never" and _has_shares(probe)
         for route in routes:
             topic_filter = route.template.filter
-            code = probe.subscribe(share_filter(group, topic_filter) if shares else topic_filter, route.qos)
+            code = probe.subscribe(share_filter(group, topic_filter), route.qos) if shares else _NO_SHARING
+            if code == _NO_SHARING:
+                shares = False
+                code = probe.subscribe(topic_filter, route.qos)
             if code >= _REFUSED:
                 refused.append(route.template.filter)
             elif code < route.qos:
