@@ -268,10 +268,6 @@ def _python(words: list[str]) -> Iterator[str]:
         yield from (f"{words[1]} has no option {word}" for word in words[2:] if word[:2] == "--" and word not in known)
 
 
-def _pytest(words: list[str]) -> Iterator[str]:
-    yield from _paths(words)
-
-
 def _paths(words: Sequence[str]) -> Iterator[str]:
     for word in words:
         if word.startswith(("tests/", "app/")) and not (REPOSITORY / word.partition("::")[0]).exists():
@@ -299,7 +295,6 @@ _CHECKS: Mapping[str, Callable[[list[str]], Iterator[str]]] = {
     "kubectl": _kubectl,
     "pip": _pip,
     "python": _python,
-    "pytest": _pytest,
     "systemctl": _systemctl,
-    **dict.fromkeys(("uv", "source", "journalctl", "git", "pipx"), _nothing),
+    **dict.fromkeys(("pytest", "uv", "source", "journalctl", "git", "pipx"), _nothing),
 }

@@ -45,19 +45,25 @@ def stand_ins_of(page: str) -> list[str]:
     return [STAND_INS, own] if find_spec(own) else [STAND_INS]
 
 
-def write_files(page: str, project: Path) -> None:
-    """Write the files that a page's blocks are, tests among them."""
-    for block in python_of(page):
-        path = block.path or (Path(f"test_{folder_name(page)}_{block.line}.py") if is_tests(block) else None)
-        if path is None:
-            continue
-        (project / path).parent.mkdir(parents=True, exist_ok=True)
-        # pytest names the page's lines.
-        above = "\n" * (block.line - 1) if block.path is None else ""
-        (project / path).write_text(above + block.text, encoding="utf-8")
-        for folder in path.parents[:-1]:
-            # This repository has an app/ too, and Python would take that one.
-            (project / folder / "__init__.py").touch()
+def file_of(block: Block) -> Path | None:
+    """Return the file that a block is, within its project: the one that it names, or one of tests."""
+    if block.language != "python":
+        return None
+    return block.path or (Path(f"test_{folder_name(block.page)}_{block.line}.py") if is_tests(block) else None)
+
+
+def write_file(block: Block, project: Path) -> None:
+    """Write the file that a block is; one of the same name goes."""
+    path = file_of(block)
+    if path is None:
+        return
+    (project / path).parent.mkdir(parents=True, exist_ok=True)
+    # pytest names the page's lines.
+    above = "\n" * (block.line - 1) if block.path is None else ""
+    (project / path).write_text(above + block.text, encoding="utf-8")
+    for folder in path.parents[:-1]:
+        # This repository has an app/ too, and Python would take that one.
+        (project / folder / "__init__.py").touch()
 
 
 def execute(page: str) -> None:
@@ -77,9 +83,13 @@ def execute(page: str) -> None:
 
 
 def _execute_block(block: Block, names: dict[str, object]) -> None:
+    write_file(block, Path.cwd())
     if is_tests(block):
         return
     if block.path:
+        for loaded in [name for name in sys.modules if name.partition(".")[0] == "app"]:
+            # What a page has changed is loaded anew, and what builds on it.
+            del sys.modules[loaded]
         name = ".".join(block.path.with_suffix("").parts).removesuffix(".__init__")
         made = _names_of(importlib.import_module(name))
         # A file's router has that file's routes; a page may show the same route twice.

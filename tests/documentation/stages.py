@@ -1,6 +1,7 @@
 """What the commands of each page find: servers, the application, letters, processes that run."""
 
 import contextlib
+import shutil
 import subprocess
 import sys
 import time
@@ -47,13 +48,14 @@ class Stage:
     def environment(self) -> dict[str, str]:
         """The settings of its processes."""
         own = self.stack.environment(key_prefix=self.key_prefix, group="page")
-        return own | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "EDITOR": "true"} | self.env
+        return own | {"COLUMNS": "200", "EDITOR": "true"} | self.env
 
     def run_code(self) -> None:
         """Execute the page's Python, which needs what is here."""
         command = [sys.executable, "-m", "tests.documentation.page_code", str(self.project.parent), self.page]
+        env = clean_environment(self.environment | {"PYTHONPATH": str(REPOSITORY)})
         run = subprocess.run(
-            command, cwd=REPOSITORY, env=clean_environment(self.environment), capture_output=True, encoding="utf-8",
+            command, cwd=REPOSITORY, env=env, capture_output=True, encoding="utf-8",
             timeout=100, check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stdout + run.stderr
@@ -133,7 +135,7 @@ def request_response(stage: Stage) -> Iterator[None]:
     """The page's own application answers."""
     given = [f"from {module} import *" for module in (STAND_INS, *stand_ins_of(stage.page))]
     (stage.project / "answers.py").write_text("\n".join([*given, python_of(stage.page)[0].text]), encoding="utf-8")
-    stage.env["ROUTEMQ_ROUTERS"] = "answers"
+    stage.env |= {"ROUTEMQ_ROUTERS": "answers", "PYTHONPATH": str(REPOSITORY)}
     with stage.run("routemq", "ingest", until="ingest is ready"), stage.run(*WORKER, until=" ready."):
         stage.run_code()
         yield
@@ -147,10 +149,8 @@ def on_one_host(stage: Stage) -> Iterator[None]:
 
 
 def first_steps(stage: Stage) -> Iterator[None]:
-    """Nothing but the files of the page."""
-    for path in (stage.project / "app").rglob("*.py"):
-        if path.relative_to(stage.project) not in {block.path for block in python_of(stage.page)}:
-            path.write_text("", encoding="utf-8")
+    """An empty folder."""
+    shutil.rmtree(stage.project / "app")
     stage.env["FLOWER_PORT"] = str(free_port())
     yield
 

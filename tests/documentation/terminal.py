@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.documentation.blocks import Command
+from tests.documentation.blocks import Block, Command
 from tests.documentation.commands import simple_commands
+from tests.documentation.page_code import file_of, write_file
 from tests.processes import RunningProcess, running, wait_until
 from tests.servers import find_program
 
@@ -30,6 +31,7 @@ LASTING: Mapping[str, str] = {
 EXITS: Mapping[str, tuple[int, ...]] = {"routemq doctor": (0, 1)}
 """What else than 0 says that a command has done what it is for: the doctor found something to tell."""
 
+_RELOADED = "reloaded in"
 _PATIENCE_S = 60.0
 
 
@@ -63,6 +65,18 @@ class Terminal:
             for name in list(self._lasting):
                 # What fails first says why.
                 ending.callback(self.stop, name, looking=error is None)
+
+    def save(self, block: Block) -> None:
+        """Save the file that a block is; who reloads code has it then."""
+        if file_of(block) is None:
+            return
+        _, dev, _ = self._lasting.get("routemq dev", (None, None, None))
+        reloads = dev.output().count(_RELOADED) if dev else 0
+        write_file(block, self.folder)
+        if dev and block.path and block.path.parts[0] == "app":
+            wait_until(
+                lambda: dev.output().count(_RELOADED) > reloads, timeout_s=_PATIENCE_S, message=f"{block} is reloaded"
+            )
 
     def type(self, command: Command) -> None:
         """Run a command to its end, or until it is there.
