@@ -6,7 +6,7 @@ import uuid
 
 import orjson
 
-from routemq.envelope import VERSION, Envelope, TaskMessage, is_brief
+from routemq.envelope import VERSION, Envelope, TaskMessage, body_text, is_brief
 from routemq.tracing.trace_context import TraceContext
 
 _HEAD = b'[[{"v":%d,"topic":' % VERSION
@@ -33,15 +33,17 @@ class MessageEncoder:
         self, *, route: str, queue: str, show_payload: bool = False, trace: TraceContext | None = None
     ) -> None:
         self._route, self._queue, self._show_payload, self._trace = route, queue, show_payload, trace
+        self._coded, self._plain = self._template(is_text=False), self._template(is_text=True)
+
+    def _template(self, *, is_text: bool) -> bytes:
         body, argsrepr, task_id = (uuid.uuid4().hex for _ in range(3))
         empty = Envelope(topic="", payload=b"")
-        sample = TaskMessage(route=route, queue=queue, envelope=empty, id=task_id, trace=trace)
-        template = sample.wrap(body=body, argsrepr=argsrepr).replace(b"%", b"%%")
-        # argsrepr is a JSON string with its quotation marks; the others never need escaping.
-        template = template.replace(b'"' + argsrepr.encode() + b'"', b"%b")
-        for mark in (body, task_id):
-            template = template.replace(mark.encode(), b"%b")
-        self._template = template
+        sample = TaskMessage(route=self._route, queue=self._queue, envelope=empty, id=task_id, trace=self._trace)
+        template = sample.wrap(body=body, argsrepr=argsrepr, is_text=is_text).replace(b"%", b"%%")
+        # Both are JSON strings with their quotation marks; the id never needs escaping.
+        for mark in (body, argsrepr):
+            template = template.replace(b'"' + mark.encode() + b'"', b"%b")
+        return template.replace(task_id.encode(), b"%b")
 
     def encode(self, topic: str, payload: bytes, *, qos: int, retain: bool, received_at: bytes) -> bytes:
         """Return the list item of a message without MQTT 5 properties.
@@ -68,8 +70,11 @@ class MessageEncoder:
             f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
         ).encode()
         argsrepr = orjson.dumps(f"({topic!r}, {len(payload)} bytes)")
-        encoded = binascii.b2a_base64(body, newline=False)
-        return self._template % (encoded, task_id, argsrepr, task_id, task_id)
+        written = body_text(body)
+        if written is not None:
+            return self._plain % (written, task_id, argsrepr, task_id, task_id)
+        encoded = b'"' + binascii.b2a_base64(body, newline=False) + b'"'
+        return self._coded % (encoded, task_id, argsrepr, task_id, task_id)
 
     def encode_envelope(self, envelope: Envelope) -> bytes:
         """Return the list item of any message."""

@@ -1,6 +1,5 @@
 """Which dead letters: the filter of every command and page."""
 
-import base64
 import math
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ import orjson
 
 from routemq.dead_letters.letter import REASONS, DeadLetter, Reason
 from routemq.dead_letters.times import TimeError, moment, read_moment
-from routemq.envelope import TaskMessage
+from routemq.envelope import TaskMessage, body_of
 from routemq.errors import RouteMQError
 from routemq.topics import TopicTemplate
 
@@ -34,8 +33,8 @@ def _surely_lacks(item: bytes, words: bytes) -> bool:
     Never of a payload that is no text, nor of letters whose lower case only Unicode knows.
     """
     try:
-        body = base64.b64decode(orjson.loads(item)["body"])
-    except (ValueError, TypeError, LookupError):
+        body = body_of(orjson.loads(item)["body"])
+    except (ValueError, TypeError, LookupError, AttributeError):
         return False
     is_plain = body.isascii() and b"\\u" not in body and b'"payload":' in body and b'"payload_base64"' not in body
     return is_plain and words not in body.lower()

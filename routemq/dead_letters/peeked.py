@@ -7,6 +7,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from routemq.dead_letters.letter import DeadLetter
+from routemq.envelope import body_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class PeekedLetter:
 def peeked(letter: DeadLetter, head: bytes, *, raw_bytes: int) -> PeekedLetter:
     """Return the letter with what the first bytes of its message, as it lay on its queue, have of the payload."""
     try:
-        ((argument, *_), *_) = _begun(_decoded(_begun(head)["body"]))
+        ((argument, *_), *_) = _begun(body_of(_begun(head)["body"]))
         payload = argument["payload"].encode() if "payload" in argument else _decoded(argument["payload_base64"])
     # Other Celery clients write other bodies, and what lies there may be anything.
     except (ValueError, TypeError, LookupError, AttributeError) as exc:

@@ -35,6 +35,7 @@ PAYLOADS = [
     "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}".encode(),
     b"\xff pump",
     b"",
+    b"pump A-1 " * 1000,
 ]
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -126,8 +127,26 @@ def test_the_record_of_a_delivered_message_holds_its_bytes(message: TaskMessage)
     assert json.loads(record) == [json.loads(data), "", message.queue]
 
 
-@given(messages)
-def test_kombu_and_celery_read_what_is_queued(message: TaskMessage) -> None:
+LONG = [b"\xff\x00" * 5000, b"21.5;22.0\n" * 1000, b'{"a": "b"}' * 1000, "ü".encode() * 4000, b"a" * 5000 + b'"' * 9000]
+
+
+@pytest.mark.parametrize("payload", LONG, ids=["binary", "text", "json", "letters", "quotes at the end"])
+def test_a_long_message_is_no_longer_than_base64_makes_it(payload: bytes) -> None:
+    message = replace(MESSAGE, envelope=replace(ENVELOPE, payload=payload))
+    data = message.encode()
+    assert TaskMessage.decode(data) == message
+    body = orjson.dumps([[message.envelope.to_wire()], {}, {}])
+    assert len(data) < len(base64.b64encode(body)) + 800
+    assert _is_text(data) == (len(data) < len(body) * 1.25)
+
+
+def _is_text(data: bytes) -> bool:
+    return "body_encoding" not in json.loads(data)["properties"]
+
+
+@given(messages, st.sampled_from([b"", *LONG]))
+def test_kombu_and_celery_read_what_is_queued(message: TaskMessage, rest: bytes) -> None:
+    message = replace(message, envelope=replace(message.envelope, payload=message.envelope.payload + rest))
     payload = json.loads(message.encode())
     # As kombu's virtual transport does with what it took from the list; a channel without a connection will do.
     channel = Channel.__new__(Channel)

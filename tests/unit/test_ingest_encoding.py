@@ -25,10 +25,12 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
     qos=st.sampled_from((0, 1)),
     retain=st.booleans(),
     show_payload=st.booleans(),
+    times=st.sampled_from((1, 1000)),
 )
 def test_the_quick_encoder_and_task_message_agree(
-    topic: str, payload: bytes, route: str, queue: str, qos: int, retain: bool, show_payload: bool
+    topic: str, payload: bytes, route: str, queue: str, qos: int, retain: bool, show_payload: bool, times: int
 ) -> None:
+    payload *= times
     encoder = MessageEncoder(route=route, queue=queue, show_payload=show_payload)
     item = encoder.encode(topic, payload, qos=qos, retain=retain, received_at=b"1790000000.25")
     task_id = orjson.loads(item)["headers"]["id"]

@@ -14,8 +14,15 @@ def message(payload: bytes) -> tuple[DeadLetter, bytes]:
     return DeadLetter.of(task, reason="too_large", error=ValueError(), worker="w"), task.encode()
 
 
-@given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace")), st.data())
-def test_whatever_is_cut_the_beginning_of_the_payload_is_its_beginning(payload: bytes, data: st.DataObject) -> None:
+@given(
+    st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace")),
+    st.sampled_from((b"", b"x" * 5000)),
+    st.data(),
+)
+def test_whatever_is_cut_the_beginning_of_the_payload_is_its_beginning(
+    payload: bytes, rest: bytes, data: st.DataObject
+) -> None:
+    payload += rest
     letter, raw = message(payload)
     found = peeked(letter, raw[: data.draw(st.integers(min_value=100, max_value=len(raw)))], raw_bytes=len(raw))
     if found.problem is None:
