@@ -16,12 +16,10 @@ from routemq_tasks.bundle_page import BEGUN, DONE, TOLD, BundlePage
 from routemq_tasks.reports import Report, unknown
 from routemq_tasks.request import acknowledge_all
 from routemq_tasks.upstream.job import Job
+from routemq_tasks.upstream.pipes import Outcome
 from routemq_tasks.upstream.tracer import DONE as DONE_SHOWN
 
 logger = logging.getLogger(__name__)
-
-Outcome = tuple[bool, Any]
-"""What billiard's child says of a job: whether it returned; what, or an `ExceptionInfo`."""
 
 _LOCK_PATIENCE_S = 1.0
 

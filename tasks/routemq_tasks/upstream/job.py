@@ -7,11 +7,11 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from billiard.pool import TASK, ApplyResult, job_counter
-from celery.app import trace as celerys
 from celery.worker import state
 
 from routemq_tasks.request import RouteRequest
 from routemq_tasks.upstream.pipes import Call, Payload, framed
+from routemq_tasks.upstream.tracer import run_route
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +76,6 @@ class Job(ApplyResult):
         self.discard()
         state.task_ready(self.request)
         return True
-
-
-def run_route(name: str, uuid: str, request: dict[str, Any]) -> tuple[int, Any, float | None]:
-    """Run a route's message in a child, as Celery's `fast_trace_task` does with any."""
-    tasks, _, _ = celerys._localized
-    request["is_eager"] = False
-    value, info, runtime_s, shown = tasks[name].__trace__(uuid, request["args"], request["kwargs"], request)
-    return (1, value, runtime_s) if info else (0, shown, runtime_s)
 
 
 def framed_alone(job: Any) -> bool:

@@ -24,6 +24,7 @@ from celery.concurrency.asynpool import ResultHandler
 from routemq_tasks.bundle_page import BundlePage
 from routemq_tasks.child_signals import EndableWorker
 from routemq_tasks.reports import checked, last_word
+from routemq_tasks.upstream.tracer import run_route
 
 _HEADER = struct.Struct("!i")
 _MOST_PER_READ = 65536
@@ -36,6 +37,9 @@ _PLAIN = repr(None)
 """What Celery's tracer says of a run that returned nothing."""
 
 Payload = tuple[memoryview, memoryview, int]
+
+Outcome = tuple[bool, Any]
+"""What billiard's child says of a job: whether it returned; what, or an `ExceptionInfo`."""
 
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 """What a child calls: a function, its arguments and its keywords."""
@@ -76,6 +80,7 @@ class QuickWorker(EndableWorker):
 
     page: BundlePage | None = None
     _slot: int | None = None
+    _uncounted = 0
 
     def _make_child_methods(self, *args: Any, **options: Any) -> None:
         super()._make_child_methods(*args, **options)
@@ -87,6 +92,8 @@ class QuickWorker(EndableWorker):
 
     def _received(self, page: BundlePage) -> Iterator[Any]:
         """Give what comes through the pipe, a job after the other; of a bundle's, those that are not taken back."""
+        # billiard's loop has to see each run where it replaces the child after so many, or so much of memory.
+        is_counted = bool(self.maxtasks or self.max_memory_per_child)
         while not self._is_replaced() and (message := self._next_message()) is not None:
             kind, details = message
             if kind != BUNDLE:
@@ -96,13 +103,27 @@ class QuickWorker(EndableWorker):
             for slot, call in enumerate(calls):
                 if self._is_replaced():
                     raise SystemExit(EX_OK)
-                if page.begin(number, slot):
-                    self._slot = slot
-                    yield TASK, (None, None, *call)
+                if not page.begin(number, slot):
+                    continue
+                self._slot = slot
+                ended = self._run(call) if call[0] is run_route and not is_counted else None
+                if ended is not None and _is_plain(ended):
+                    page.done(slot)
+                    self._uncounted += 1
+                    continue
+                yield TASK, (None, None, *(call if ended is None else (_tell, ended, {})))
             self._slot = None
             self._send((LOOK, (os.getpid(), number)))
         # Another takes its place; else the pool has no more work, or is gone.
         raise SystemExit(EX_OK if self._is_replaced() else EX_FAILURE)
+
+    def _run(self, call: Call) -> Outcome:
+        function, args, options = call
+        try:
+            return True, function(*args, **options)
+        # Whatever it is: what becomes of it, and of this child, is decided where each run of a job is seen.
+        except BaseException as exc:  # noqa: BLE001
+            return False, exc
 
     def _next_message(self) -> Any:
         try:
@@ -122,7 +143,7 @@ class QuickWorker(EndableWorker):
             job, number, outcome, file = details
             outcome = told(*outcome)
             if slot is not None and self.page is not None:
-                if outcome[0] and outcome[1][:2] == (0, _PLAIN):
+                if _is_plain(outcome):
                     self.page.done(slot)
                 else:
                     self._send((ENDED, (os.getpid(), slot, outcome)))
@@ -137,10 +158,22 @@ class QuickWorker(EndableWorker):
         """Wait until the parent knows what this child has done, before it ends."""
         if self._slot is not None:
             self._send((LOOK, (os.getpid(), None)))
-        return bool(super()._ensure_messages_consumed(completed))
+        return bool(super()._ensure_messages_consumed(completed + self._uncounted))
 
 
-def told(returned: bool, result: Any) -> tuple[bool, Any]:
+def _is_plain(outcome: Outcome) -> bool:
+    returned, report = outcome
+    return returned and report[:2] == (0, _PLAIN) and report[2] is not None
+
+
+def _tell(returned: bool, result: Any) -> Any:
+    """End as a run has ended."""
+    if returned:
+        return result
+    raise result
+
+
+def told(returned: bool, result: Any) -> Outcome:
     """Return what the parent hears of a run, and let go of what a failed one had in hand."""
     if not returned:
         return False, last_word(result)

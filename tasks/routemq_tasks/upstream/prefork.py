@@ -17,10 +17,10 @@ from routemq_tasks.bundle_page import BundlePage
 from routemq_tasks.child_signals import allow_end, share_end
 from routemq_tasks.request import RouteRequest
 from routemq_tasks.run_times import BUNDLE_S, RunTimes
-from routemq_tasks.upstream.bundle import Bundle, Outcome, request_of, say_start
+from routemq_tasks.upstream.bundle import Bundle, request_of, say_start
 from routemq_tasks.upstream.bundling import next_bundle
 from routemq_tasks.upstream.job import Job, framed_alone
-from routemq_tasks.upstream.pipes import ENDED, LOOK, QuickResultHandler, QuickWorker, framed
+from routemq_tasks.upstream.pipes import ENDED, LOOK, Outcome, QuickResultHandler, QuickWorker, framed
 
 _LOOK_EVERY_S = 2 * BUNDLE_S
 """How soon a pool sees that a child is at one message for longer than a whole bundle should take."""
@@ -28,10 +28,12 @@ _LOOK_EVERY_S = 2 * BUNDLE_S
 _BUSY_S = 10 * BUNDLE_S
 """So long messages stay behind a run while every child has one."""
 
-_ENOUGH = 16
+_ENOUGH = 32
 """So many jobs are handed out before the next turn of the loop, which may be in the middle of a fetch."""
 
 _EXIT_S = 0.01
+_COLLECTED_AFTER = 5000
+"""So many objects are there once before cycles are looked for: messages in hand are in none, and fill the usual 700."""
 
 
 class RouteAsynPool(AsynPool):
@@ -189,8 +191,7 @@ class RouteAsynPool(AsynPool):
     def _hand_out_to(self, child: Any) -> bool:
         """Hand an idle child, whose pipe is empty, what is next; returns False if Celery has to write it."""
         outbound, pipe = self.outbound_buffer, child.inqW_fd
-        idle = len(self._all_inqueues) - len(self._busy_workers)
-        jobs, data = next_bundle(outbound, child, self._times, idle=idle)
+        jobs, data = next_bundle(outbound, child, self._times, idle=len(self._all_inqueues) - len(self._busy_workers))
         if not jobs:
             if not outbound:
                 return False
@@ -286,10 +287,12 @@ class RouteTaskPool(TaskPool):
 
     def on_start(self) -> None:
         """Start the children."""
-        # What is there now stays as it is: a child's collector would write to every object of its parent's pages, and
-        # with that copy them all.
+        # A child's collector would write to each object of its parent's, and with that copy all of these pages.
         gc.collect()
         gc.freeze()
+        often, *others = gc.get_threshold()
+        if 0 < often < _COLLECTED_AFTER:
+            gc.set_threshold(_COLLECTED_AFTER, *others)
         super().on_start()
         pool = self._pool
         if isinstance(pool, RouteAsynPool) and not (pool.timeout or pool.soft_timeout):

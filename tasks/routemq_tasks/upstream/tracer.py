@@ -124,6 +124,14 @@ def _make_tracer(task: Any, run: Run) -> Tracer:
     return trace
 
 
+def run_route(name: str, uuid: str, request: dict[str, Any]) -> tuple[int, Any, float | None]:
+    """Run a route's message in a child, as Celery's `fast_trace_task` does with any."""
+    tasks, _, _ = celerys._localized  # noqa: SLF001
+    request["is_eager"] = False
+    value, info, runtime_s, shown = tasks[name].__trace__(uuid, request["args"], request["kwargs"], request)
+    return (1, value, runtime_s) if info else (0, shown, runtime_s)
+
+
 # The same around a run of many messages: who listens hears of each. The last that begins ends first.
 
 
