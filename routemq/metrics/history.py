@@ -126,14 +126,14 @@ def add_counts(client: "redis.Redis", keys: Keys, *, at: float) -> list[Any]:
     Raises:
         redis.RedisError: Redis cannot be read, or refuses all of it.
     """
+    # One that lies ahead comes from a clock that was put back.
+    if 0 <= at - _number(cast("bytes | None", client.hget(keys.history_looks, _LOOKED_AT))) < LOOK_EVERY_S - 1:
+        return []
     # Any, since redis-py has no types for what a pipeline does between WATCH and MULTI.
     with cast("Any", client.pipeline()) as pipe:
         try:
             pipe.watch(keys.history_looks)
             looks: dict[bytes, bytes] = pipe.hgetall(keys.history_looks)
-            # One that lies ahead comes from a clock that was put back.
-            if 0 <= at - _number(looks.get(_LOOKED_AT.encode())) < LOOK_EVERY_S - 1:
-                return []
             totals = read_totals(client, keys)
             pipe.multi()
             pipe.hset(keys.history_looks, mapping=_record(pipe, keys, looks, totals, at=at))

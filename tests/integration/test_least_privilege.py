@@ -158,6 +158,7 @@ def test_the_whole_fleet_works_and_nothing_is_refused(
         assert {each["check"] for each in found if each["level"] != "pass"} <= {"dead letters"}
         log = [{name: entry[name] for name in ("reason", "object", "username")} for entry in client.acl_log()]
         assert log == []
+        assert client.exists(keys.history_looks), "the history of routes is among what is allowed"
         letters = client.hlen(keys.dead_entries)
         assert letters == 4
         store.kill()
