@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -73,8 +74,12 @@ class Command:
 
 def blocks_of(page: str) -> list[Block]:
     """Return all blocks of code of a page, in their order."""
-    tokens = _MARKDOWN.parse((REPOSITORY / page).read_text("utf-8"))
-    return [_block(page, token) for token in tokens if token.type in ("fence", "code_block")]
+    return [_block(page, token) for token in _tokens(page) if token.type in ("fence", "code_block")]
+
+
+@cache
+def _tokens(page: str) -> list[Token]:
+    return _MARKDOWN.parse((REPOSITORY / page).read_text("utf-8"))
 
 
 def _block(page: str, token: Token) -> Block:
@@ -106,7 +111,7 @@ def commands_of(block: Block) -> Iterator[Command]:
 
 def commands_in_text(page: str) -> Iterator[Command]:
     """Find commands, and options alone, between backquotes in sentences and tables."""
-    for token in _MARKDOWN.parse((REPOSITORY / page).read_text("utf-8")):
+    for token in _tokens(page):
         for child in token.children or []:
             if child.type == "code_inline" and _A_COMMAND.match(child.content):
                 # `[a|b]` is one word of several.
