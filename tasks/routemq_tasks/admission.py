@@ -40,7 +40,7 @@ def admit(message: Any, app: Application) -> Any:
         route, argument = _route_and_envelope(message, name, app)
         if task is None or task.route is not route:
             # Of its queue, by another name.
-            task = app.tasks[route.name]
+            task = app.registry[route.name]
         # Callbacks, chains and chords would be sent by whoever wrote the message; a route has none.
         body = [[argument], {}, {}]
         headers = _route_headers(message.headers, route.name, mark_of(message))
@@ -57,7 +57,7 @@ def _task(name: object, app: Application) -> Any:
         raise _problem("it names no task")
     if name.startswith("celery.") and name not in CANVAS_TASKS:
         raise UnroutableError(route=name[:_MOST_SHOWN], problem="it is for result backends, of which there is none")
-    return app.tasks.get(name)
+    return app.registry.get(name)
 
 
 def _route_and_envelope(message: Any, name: str, app: Application) -> tuple[Route, Any]:

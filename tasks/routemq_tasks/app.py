@@ -41,6 +41,7 @@ class RouteMQCelery(Application):
         else:
             refuse_by(self, self.refuse)
         self.finalize()
+        self.registry = self.tasks
         for route in router.routes:
             self.register_task(RouteTask(route))
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, signals
@@ -42,6 +43,8 @@ class Application(Celery):
         super().__init__("routemq", loader=Loader, changes=changes, set_as_current=False)
         self.on_after_configure.connect(self._keep_broker, weak=False)
         self.settings, self.router = settings, router
+        # Celery's `tasks`, for which it asks at each message whether there is more to make of them.
+        self.registry: Mapping[str, Any] = {}
         self.timings = Timings()
         self.stopping = Stopping()
         self.gate = Gate(router.routes)

@@ -1,7 +1,6 @@
 """The worker's consumer: what cannot be run is dead, with its reason, and the worker goes on."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +26,7 @@ from routemq_tasks.errors import UnknownRouteError
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.fate import USUAL_POLICY, Kept, Later
 from routemq_tasks.held import Held
+from routemq_tasks.loop_steps import LoopSteps
 from routemq_tasks.outcomes import PATIENCE_S, is_away
 from routemq_tasks.upstream.public_names import OpenConsumer
 
@@ -58,7 +58,7 @@ class RouteConsumer(OpenConsumer):
         self.trouble: str | None = None
         self._failures = Pauses()
         self._connected_at, self._soon_lost = 0.0, False
-        self._loop_thread: int | None = None
+        self._loop_steps: LoopSteps | None = None
         super().__init__(*args, **options)
         # As kombu calls an answer of Redis that it takes for final; it is waited out, as all others.
         self.connection_errors += (OperationalError,)
@@ -67,7 +67,10 @@ class RouteConsumer(OpenConsumer):
         """Return what is called with each message."""
         receive = super().create_task_handler(*args, **kwargs)
         app, strategies, callbacks = self.app, self.strategies, self.on_task_message
-        self._loop_thread = threading.get_ident() if self.hub else None
+        if self.hub:
+            self._loop_steps = self._loop_steps or LoopSteps(self.call_soon)
+            self._loop_steps.take_waiting()
+        tell_of = self.call_soon_ack if self._loop_steps is None else self._loop_steps.take
 
         def on_task_received(message: Any) -> None:
             try:
@@ -79,10 +82,8 @@ class RouteConsumer(OpenConsumer):
                 if self.counts_acknowledgements:
                     receive(message)
                     return
-                acknowledge = partial(self.tell_of, message.ack_log_error)
-                strategies[task.name](
-                    message, None, acknowledge, partial(self.tell_of, message.reject_log_error), callbacks
-                )
+                acknowledge = partial(tell_of, message.ack_log_error)
+                strategies[task.name](message, None, acknowledge, partial(tell_of, message.reject_log_error), callbacks)
             except InvalidTaskError as exc:
                 self.on_invalid_task(None, message, exc)
             # Whatever a message provokes is that message's end, not the worker's.
@@ -96,14 +97,10 @@ class RouteConsumer(OpenConsumer):
 
     def tell_of(self, step: Callable[..., Any], *arguments: Any) -> None:
         """Let the channel know what becomes of a message: at once, or soon by the thread of its event loop."""
-        if threading.get_ident() != self._loop_thread:
+        if self._loop_steps is None:
             self.call_soon_ack(step, *arguments)
-            return
-        try:
-            step(*arguments)
-        # As Celery has it where there is no event loop. It has run, and is nobody's failure; it is run again elsewhere.
-        except Exception:
-            logger.exception("a message is not acknowledged")
+        else:
+            self._loop_steps.take(step, *arguments)
 
     def update_strategies(self) -> None:
         """Let every task tell the lease that it starts, whatever class it was made of."""
