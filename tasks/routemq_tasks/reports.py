@@ -1,6 +1,7 @@
 """What Celery and its pools tell of a run: that it is done only if it says so, and nothing that acts as it is read."""
 
 import logging
+import os
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -70,7 +71,7 @@ def watched(pool: type[Any]) -> type[Any]:
     """
 
     class WatchedPool(pool):
-        heeds_limits = False
+        heeds_limits, pid = False, os.getpid()
         take = _TAKES.get(pool)
 
         def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
@@ -81,12 +82,12 @@ def watched(pool: type[Any]) -> type[Any]:
     return WatchedPool
 
 
-def _run_here(_pool: Any, request: Any) -> None:
-    request.run()
+def _run_here(pool: Any, request: Any) -> None:
+    request.run(pool.pid)
 
 
 def _run_in_thread(pool: Any, request: Any) -> None:
-    pool.executor.submit(request.run)
+    pool.executor.submit(request.run, pool.pid)
 
 
 _TAKES = {solo.TaskPool: _run_here, thread.TaskPool: _run_in_thread}

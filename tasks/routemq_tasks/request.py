@@ -1,7 +1,6 @@
 """A message between Celery's consumer and its pool, and what becomes of it when the pool loses it."""
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -66,9 +65,13 @@ class RouteRequest(OpenRequest):
         described: dict[str, Any] = super().info(safe=True)
         return described
 
-    def run(self) -> None:
-        """Run it in this thread, and react to its end."""
-        self.on_accepted(os.getpid(), time.monotonic())
+    def run(self, pid: int) -> None:
+        """Run it in this thread, and react to its end.
+
+        Args:
+            pid: This process'.
+        """
+        self.on_accepted(pid, time.monotonic())
         self.on_success(report_of(self.trace))
 
     def on_success(self, report: Report, **options: Any) -> None:

@@ -52,9 +52,8 @@ def route_strategy(task: Any, app: Any, consumer: Any) -> Callable[..., None]:
         if received.receivers:
             received.send(sender=consumer, request=request)
         if sends_events:
-            eventer.send(
+            request.send_event(
                 "task-received",
-                uuid=request.id,
                 name=name,
                 args=request.argsrepr,
                 kwargs=request.kwargsrepr,

@@ -1,17 +1,20 @@
 """Celery's events: kept, within limits, while Redis is away; without characters that act on who reads them."""
 
+import time
 from collections import deque
 from typing import Any
 
 from celery.app.events import Events
 from celery.events import EventDispatcher
 from celery.events.event import group_from
+from celery.utils.time import utcoffset
 
 from routemq.dead_letters.fingerprint import shortened
 from routemq.text import printable
 
 MOST_BATCHES_KEPT = 100
 
+_TASK = "task"
 _LONGEST_TEXT = 16_000
 """A traceback holds the text of the exception, which may be of any length."""
 
@@ -36,6 +39,23 @@ class BatchingDispatcher(EventDispatcher):
             return None
         return super().send(kind, *args, **_printable(fields))
 
+    def send_soon(self, kind: str, /, **fields: Any) -> None:
+        """Send an event of a task with the next batch, as `send` does, in fewer steps."""
+        if not self.enabled or (self.groups and _TASK not in self.groups):
+            return
+        if _TASK not in self.buffer_group:
+            self.send(kind, **fields)
+            return
+        event = _printable(fields)
+        event["type"], event["timestamp"], event["clock"] = kind, time.time(), self.clock.forward()
+        event["hostname"], event["utcoffset"], event["pid"] = self.hostname, utcoffset(), self.pid
+        waiting = self._group_buffer[_TASK]
+        waiting.append(event)
+        if len(waiting) >= self.buffer_limit:
+            self.flush()
+        elif self.on_send_buffered:
+            self.on_send_buffered()
+
     def publish(self, kind: str, fields: dict[str, Any], /, *args: Any, **options: Any) -> Any:
         """Likewise, by a producer of the caller's."""
         return super().publish(kind, _printable(fields), *args, **options)
@@ -48,7 +68,10 @@ class BatchingDispatcher(EventDispatcher):
 
 
 def _printable(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: _told(value) if isinstance(value, str) else value for name, value in fields.items()}
+    for name, value in fields.items():
+        if isinstance(value, str) and not (value.isprintable() and len(value) <= _LONGEST_TEXT):
+            fields = fields | {name: _told(value)}
+    return fields
 
 
 def _told(text: str) -> str:

@@ -15,6 +15,8 @@ from celery.worker.request import logger as request_logger
 from routemq_transport.starting_request import StartingRequest
 from routemq_transport.upstream.quick_message import QuickMessage
 
+from routemq_tasks.upstream.events import BatchingDispatcher
+
 
 class OpenConsumer(Consumer):
     """A consumer that sends its events when it is told to, and that tells what a subclass has to know."""
@@ -99,6 +101,12 @@ class OpenRequest(StartingRequest):
         """Be among what Celery has in hand, as its `task_reserved` has it, of a request that was never put off."""
         state.requests[self.id] = self
         state.reserved_requests.add(self)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  Celery's name
+        """Tell monitors of the message."""
+        events = self._eventer
+        if events and events.enabled and self._task.send_events:
+            (events.send_soon if isinstance(events, BatchingDispatcher) else events.send)(type, uuid=self.id, **fields)
 
     def leave_pool(self) -> None:
         """Be so no more, as its `task_ready` has it."""
