@@ -11,6 +11,7 @@ _COMMANDS = {
     "doctor": "routemq.cli.doctor:doctor",
     "dlq": "routemq.cli.dlq:dlq",
     "health": "routemq.cli.health:health",
+    "history": "routemq.cli.route_history:history",
     "ingest": "routemq.cli.ingest:ingest",
     "init": "routemq.cli.init:init",
     "manifests": "routemq.cli.manifests:manifests",

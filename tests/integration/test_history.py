@@ -1,6 +1,8 @@
 """What is kept of each route's past: it adds up with the totals, whoever is killed, and stays small."""
 
+import json
 import logging
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +20,8 @@ from routemq.metrics.timings import Timings
 from routemq.metrics.totals import RouteTotals, add_totals
 from routemq.settings import Settings
 from tests.lifecycle import limited_user
-from tests.processes import wait_until
-from tests.servers import Redis
+from tests.processes import clean_environment, wait_until
+from tests.servers import REPOSITORY, Redis
 from tests.workers import Bench
 
 ACT = "act/{kind}"
@@ -265,3 +267,29 @@ def test_what_is_refused_is_told_once_and_missed_only_here(
         store.hset(bench.keys.history_looks, "at", 0)
         keeper._try()
     assert sums(history(bench, "a", "day"))["done"] == 3
+
+
+def test_a_terminal_shows_it_in_eighty_columns(bench: Bench, store: redis.Redis, now: float) -> None:
+    add_counts(store, bench.keys, at=now - 7200)
+    totals = {"received": 1_234_567, "replayed": 1, "done": 1_200_000, "retried": 23_456, "dead": 34_567}
+    for name in COUNTS:
+        add_totals(store, bench.keys, name, {ACT: totals[name]})
+    add_counts(store, bench.keys, at=now - 3600)
+    add_times(store, bench.keys, {ACT: ([0, 9, 1], [0] * 8 + [1])}, at=now - 3600)
+
+    def shown(*options: str, code: int = 0) -> str:
+        run = subprocess.run(
+            ["routemq", "history", *options], cwd=REPOSITORY, env=clean_environment(bench.environment()),
+            capture_output=True, encoding="utf-8", check=False, timeout=60,
+        )  # fmt: skip
+        assert run.returncode == code, run.stderr
+        return run.stdout + run.stderr
+
+    lines = shown(ACT).splitlines()
+    assert len(lines) == 26
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].split()[:6] == ["in", "all", "1,234,568", "1,200,000", "23,456", "34,567"]
+    assert len(shown(ACT, "--month").splitlines()) == 33
+    found = json.loads(shown(ACT, "--json"))
+    assert (found["step_s"], len(found["done"]), found["sums"]["dead"]) == (60, 1440, 34_567)
+    assert ACT in shown("act", code=1)
