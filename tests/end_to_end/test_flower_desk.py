@@ -293,7 +293,7 @@ def test_the_page_of_a_replayed_letter_says_what_becomes_of_it(place: Place, vis
     state, facts = page.locator("#outcome-state"), page.locator("#outcome-facts")
     expect(state).to_have_text("on its queue")
     expect(page.locator("#title")).to_have_text("waiting/followed")
-    expect(facts).to_contain_text("by flower:anonymous@127.0.0.1")
+    expect(facts).to_contain_text("flower:anonymous@127.0.0.1")
     mine = [message for message in place.take("waiting") if message.id == task_id]
     expect(state).to_have_text("in a worker’s hands, not started yet")
     assert accessibility_faults(page) == []
@@ -306,7 +306,7 @@ def test_the_page_of_a_replayed_letter_says_what_becomes_of_it(place: Place, vis
     place.hold(*mine)
     place.finish(*mine)
     expect(state).to_have_text("done")
-    expect(facts).to_contain_text(re.compile("and its message was done at 20"))
+    expect(facts).to_contain_text(re.compile("Done20[0-9]{2}-"))
 
     # What dies again leads to the letter that it is then; the audit leads to the page as well.
     place.bury("waiting/followed", error=OSError("of the one that is followed"))

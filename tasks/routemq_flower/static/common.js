@@ -313,17 +313,17 @@ export function withdraw(key) {
     }
 }
 
-/** Keep a word for the page that is opened next, with the discard that it may undo, and the letter whose page says what becomes of it. */
-export function sayOnNextPage(text, {discard = null, letter = null} = {}) {
-    sessionStorage.setItem("routemq-said", JSON.stringify([text, discard, letter]));
+/** Keep a word for the page that is opened next, with the discard that it may undo, or the page that says what becomes of it. */
+export function sayOnNextPage(text, {discard = null, page = null} = {}) {
+    sessionStorage.setItem("routemq-said", JSON.stringify([text, discard, page]));
 }
 
 export function saySaved(undoButton) {
     const saved = sessionStorage.getItem("routemq-said");
     if (saved) {
         sessionStorage.removeItem("routemq-said");
-        const [text, discard, letter] = JSON.parse(saved);
-        notice("said", letter ? "info" : "success", `${text} `, discard ? undoButton(discard) : null,
-            letter ? make("a", {href: address(`/dead-letters/${encodeURIComponent(letter)}`)}, "See what becomes of it") : null);
+        const [text, discard, page] = JSON.parse(saved);
+        notice("said", page ? "info" : "success", `${text} `, discard ? undoButton(discard) : null,
+            page ? make("a", {href: page}, "See what becomes of it") : null);
     }
 }

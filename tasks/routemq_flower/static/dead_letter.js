@@ -233,7 +233,7 @@ async function check() {
 async function change(action, body, said) {
     const answer = await api(`${path}/${action}`, body);
     isEdited = false;
-    sayOnNextPage(answer.warning ? `${said} But ${answer.warning}` : said, {discard: answer.discard, letter: action === "replay" ? id : null});
+    sayOnNextPage(answer.warning ? `${said} But ${answer.warning}` : said, {discard: answer.discard, page: action === "replay" ? ownAddress() : null});
     // Back to the table as it was, with its filter.
     sessionStorage.setItem("routemq-returns", "1");
     location.assign(list());
@@ -292,7 +292,7 @@ function follow() {
         byId("outcome-state").textContent = words;
         byId("outcome-state").className = `outcome-state ${kind}`;
         const rows = [
-            ["What", `${found.words.charAt(0).toUpperCase()}${found.words.slice(1)}.`],
+            !found.by && ["What", `${found.words.charAt(0).toUpperCase()}${found.words.slice(1)}.`],
             found.by && ["Replayed by", found.by],
             found.sent_at && ["Replayed", moment(found.sent_at), " · ", ageElement(found.sent_at)],
             found.replay && ["With others", make("a", {href: address(`/dead-letters/replays/${found.replay}`)}, `Replay ${found.replay}`)],
@@ -326,6 +326,11 @@ if (document.referrer.startsWith(location.origin + page.dataset.list + "?") || d
 }
 byId("back").href = list();
 byId("back").addEventListener("click", () => sessionStorage.setItem("routemq-returns", "1"));
+
+/** The address of this page by which its neighbours are found also when the letter is gone. */
+function ownAddress() {
+    return `${location.pathname}?${new URLSearchParams({...filter, at: at ?? letter.died_at})}`;
+}
 
 /** Lead to the letters before and after this one in the list, also when this one is gone. */
 async function showNeighbours() {
