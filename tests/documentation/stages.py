@@ -119,7 +119,7 @@ def celery_tasks(stage: Stage) -> Iterator[None]:
 
 def deployment(stage: Stage) -> Iterator[None]:
     stage.words |= {"/srv/shop": str(stage.project), "/tmp/units": str(stage.project / "units"), ".venv/bin/": ""}
-    (stage.project / "deploy").symlink_to(REPOSITORY / "deploy")
+    shutil.copytree(REPOSITORY / "deploy", stage.project / "deploy")
     yield
 
 

@@ -10,7 +10,7 @@ import pytest
 from routemq.envelope import Envelope
 from routemq.settings import Settings, load_settings, variable_of
 from tests.documentation import blocks
-from tests.documentation.commands import complaints_about
+from tests.documentation.commands import NOT_RUN, complaints_about, reason_not_to_run
 from tests.servers import REPOSITORY
 from tests.unit.test_import_law import FOLDERS
 
@@ -62,6 +62,11 @@ def test_each_block_says_what_it_is_and_each_command_is_there(page: str) -> None
     shown = [command for block in found if block.language == "console" for command in blocks.commands_of(block)]
     named = [*shown, *blocks.commands_in_text(page)]
     assert {str(command): wrong for command in named if (wrong := complaints_about(command))} == {}
+
+
+def test_each_reason_not_to_run_a_command_is_one_of_some_command() -> None:
+    shown = [command for block in of_language("console") for command in blocks.commands_of(block)]
+    assert set(NOT_RUN.values()) == {reason_not_to_run(command) for command in shown} - {None}
 
 
 def of_language(language: str) -> list[blocks.Block]:
