@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
+from routemq import Router
 from routemq.connections import connect_redis
 from routemq.lifecycle.moves import Moves
 from routemq.metrics.histogram import BOUNDS_S
@@ -19,9 +20,10 @@ from routemq.metrics.history_keeper import HistoryKeeper
 from routemq.metrics.timings import Timings
 from routemq.metrics.totals import RouteTotals, add_totals
 from routemq.settings import Settings
+from tests.ingest import CONTROLLER, ingesting, settings_for
 from tests.lifecycle import limited_user
 from tests.processes import clean_environment, wait_until
-from tests.servers import REPOSITORY, Redis
+from tests.servers import REPOSITORY, Redis, Stack
 from tests.workers import Bench
 
 ACT = "act/{kind}"
@@ -293,3 +295,19 @@ def test_a_terminal_shows_it_in_eighty_columns(bench: Bench, store: redis.Redis,
     found = json.loads(shown(ACT, "--json"))
     assert (found["step_s"], len(found["done"]), found["sums"]["dead"]) == (60, 1440, 34_567)
     assert ACT in shown("act", code=1)
+
+
+def test_ingest_keeps_it_while_there_is_no_worker(
+    stack: Stack, key_prefix: str, group_name: str, topic_prefix: str
+) -> None:
+    bench = Bench(store=stack.store, key_prefix=key_prefix, router=Router())
+    bench.router.on(f"{topic_prefix}/{{d}}", CONTROLLER, queue="q")
+    with (
+        ingesting(settings_for(stack, key_prefix=key_prefix, group=group_name), bench.router),
+        stack.store.client() as client,
+    ):
+        wait_until(lambda: client.exists(bench.keys.history_looks), message="it has looked")
+        for _ in range(3):
+            stack.broker.publish(f"{topic_prefix}/d1", "1")
+        name = bench.router.routes[0].name
+        wait_until(lambda: sums(history(bench, name, "day"))["received"] == 3, message="they are in the history")
