@@ -1,10 +1,12 @@
 """A request that is made in fewer steps is what Celery's own steps make of the same message."""
 
 import json
+import time
 from typing import Any
 
 import kombu
 import pytest
+from celery.worker import state
 from celery.worker.request import Request
 from routemq_tasks.admission import admit
 from routemq_tasks.app import RouteMQCelery
@@ -75,3 +77,75 @@ def _facts(request: RouteRequest) -> dict[str, Any]:
     }
     found.pop("message")
     return found | {name: value for name, value in vars(request).items() if name not in ("_message", "_payload")}
+
+
+def raw_message(**changes: Any) -> dict[str, Any]:
+    raw: dict[str, Any] = json.loads(MESSAGE.encode()) | changes
+    raw["properties"]["delivery_tag"] = "tag"
+    return raw
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"body": ""}, {"content-type": None, "content-encoding": None}], ids=["plain", "empty", "bare"]
+)
+def test_a_message_that_is_made_in_fewer_steps_is_kombus(changes: dict[str, Any]) -> None:
+    with kombu.Connection("memory://") as connection:
+        channel = connection.channel()
+        ours = QuickMessage(raw_message(**changes), channel=channel)
+        theirs = kombu.transport.virtual.Message(raw_message(**changes), channel=channel)
+    names = [name for name in kombu.message.Message.__slots__ if name not in ("__dict__", "__weakref__")]
+    assert len(names) > 10
+    assert {name: getattr(ours, name) for name in names} == {name: getattr(theirs, name) for name in names}
+    assert ours.serializable() == theirs.serializable()
+
+
+@pytest.mark.parametrize("body", ["é", "A", "====A", "W1tdXQé==", "\ud800", "W1 td\nXQ=="])
+def test_a_body_that_is_no_base64_is_read_or_refused_as_kombu_does(body: str) -> None:
+    def read(kind: Any) -> Any:
+        with kombu.Connection("memory://") as connection:
+            try:
+                return kind(raw_message(body=body), channel=connection.channel()).body
+            except ValueError as exc:
+                return type(exc)
+
+    assert read(QuickMessage) == read(kombu.transport.virtual.Message)
+
+
+def test_a_message_is_acknowledged_once() -> None:
+    told: list[str] = []
+
+    class Channel:
+        no_ack_consumers = None
+
+        class qos:  # noqa: N801  kombu's name
+            ack = staticmethod(told.append)
+
+    message = QuickMessage(raw_message(), channel=Channel())
+    message.ack()
+    assert message.acknowledged
+    with pytest.raises(message.MessageStateError):
+        message.ack()
+    assert told == ["tag"]
+
+
+def test_celery_has_a_request_in_hand_as_by_its_own_steps(app: RouteMQCelery) -> None:
+    def seen(request: RouteRequest) -> list[Any]:
+        sets = (state.reserved_requests, state.active_requests, state.scheduled_requests)
+        return [request.id in state.requests, *(request in each for each in sets), state.total_count["t"]]
+
+    common: dict[str, Any] = {"app": app, "hostname": "h", "eventer": None, "task": app.tasks["t"]}
+    common |= {"on_ack": print, "on_reject": print, "connection_errors": ()}
+    ours, theirs = (RouteRequest.of_checked(received(app, MESSAGE, {}), **common) for _ in range(2))
+    found: dict[str, list[Any]] = {"ours": [], "theirs": []}
+    state.total_count.clear()
+    for step in (ours.enter_pool, lambda: ours.say_accepted(7, time.monotonic()), ours.leave_pool):
+        step()
+        found["ours"].append(seen(ours))
+    state.total_count.clear()
+    for step in (state.task_reserved, state.task_accepted, state.task_ready):
+        step(theirs)
+        found["theirs"].append(seen(theirs))
+    state.total_count.clear()
+    assert found["ours"] == found["theirs"]
+    assert ours.worker_pid == 7
+    assert ours.time_start == pytest.approx(time.time(), abs=60)

@@ -33,7 +33,7 @@ class QuickMessage(virtual.Message):
             return
         self._raw, self.channel = payload, channel
         self.properties, self.headers = properties, headers
-        self.body = a2b_base64(payload["body"])
+        self.body = a2b_base64(payload["body"].encode())
         self.delivery_tag, self.delivery_info = properties["delivery_tag"], properties.get("delivery_info") or {}
         self.content_type, self.content_encoding = payload.get("content-type"), payload.get("content-encoding")
         self.errors, self.accept, self._decoded_cache, self._state = [], None, None, "RECEIVED"
