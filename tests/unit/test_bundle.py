@@ -35,6 +35,9 @@ class Owner:
     def on_success(self, _report: object) -> None:
         self.pool.ended.append(self.number)
 
+    def leave_pool(self) -> None:
+        assert self.number in self.pool.started
+
     def acknowledge_with_others(self) -> None:
         if self.number in self.pool.unheard:
             raise OSError("there is nobody to be told")

@@ -7,7 +7,6 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from billiard.pool import TASK, ApplyResult, job_counter
-from celery.worker import state
 
 from routemq_tasks.request import RouteRequest
 from routemq_tasks.upstream.pipes import Call, Payload, framed
@@ -74,7 +73,7 @@ class Job(ApplyResult):
             return False
         self._is_ready = True
         self.discard()
-        state.task_ready(self.request)
+        self.request.leave_pool()
         return True
 
 
