@@ -27,7 +27,9 @@ LANGUAGES = {
 }
 """What is done with each."""
 
-_A_COMMAND = re.compile(r"(routemq|dlq|celery|docker compose|kubectl|systemctl|python -m|pip install) \S|--\w")
+_A_COMMAND = re.compile(
+    r"(routemq|dlq|celery|docker compose|kubectl|systemctl|python -m|pip install|scripts/[\w-]+) \S|--\w"
+)
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 

@@ -103,6 +103,7 @@ def _complaints(words: list[str]) -> Iterator[str]:
         path = REPOSITORY / program
         if not (path.is_file() and path.stat().st_mode & 0o100):
             yield f"{program} is no program of this repository"
+        yield from (f"{program} has no option {word}" for word in rest if word[:2] == "--" and word not in _options())
     elif program not in _PLAIN and shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
         yield f"nobody knows how to check {program!r}"
 

@@ -5,7 +5,9 @@ import re
 import runpy
 from pathlib import Path
 
+import flower.options  # noqa: F401  # defines them
 import pytest
+from tornado.options import options
 
 from routemq.envelope import Envelope
 from routemq.settings import Settings, load_settings, variable_of
@@ -62,6 +64,15 @@ def test_each_block_says_what_it_is_and_each_command_is_there(page: str) -> None
     shown = [command for block in found if block.language == "console" for command in blocks.commands_of(block)]
     named = [*shown, *blocks.commands_in_text(page)]
     assert {str(command): wrong for command in named if (wrong := complaints_about(command))} == {}
+
+
+@pytest.mark.parametrize("page", [page for page in blocks.PAGES if page != "docs/migrating.md"])
+def test_settings_that_a_page_names_are_there(page: str) -> None:
+    prefixes = {name.partition("_")[0] for name in VARIABLES}
+    named = re.findall(r"`([A-Z]+_[A-Z_\d]+)(?![A-Z_\d…])", (REPOSITORY / page).read_text("utf-8"))
+    ours = {name.removesuffix("_FILE") for name in named if name.partition("_")[0] in prefixes}
+    of_flower = {f"FLOWER_{name.upper()}" for name in options.as_dict()} | {"FLOWER_UNAUTHENTICATED_API"}
+    assert ours - VARIABLES - OF_COMPOSE - of_flower == set()
 
 
 def test_each_reason_not_to_run_a_command_is_one_of_some_command() -> None:
