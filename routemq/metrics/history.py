@@ -24,7 +24,10 @@ from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.queues import Keys
 
 COUNTS = ("received", "replayed", "done", "retried", "dead")
-"""In the order of a slot; then the buckets of the times of runs, then those of waiting."""
+"""In the order of a slot; then the buckets of the times of runs, then those of waiting.
+
+Another order, or number, takes other names of keys: what is there is read as it was written.
+"""
 
 LOOK_EVERY_S = 5.0
 
