@@ -103,7 +103,9 @@ def read_stats(reader: LetterReader, wanted: LetterFilter, *, most_errors: int) 
             elif kind == "error" and amount.isdigit() and wanted.error in (None, value):
                 pairs.append((value, route, int(amount)))
     errors = _most_frequent(pairs if wanted.is_of_all_times else _in_time(reader, wanted, pairs))
-    top = [(fingerprint, route) for (fingerprint, _), routes_of in errors[:most_errors] for route in routes_of]
+    # Which reason an error has, its letters alone say.
+    looked_at = errors[:most_errors] if wanted.reason is None else errors
+    top = [(fingerprint, route) for (fingerprint, _), routes_of in looked_at for route in routes_of]
     index_keys = [key for route in routes for key in reader.index_keys(replace(wanted, route=route))]
     index_keys += [keys.dead_by_reason(route, reason) for reason, route in reasons]
     index_keys += [keys.dead_by_error(route, fingerprint) for fingerprint, route in top]
@@ -114,12 +116,13 @@ def read_stats(reader: LetterReader, wanted: LetterFilter, *, most_errors: int) 
         _merged(name, [span for (reason, _), span in zip(reasons, of_reasons, strict=True) if reason == name])
         for name in sorted({reason for reason, _ in reasons})
     ]
+    groups = _error_groups(reader, wanted, top, spans[len(routes) + len(reasons) :])
     return LetterStats(
         total=sum(span.count for span in spans[: len(routes)]),
         routes=_largest_first(by_route),
         reasons=_largest_first(by_reason),
-        errors=_error_groups(reader, wanted, top, spans[len(routes) + len(reasons) :]),
-        error_count=len(errors),
+        errors=groups[:most_errors],
+        error_count=len(errors) if wanted.reason is None else len(groups),
         full_routes={route.decode(): queue.decode() for route, queue in full.items()},
         archive_problem=None if problem is None else problem.decode(errors="replace"),
     )
@@ -305,7 +308,9 @@ def _error_groups(
     first = _described(reader, _oldest(reader, wanted, top))
     found: dict[tuple[str, str], list[tuple[str, LetterGroup, DeadLetter, DeadLetter | None]]] = {}
     for (fingerprint, route), span, newest, oldest in zip(top, spans, described, first, strict=True):
-        if newest is not None and span.count:
+        # Nearly every error has one reason; of others all are counted whose first or last letter has it.
+        has_reason = wanted.reason is None or wanted.reason in {letter.reason for letter in (newest, oldest) if letter}
+        if newest is not None and span.count and has_reason:
             found.setdefault(_group_of(fingerprint, route), []).append((route, span, newest, oldest))
     groups = []
     for (fingerprint, _), parts in found.items():

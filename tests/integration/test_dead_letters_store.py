@@ -306,6 +306,8 @@ def test_stats_and_full_routes(client: redis.Redis, keys: Keys) -> None:
     assert [(group.name, group.count) for group in stats.routes] == [(SENSORS, 3), (ALERTS, 1)]
     assert [(group.name, group.count) for group in stats.reasons] == [("failed", 3), ("rejected", 1)]
     assert [(error.count, error.routes, error.example.id) for error in stats.errors] == [(3, (SENSORS,), "m000002:0")]
+    of_reason = store.stats(LetterFilter(reason="rejected"), most_errors=1)
+    assert (of_reason.total, of_reason.error_count, [error.count for error in of_reason.errors]) == (1, 1, [1])
     assert stats.full_routes == store.full_routes() == {SENSORS: "sensors.data"}
     without_limit = DeadLetters(client, keys)
     bury(without_limit, a_message(3))
