@@ -98,6 +98,7 @@ def test_a_healthy_set_up_is_all_green(patient: Patient) -> None:
     assert {name: finding for name, finding in found.items() if finding["level"] != "pass"} == {}
     assert code == 0
     assert "10 and 10" in found["mqtt shared subscriptions"]["text"]
+    assert "only as messages come" in found["mqtt subscriptions"]["text"]
 
 
 def _old(report: ProcessReport) -> ProcessReport:

@@ -17,6 +17,7 @@ _SPLIT = 20
 _BACKLOG = 1_200
 """Mosquitto drops what comes after the thousandth message for a client that is away, unless it is told otherwise."""
 
+_VERSION = "$SYS/broker/version"
 _DROPPED = "$SYS/broker/publish/messages/dropped"
 _REFUSED = 0x80
 _NO_SHARING = 0x9E
@@ -116,7 +117,18 @@ def _grants(settings: Settings, routes: Sequence[Route], version: MQTTProtocolVe
     if lowered:
         yield warned("mqtt subscriptions", f"lowered: {', '.join(lowered)}", "allow the QoS in the broker, or set qos=")
     if not refused and not lowered:
-        yield passed("mqtt subscriptions", f"{len(routes)} filters are granted with their QoS")
+        told = f"{len(routes)} filters are granted with their QoS"
+        if _is_mosquitto(settings, version):
+            told += "; Mosquitto asks its access list for read rights only as messages come"
+        yield passed("mqtt subscriptions", told)
+
+
+def _is_mosquitto(settings: Settings, version: MQTTProtocolVersion) -> bool:
+    with Probe(settings, version=version) as probe:
+        if probe.subscribe(_VERSION, 0) >= _REFUSED or not probe.wait_for(1, timeout_s=1.0):
+            return False
+        (_, payload), *_ = probe.received
+    return payload.startswith(b"mosquitto")
 
 
 def _has_shares(probe: Probe) -> bool:
