@@ -21,7 +21,7 @@ LANGUAGES = {
     "json": "parsed",
     "yaml": "parsed, and given to its program",
     "conf": "a Mosquitto starts with it",
-    "ini": "lines of a .env or a unit",
+    "ini": "lines of a .env, which the settings read",
     "lua": "what of it is a script's",
     "text": "a drawing or an output, no command",
 }

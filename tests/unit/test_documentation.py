@@ -7,6 +7,7 @@ from pathlib import Path
 
 import flower.options  # noqa: F401  # defines them
 import pytest
+from routemq_dev.new_project import FILES
 from tornado.options import options
 
 from routemq.envelope import Envelope
@@ -52,6 +53,12 @@ def test_links_within_the_project_lead_to_files(page: Path) -> None:
 def test_documentation_shows_the_code_of_the_sample_application(path: str) -> None:
     block = f"```python\n# {path}\n{(REPOSITORY / path).read_text('utf-8')}```\n"
     assert [page.name for page in PAGES if block in page.read_text("utf-8")] != []
+
+
+@pytest.mark.parametrize("path", ["app/controllers/sensor_controller.py", "app/routers/sensors.py"])
+def test_first_page_shows_the_code_of_a_new_project(path: str) -> None:
+    shown = next(block for block in blocks.blocks_of("docs/start.md") if str(block.path) == path)
+    assert shown.text == f"# {path}\n{FILES[path]}"
 
 
 @pytest.mark.parametrize("page", blocks.PAGES)
