@@ -179,6 +179,9 @@ def test_a_canary_that_is_known_of_costs_nobody_anything(redis_desk: Desk) -> No
     worker.is_done(worker.messages[0])
     worker.buries(*worker.messages[1:])
     assert desk.client.exists(keys.dead_canaries) == 0
+    told = desk.run("show", f"{worker.messages[0].id}:0", exit_code=1).stderr
+    assert "it was replayed by ana at" in told
+    assert "and its message was done at" in told
     # That it died again stays known when its letter is gone before anybody looked.
     desk.store.discard([f"{worker.messages[1].id}:1"], actor="bob")
     assert desk.store.replay_step(frozen) is None

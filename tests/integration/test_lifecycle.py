@@ -97,7 +97,14 @@ class OneRoom(RuleBasedStateMachine):
     @rule(data=st.data())
     def another_application_takes_a_name(self, data: st.DataObject) -> None:
         keys = self.place.keys
-        names = {*self.place.names(), keys.counters("r"), keys.counted_routes, keys.dead_canaries, keys.dead_audit}
+        names = {
+            *self.place.names(),
+            keys.counters("r"),
+            keys.counted_routes,
+            keys.dead_canaries,
+            keys.dead_outcomes,
+            keys.dead_audit,
+        }
         names |= {keys.delayed("a"), keys.queue("b"), keys.dead_by_time("r"), keys.dead_full_routes}
         key = data.draw(st.sampled_from(sorted(names - set(self.place.in_the_way))))
         kinds = ["list"] if self.client.type(key) == b"string" else ["string"]
