@@ -93,7 +93,7 @@ def read_waiting(
         for _, key in names:
             pipe.zcard(key)
             pipe.zcount(key, SET_ASIDE_S, "+inf")
-        (seconds, _), *counts = _REPORTS.good(pipe.execute(raise_on_error=False), 0)
+        (seconds, microseconds), *counts = _REPORTS.good(pipe.execute(raise_on_error=False), 0)
     sizes = [(all_ - aside, aside) for all_, aside in zip(counts[::2], counts[1::2], strict=True)]
     found: list[WaitingMessage] = []
     looked_at, wanted = 0, printable(route or "")
@@ -117,7 +117,7 @@ def read_waiting(
         later=sum(later for later, _ in sizes),
         aside=sum(aside for _, aside in sizes),
         looked_at=looked_at,
-        now=float(seconds),
+        now=seconds + microseconds / 1_000_000,
     )
 
 

@@ -17,7 +17,9 @@ for rank = tonumber(ARGV[1]), ARGV[1] + ARGV[2] - 1 do
   end
   bytes = bytes + #item
   local _, quote = string.find(item, '"body": ?"')
-  local last = quote and string.find(item, '"', quote + 1, true)
+  -- Within a text of JSON each quote has a backslash before it; so it cannot hold this, and need not be read.
+  local last = quote and (string.find(item, '","content-encoding"', quote, true)
+    or string.find(item, '", "content-encoding"', quote, true))
   if last then
     item = string.sub(item, 1, quote) .. string.sub(item, last)
   end
