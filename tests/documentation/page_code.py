@@ -84,13 +84,15 @@ def execute(page: str) -> None:
 
 def _execute_block(block: Block, names: dict[str, object]) -> None:
     write_file(block, Path.cwd())
+    importlib.invalidate_caches()
     if is_tests(block):
         return
     if block.path:
-        for loaded in [name for name in sys.modules if name.partition(".")[0] == "app"]:
-            # What a page has changed is loaded anew, and what builds on it.
-            del sys.modules[loaded]
         name = ".".join(block.path.with_suffix("").parts).removesuffix(".__init__")
+        if name in sys.modules:
+            # What a page has changed is loaded anew, and what builds on it.
+            for loaded in [each for each in sys.modules if each.partition(".")[0] == "app"]:
+                del sys.modules[loaded]
         made = _names_of(importlib.import_module(name))
         # A file's router has that file's routes; a page may show the same route twice.
         names.update({name: value for name, value in made.items() if not isinstance(value, Router)})
