@@ -97,4 +97,5 @@ def test_what_cannot_be_written_fails_alone(child: Any) -> None:
             assert not framed_alone(refused)
             assert [type(error.exc) for error in refused.request.failures] == [RecursionError]
             assert refused.ready()
+            assert not refused._cache
     assert handed == [0, 1, 2, 3, 4, 6, 7]
