@@ -73,6 +73,9 @@ class Stage:
         (self.project / "app/routers/sensors.py").write_text(SMALL, encoding="utf-8")
 
 
+FEW_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "routemq.testing.pytest_plugin"}
+"""pytest begins sooner without those that this repository's own tests use."""
+
 WORKER = ["celery", "-A", "routemq", "worker", "-P", "threads", "--without-mingle", "--without-gossip"]
 WORKER = ["celery", "-A", "routemq", "worker", "-P", "threads", "--without-mingle", "--without-gossip"]
 LETTER_ID, FINGERPRINT = "0f8e4c9e-6a53-4b5c-9d0e-1c2b3a495867", "265eec8fd14d"
@@ -151,9 +154,7 @@ def on_one_host(stage: Stage) -> Iterator[None]:
 def first_steps(stage: Stage) -> Iterator[None]:
     """An empty folder."""
     shutil.rmtree(stage.project / "app")
-    # pytest begins sooner without the plugins of this repository's own tests.
-    plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "routemq.testing.pytest_plugin"}
-    stage.env |= {"FLOWER_PORT": str(free_port()), **plugins}
+    stage.env |= {"FLOWER_PORT": str(free_port()), **FEW_PLUGINS}
     yield
 
 

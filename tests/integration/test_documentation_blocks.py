@@ -14,7 +14,7 @@ import yaml
 from tests.documentation.blocks import PAGES, Block, Command, blocks_of, commands_of
 from tests.documentation.commands import reason_not_to_run
 from tests.documentation.page_code import PACKAGES, folder_name, is_tests, python_of, stand_ins_of, write_file
-from tests.documentation.stages import LIVE, Stage, set_up
+from tests.documentation.stages import FEW_PLUGINS, LIVE, Stage, set_up
 from tests.documentation.terminal import Terminal
 from tests.processes import clean_environment
 from tests.servers import REPOSITORY, MqttBroker, Redis, Stack
@@ -84,7 +84,7 @@ def test_tests_of_the_pages_pass(tmp_path: Path) -> None:
             write_file(block, project)
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".", "."],
-            cwd=project, env=clean_environment(), capture_output=True, encoding="utf-8",
+            cwd=project, env=clean_environment(FEW_PLUGINS), capture_output=True, encoding="utf-8",
             timeout=60, check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stdout
