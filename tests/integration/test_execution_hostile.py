@@ -115,10 +115,10 @@ def test_a_record_that_redis_does_not_take_is_made_smaller(own_store: Callable[.
     store = own_store(options={"proto-max-bulk-len": "1mb"})
     bench = Bench(store=store, key_prefix=key_prefix, application=hostile.__name__, router=hostile.router)
     most = 1024 * 1024
-    # So that it fits as it is, and not with the error of a run; the body is in base 64.
-    room = most - len(bench.message("policy", b"").encode())
+    # So that it fits as it is, and not with the error of a run.
+    around = len(bench.message("policy", b"x" * 8192).encode()) - 8192
     with bench.worker("-P", "threads") as worker:
-        sent = bench.put("policy", b"x" * (room * 3 // 4 - 6))
+        sent = bench.put("policy", b"x" * (most - around - 6))
         letter = bench.wait_for_letters(1)[sent.id]
         wait_until(lambda: _nothing_is_left(bench), message="nothing is left")
         assert "its outcome cannot be recorded so" in worker.output()
