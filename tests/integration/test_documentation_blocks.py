@@ -100,7 +100,7 @@ def test_commands_of_the_pages_do_what_is_shown(
         page=page, project=make_project(page, tmp_path), stack=Stack(name="of the page", broker=broker, store=store)
     )
     mqtt = ("-h", broker.host, "-p", str(broker.port))
-    options = dict.fromkeys(("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"), mqtt)
+    options: dict[str, tuple[str, ...]] = dict.fromkeys(("mosquitto_pub", "mosquitto_sub", "mosquitto_rr"), mqtt)
     options["redis-cli"] = ("-h", store.host, "-p", str(store.port))
     # An answer that is an error is one.
     options["curl"] = ("--fail",)
