@@ -1,6 +1,7 @@
 """What a dead letter is."""
 
 import hashlib
+import re
 import uuid
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -15,6 +16,8 @@ Reason = Literal["invalid", "failed", "timeout", "poison", "malformed", "unrouta
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 _TOPIC_LENGTH = 65_535
+# Of more digits Python makes no number, and an id comes from an address or a file as well.
+_GENERATION = re.compile(r":([0-9]{1,9})(?:~[^:]*)?\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +133,7 @@ class DeadLetter:
     @property
     def generation(self) -> int:
         """How often the message had been replayed before."""
-        number = self.id.rpartition(":")[2].partition("~")[0]
-        return int(number) if number.isdecimal() else 0
+        return generation_of(self.id)
 
     @property
     def error(self) -> str:
@@ -191,6 +193,12 @@ class DeadLetter:
 def letter_id(task_id: str, generation: int) -> str:
     """Return the id of a message's dead letter: burying the same message twice makes one letter."""
     return f"{task_id}:{generation}"
+
+
+def generation_of(name: str) -> int:
+    """Return how often the message of a letter had been replayed before, by its id; 0 of what is no such id."""
+    number = _GENERATION.search(name)
+    return int(number[1]) if number else 0
 
 
 def text_digest(text: str) -> str:

@@ -8,7 +8,7 @@ import orjson
 import redis
 
 from routemq.dead_letters.audit import Operation
-from routemq.dead_letters.letter import letter_id
+from routemq.dead_letters.letter import generation_of, letter_id
 from routemq.queues import Keys
 
 MOST_NOTES = 50_000
@@ -116,9 +116,7 @@ class WatchedMessages:
 
 def next_letter(name: str) -> str:
     """Return the letter that the message of this one becomes when it is replayed and dies again."""
-    task_id, _, generation = name.rpartition(":")
-    number = generation.partition("~")[0]
-    return letter_id(task_id, int(number) + 1 if number.isdecimal() and number.isascii() else 1)
+    return letter_id(name.rpartition(":")[0], generation_of(name) + 1)
 
 
 def next_run(name: str) -> str:

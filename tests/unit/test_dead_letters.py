@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from routemq.dead_letters import DeadLetter, LetterFilter, LetterFilterError
 from routemq.dead_letters.fingerprint import ErrorDescription, pattern_of
+from routemq.dead_letters.letter import generation_of
 from routemq.dead_letters.letter_filter import CRITERIA
+from routemq.dead_letters.watched import next_letter
 from routemq.envelope import Envelope, TaskMessage
 
 
@@ -178,3 +180,13 @@ def test_a_filter_knows_its_criteria() -> None:
     assert LetterFilter.of({}, now=0.0) == LetterFilter()
     with pytest.raises(LetterFilterError, match="rute"):
         LetterFilter.of({"rute": "x"}, now=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "generation"),
+    [("t:0", 0), ("t:2", 2), ("a:7:3", 3), ("t:2~4", 2), ("t", 0), ("", 0), ("t:", 0), ("t:-1", 0), ("t:\u0663", 0),
+     ("t:5\n", 0), ("t:" + "9" * 5000, 0)],
+)  # fmt: skip
+def test_the_generation_in_an_id_is_a_number_whatever_the_id_is(name: str, generation: int) -> None:
+    assert generation_of(name) == generation
+    assert next_letter(name) == f"{name.rpartition(':')[0]}:{generation + 1}"
