@@ -216,8 +216,8 @@ class LetterReader:
         return next((name for name, entry in zip(names, found, strict=True) if entry is not None), None)
 
     def is_there(self, letter_id: str) -> bool:
-        """Say whether there is such a letter."""
-        return bool(self.client.hexists(self.keys.dead_entries, letter_id))
+        """Say whether there is such a letter, as `get` finds it."""
+        return all(self.client.hexists(key, letter_id) for key in (self.keys.dead_entries, self.keys.dead_raw))
 
     def get(self, letter_id: str) -> OpenedLetter:
         """Return a letter with all that is kept of it.

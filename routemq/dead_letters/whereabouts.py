@@ -33,6 +33,9 @@ class Whereabouts:
         """Look for a letter that is not there."""
         task_id, _, generation = letter_id.rpartition(":")
         later = store.find(task_id) if generation else None
+        if later == letter_id:
+            # Its description was left behind.
+            later = None
         (note,) = store.watched.notes([letter_id])
         discard = None if note else store.bin.holding(letter_id)
         change = next(

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
+import redis
 from tornado import web
 
 from routemq.dead_letters import REASONS
@@ -95,8 +97,12 @@ class LetterOfTask(PageHandler):
 
     @web.authenticated
     async def get(self, task_id: str) -> None:
-        found = await self.backend.read(self.backend.letters.find, task_id)
-        self.redirect(self.reverse_url("dead-letter", found or letter_id(task_id, 0)))
+        try:
+            found = await self.backend.read(self.backend.letters.find, task_id)
+        except redis.RedisError:
+            # The page of a letter says what is wrong with Redis, and leads on from one that is gone.
+            found = None
+        self.redirect(f"{self.reverse_url('dead-letters')}/{quote(found or letter_id(task_id, 0), safe='')}")
 
 
 class ReplayPage(PageHandler):

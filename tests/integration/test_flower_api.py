@@ -142,3 +142,40 @@ def test_what_waits_for_another_run_is_asked_for_in_words_that_are_known(place: 
         status, found = retries(query)
         assert (status, "cannot be used" in found["error"]) == (400, True), query
     assert request(f"{place.url}/api/routes/retries")[0] == 401
+
+
+@pytest.mark.parametrize("letter", ["x", ":", "x:-1", "x:0~1", "x:" + "9" * 5000, "a/b:0", "\U0001f600:1"])
+def test_an_address_of_no_letter_is_no_error_of_the_server(place: Place, letter: str) -> None:
+    path = f"/letter/{quote(letter, safe='')}"
+    assert ask(place, path)[0] == 404
+    assert (ask(place, f"{path}/outcome")[1]["state"], ask(place, f"{path}/neighbours?at=5")[0]) == ("gone", 200)
+
+
+def test_a_letter_is_there_for_its_outcome_only_where_it_can_be_shown(place: Place) -> None:
+    letter = place.bury("waiting/half")
+    path = f"/letter/{quote(letter)}"
+    assert ask(place, f"{path}/outcome")[1]["state"] == "there"
+    with place.store.client() as client:
+        client.hdel(place.keys.dead_raw, letter)
+    # Otherwise its page would load anew for ever, and lead to itself.
+    assert ask(place, path)[1]["later"] is None
+    assert ask(place, f"{path}/outcome")[1]["state"] == "gone"
+
+
+def test_a_task_leads_to_the_page_of_its_letter_whatever_its_id_and_also_while_redis_refuses(place: Place) -> None:
+    task = place.bury("waiting/of-task").rpartition(":")[0]
+    with place.store.client() as client:
+        for task_id in (task, "a/b", "../x", "?#"):
+            for refuses in (False, True):
+                if refuses:
+                    client.rename(place.keys.dead_entries, f"{place.key_prefix}aside")
+                    client.set(place.keys.dead_entries, "another program's")
+                try:
+                    asked = urllib.request.Request(
+                        f"{place.url}/dead-letters/of-task/{quote(task_id, safe='')}", headers=ANA
+                    )
+                    with urllib.request.urlopen(asked, timeout=10) as answer:
+                        assert answer.url == f"{place.url}/dead-letters/{quote(f'{task_id}:0', safe='')}"
+                finally:
+                    if refuses:
+                        client.rename(f"{place.key_prefix}aside", place.keys.dead_entries)
