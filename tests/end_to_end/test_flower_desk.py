@@ -351,3 +351,24 @@ def test_what_is_run_again_is_told_with_its_time_and_its_reason(place: Place, vi
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     with place.store.client() as client:
         client.delete(place.keys.delayed("other"))
+
+
+def test_a_browser_that_remembers_nothing_can_use_the_pages(place: Place, visit: Callable[..., Visit]) -> None:
+    letters = [place.bury(f"waiting/forgotten{number}", error=OSError("of those forgotten")) for number in range(3)]
+    page = visit().page
+    refused = "get() { throw new DOMException('Access is denied for this document.', 'SecurityError'); }"
+    page.add_init_script(
+        f"for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, {{{refused}}});"
+    )
+    page.goto(f"{place.url}/dead-letters?error=of+those+forgotten")
+    row_of(page, "waiting/forgotten0").get_by_role("checkbox").check()
+    expect(page.locator("#live-text")).to_have_text("Live")
+    row_of(page, "waiting/forgotten1").get_by_role("link").click()
+    page.click("#older")
+    expect(page.locator("#title")).to_have_text("waiting/forgotten0")
+    page.click("#discard")
+    page.click("#confirmation-go")
+    expect(row_of(page, "waiting/forgotten1")).to_be_visible()
+    expect(row_of(page, "waiting/forgotten0")).to_have_count(0)
+    page.goto(f"{place.url}/dead-letters/{letters[0]}")
+    expect(page.locator("#outcome-state")).to_have_text("discarded")

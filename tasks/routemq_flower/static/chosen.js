@@ -1,13 +1,13 @@
 // The letters that a person has ticked. They stay chosen, on whatever page and under whatever filter, until that person
 // or the change that they were chosen for says otherwise; a reload of the page keeps them too.
 
-import {api} from "./common.js";
+import {api, remember, remembered} from "./common.js";
 
-const KEY = `routemq-chosen ${location.pathname}`;
+const KEY = `chosen ${location.pathname}`;
 
 function saved() {
     try {
-        return JSON.parse(sessionStorage.getItem(KEY)) || [];
+        return JSON.parse(remembered(KEY, {ofTab: true})) || [];
     } catch (error) {
         return [];
     }
@@ -74,6 +74,6 @@ export class Chosen {
     }
 
     save() {
-        sessionStorage.setItem(KEY, JSON.stringify([...this.topics]));
+        remember(KEY, JSON.stringify([...this.topics]), {ofTab: true});
     }
 }

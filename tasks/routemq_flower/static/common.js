@@ -25,21 +25,30 @@ const prefix = (() => {
     return written ? "/" + written : "";
 })();
 
-/** What this browser remembers; it may be told to remember nothing. */
-export function remembered(name) {
+/** What this browser remembers, or with `ofTab` this window of it; it may be told to remember nothing, and has no room for all. */
+export function remembered(name, {ofTab = false} = {}) {
     try {
-        return localStorage.getItem(`routemq-${name}`);
+        return (ofTab ? sessionStorage : localStorage).getItem(`routemq-${name}`);
     } catch (error) {
         return null;
     }
 }
 
-export function remember(name, value) {
+export function remember(name, value, {ofTab = false} = {}) {
     try {
-        localStorage.setItem(`routemq-${name}`, value);
+        (ofTab ? sessionStorage : localStorage).setItem(`routemq-${name}`, value);
     } catch (error) {
         // Then it is so until the page is left.
     }
+}
+
+/** What this window was to remember once. */
+export function recalled(name) {
+    const value = remembered(name, {ofTab: true});
+    if (value !== null) {
+        sessionStorage.removeItem(`routemq-${name}`);
+    }
+    return value;
 }
 
 export function address(path) {
@@ -315,13 +324,12 @@ export function withdraw(key) {
 
 /** Keep a word for the page that is opened next, with the discard that it may undo, or the page that says what becomes of it. */
 export function sayOnNextPage(text, {discard = null, page = null} = {}) {
-    sessionStorage.setItem("routemq-said", JSON.stringify([text, discard, page]));
+    remember("said", JSON.stringify([text, discard, page]), {ofTab: true});
 }
 
 export function saySaved(undoButton) {
-    const saved = sessionStorage.getItem("routemq-said");
+    const saved = recalled("said");
     if (saved) {
-        sessionStorage.removeItem("routemq-said");
         const [text, discard, page] = JSON.parse(saved);
         notice("said", page ? "info" : "success", `${text} `, discard ? undoButton(discard) : null,
             page ? make("a", {href: page}, "See what becomes of it") : null);

@@ -1,8 +1,8 @@
 // The page of one dead letter: what it was, why it died, and what to do with it.
 
 import {
-    address, ageElement, api, byId, bytes, copyButton, keepLive, make, moment, notice, number, plural, sayOnNextPage, setServerTime, token, updateAges,
-    withdraw,
+    address, ageElement, api, byId, bytes, copyButton, keepLive, make, moment, notice, number, plural, remember, remembered, sayOnNextPage,
+    setServerTime, token, updateAges, withdraw,
 } from "./common.js";
 import {undoButton} from "./bulk.js";
 import {binWords, confirmChange} from "./confirmation.js";
@@ -235,7 +235,7 @@ async function change(action, body, said) {
     isEdited = false;
     sayOnNextPage(answer.warning ? `${said} But ${answer.warning}` : said, {discard: answer.discard, page: action === "replay" ? ownAddress() : null});
     // Back to the table as it was, with its filter.
-    sessionStorage.setItem("routemq-returns", "1");
+    remember("returns", "1", {ofTab: true});
     location.assign(list());
 }
 
@@ -325,14 +325,14 @@ const filter = Object.fromEntries([...query].filter(([name]) => name !== "at"));
 /** The list that one came from, at its page; else the one with the filter of this address. */
 function list() {
     const wanted = new URLSearchParams(filter);
-    return sessionStorage.getItem(`routemq-list ${wanted}`) || `${page.dataset.list}${wanted.size ? `?${wanted}` : ""}`;
+    return remembered(`list ${wanted}`, {ofTab: true}) || `${page.dataset.list}${wanted.size ? `?${wanted}` : ""}`;
 }
 
 if (document.referrer.startsWith(location.origin + page.dataset.list + "?") || document.referrer === location.origin + page.dataset.list) {
-    sessionStorage.setItem(`routemq-list ${new URLSearchParams(filter)}`, document.referrer);
+    remember(`list ${new URLSearchParams(filter)}`, document.referrer, {ofTab: true});
 }
 byId("back").href = list();
-byId("back").addEventListener("click", () => sessionStorage.setItem("routemq-returns", "1"));
+byId("back").addEventListener("click", () => remember("returns", "1", {ofTab: true}));
 
 /** The address of this page by which its neighbours are found also when the letter is gone. */
 function ownAddress() {

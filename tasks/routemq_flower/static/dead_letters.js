@@ -1,7 +1,7 @@
 // The page "Dead letters": overview, filter, live table.
 
 import {
-    address, ageElement, api, byId, bytes, keepFold, keepLive, keepNotices, make, moment, notice, number, plural, refill, saySaved,
+    address, ageElement, api, byId, bytes, keepFold, keepLive, keepNotices, make, moment, notice, number, plural, recalled, refill, remember, remembered, saySaved,
     serverNow, setServerTime, shortName, updateAges, withdraw,
 } from "./common.js";
 import {drawBars} from "./bars.js";
@@ -289,9 +289,9 @@ function showList(list) {
 
 /** Where one was on this page of the list, when one comes back to it: the rows are there only now. */
 function returnToPlace() {
-    const [letter, top] = JSON.parse(sessionStorage.getItem(placeKey()) || "[]");
-    const isBack = performance.getEntriesByType("navigation")[0]?.type === "back_forward" || sessionStorage.getItem("routemq-returns");
-    sessionStorage.removeItem("routemq-returns");
+    const [letter, top] = JSON.parse(remembered(placeKey(), {ofTab: true}) || "[]");
+    const returns = recalled("returns");
+    const isBack = returns || performance.getEntriesByType("navigation")[0]?.type === "back_forward";
     if (isBack && letter && !state.hasReturned) {
         state.rows.get(letter)?.querySelector("a").focus({preventScroll: true});
         scrollTo(0, top);
@@ -300,7 +300,7 @@ function returnToPlace() {
 }
 
 function placeKey() {
-    return `routemq-place ${location.pathname}${location.search}`;
+    return `place ${location.pathname}${location.search}`;
 }
 
 /** What somebody may have meant who asks for a name that is not known. */
@@ -500,7 +500,7 @@ if (mayChange) {
 body.addEventListener("click", (event) => {
     const row = event.target.closest("a") && event.target.closest("tr");
     if (row) {
-        sessionStorage.setItem(placeKey(), JSON.stringify([row.dataset.id, scrollY]));
+        remember(placeKey(), JSON.stringify([row.dataset.id, scrollY]), {ofTab: true});
     }
 });
 
