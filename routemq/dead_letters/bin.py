@@ -97,12 +97,12 @@ class Bin:
         there = self.all()
         pipe = self.client.pipeline()
         # What others discard meanwhile is added up anew.
-        pipe.delete(self.keys.dead_bin_room)
+        pipe.hdel(self.keys.dead_bin_room, "letters", "bytes", *(discard.operation.id for discard in there))
         for discard in there:
             pipe.unlink(self.keys.dead_bin(discard.operation.id))
             # Not the whole set: what others discard meanwhile stays to be seen, and counts.
             pipe.zrem(self.keys.dead_bins, discard.operation.id)
-        pipe.execute()
+        self.reports.good(pipe.execute(raise_on_error=False), None)
         return sum(discard.letters for discard in there)
 
     def _read(self, operations: list[str]) -> Iterator[Discard | None]:

@@ -112,6 +112,11 @@ def test_what_expired_is_forgotten_and_other_programs_keys_are_named(redis_desk:
         list(desk.store.undo("old", actor="ana"))
     desk.store.discard(["m000002:0"], actor="ana", operation=Operation(actor="ana", id="new"))
     assert desk.client.zrange(desk.keys.dead_bins, 0, -1) == [b"new"]
+    desk.client.delete(desk.keys.dead_bin_room)
+    desk.client.lpush(desk.keys.dead_bin_room, "theirs")
+    assert "1 letter went for good." in desk.run("bin", "--empty", "--yes").stderr
+    assert desk.client.lrange(desk.keys.dead_bin_room, 0, -1) == [b"theirs"]
+    desk.client.zadd(desk.keys.dead_bins, {"new": 1})
     desk.client.set(desk.keys.dead_bin("new"), "theirs")
     assert "The bin is empty." in desk.run("bin").stderr
 
