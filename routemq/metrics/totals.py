@@ -6,6 +6,7 @@ without. With `ROUTEMQ_TRANSPORT=stock`, `done` is counted by each worker proces
 killed process had not yet written is missing, and a message that was run twice counts twice.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
@@ -18,6 +19,7 @@ from routemq.queues import Keys
 Total = Literal["received", "done", "retried", "dead", "replayed"]
 
 _REPORTS = KeyReports()
+_COUNT = re.compile(rb"0|-?[1-9][0-9]{0,17}")
 
 TOTALS: Mapping[str, str] = {
     "received": "Messages that ingest queued or buried.",
@@ -66,9 +68,10 @@ def _read(key: str, found: Mapping[bytes, bytes]) -> RouteTotals:
     counts: dict[str, int] = {}
     for name, value in found.items():
         field_name = name.decode(errors="replace")
-        try:
+        # As `look.lua` reads one: else it is no more counted with, and what adds it up, or writes it down, has no room.
+        if _COUNT.fullmatch(value):
             counts[field_name] = int(value)
-        except ValueError:
+        else:
             _REPORTS.log(UnusableKeyError({"key": key, "field": field_name}))
     return RouteTotals(
         **{name: counts[name] for name in (*TOTALS, "dead") if name in counts},

@@ -238,7 +238,8 @@ def test_another_programs_key_is_told_and_costs_only_its_own_route(
     ):
         store.delete(key)
         store.lpush(key, "another program's")
-    add_totals(store, bench.keys, "done", {"a": 1, "b": 1})
+    add_totals(store, bench.keys, "done", {"a": 1, "b": 1, "c": 1})
+    store.hset(bench.keys.counters("c"), "done", 10**25)
     store.hset(bench.keys.history_looks, "at", 0)
     keeper.write()
     told = [record.message for record in caplog.records]
