@@ -264,7 +264,8 @@ class DeadLetters(LetterReader):
             first = SentCanaries(letters=tuple(head), queues=tuple(sorted(queues)))
             canaries = self.frozen.send_canaries(replay.id, first)
         ids, result = list(canaries.letters), None
-        if self.frozen.head(replay.id, len(ids)) == ids:
+        # None at all, when the first ones were all gone or refused.
+        if ids and self.frozen.head(replay.id, len(ids)) == ids:
             to_queue = replay.options.to_queue
             self.watched.watch(
                 ids, replay.operation, now=self.now(), is_of_many=True, to_queue=to_queue, needs_all=True

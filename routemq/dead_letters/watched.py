@@ -85,6 +85,8 @@ class WatchedMessages:
             pipe = self.client.pipeline()
             pipe.hset(self.keys.dead_canaries, mapping=cast("dict[Any, Any]", notes))
             pipe.expire(self.keys.dead_canaries, _PENDING_S)
+            # A letter that came back from a file, or one of the same message id, may have been replayed before.
+            pipe.hdel(self.keys.dead_outcomes, *notes)
             pipe.execute()
         return some
 

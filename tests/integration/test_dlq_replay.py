@@ -170,6 +170,34 @@ def test_who_goes_on_waits_for_the_same_canaries(redis_desk: Desk, is_killed: bo
     assert untouched(desk) == 15
 
 
+def test_canaries_that_were_all_gone_hold_up_nobody_who_goes_on(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.fill(3)
+    frozen = desk.store.freeze(LetterFilter(route=ROUTE), actor="ana")
+    desk.store.discard(list(desk.store.frozen.head(frozen.id, 3)), actor="bob")
+    for _ in range(2):
+        sent = desk.store.replay_canaries(frozen, limit=5)
+        assert sent is not None
+        assert sent[1].look().count == 0
+    assert desk.store.replay_step(frozen) is None
+
+
+def test_a_letter_that_is_replayed_again_is_not_known_of_from_before(redis_desk: Desk) -> None:
+    desk = redis_desk
+    message = a_message(1)
+    for end in ("done", "died", None):
+        desk.bury(message)
+        desk.store.replay([f"{message.id}:0"], actor="ana")
+        (note,) = desk.store.watched.notes([f"{message.id}:0"])
+        assert note is not None
+        assert note.state == "pending"
+        worker = AWorker(desk)
+        if end == "done":
+            worker.is_done(*worker.messages)
+        elif end == "died":
+            worker.buries(*worker.messages)
+
+
 def test_a_canary_that_is_known_of_costs_nobody_anything(redis_desk: Desk) -> None:
     desk, keys = redis_desk, redis_desk.keys
     desk.fill(3)
