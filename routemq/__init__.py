@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from routemq.named_codecs import Codec
     from routemq.reply import Reply
     from routemq.retry import Reject, Retry, RetryPolicy
-    from routemq.routing import Route, RouteGroup, Router
+    from routemq.route import Route
+    from routemq.routing import RouteGroup, Router
     from routemq.supervision.worker_manager import WorkerManager
 
 __all__ = [
@@ -54,7 +55,7 @@ _HOMES = {
     "Response": "message",
     "Retry": "retry",
     "RetryPolicy": "retry",
-    "Route": "routing",
+    "Route": "route",
     "RouteGroup": "routing",
     "RouteMQError": "errors",
     "Router": "routing",

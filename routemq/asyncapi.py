@@ -12,7 +12,8 @@ from pydantic_core import to_json
 
 from routemq.controllers import resolve
 from routemq.errors import RouteError
-from routemq.routing import Route, Router
+from routemq.route import Route
+from routemq.routing import Router
 from routemq.topics import TopicTemplate
 
 _PLAIN_TYPES: dict[Any, str] = {str: "text/plain", bytes: "application/octet-stream", None: "application/octet-stream"}

@@ -10,7 +10,7 @@ import redis
 from routemq.dead_letters.letter import new_id
 from routemq.lifecycle.moves import Change, Moves
 from routemq.queues import Keys
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.text import printable
 
 

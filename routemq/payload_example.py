@@ -7,7 +7,7 @@ from typing import Any
 import pydantic
 
 from routemq.controllers import resolve
-from routemq.routing import Route
+from routemq.route import Route
 
 _GENERIC = '{"hello": "world"}'
 _DEEPEST = 8

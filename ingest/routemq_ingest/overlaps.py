@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from routemq.errors import RouteError
-from routemq.routing import Route, overlapping
+from routemq.route import Route
+from routemq.routing import overlapping
 from routemq_ingest.subscriptions import Subscription
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from routemq.encoding import MessageEncoder
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.topics import share_filter
 from routemq.tracing.trace_context import TraceContext
 

@@ -13,7 +13,7 @@ from routemq.metrics.fleet import FleetReading, QueueReading
 from routemq.metrics.histogram import difference, quantile
 from routemq.metrics.presence import ProcessReport
 from routemq.metrics.totals import RouteTotals
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.text import printable
 
 _RATES_OVER_S = 10.0

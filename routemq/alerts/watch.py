@@ -14,7 +14,7 @@ from routemq.alerts.conditions import Condition, Limits, find_conditions
 from routemq.alerts.delivery import Alert, Delivery
 from routemq.metrics.fleet import FleetReading, read_fleet
 from routemq.queues import Keys
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.settings import Settings
 from routemq.text import error_line
 

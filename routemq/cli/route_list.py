@@ -19,7 +19,7 @@ from routemq.paused import Pause, PausedRoutes
 from routemq.payload_example import example_payload
 from routemq.queues import Keys
 from routemq.refusals import explain
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.settings import Settings, load_settings
 from routemq.text import printable
 

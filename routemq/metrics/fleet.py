@@ -15,7 +15,7 @@ from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.paused import Pause, by_route, resting_queues
 from routemq.queues import Keys
 from routemq.refusals import code_of
-from routemq.routing import Route
+from routemq.route import Route
 
 PRIORITY_SEPARATOR = "\x06\x16"
 PRIORITY_STEPS = (3, 6, 9)

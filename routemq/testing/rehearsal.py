@@ -32,7 +32,8 @@ from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.envelope import Envelope, TaskMessage
 from routemq.errors import RouteMQError
 from routemq.queues import Keys
-from routemq.routing import Route, Router
+from routemq.route import Route
+from routemq.routing import Router
 from routemq.settings import Settings
 from routemq.testing.result import Done, Published, Result, payload_bytes
 from routemq.topics import topic_problem

@@ -19,7 +19,7 @@ from routemq.metrics.rates import Rates
 from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.paused import Pause
 from routemq.refusals import explain
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.text import printable
 from routemq_flower.access import ApiHandler
 from routemq_flower.requests import json_object, only_text

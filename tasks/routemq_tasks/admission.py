@@ -8,7 +8,7 @@ import orjson
 from routemq.envelope import VERSION
 from routemq.errors import EnvelopeError
 from routemq.mark import MEMBER, Mark
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.tracing.trace_context import PARENT, STATE, TraceContext
 from routemq_tasks.application import Application
 from routemq_tasks.errors import LaterEnvelopeError, UnknownRouteError, UnroutableError

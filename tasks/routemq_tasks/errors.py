@@ -4,7 +4,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from routemq.envelope import VERSION
 from routemq.errors import EnvelopeError, RouteMQError
-from routemq.routing import Route
+from routemq.route import Route
 
 
 class UnroutableError(RouteMQError):

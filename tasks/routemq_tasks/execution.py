@@ -14,7 +14,7 @@ from routemq.errors import EnvelopeError
 from routemq.message import Message, PublishProperties
 from routemq.middleware import Chain, Context
 from routemq.reply import Reply
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.text import error_line
 from routemq_tasks.application import Application
 from routemq_tasks.client import MessageClient

@@ -10,7 +10,7 @@ from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.paused import Pause, PausedRoutes
 from routemq.queues import Keys
 from routemq.refusals import code_of
-from routemq.routing import Route
+from routemq.route import Route
 from routemq_tasks.errors import PausedError
 
 

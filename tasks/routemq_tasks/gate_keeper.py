@@ -16,7 +16,7 @@ from routemq.paused import Pause, resting_queues
 from routemq.pauses import Pauses
 from routemq.queues import Keys, lists_of
 from routemq.refusals import code_of, explain
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.settings import Settings
 from routemq.text import error_line
 from routemq_tasks.execution import RouteTask

@@ -13,7 +13,8 @@ from routemq.envelope import Envelope, TaskMessage
 from routemq.lifecycle.moves import Moves, StartCommand
 from routemq.mark import Mark
 from routemq.paused import PausedRoutes
-from routemq.routing import Route, Router
+from routemq.route import Route
+from routemq.routing import Router
 from tests.lifecycle import COMMANDS, Place, Worker, limited_user
 from tests.servers import Redis
 

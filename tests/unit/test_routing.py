@@ -6,7 +6,8 @@ import pytest
 
 from routemq import Context, Middleware, RetryPolicy, Route, Router
 from routemq.errors import RouteError
-from routemq.routing import RouteOptions, overlapping
+from routemq.route import RouteOptions
+from routemq.routing import overlapping
 
 
 def handle() -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.settings import Settings
 from routemq.topics import share_filter
 from routemq_ops.doctor.finding import Finding, failed, passed, warned

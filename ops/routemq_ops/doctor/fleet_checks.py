@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from routemq.metrics.fleet import FleetReading
 from routemq.metrics.presence import ProcessReport
-from routemq.routing import Route
+from routemq.route import Route
 from routemq.settings import Settings
 from routemq_ops.doctor.finding import Finding, failed, passed, warned
 

@@ -7,7 +7,7 @@ import redis
 
 from routemq.connections import OLDEST_REDIS
 from routemq.queues import Keys
-from routemq.routing import Route
+from routemq.route import Route
 from routemq_ops.doctor.finding import Finding, failed, passed, warned
 
 _NEARLY_FULL = 0.9
