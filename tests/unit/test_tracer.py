@@ -6,11 +6,13 @@ from functools import wraps
 from typing import Any
 
 import pytest
-from celery import current_task, signals
+from celery import _state, current_task, signals
 from celery.app import trace
 from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.threads import _FastLocalStack
 from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.execution import RouteTask
+from routemq_tasks.upstream.tracer import hasten_current_task
 
 from routemq.routing import Router
 from routemq.settings import Settings
@@ -196,3 +198,12 @@ def test_who_wraps_celerys_tracer_keeps_it(task: RouteTask, monkeypatch: pytest.
     finally:
         logger.setLevel(before)
     assert not given_is_kept()
+
+
+def test_a_stack_of_celerys_that_is_quick_already_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As `USE_FAST_LOCALS` in the environment has it.
+    quick = _FastLocalStack()
+    monkeypatch.setattr(_state, "_task_stack", quick)
+    hasten_current_task()
+    quick.push("task")
+    assert _state.get_current_task() == "task"
