@@ -71,18 +71,30 @@ class RouteRequest(OpenRequest):
         Args:
             pid: This process'.
         """
-        self.on_accepted(pid, time.monotonic())
+        try:
+            # Since the pool was given it, it may have waited for a thread for long.
+            if self.revoked():
+                return
+            self.on_accepted(pid, time.monotonic())
+        # It runs, as in a process, whoever fails to hear of its start; nobody would look at the thread's result.
+        except Exception:
+            logger.exception("the start of a run is not told")
         self.on_success(report_of(self.trace))
 
     def on_success(self, report: Report, **options: Any) -> None:
         """React to a run that came to its end, well or not."""
         failed, value, runtime_s = report
-        if failed:
-            super().on_success(report, **options)
-            return
-        self.leave_pool()
-        self.acknowledge()
-        self.send_event("task-succeeded", result=value, runtime=runtime_s)
+        try:
+            if failed:
+                super().on_success(report, **options)
+                return
+            self.leave_pool()
+            self.acknowledge()
+            self.send_event("task-succeeded", result=value, runtime=runtime_s)
+        # Every pool would forget it. What nobody lets go of is in this worker's hands for as long as it lives.
+        except Exception:
+            logger.exception("the end of a run is not told to all")
+            self._come_back()
 
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """React to a run that failed, or whose process is gone.
@@ -92,6 +104,14 @@ class RouteRequest(OpenRequest):
             send_failed_event: Whether monitors hear of it.
             return_ok: Whether the run itself returned; then it had its outcome recorded.
         """
+        try:
+            self._on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        # As above.
+        except Exception:
+            logger.exception("the end of a run is not told to all")
+            self._come_back()
+
+    def _on_failure(self, exc_info: ExceptionInfo, *, send_failed_event: bool, return_ok: bool) -> None:
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
@@ -109,6 +129,11 @@ class RouteRequest(OpenRequest):
             # A cold shutdown took the process away. The message stays unacknowledged, and is given back.
             return
         self._settle(error if isinstance(error, Exception) else WorkerLostError(error_line(error)), exc_info)
+
+    def _come_back(self) -> None:
+        """Let go of the message, for another run if the end of this one was not told."""
+        self.leave_pool()
+        self._give_back()
 
     def acknowledge(self) -> None:
         """Let go of the message: if its run succeeded, for good."""
@@ -223,10 +248,13 @@ def acknowledge_all(requests: Iterable[RouteRequest]) -> None:
     """Let go of messages whose runs have succeeded, in one step those that came over one channel."""
     consumer: Any = None
     waiting: dict[Any, list[QuickMessage]] = {}
-    for request in requests:
-        message = request.acknowledge_with_others()
-        if message is not None:
-            consumer = request.consumer
-            waiting.setdefault(message.channel, []).append(message)
-    for messages in waiting.values():
-        consumer.tell_of(acknowledge_together, messages)
+    try:
+        for request in requests:
+            message = request.acknowledge_with_others()
+            if message is not None:
+                consumer = request.consumer
+                waiting.setdefault(message.channel, []).append(message)
+    finally:
+        # Also those before one that fails: they take themselves for acknowledged, and nobody else would say it.
+        for messages in waiting.values():
+            consumer.tell_of(acknowledge_together, messages)

@@ -10,7 +10,7 @@ from celery.worker import state
 from celery.worker.request import Request
 from routemq_tasks.admission import admit
 from routemq_tasks.app import RouteMQCelery
-from routemq_tasks.request import RouteRequest
+from routemq_tasks.request import RouteRequest, acknowledge_all
 from routemq_transport.upstream.quick_message import QuickMessage
 
 from routemq.envelope import Envelope, FailedAttempt, PastReplay, TaskMessage
@@ -149,3 +149,91 @@ def test_celery_has_a_request_in_hand_as_by_its_own_steps(app: RouteMQCelery) ->
     assert found["ours"] == found["theirs"]
     assert ours.worker_pid == 7
     assert ours.time_start == pytest.approx(time.time(), abs=60)
+
+
+def in_hand(app: RouteMQCelery, task_id: str = "one", **options: Any) -> tuple[RouteRequest, list[Any]]:
+    """Return a request that a pool has, and what becomes of its message."""
+    told: list[Any] = []
+    common: dict[str, Any] = {"app": app, "hostname": "h", "eventer": None, "task": app.tasks["t"]}
+    common |= {
+        "on_ack": lambda *_: told.append("done"),
+        "on_reject": lambda _log, _errors, requeue: told.append("back" if requeue else "dropped"),
+        "connection_errors": (),
+    }
+    request = RouteRequest.of_checked(received(app, MESSAGE, {"id": task_id}), **common | options)
+    request.say_start = lambda: None  # type: ignore[method-assign]  # its channel has no lease
+    request.enter_pool()
+    return request, told
+
+
+def run(request: RouteRequest) -> tuple[str, list[Any]]:
+    """Run it as the pools of threads do; return whether Celery still has it in hand."""
+    ran: list[Any] = []
+
+    def trace() -> tuple[int, Any, float | None]:
+        ran.append(request.id)
+        return 0, "None", 0.1
+
+    request.trace = trace  # type: ignore[method-assign]
+    request.run(7)
+    return ("kept" if request.id in state.requests else "let go"), ran
+
+
+class Deaf:
+    """Hears nothing, as events whose clock or serializer fails."""
+
+    enabled = True
+
+    def __init__(self, *deaf_to: str) -> None:
+        self._deaf_to = deaf_to
+
+    def send(self, kind: str, **_fields: Any) -> None:
+        if kind in self._deaf_to:
+            raise RuntimeError(kind)
+
+
+@pytest.mark.parametrize("kind", ["task-started", "task-succeeded"])
+def test_a_message_is_run_and_let_go_whoever_fails_to_hear_of_it(
+    app: RouteMQCelery, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.tasks["t"].send_events = True
+    request, told = in_hand(app, eventer=Deaf(kind))
+    assert run(request) == ("let go", ["one"])
+    assert told == ["done"]
+    assert len(caplog.records) == 1
+
+
+def test_a_message_comes_back_that_cannot_be_acknowledged(app: RouteMQCelery) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no")
+
+    request, told = in_hand(app, on_ack=fail)
+    assert run(request) == ("let go", ["one"])
+    assert told == ["back"]
+
+
+def test_what_is_revoked_while_it_waits_for_a_thread_is_not_run(app: RouteMQCelery) -> None:
+    request, told = in_hand(app, "revoked")
+    request.terminate(app)
+    state.revoked.add("revoked")
+    try:
+        assert run(request) == ("let go", [])
+    finally:
+        state.revoked.discard("revoked")
+    assert told == ["dropped"]
+
+
+def test_those_before_one_that_fails_are_acknowledged_with_others(app: RouteMQCelery) -> None:
+    told: list[Any] = []
+
+    class Consumer:
+        counts_acknowledgements = False
+        tell_of = staticmethod(lambda _step, messages: told.extend(messages))
+
+    first, second = (in_hand(app, task_id)[0] for task_id in ("one", "two"))
+    first.consumer = second.consumer = Consumer
+    second.accepted_at = second.shared_by = 0
+    with pytest.raises(ZeroDivisionError):
+        acknowledge_all([first, second])
+    assert told == [first.message]
+    assert not second.acknowledged
