@@ -85,8 +85,6 @@ class WatchedMessages:
             pipe = self.client.pipeline()
             pipe.hset(self.keys.dead_canaries, mapping=cast("dict[Any, Any]", notes))
             pipe.expire(self.keys.dead_canaries, _PENDING_S)
-            # A letter that came back from a file, or one of the same message id, may have been replayed before.
-            pipe.hdel(self.keys.dead_outcomes, *notes)
             pipe.execute()
         return some
 
@@ -128,17 +126,22 @@ def next_run(name: str) -> str:
 
 
 def _read(pending: bytes | None, known: bytes | None) -> Note | None:
-    if known is not None:
-        state, _, rest = known.decode("utf-8", "replace").partition(" ")
-        at, _, sent = rest.partition(" ")
-        if state in _STATES:
-            return Note(state=_STATES[state], at=_number(at), **_sent(sent))
-    if pending is None:
-        return None
+    latest = None
     # A worker of an earlier release notes it there.
-    return (
-        Note(state="done") if pending == b"done" else Note(state="pending", **_sent(pending.decode("utf-8", "replace")))
-    )
+    if pending == b"done":
+        latest = Note(state="done")
+    elif pending is not None:
+        latest = Note(state="pending", **_sent(pending.decode("utf-8", "replace")))
+    if known is None:
+        return latest
+    state, _, rest = known.decode("utf-8", "replace").partition(" ")
+    at, _, sent = rest.partition(" ")
+    if state not in _STATES:
+        return latest
+    note = Note(state=_STATES[state], at=_number(at), **_sent(sent))
+    # A letter that came back from a file may be replayed once more; of one replay two processes may write what is
+    # pending, the slower one when it is known.
+    return note if latest is None or latest.operation == note.operation else latest
 
 
 def _sent(text: str) -> dict[str, Any]:

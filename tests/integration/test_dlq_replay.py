@@ -198,6 +198,18 @@ def test_a_letter_that_is_replayed_again_is_not_known_of_from_before(redis_desk:
             worker.buries(*worker.messages)
 
 
+def test_what_is_known_stays_known_when_another_process_was_at_the_same_letters(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.fill(1)
+    frozen = desk.store.freeze(LetterFilter(route=ROUTE), actor="ana")
+    ids = desk.store.frozen.head(frozen.id, 1)
+    assert desk.store.replay_step(frozen)
+    worker = AWorker(desk)
+    worker.is_done(*worker.messages)
+    desk.store.sent.watch(frozen, ids, now=desk.store.now())
+    assert [note and note.state for note in desk.store.watched.notes(ids)] == ["done"]
+
+
 def test_a_canary_that_is_known_of_costs_nobody_anything(redis_desk: Desk) -> None:
     desk, keys = redis_desk, redis_desk.keys
     desk.fill(3)
