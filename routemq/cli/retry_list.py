@@ -12,6 +12,7 @@ from rich.text import Text
 
 from routemq.cli.dlq.rendering import age, wide_console
 from routemq.cli.explain import explains_errors
+from routemq.cli.pause import UnknownRouteNameError
 from routemq.connections import connect_redis
 from routemq.dead_letters.times import moment
 from routemq.discovery import load_router
@@ -42,6 +43,9 @@ def retries(*, route: str | None, set_aside: bool, most: int, as_json: bool) -> 
         found = read_waiting(
             client, Keys(settings.key_prefix), sorted(router.queues), kind=kind, most=most, route=route
         )
+    # Of a route that is not served any more something may wait; of a name that is mistyped nothing ever will.
+    if route is not None and router.get(route) is None and not found.messages and found.is_whole(kind):
+        raise UnknownRouteNameError(unknown=[route], known=[each.name for each in router.routes])
     runs = {each.name: each.retry.max_attempts for each in router.routes}
     if as_json:
         messages = [asdict(each) | {"max_attempts": runs.get(each.route)} for each in found.messages]

@@ -129,3 +129,15 @@ def test_nothing_is_told_as_nothing_and_an_absent_redis_in_a_line(bench: Bench) 
     assert (run.stdout, run.stderr) == ("", "Nothing waits for another run.\n")
     with pytest.raises(redis.RedisError), redis.Redis(port=1) as nowhere:
         read_waiting(nowhere, bench.keys, QUEUES, kind="later", most=1)
+
+
+def test_a_name_of_no_route_is_told_from_a_route_of_which_nothing_waits(bench: Bench) -> None:
+    with bench.store.client() as client:
+        client.zadd(
+            bench.keys.delayed("work.act"), {b'{"headers": {"task": "former", "id": "one", "retries": 1}}': 5.0}
+        )
+    assert command(bench, UNLUCKY).stderr == "Nothing waits for another run.\n"
+    assert "one" in command(bench, "former").stdout
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        command(bench, "unlcuky", "--json")
+    assert (refused.value.stdout, "there is no route 'unlcuky'" in refused.value.stderr) == ("", True)
