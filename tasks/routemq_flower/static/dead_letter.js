@@ -36,10 +36,7 @@ function show(found) {
     byId("facts").replaceChildren(...facts().map(([name, ...value]) =>
         make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value.filter((part) => part !== null)))));
     byId("letter").classList.remove("d-none");
-    // What can be scrolled must be so by keyboard, too.
-    for (const part of [byId("title"), byId("message")].filter((element) => element.scrollHeight > element.clientHeight)) {
-        part.tabIndex = 0;
-    }
+    letScroll();
     if (mayChange) {
         byId("actions").classList.remove("d-none");
         byId("replay").disabled = byId("edit").disabled = letter.problem !== null;
@@ -51,6 +48,13 @@ function show(found) {
         if (letter.warning) {
             notice("strange", "warning", `Before you replay it: ${letter.warning}`);
         }
+    }
+}
+
+/** What can be scrolled must be so by keyboard, too. */
+function letScroll() {
+    for (const part of [byId("title"), byId("message")].filter((element) => element.scrollHeight > element.clientHeight)) {
+        part.tabIndex = 0;
     }
 }
 
@@ -295,6 +299,7 @@ function follow() {
         const [words, kind] = STATES[found.state];
         if (found.topic) {
             byId("title").textContent = found.topic;
+            letScroll();
         }
         byId("outcome-state").textContent = words;
         byId("outcome-state").className = `outcome-state ${kind}`;
