@@ -10,7 +10,9 @@ from typing import Any
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.concurrency import solo, thread
 from celery.exceptions import Ignore, Reject, Retry, TaskPredicate, WorkerShutdown, WorkerTerminate
+from celery.platforms import EX_FAILURE, EX_OK
 from celery.utils.serialization import get_pickleable_exception
+from celery.worker import state
 
 from routemq.dead_letters.fingerprint import shortened
 from routemq.text import error_line, printable
@@ -70,12 +72,14 @@ def watched(pool: type[Any]) -> type[Any]:
     Where a run needs nothing of its pool but a thread, the pool takes a request in fewer steps.
     """
 
+    reported = partial(_heard, report_of) if pool is thread.TaskPool else report_of
+
     class WatchedPool(pool):
         heeds_limits, pid = False, os.getpid()
         take = _TAKES.get(pool)
 
         def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
-            return super().apply_async(partial(report_of, target), *args, **options)
+            return super().apply_async(partial(reported, target), *args, **options)
 
     # Celery shows both.
     WatchedPool.__name__, WatchedPool.__module__ = pool.__name__, pool.__module__
@@ -87,7 +91,19 @@ def _run_here(pool: Any, request: Any) -> None:
 
 
 def _run_in_thread(pool: Any, request: Any) -> None:
-    pool.executor.submit(request.run, pool.pid)
+    pool.executor.submit(_heard, request.run, pool.pid)
+
+
+def _heard(run: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Run something in a thread; if it asks the worker to stop, the loop hears of it, as of what runs in its own."""
+    try:
+        return run(*args, **options)
+    except WorkerShutdown as exc:
+        state.should_stop = exc.code or EX_OK
+        raise
+    except WorkerTerminate as exc:
+        state.should_terminate = exc.code or EX_FAILURE
+        raise
 
 
 _TAKES = {solo.TaskPool: _run_here, thread.TaskPool: _run_in_thread}

@@ -6,10 +6,13 @@ from typing import Any
 
 import kombu
 import pytest
+from celery.concurrency import thread
+from celery.exceptions import WorkerShutdown
 from celery.worker import state
 from celery.worker.request import Request
 from routemq_tasks.admission import admit
 from routemq_tasks.app import RouteMQCelery
+from routemq_tasks.reports import watched
 from routemq_tasks.request import RouteRequest, acknowledge_all
 from routemq_transport.upstream.quick_message import QuickMessage
 
@@ -17,6 +20,7 @@ from routemq.envelope import Envelope, FailedAttempt, PastReplay, TaskMessage
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq.tracing.trace_context import TraceContext
+from tests.processes import wait_until
 
 TRACE = TraceContext.of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b")
 MESSAGE = TaskMessage(route="t", queue="t", envelope=Envelope(topic="t", payload=b"21.5"))
@@ -237,3 +241,21 @@ def test_those_before_one_that_fails_are_acknowledged_with_others(app: RouteMQCe
         acknowledge_all([first, second])
     assert told == [first.message]
     assert not second.acknowledged
+
+
+def test_a_thread_that_asks_the_worker_to_stop_is_heard(app: RouteMQCelery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> Any:
+        raise WorkerShutdown(3)
+
+    monkeypatch.setattr(state, "should_stop", None)
+    request, told = in_hand(app)
+    request.trace = stop  # type: ignore[method-assign]
+    pool = watched(thread.TaskPool)(limit=1, app=app)
+    pool.take(request)
+    wait_until(lambda: state.should_stop == 3, message="the worker stops")
+    state.should_stop = None
+    pool.apply_async(stop)
+    wait_until(lambda: state.should_stop == 3, message="the worker stops")
+    pool.stop()
+    # It goes back with the worker's connection, as nobody's fault.
+    assert told == []
