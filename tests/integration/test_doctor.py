@@ -178,6 +178,12 @@ def test_a_broker_that_is_away_and_one_that_refuses_the_user_are_named(patient: 
     assert patient.examined()[1]["mqtt connection"]["level"] == "fail"
 
 
+def test_a_version_that_is_asked_for_is_no_fault_of_the_broker(patient: Patient) -> None:
+    patient.environment["MQTT_PROTOCOL"] = "3.1.1"
+    _, found = patient.examined("--no-probe")
+    assert (found["mqtt connection"]["level"], "()" in found["mqtt connection"]["text"]) == ("pass", False)
+
+
 def test_a_broker_that_refuses_only_to_share_forbids_no_topic(patient: Patient) -> None:
     with FakeBroker(codes={"$share": 0x9E}) as broker:
         patient.environment["MQTT_PORT"] = str(broker.port)

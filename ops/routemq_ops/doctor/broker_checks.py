@@ -33,6 +33,8 @@ def check_broker(settings: Settings, routes: Sequence[Route], *, live: bool) -> 
         return
     if version == _FIVE:
         yield passed("mqtt connection", f"{address} speaks MQTT 5")
+    elif settings.mqtt_protocol == "3.1.1":
+        yield passed("mqtt connection", f"{address} speaks MQTT 3.1.1, as MQTT_PROTOCOL asks for")
     else:
         yield warned(
             "mqtt connection", f"{address} speaks MQTT 3.1.1 and not 5 ({problem})",
