@@ -67,12 +67,13 @@ def test_two_fleets_on_one_redis_know_nothing_of_each_other(redis_server: Redis,
     assert alone is not None
     with (
         redis_server.client() as client,
-        east.worker("-Q", "alone", "-P", "threads", "-n", "east@here", "-E"),
+        east.worker("-Q", "alone", "-P", "threads", "-n", "east@here", "-E") as worker,
         west.worker("-Q", "alone", "-P", "threads", "-n", "west@here", "-E"),
     ):
         for bench in (east, west):
             wait_until(lambda bench=bench: fleet(bench).processes.live("worker"))  # type: ignore[misc]
         PausedRoutes(client, east.keys).pause(alone, who="a test")
+        worker.wait_for_output("Canceling queue alone")
         # What cannot be run is a dead letter of its fleet alone.
         west.put("alone/1", "no number")
         west.put("alone/2", "0")
