@@ -7,6 +7,7 @@ from typing import cast
 
 import redis
 
+from routemq.dead_letters.queued_items import queued_items
 from routemq.dead_letters.watched import WatchedMessages, next_letter, next_run
 from routemq.queues import Keys
 
@@ -113,11 +114,7 @@ def messages_of(client: "redis.Redis", keys: Keys, queues: Collection[str]) -> I
     In the order in which a message moves, so that one that moves on is met again.
     """
     for queue in queues:
-        for first in range(0, _MOST_LOOKED_AT, _CHUNK):
-            items = cast("list[bytes]", client.lrange(keys.queue(queue), first, first + _CHUNK - 1))
-            yield from items
-            if len(items) < _CHUNK:
-                break
+        yield from queued_items(client, keys.queue(queue), _MOST_LOOKED_AT)
     for _, record in client.hscan_iter(keys.unacked, count=_CHUNK):
         yield cast("bytes", record)
     for queue in queues:

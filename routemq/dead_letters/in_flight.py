@@ -4,17 +4,20 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, cast
+from typing import Literal
 
 import redis
 
+from routemq.dead_letters.queued_items import queued_items
 from routemq.envelope import TaskMessage
 from routemq.errors import EnvelopeError
 from routemq.lifecycle.moves import SET_ASIDE_S
 from routemq.queues import Keys
 
 _MOST_LOOKED_AT = 20_000
-_CHUNK = 1000
+_MOST_BYTES = 64 * 1024 * 1024
+"""Of one queue: a page asks every two seconds."""
+_CHUNK = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +55,14 @@ class InFlight:
         tag = re.compile(rb'"delivery_tag": ?"' + re.escape(run.encode()) + rb'\.\d+"')
         is_far = False
         for queue in queues:
-            key = keys.queue(queue)
-            for first in range(0, _MOST_LOOKED_AT, _CHUNK):
-                items = cast("list[bytes]", client.lrange(key, first, first + _CHUNK - 1))
-                if found := next(filter(tag.search, items), None):
-                    return cls._of(found, "waiting")
-                if len(items) < _CHUNK:
+            count, size = 0, 0
+            for item in queued_items(client, keys.queue(queue), _MOST_LOOKED_AT):
+                if tag.search(item):
+                    return cls._of(item, "waiting")
+                count, size = count + 1, size + len(item)
+                if size >= _MOST_BYTES:
                     break
-            else:
-                is_far = True
+            is_far = is_far or count == _MOST_LOOKED_AT or size >= _MOST_BYTES
         for name, record in islice(client.hscan_iter(keys.unacked, count=_CHUNK), _MOST_LOOKED_AT):
             if tag.search(record):
                 return cls(state="taken" if client.zscore(keys.started, name) is None else "running")

@@ -6,12 +6,15 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import cbor2
 import orjson
 import pytest
+import redis
 
 from routemq.dead_letters import DeadLetter, LetterFilter
+from routemq.dead_letters.in_flight import InFlight
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
 from routemq.lifecycle.moves import Moves
 from tests.desk import QUEUE, ROUTE, Desk, a_message
@@ -286,6 +289,27 @@ def test_a_payload_of_a_codec_is_shown_and_edited_as_json(redis_desk: Desk) -> N
     redis_desk.run_process("replay", "m000001:0", "--edit", **env)
     (message,) = redis_desk.queued()
     assert cbor2.loads(message.envelope.payload) == {"temperature": "21.5"}
+
+
+def test_looking_for_a_message_costs_redis_little_memory_however_large_others_are(redis_desk: Desk) -> None:
+    desk, answers = redis_desk, [0]
+
+    class Measured(redis.Redis):
+        def lrange(self, *args: Any) -> Any:
+            found: Any = super().lrange(*args)
+            answers.append(sum(map(len, found)))
+            return found
+
+    desk.bury(a_message(1))
+    desk.store.replay(["m000001:0"], actor="ana")
+    large = b"x" * 250_000
+    with Measured(connection_pool=desk.client.connection_pool) as client:
+        for item, count, state in ((b"x", 3000, "waiting"), (large, 100, "waiting"), (large, 200, "far")):
+            desk.client.lpush(desk.keys.queue(QUEUE), *[item] * count)
+            found = InFlight.find(client, desk.keys, "m000001.1", [QUEUE])
+            assert found is not None
+            assert found.state == state
+    assert max(answers) < 10_000_000
 
 
 def test_what_cannot_be_watched_is_replayed_all_the_same(redis_desk: Desk) -> None:
