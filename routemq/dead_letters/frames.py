@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from routemq.dead_letters.fingerprint import CAUSED_BY
@@ -60,4 +61,10 @@ def _is_own(path: str) -> bool:
         return False
     # A checkout of ours; the user's project may be called so as well, and has other files.
     _, inside, file = path.replace("\\", "/").rpartition("/routemq/")
-    return not (inside and len(file) < 200 and "\0" not in file and (_CORE / file).is_file())
+    return not (inside and file in _core_files())
+
+
+@cache
+def _core_files() -> frozenset[str]:
+    # Listed, so that no text of a letter leads to a look at the disk.
+    return frozenset(path.relative_to(_CORE).as_posix() for path in _CORE.rglob("*.py"))

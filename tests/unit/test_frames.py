@@ -53,3 +53,10 @@ def test_a_source_line_that_looks_like_a_frame_is_no_frame_of_another_form() -> 
     (found,) = raised_by(USERS + '\n    File "/srv/app/other.py", line 1, in x')
     assert len(found.own) == 1
     assert traceback.__file__ not in found.own[0]
+
+
+@pytest.mark.parametrize("file", ["./errors.py", "lifecycle/../errors.py", "/errors.py"])
+def test_a_frame_is_judged_by_its_text_alone(file: str) -> None:
+    # Where such a path leads may be what this process is not allowed to look at.
+    (found,) = raised_by(f'  File "/x/routemq/{file}", line 1, in y')
+    assert found.frames == len(found.own) == 1
