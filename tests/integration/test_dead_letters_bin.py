@@ -160,3 +160,8 @@ def test_a_discard_costs_the_same_however_many_there_were(redis_desk: Desk) -> N
     desk.client.hdel(desk.keys.dead_bin_room, desk.store.bin.all()[5].operation.id)
     desk.store.discard(["m000312:0"], actor="ana")
     assert room() == added_up() == (303, room()[1])
+    # As many, of which another release has put in some, and taken out others.
+    desk.client.hdel(desk.keys.dead_bin_room, desk.store.bin.all()[0].operation.id)
+    desk.client.hset(desk.keys.dead_bin_room, mapping={"gone": "50 5000", "letters": 352})
+    desk.store.discard(["m000313:0"], actor="ana")
+    assert room() == added_up() == (304, room()[1])
