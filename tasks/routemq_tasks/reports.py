@@ -72,14 +72,16 @@ def watched(pool: type[Any]) -> type[Any]:
     Where a run needs nothing of its pool but a thread, the pool takes a request in fewer steps.
     """
 
-    reported = partial(_heard, report_of) if pool is thread.TaskPool else report_of
+    is_of_threads = pool is thread.TaskPool
+    reported = partial(_heard, report_of) if is_of_threads else report_of
+    handed: Callable[..., Any] = _left_to_threads if is_of_threads else _called
 
     class WatchedPool(pool):
         heeds_limits, pid = False, os.getpid()
         take = _TAKES.get(pool)
 
         def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
-            return super().apply_async(partial(reported, target), *args, **options)
+            return handed(super().apply_async, partial(reported, target), *args, **options)
 
     # Celery shows both.
     WatchedPool.__name__, WatchedPool.__module__ = pool.__name__, pool.__module__
@@ -91,7 +93,24 @@ def _run_here(pool: Any, request: Any) -> None:
 
 
 def _run_in_thread(pool: Any, request: Any) -> None:
-    pool.executor.submit(_heard, request.run, pool.pid)
+    _left_to_threads(pool.executor.submit, _heard, request.run, pool.pid)
+
+
+def _called(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    return function(*args, **options)
+
+
+def _left_to_threads(submit: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Give a pool of threads something to run, also where the system has no thread for it at this moment.
+
+    Then it waits for one of those there are, as it does in any pool that is busy: it must not be taken for refused, and
+    run elsewhere as well. A pool that is shut down takes none; what the worker has in hand then goes back as it ends.
+    """
+    try:
+        return submit(*args, **options)
+    except RuntimeError as exc:
+        logger.warning("the pool of threads is not as large as it may be: %s", exc)
+        return None
 
 
 def _heard(run: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -1,6 +1,7 @@
 """A request that is made in fewer steps is what Celery's own steps make of the same message."""
 
 import json
+import threading
 import time
 from typing import Any
 
@@ -259,3 +260,24 @@ def test_a_thread_that_asks_the_worker_to_stop_is_heard(app: RouteMQCelery, monk
     pool.stop()
     # It goes back with the worker's connection, as nobody's fault.
     assert told == []
+
+
+def test_what_the_system_has_no_thread_for_waits_for_one_that_there_is(
+    app: RouteMQCelery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = watched(thread.TaskPool)(limit=2, app=app)
+    goes_on, ran = threading.Event(), list[int]()
+    pool.apply_async(goes_on.wait, args=(30,))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        request, told = in_hand(app)
+        request.trace = lambda: (0, "None", 0.1)  # type: ignore[method-assign]
+        pool.take(request)
+        pool.apply_async(lambda: ran.append(1))
+    goes_on.set()
+    wait_until(lambda: ran, message="both have run")
+    pool.stop()
+    assert told == ["done"]
