@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from routemq_ops.doctor.store_checks import expected_types
 
 from routemq.errors import EmptyQueueNameError, UnknownQueueError
 from routemq.queues import Keys, default_queue, expand_queues, queue_problem
@@ -88,3 +89,14 @@ def test_every_key_is_under_the_prefix_and_none_is_twice() -> None:
     ]  # fmt: skip
     assert all(key.startswith("p:") for key in made)
     assert len(set(made)) == len(made)
+
+
+def test_the_doctor_knows_the_type_of_every_key_that_there_is_once() -> None:
+    keys = Keys("prefix:")
+    kinds = {"hash": "hash", "sorted set": "zset", "string": "string", "set": "set", "stream": "stream"}
+    found = {
+        getattr(keys, name): next(kind for words, kind in kinds.items() if words in (told.__doc__ or "").lower())
+        for name, told in vars(Keys).items()
+        if isinstance(told, property) and isinstance(getattr(keys, name), str)
+    }
+    assert found == expected_types(keys, [])

@@ -111,9 +111,13 @@ def expected_types(keys: Keys, routes: Sequence[Route]) -> dict[str, str]:
     types = {
         keys.unacked: "hash",
         keys.unacked_index: "zset",
+        keys.started: "zset",
         keys.processes: "hash",
         keys.counted_routes: "set",
         keys.paused_routes: "hash",
+        keys.history_looks: "hash",
+        keys.alerts: "hash",
+        keys.alerts_lock: "string",
         keys.dead_entries: "hash",
         keys.dead_raw: "hash",
         keys.dead_tracebacks: "hash",
@@ -122,9 +126,11 @@ def expected_types(keys: Keys, routes: Sequence[Route]) -> dict[str, str]:
         keys.dead_audit: "stream",
         keys.dead_canaries: "hash",
         keys.dead_outcomes: "hash",
+        keys.dead_bins: "zset",
         keys.dead_bin_room: "hash",
         keys.dead_frozen_all: "zset",
         keys.dead_retention_lock: "string",
+        keys.dead_archive_problem: "string",
     }
     for route in routes:
         types[keys.queue(route.queue)] = "list"
