@@ -9,6 +9,7 @@ import redis
 
 from routemq.dead_letters.audit import Operation
 from routemq.dead_letters.letter import generation_of, letter_id
+from routemq.lifecycle.scripts import KeyReports
 from routemq.queues import Keys
 
 MOST_NOTES = 50_000
@@ -18,6 +19,7 @@ _PENDING_S = 6 * 3600
 """While a note is pending, every message that is done is compared with it."""
 
 _CHUNK = 1000
+_REPORTS = KeyReports()
 _STATES: dict[str, Literal["done", "died"]] = {"done": "done", "died": "died"}
 
 
@@ -100,13 +102,17 @@ class WatchedMessages:
         self._forget(self.keys.dead_canaries, letter_ids)
 
     def notes(self, letter_ids: Sequence[str]) -> Iterator[Note | None]:
-        """Yield what is known of the message that each letter became; None when nothing is."""
+        """Yield what is known of the message that each letter became; None when nothing is.
+
+        Another program's key under the name of theirs is reported, and hides nothing else.
+        """
         for first in range(0, len(letter_ids), _CHUNK):
             runs = [next_run(name) for name in letter_ids[first : first + _CHUNK]]
             pipe = self.client.pipeline(transaction=False)
             pipe.hmget(self.keys.dead_canaries, runs)
             pipe.hmget(self.keys.dead_outcomes, runs)
-            for pending, known in zip(*cast("list[list[bytes | None]]", pipe.execute()), strict=True):
+            answers = _REPORTS.good(pipe.execute(raise_on_error=False), [None] * len(runs))
+            for pending, known in zip(*answers, strict=True):
                 yield _read(pending, known)
 
     def _forget(self, key: str, letter_ids: Sequence[str]) -> None:

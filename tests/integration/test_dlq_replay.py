@@ -327,3 +327,7 @@ def test_what_cannot_be_watched_is_replayed_all_the_same(redis_desk: Desk) -> No
         desk.client.config_set("maxmemory", before)
     assert len(desk.queued()) == 3
     assert desk.store.unfinished_replays() == ()
+    # Of those that are gone the audit tells.
+    desk.bury(a_message(1))
+    desk.run("discard", "m000001:0", "--yes")
+    assert "it was discarded by" in desk.run("show", "m000001:0", exit_code=1).stderr
