@@ -127,8 +127,12 @@ def next_letter(name: str) -> str:
 
 def next_run(name: str) -> str:
     """Return how delivery tags of the message begin that this letter becomes when it is replayed."""
-    task_id, _, generation = next_letter(name).rpartition(":")
-    return f"{task_id}.{generation}"
+    return run_before(next_letter(name))
+
+
+def run_before(name: str) -> str:
+    """Return how delivery tags of the message begin that would become this letter when it died."""
+    return f"{name.rpartition(':')[0]}.{generation_of(name)}"
 
 
 def _read(pending: bytes | None, known: bytes | None) -> Note | None:

@@ -10,7 +10,7 @@ from routemq.dead_letters.audit import AuditEntry
 from routemq.dead_letters.bin import Discard
 from routemq.dead_letters.in_flight import InFlight
 from routemq.dead_letters.sent import MOST_WATCHED
-from routemq.dead_letters.watched import next_run
+from routemq.dead_letters.watched import next_run, run_before
 from routemq.dead_letters.whereabouts import Whereabouts
 from routemq_flower.letter_api import LetterHandler
 from routemq_flower.requests import only, whole_number
@@ -64,6 +64,11 @@ class LetterOutcome(LetterHandler):
             queues = sorted(self.backend.router.queues) if note.queue is None else [note.queue]
             flight = InFlight.find(letters.client, letters.keys, next_run(letter_id), queues)
             state = "lost" if flight is None else flight.state
+        elif found.change is None:
+            # A task leads here that has failed and is run again, too.
+            queues = sorted(self.backend.router.queues)
+            flight = InFlight.find(letters.client, letters.keys, run_before(letter_id), queues)
+            state = "gone" if flight is None else flight.state
         return {
             "state": state,
             "by": note.by if note else None,
@@ -75,7 +80,7 @@ class LetterOutcome(LetterHandler):
             "due_at": flight.due_at if flight else None,
             "failures": flight.failures if flight else 0,
             "error": flight.error if flight else None,
-            "words": str(found),
+            "words": "it has not died" if flight is not None and note is None else str(found),
             "now": letters.now(),
         }
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from routemq.envelope import Envelope, TaskMessage
 from routemq.metrics.history import add_counts, add_times
 from routemq.metrics.totals import add_totals
 from tests.flower import WAITING, Place, request, serving
@@ -179,3 +180,13 @@ def test_a_task_leads_to_the_page_of_its_letter_whatever_its_id_and_also_while_r
                 finally:
                     if refuses:
                         client.rename(f"{place.key_prefix}aside", place.keys.dead_entries)
+
+
+def test_of_a_message_that_has_not_died_it_is_told_where_it_is(place: Place) -> None:
+    alive = TaskMessage(route=WAITING, queue="waiting", envelope=Envelope(topic="waiting/alive", payload=b"{}"))
+    path = f"/letter/{alive.id}:0/outcome"
+    place.hold(alive)
+    assert ask(place, path)[1]["state"] == "taken"
+    place.fail(alive, for_good=False)
+    found = ask(place, path)[1]
+    assert (found["state"], found["failures"], found["words"]) == ("retrying", 1, "it has not died")
