@@ -152,12 +152,13 @@ def _message(queue: str, item: bytes, score: float) -> WaitingMessage:
         own = headers.get("routemq") or {}
         failures = own.get("failures") or ()
         at, error, worker = failures[-1] if failures else (None, "", "")
+        retries = headers.get("retries")
         return WaitingMessage(
             **times,
             route=printable(headers["task"]),
             id=printable(headers["id"]),
             about=_about(headers.get("argsrepr")),
-            attempts=int(headers.get("retries") or 0),
+            attempts=retries if type(retries) is int else 0,
             error=printable(error),
             failed_at=None if at is None else _finite(float(at)),
             worker=printable(worker),

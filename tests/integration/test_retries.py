@@ -103,6 +103,7 @@ def test_what_lies_there_of_others_hides_nothing(bench: Bench, caplog: pytest.Lo
     strange: list[Any] = [
         b"", b"\xff", b"[]", b"null", b"1", b'{"headers": null}', b'{"headers": {"task": 1, "id": 2}}',
         b'{"body": "', b'{"headers": {"task": "a", "id": "b", "retries": 1e400}}',
+        b'{"headers": {"task": "a", "id": "b", "retries": 1e300}}',
         b'{"headers": {"task": "a", "id": "b", "routemq": {"failures": [[1e400, 2]]}}}',
         b'{"headers": {"task": "a", "id": "b", "routemq": {"failures": 7}}}',
         b'{"headers": {"task": "\\u202ea\\n", "id": "b", "routemq": {"failures": [[1, "x\\u001b[2J", "w"]]}}}',
@@ -116,6 +117,7 @@ def test_what_lies_there_of_others_hides_nothing(bench: Bench, caplog: pytest.Lo
     assert len(found.messages) == len(strange) + 2
     assert [each.route for each in found.messages if each.id][-1] == ACT
     assert "another" not in str(found)
+    assert max(each.attempts for each in found.messages) == 1
     assert any(bench.keys.delayed("work.unlucky") in record.message for record in caplog.records)
     text = command(bench).stdout
     assert "\x1b" not in text
