@@ -5,6 +5,7 @@ import time
 import click
 import pytest
 
+from routemq.cli.dlq.frame import actor
 from routemq.cli.dlq.options import Duration, Rate, as_options
 from routemq.cli.dlq.rendering import age, bar_chart, size
 from routemq.dead_letters import Bucket, LetterFilter
@@ -91,3 +92,8 @@ def test_redaction_hook_that_is_not_there_is_an_error_of_those_who_bury() -> Non
     with pytest.raises(ConfigurationError, match="a function"):
         Redaction.of(Settings(dlq_redact_hook="os:sep"))
     assert Redaction.of(Settings()) is None
+
+
+def test_who_asks_is_text_whatever_the_environment_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "\udcff\n")
+    assert actor().encode().startswith(rb"\udcff\n@")

@@ -33,10 +33,12 @@ def open_store() -> DeadLetters:
 def actor() -> str:
     """Return who asks, for the audit."""
     try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
+        user = getpass.getuser()
     except (OSError, KeyError):
         # A container may run as a user that has no name.
-        return f"?@{socket.gethostname()}"
+        user = "?"
+    # It is told by the environment, which may hold any bytes, and what is kept of it is text.
+    return printable(f"{user}@{socket.gethostname()}")
 
 
 def say(text: str) -> None:
