@@ -75,14 +75,21 @@ class HistoryKeeper(threading.Thread):
         except UnusableKeyError as exc:
             self._reports.log(exc)
         except redis.ResponseError as exc:
-            if not self._is_refused:
-                logger.warning("the history of routes is not kept: %s", explain(exc))
-            self._is_refused = True
-        # A chart is not worth a worker's end; and that Redis is away others say.
-        except Exception as exc:  # noqa: BLE001
+            self._warn(explain(exc))
+        # That Redis is away others say.
+        except redis.RedisError as exc:
             logger.debug("the history of routes is not written: %s", error_line(exc))
+        # A chart is not worth a worker's end, but whoever looks at one should know.
+        except Exception as exc:  # noqa: BLE001
+            self._warn(error_line(exc))
         else:
             self._is_refused = False
+
+    def _warn(self, why: str) -> None:
+        """Say once, until it is written again, that it is not."""
+        if not self._is_refused:
+            logger.warning("the history of routes is not kept: %s", why)
+        self._is_refused = True
 
     def _new_times(self) -> Times:
         found = {}

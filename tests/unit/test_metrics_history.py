@@ -3,10 +3,13 @@
 import math
 
 import pytest
+import redis
 
 from routemq.metrics.histogram import BOUNDS_S
 from routemq.metrics.history import COUNTS, History, Slot, Span, steps_of
 from routemq.metrics.history_columns import columns_of
+from routemq.metrics.history_keeper import HistoryKeeper
+from routemq.queues import Keys
 
 
 def test_rows_that_are_in_redis_are_read_as_they_were_written() -> None:
@@ -32,3 +35,15 @@ def test_what_nobody_looked_at_is_no_zero_and_times_of_no_run_are_none() -> None
     assert (found["from"], found["until"], found["done"], found["wait_p50_s"]) == (60, 180, [None, 3], [None, None])
     assert found["run_p50_s"] == [None, 0.00175]
     assert found["sums"]["done"] == 3
+
+
+def test_what_nobody_else_says_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    keeper = HistoryKeeper(redis.Redis(), Keys("k:"))
+
+    def fails() -> None:
+        raise TypeError("a number that no JSON has")
+
+    monkeypatch.setattr(keeper, "write", fails)
+    keeper.start()
+    keeper.stop()
+    assert caplog.text.count("the history of routes is not kept: TypeError: a number that no JSON has") == 1
