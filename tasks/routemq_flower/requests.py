@@ -3,12 +3,14 @@
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from routemq.dead_letters import LetterFilter, LetterFilterError
 from routemq.errors import RouteMQError, TopicTemplateError
+
+W = TypeVar("W", bound=str)
 
 _MOST_CHOSEN = 10_000
 _LONGEST_TEXT = 1000
@@ -62,6 +64,18 @@ def chosen_ids(values: object) -> list[str]:
     if len(values) > _MOST_CHOSEN:
         raise BadRequestError(name="ids", value=f"({len(values)} ids)", allowed=f"at most {_MOST_CHOSEN}")
     return list(dict.fromkeys(values))
+
+
+def one_of(name: str, text: str, choices: Sequence[W]) -> W:
+    """Return the word that a request says.
+
+    Raises:
+        BadRequestError: It is none of these.
+    """
+    for choice in choices:
+        if text == choice:
+            return choice
+    raise BadRequestError(name=name, value=text, allowed=" or ".join(choices))
 
 
 def whole_number(name: str, text: str | None, *, default: int, most: int) -> int:

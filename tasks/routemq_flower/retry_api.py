@@ -6,7 +6,7 @@ from tornado import web
 
 from routemq.retries import Kind, read_waiting
 from routemq_flower.access import ApiHandler
-from routemq_flower.requests import BadRequestError, only, whole_number
+from routemq_flower.requests import one_of, only, whole_number
 
 _KINDS: tuple[Kind, ...] = ("later", "aside")
 _MOST = 500
@@ -20,7 +20,7 @@ class RetryList(ApiHandler):
         only(self.request.query_arguments, ("route", "kind", "limit"))
         route = self.get_argument("route", None, strip=False, escape=False)
         most = whole_number("limit", self.get_argument("limit", None, escape=False), default=100, most=_MOST)
-        kind, backend = self._kind(), self.backend
+        kind, backend = one_of("kind", self.get_argument("kind", "later", escape=False), _KINDS), self.backend
         queues = sorted(backend.router.queues)
         found = await backend.search(
             read_waiting, backend.client, backend.keys, queues, kind=kind, most=most, route=route
@@ -36,10 +36,3 @@ class RetryList(ApiHandler):
                 "now": found.now,
             }
         )
-
-    def _kind(self) -> Kind:
-        asked = self.get_argument("kind", "later", escape=False)
-        for kind in _KINDS:
-            if asked == kind:
-                return kind
-        raise BadRequestError(name="kind", value=asked, allowed=" or ".join(_KINDS))

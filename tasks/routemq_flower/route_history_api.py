@@ -5,7 +5,7 @@ from tornado import web
 from routemq.metrics.history import Span, read_history, steps_of
 from routemq.metrics.history_columns import columns_of
 from routemq_flower.access import ApiHandler
-from routemq_flower.requests import BadRequestError, only
+from routemq_flower.requests import BadRequestError, one_of, only
 
 _SPANS: tuple[Span, ...] = ("day", "month")
 
@@ -17,7 +17,7 @@ class RouteHistory(ApiHandler):
     async def get(self) -> None:
         only(self.request.query_arguments, ("route", "span", "step"))
         route = self.get_argument("route", "", strip=False, escape=False)
-        span = self._span()
+        span = one_of("span", self.get_argument("span", "day", escape=False), _SPANS)
         step_s = self._step_s(span)
         backend = self.backend
         if backend.router.get(route) is None and not await backend.read(self._is_counted, route):
@@ -27,13 +27,6 @@ class RouteHistory(ApiHandler):
 
     def _is_counted(self, route: str) -> bool:
         return bool(self.backend.client.exists(self.backend.keys.counters(route)))
-
-    def _span(self) -> Span:
-        asked = self.get_argument("span", "day", escape=False)
-        for span in _SPANS:
-            if asked == span:
-                return span
-        raise BadRequestError(name="span", value=asked, allowed=" or ".join(_SPANS))
 
     def _step_s(self, span: Span) -> int:
         allowed = {str(step): step for step in steps_of(span)}
