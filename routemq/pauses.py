@@ -1,5 +1,6 @@
 """How long to wait after each failure in a row, and when to speak of it."""
 
+import math
 import time
 
 
@@ -34,3 +35,24 @@ class Pauses:
     def over(self) -> None:
         """It works again."""
         self._next_s, self._cause = self._first_s, None
+
+
+class Reminders:
+    """When each of several complaints, which come and go side by side, is due: at first, and now and then.
+
+    Args:
+        remind_s: The same complaint is due again after so long.
+    """
+
+    def __init__(self, remind_s: float) -> None:
+        self._remind_s = remind_s
+        self._spoken_at: dict[str, float] = {}
+
+    def speak(self, complaint: str) -> bool:
+        """Return whether to say this one now."""
+        now = time.monotonic()
+        if now < self._spoken_at.get(complaint, -math.inf) + self._remind_s:
+            return False
+        recent = {known: at for known, at in self._spoken_at.items() if now < at + self._remind_s}
+        self._spoken_at = {**recent, complaint: now}
+        return True

@@ -13,7 +13,7 @@ from routemq.dead_letters import DeadLetters
 from routemq.lifecycle.moves import Moves
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.paused import Pause, resting_queues
-from routemq.pauses import Pauses
+from routemq.pauses import Reminders
 from routemq.queues import Keys, lists_of
 from routemq.refusals import code_of, explain
 from routemq.route import Route
@@ -28,6 +28,8 @@ _LOOK_S = 0.5
 
 _SWEEP_S = 60.0
 """What was set aside and that nobody took up is looked for so often."""
+
+_SAY_AGAIN_S = 30.0
 
 _TAKE_UP_S = 0.25
 """Looking comes before taking up, however much that is."""
@@ -54,7 +56,7 @@ class GateKeeper(threading.Thread):
         self._left_alone: set[str] = set()
         self._to_take_up: dict[str, float] = {}
         self._looked_everywhere, self._sweep_at = False, 0.0
-        self._complaints: dict[str, Pauses] = {}
+        self._reminders = Reminders(_SAY_AGAIN_S)
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -67,17 +69,17 @@ class GateKeeper(threading.Thread):
                         logger.debug("not looked which queues to leave alone, redis is away: %s", error_line(exc))
                         break
                     why = str(exc) if isinstance(exc, UnusableKeyError) else explain(exc)
-                    self._complain(step.__name__, why, error=None)
+                    self._complain(why, error=None)
                 # A thread that ends would let paused routes run, or keep full ones closed, and tell nobody.
                 except Exception as exc:  # noqa: BLE001
-                    self._complain(step.__name__, error_line(exc), error=exc)
+                    self._complain(error_line(exc), error=exc)
 
     def stop(self) -> None:
         """End the thread; returns at once."""
         self._stopped.set()
 
-    def _complain(self, step: str, why: str, *, error: Exception | None) -> None:
-        if self._complaints.setdefault(step, Pauses()).speak(why):
+    def _complain(self, why: str, *, error: Exception | None) -> None:
+        if self._reminders.speak(why):
             logger.error("which queues to leave alone is not known: %s", why, exc_info=error)
 
     def _look_at_pauses(self) -> None:

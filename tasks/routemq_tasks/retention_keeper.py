@@ -1,9 +1,7 @@
 """Keeps the dead letters within their limits: archives what is due."""
 
 import logging
-import math
 import threading
-import time
 from collections.abc import Callable
 
 import redis
@@ -11,6 +9,7 @@ import redis
 from routemq.connections import connect_redis
 from routemq.dead_letters.archive import ArchiveError
 from routemq.dead_letters.retention import Retention, SweepError
+from routemq.pauses import Reminders
 from routemq.refusals import code_of, explain
 from routemq.settings import Settings
 from routemq.text import error_line
@@ -29,7 +28,7 @@ class RetentionKeeper(threading.Thread):
         super().__init__(name="routemq-retention", daemon=True)
         self._retention = Retention(settings, connect_redis(settings))
         self._sweep_s = sweep_s
-        self._said: dict[str, float] = {}
+        self._reminders = Reminders(_SAY_AGAIN_S)
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -54,10 +53,7 @@ class RetentionKeeper(threading.Thread):
             self._say("dead letters are not looked after: %s", error_line(exc), error=exc)
 
     def _say(self, message: str, told: str, *, error: Exception | None = None) -> None:
-        """Log an error once a minute, however often it is met."""
-        now = time.monotonic()
-        if now >= self._said.get(told, -math.inf) + _SAY_AGAIN_S:
-            self._said = {told: now} | {known: at for known, at in self._said.items() if now < at + _SAY_AGAIN_S}
+        if self._reminders.speak(told):
             logger.error(message, told, exc_info=error)
 
     def stop(self) -> None:

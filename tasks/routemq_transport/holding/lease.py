@@ -297,4 +297,7 @@ class Lease:
     def _log_away(self, exc: redis.RedisError) -> None:
         if not self._away:
             self._away = True
-            logger.warning("%d messages are kept meanwhile: %s", len(self._held), explain(exc))
+            if self._held:
+                logger.warning("%d messages are kept meanwhile: %s", len(self._held), explain(exc))
+            else:
+                logger.warning("what died workers left is not looked for meanwhile: %s", explain(exc))
