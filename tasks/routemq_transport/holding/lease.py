@@ -1,4 +1,7 @@
-"""What a worker holds: acknowledged in batches, renewed in time, given back when it will not be run here."""
+"""What a worker holds: acknowledged in batches, renewed in time, given back when it will not be run here.
+
+Long, for what its two threads do to one lease is read together.
+"""
 
 import contextlib
 import gc
