@@ -4,17 +4,21 @@ systemd stops a service by a signal to each of its processes, a terminal by one 
 in peace what runs in its children; they must not fall over their own copy of the signal.
 """
 
+import ctypes
 import mmap
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
 from billiard.common import TERM_SIGNAL, reset_signals
+from celery import platforms
 from celery.concurrency.asynpool import Worker
 
 from routemq_tasks.application import Application
 
 _SENT_TO_ALL = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
 
 
 class EndableWorker(Worker):
@@ -28,6 +32,9 @@ class EndableWorker(Worker):
 
     def after_fork(self) -> None:
         """Set up the process, and what signals do to it."""
+        # Where cffi is installed, billiard's has each child load a parser of C for this one call: more megabytes of its
+        # own than all that its messages take.
+        platforms.set_pdeathsig = _end_with_parent
         super().after_fork()
         if self.may_end is not None:
             for number in {*_SENT_TO_ALL, TERM_SIGNAL}:
@@ -42,6 +49,12 @@ class EndableWorker(Worker):
             # To the handler that would be here: it ends what runs, and lets it clean up.
             reset_signals()
             signal.raise_signal(number)
+
+
+def _end_with_parent(name: str) -> None:
+    """Have the kernel send this process a signal when its parent has ended, where it does that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.Signals[name]))
 
 
 def allow_end(process: Any) -> None:
