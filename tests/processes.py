@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -205,3 +206,17 @@ def _stop(popen: subprocess.Popen[bytes] | Fork, timeout_s: float) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(popen.pid, signal.SIGKILL)
     popen.wait()
+
+
+@contextlib.contextmanager
+def many_open_files() -> Iterator[None]:
+    """Have so many files open in this process that what it opens next has a number above 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        with contextlib.ExitStack() as files:
+            for _ in range(1100):
+                files.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

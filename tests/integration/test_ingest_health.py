@@ -1,9 +1,6 @@
 """Ready is what was answered lately, alive is what turns; and the end comes when it is asked for, whatever is slow."""
 
-import contextlib
 import json
-import os
-import resource
 import signal
 import threading
 import time
@@ -17,7 +14,7 @@ import pytest
 
 from routemq import Router
 from tests.ingest import CONTROLLER, ingest_process, ingesting, settings_for, wait_for_payloads
-from tests.processes import wait_until
+from tests.processes import many_open_files, wait_until
 from tests.servers import HOST, SLOW_NAMES, MqttBroker, Redis, Stack, free_port
 from tests.systemd import Systemd
 
@@ -155,17 +152,9 @@ def test_sockets_may_have_any_number(
     router = Router()
     router.on(f"{topic_prefix}/data", CONTROLLER, shared=True, queue="data")
     stack = Stack(name="one", broker=mosquitto_server, store=redis_server)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-    try:
-        with contextlib.ExitStack() as files:
-            for _ in range(1100):
-                files.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-            with ingesting(settings_for(stack, key_prefix=key_prefix, group=group_name), router):
-                mosquitto_server.publish(f"{topic_prefix}/data", "1")
-                assert wait_for_payloads(redis_server, key_prefix, "data", 1) == [b"1"]
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with many_open_files(), ingesting(settings_for(stack, key_prefix=key_prefix, group=group_name), router):
+        mosquitto_server.publish(f"{topic_prefix}/data", "1")
+        assert wait_for_payloads(redis_server, key_prefix, "data", 1) == [b"1"]
 
 
 def test_a_log_that_cannot_be_written_stops_no_message(

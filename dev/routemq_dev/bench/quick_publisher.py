@@ -130,7 +130,9 @@ class QuickPublisher:
         self.published_at.extend([now] * count)
 
     def _receive(self, wait_s: float) -> bool:
-        if not select.select([self._socket], [], [], wait_s)[0]:
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(self._socket, select.POLLIN)
+        if not poll.poll(wait_s * 1000):
             return False
         data = self._socket.recv(65_536)
         if not data:

@@ -152,15 +152,15 @@ class OutgoingConnection(MqttClient):
         pending = getattr(connection, "pending", None)
         if pending is not None and pending():
             timeout_s = 0.0  # what the TLS layer holds back never makes the socket readable
-        readable, writable, _ = select.select(
-            [connection, woken], [connection] if self.want_write() else [], [], timeout_s
-        )
-        if woken in readable:
+        wanted = {connection.fileno(): select.POLLIN | (select.POLLOUT if self.want_write() else 0)}
+        ready = _wait(wanted | {woken.fileno(): select.POLLIN}, timeout_s=timeout_s)
+        happened = ready.get(connection.fileno(), 0)
+        if woken.fileno() in ready:
             woken.recv(4096)
         try:
-            if connection in readable or timeout_s == 0.0:
+            if happened & ~select.POLLOUT or timeout_s == 0.0:
                 self.loop_read()
-            if connection in writable:
+            if happened & select.POLLOUT:
                 self.loop_write()
             self.loop_misc()
         except (MQTTException, ValueError, KeyError, IndexError, OSError) as exc:
@@ -176,7 +176,7 @@ class OutgoingConnection(MqttClient):
         self.disconnect()
         deadline = time.monotonic() + timeout_s
         while (connection := self.socket()) is not None and self.want_write() and time.monotonic() < deadline:
-            select.select([], [connection], [], max(0.0, deadline - time.monotonic()))
+            _wait({connection.fileno(): select.POLLOUT}, timeout_s=max(0.0, deadline - time.monotonic()))
             self.loop_write()
         self._sock_close()
 
@@ -246,6 +246,23 @@ def own_properties(found: Properties | None) -> PublishProperties | None:
         user_properties=tuple(getattr(found, "UserProperty", ())),
     )
     return None if told == PublishProperties() else told
+
+
+def _wait(wanted: dict[int, int], *, timeout_s: float) -> dict[int, int]:
+    """Wait until a socket, by its number, can do what is wanted of it; returns those that can, and what."""
+    # `select` knows no number above 1023, and a process with many connections of its controllers has such. Eventlet
+    # takes `poll` away, and has a `select` that knows them all.
+    if not hasattr(select, "poll"):
+        writing = [number for number, events in wanted.items() if events & select.POLLOUT]
+        readable, writable, _ = select.select(wanted, writing, [], timeout_s)
+        return {
+            number: (number in readable and select.POLLIN) | (number in writable and select.POLLOUT)
+            for number in {*readable, *writable}
+        }
+    poll = select.poll()
+    for number, events in wanted.items():
+        poll.register(number, events)
+    return dict(poll.poll(timeout_s * 1000))
 
 
 def _packet_bytes(topic: str, payload: bytes, qos: int, properties: Properties | None) -> int:
