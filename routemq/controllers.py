@@ -16,6 +16,7 @@ from routemq.named_values import NamedValue, Promise, fits
 from routemq.payload_codecs import RouteCodec, payload_reader
 from routemq.payloads import summary
 from routemq.project_frame import project_frame
+from routemq.text import error_line
 from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
 Handler = Callable[..., Any]
@@ -99,11 +100,11 @@ def resolve(handler: Handler | str) -> Handler:
     try:
         found: Any = importlib.import_module(module_name)
     # Whatever the user's module raises, the route that names it must be told.
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         where = project_frame(exc)
         raise BindingError(
             controller=handler,
-            problem=f"importing {module_name} failed: {type(exc).__name__}: {exc}{f' ({where})' if where else ''}",
+            problem=f"importing {module_name} failed: {error_line(exc)}{f' ({where})' if where else ''}",
             mend="correct that line" if where else "correct the module's name or its imports",
         ) from exc
     for name in path.split("."):

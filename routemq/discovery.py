@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 from routemq.errors import DiscoveryError, RouteMQError
 from routemq.project_frame import project_frame
 from routemq.routing import Router
+from routemq.text import error_line
 
 _What = Literal["routers", "tasks"]
 _SETTINGS: dict[_What, str] = {
@@ -37,13 +38,9 @@ def load_router(routers: str = "app.routers") -> Router:
         sys.path.insert(0, here)
     _refuse_hidden(routers.partition(".")[0])
     root = _import(routers)
-    modules = [root]
-    if hasattr(root, "__path__"):
-        names = sorted(module.name for module in pkgutil.walk_packages(root.__path__, f"{routers}.", onerror=_raise))
-        modules += [_import(name) for name in names]
     joined = Router()
     seen: set[int] = set()
-    for module in modules:
+    for module in _with_all_under(root):
         for value in vars(module).values():
             # Of the type alone: to ask a proxy, as Celery's of a task, what it stands for may make that too early.
             if issubclass(type(value), Router) and id(value) not in seen:
@@ -84,6 +81,13 @@ def _refuse_hidden(package: str) -> None:
         )
 
 
+def _with_all_under(root: ModuleType) -> Iterator[ModuleType]:
+    yield root
+    under = pkgutil.iter_modules(getattr(root, "__path__", ()), f"{root.__name__}.")
+    for name in sorted(found.name for found in under):
+        yield from _with_all_under(_import(name))
+
+
 def _import(name: str, *, what: _What = "routers") -> ModuleType:
     try:
         return importlib.import_module(name)
@@ -98,23 +102,17 @@ def _import(name: str, *, what: _What = "routers") -> ModuleType:
         raise _broken(name, exc, what) from exc
     except RouteMQError:
         raise  # it says itself where and what
-    # Whatever an application's module raises, an operator must see which file it was.
-    except Exception as exc:
+    # Whatever an application's module raises, an operator must see which file it was. One that ends the process as it is
+    # imported must not end a worker, or a check, as if all were well.
+    except (Exception, SystemExit) as exc:
         raise _broken(name, exc, what) from exc
 
 
-def _raise(name: str) -> None:
-    exc = sys.exc_info()[1]
-    if isinstance(exc, RouteMQError):
-        raise exc
-    raise _broken(name, exc) from exc
-
-
-def _broken(name: str, exc: BaseException | None, what: _What = "routers") -> DiscoveryError:
-    where = "" if exc is None else project_frame(exc)
+def _broken(name: str, exc: BaseException, what: _What) -> DiscoveryError:
+    where = project_frame(exc)
     return DiscoveryError(
         module=name,
-        problem=f"importing it failed: {type(exc).__name__}: {exc}{f' ({where})' if where else ''}",
+        problem=f"importing it failed: {error_line(exc)}{f' ({where})' if where else ''}",
         mend="correct that line" if where else "correct that module",
         what=what,
     )

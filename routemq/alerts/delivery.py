@@ -108,7 +108,7 @@ def _load(name: str) -> AlertHook:
     try:
         hook: Any = getattr(importlib.import_module(module), attribute)
     # A module of the user's may raise anything while it is imported.
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise ConfigurationError(
             variable="ALERT_HOOK", value=name, allowed=f"package.module:function ({error_line(exc)})"
         ) from exc

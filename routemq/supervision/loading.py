@@ -11,6 +11,7 @@ from routemq.errors import RouteMQError
 from routemq.routing import Router
 
 _LOAD_TIMEOUT_S = 60.0
+_MOST_SHOWN = 500
 
 
 class BrokenApplicationError(RouteMQError):
@@ -42,7 +43,7 @@ def read_rows(project: Path, env: Mapping[str, str]) -> list[dict[str, Any]]:
     Raises:
         BrokenApplicationError: As above.
     """
-    rows: list[dict[str, Any]] = json.loads(_routes(project, env, "--json", "--check"))
+    rows: list[dict[str, Any]] = _routes(project, env, "--json", "--check")
     return rows
 
 
@@ -64,11 +65,11 @@ def read_queues(project: Path, env: Mapping[str, str]) -> list[str]:
     Raises:
         BrokenApplicationError: The application cannot be loaded.
     """
-    found: list[str] = json.loads(_routes(project, env, "--queues"))
+    found: list[str] = _routes(project, env, "--queues")
     return found
 
 
-def _routes(project: Path, env: Mapping[str, str], *options: str) -> str:
+def _routes(project: Path, env: Mapping[str, str], *options: str) -> Any:
     argv = [sys.executable, "-m", "routemq", "routes", *options]
     try:
         run = subprocess.run(
@@ -87,4 +88,9 @@ def _routes(project: Path, env: Mapping[str, str], *options: str) -> str:
         # The front door of this process puts its own "Error: " before it.
         words = run.stderr.strip().removeprefix("Error: ")
         raise BrokenApplicationError(words=words or f"loading the routes ended with {run.returncode}")
-    return run.stdout
+    try:
+        return json.loads(run.stdout)
+    # A module of the application's may end the process, or write on its output by way of C.
+    except ValueError as exc:
+        words = f"{run.stderr}\n{run.stdout[:_MOST_SHOWN]}".strip()
+        raise BrokenApplicationError(words=f"loading the routes told none; it wrote: {words or 'nothing'}") from exc

@@ -1,5 +1,6 @@
 """Routers are found, and what keeps one from being found stops the program with its place and its reason."""
 
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 from routemq.discovery import load_router
 from routemq.errors import DiscoveryError, RouteError
+from routemq.supervision.loading import BrokenApplicationError, read_rows
 
 Project = Callable[..., str]
 
@@ -90,6 +92,9 @@ def test_folder_that_an_installed_package_hides_is_refused(
         ("1/0", "ZeroDivisionError"),
         ("def f(:", "SyntaxError"),
         ("from routemq import nothing", "ImportError"),
+        ("import sys; sys.exit()", "SystemExit"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("class Hostile(Exception):\n    __str__ = None\nraise Hostile", "Hostile"),
     ],
 )
 def test_module_that_fails_is_named_with_its_error(project: Project, text: str, problem: str) -> None:
@@ -100,10 +105,11 @@ def test_module_that_fails_is_named_with_its_error(project: Project, text: str, 
     assert problem in caught.value.problem
 
 
-def test_package_whose_own_code_fails_is_named(project: Project) -> None:
+@pytest.mark.parametrize(("text", "told"), [("1/0", "ZeroDivisionError"), ("exit()", "SystemExit")])
+def test_package_whose_own_code_fails_is_named(project: Project, text: str, told: str) -> None:
     routers = project(routers__deep__a=ROUTER.format(topic="a"))
-    (Path(routers.replace(".", "/")) / "deep" / "__init__.py").write_text("1/0\n", encoding="utf-8")
-    with pytest.raises(DiscoveryError, match=r"deep.*ZeroDivisionError"):
+    (Path(routers.replace(".", "/")) / "deep" / "__init__.py").write_text(text, encoding="utf-8")
+    with pytest.raises(DiscoveryError, match=rf"deep.*{told}"):
         load_router(routers)
 
 
@@ -158,6 +164,17 @@ def test_so_does_a_controller_that_is_given_by_name(project: Project) -> None:
     routers = project(
         routers__a="from routemq import Router\nrouter = Router()\nrouter.on('a', 'PACKAGE.late:handle')\n",
         late="import json\n\nhandle = json.loads('{')\n",
+        routers__b="from routemq import Router\nrouter = Router()\nrouter.on('b', 'PACKAGE.ended:handle')\n",
+        ended="exit(0)\n",
     )
+    failing, ended = load_router(routers).routes
     with pytest.raises(RouteError, match=r"late failed: JSONDecodeError: .*late\.py, line 3: handle = json\.loads"):
-        load_router(routers).routes[0].chain()
+        failing.chain()
+    with pytest.raises(RouteError, match=r"ended failed: SystemExit: 0 .*ended\.py, line 1"):
+        ended.chain()
+
+
+def test_application_that_ends_the_process_is_broken_and_not_empty(project: Project) -> None:
+    routers = project(routers__a="import os\nos.write(1, b'my last words')\nos._exit(0)\n")
+    with pytest.raises(BrokenApplicationError, match="my last words"):
+        read_rows(Path.cwd(), {**os.environ, "ROUTEMQ_ROUTERS": routers})
