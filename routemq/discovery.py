@@ -102,8 +102,8 @@ def _import(name: str, *, what: _What = "routers") -> ModuleType:
         raise _broken(name, exc, what) from exc
     except RouteMQError:
         raise  # it says itself where and what
-    # Whatever an application's module raises, an operator must see which file it was. One that ends the process as it is
-    # imported must not end a worker, or a check, as if all were well.
+    # Whatever an application's module raises, an operator must see which file it was. One that ends the process, while
+    # it is imported, must not end a worker or a check as if all were well.
     except (Exception, SystemExit) as exc:
         raise _broken(name, exc, what) from exc
 
