@@ -150,6 +150,11 @@ class Keys:
         return f"{self.prefix}routemq:last-batch:{client_id}"
 
     @property
+    def doctor_drops(self) -> str:
+        """Hash: MQTT broker → how many messages of the doctor's own it has dropped, and counted."""
+        return f"{self.prefix}routemq:doctor:drops"
+
+    @property
     def alerts(self) -> str:
         """Hash: condition that was told and is not over → `[since, text]`, as JSON."""
         return f"{self.prefix}routemq:alerts"

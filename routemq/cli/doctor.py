@@ -14,7 +14,12 @@ from routemq.discovery import load_router
 from routemq.settings import load_settings
 from routemq.text import printable
 
-_MARKS = {Level.PASS: ("pass", "green"), Level.WARN: ("warn", "yellow"), Level.FAIL: ("FAIL", "bold red")}
+_MARKS = {
+    Level.SKIP: ("skip", "dim"),
+    Level.PASS: ("pass", "green"),
+    Level.WARN: ("warn", "yellow"),
+    Level.FAIL: ("FAIL", "bold red"),
+}
 
 
 @click.command(short_help="What is wrong with this set-up, and what mends it.")
@@ -24,8 +29,8 @@ _MARKS = {Level.PASS: ("pass", "green"), Level.WARN: ("warn", "yellow"), Level.F
 def doctor(*, as_json: bool, live: bool) -> None:
     """Check the MQTT broker, Redis and the fleet.
 
-    Every finding passes, warns or fails, and says what mends it. The doctor subscribes under a share name of its own
-    and takes no message of the fleet's.
+    Every finding passes, warns or fails, and says what mends it; what was not looked at is skipped, and is neither. The
+    doctor subscribes under a share name of its own and takes no message of the fleet's.
 
     Exit code 0: all is well; 1: something to look at; 2: something does not work, or messages may be lost.
     """
@@ -35,7 +40,7 @@ def doctor(*, as_json: bool, live: bool) -> None:
     console = Console(highlight=False)
     with console.status("examining …") if console.is_terminal and not as_json else contextlib.nullcontext():
         findings.extend(examine(settings, router, live=live))
-    worst = max((finding.level for finding in findings), default=Level.PASS)
+    worst = max(Level.PASS, *(finding.level for finding in findings))
     if as_json:
         report = {"worst": worst.name.lower(), "findings": [finding.to_json() for finding in findings]}
         click.echo(json.dumps(report, indent=2))
@@ -57,4 +62,5 @@ def _show(console: Console, findings: list[Finding]) -> None:
         table.add_row(Text(mark, style), Text(finding.check), text)
     console.print(table)
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    console.print(f"\n{counts[Level.PASS]} pass, {counts[Level.WARN]} warn, {counts[Level.FAIL]} fail")
+    skipped = f", {counts[Level.SKIP]} skipped" if counts[Level.SKIP] else ""
+    console.print(f"\n{counts[Level.PASS]} pass, {counts[Level.WARN]} warn, {counts[Level.FAIL]} fail{skipped}")

@@ -14,7 +14,8 @@ import pytest
 from routemq.metrics.presence import ProcessReport
 from routemq.queues import Keys
 from tests.ingest import CONTROLLER, FakeBroker
-from tests.processes import clean_environment
+from tests.mqtt_peer import Peer
+from tests.processes import clean_environment, wait_until
 from tests.servers import HOST, Mosquitto, Redis, free_port
 
 Make = Callable[..., Any]
@@ -77,7 +78,7 @@ class Patient:
             capture_output=True, encoding="utf-8", check=False, timeout=50,
         )  # fmt: skip
         assert run.returncode in (0, 1, 2), run.stderr
-        order = ("pass", "warn", "fail")
+        order = ("skip", "pass", "warn", "fail")
         found: dict[str, dict[str, Any]] = {}
         for finding in json.loads(run.stdout)["findings"]:
             before = found.get(finding["check"])
@@ -99,6 +100,14 @@ def test_a_healthy_set_up_is_all_green(patient: Patient) -> None:
     assert code == 0
     assert "10 and 10" in found["mqtt shared subscriptions"]["text"]
     assert "only as messages come" in found["mqtt subscriptions"]["text"]
+
+
+def test_what_is_not_looked_at_does_not_count(patient: Patient) -> None:
+    code, found = patient.examined("--no-probe")
+    assert code == 0
+    assert {name for name, each in found.items() if each["level"] != "pass"} == {
+        "mqtt shared subscriptions", "mqtt backlog",
+    }  # fmt: skip
 
 
 def _old(report: ProcessReport) -> ProcessReport:
@@ -140,11 +149,10 @@ def test_what_is_wrong_with_a_fleet_is_named(patient: Patient, case: str) -> Non
     code, found = patient.examined("--no-probe")
     assert (found[check]["level"], words in found[check]["text"]) == (level, True), found[check]
     assert found[check]["mend"]
-    assert code == (2 if level == "fail" else 1)
+    assert code == {"pass": 0, "warn": 1, "fail": 2}[level]
 
 
 BROKERS: Mapping[str, tuple[str, str, str, str]] = {
-    "a short memory": ("max_queued_messages 1000", "mqtt backlog", "fail", "of 1200 messages"),
     "a lower qos": ("max_qos 0", "mqtt limits", "warn", "QoS 0 at most"),
     "small packets": ("max_packet_size 2000", "mqtt limits", "warn", "packets of 2000 bytes"),
 }
@@ -155,8 +163,34 @@ def test_what_is_wrong_with_a_broker_is_named(patient: Patient, own_broker: Make
     extra, check, level, words = BROKERS[case]
     broker = own_broker(extra=extra, persistence=False)
     patient.environment["MQTT_PORT"] = str(broker.port)
-    _, found = patient.examined()
+    _, found = patient.examined("--no-probe")
     assert (found[check]["level"], words in found[check]["text"]) == (level, True), found[check]
+
+
+def test_what_the_doctor_made_the_broker_drop_is_no_finding_of_the_next_one(patient: Patient, own_broker: Make) -> None:
+    broker = own_broker(extra="max_queued_messages 1000\nsys_interval 1", persistence=False)
+    patient.environment["MQTT_PORT"] = str(broker.port)
+    listener = Peer(broker.port).connect()
+    listener.subscribe("$SYS/broker/publish/messages/dropped")
+
+    def told(dropped: str) -> tuple[str, str]:
+        wait_until(lambda: listener.payloads[-1:] == [dropped], timeout_s=30, message=f"it has counted {dropped}")
+        found = patient.examined("--no-probe")[1]["mqtt dropped messages"]
+        return found["level"], found["text"].partition(", ")[2]
+
+    backlog = patient.examined()[1]["mqtt backlog"]
+    assert (backlog["level"], "of 1200 messages" in backlog["text"]) == ("fail", True), backlog
+    assert told("200") == ("pass", "all of them the doctor's own tries")
+    absent = Peer(broker.port).connect(clean=False, SessionExpiryInterval=600)
+    absent.subscribe("full")
+    absent.close()
+    listener.publish_all("full", ["x"] * 1007)
+    assert told("207") == ("warn", "200 of them the doctor's own tries")
+    with patient.store.client() as client:
+        # What is remembered of a broker's earlier life says nothing of this one's.
+        client.hset(patient.keys.doctor_drops, f"{HOST}:{broker.port}", '{"at": 1, "count": 207}')
+    assert told("207") == ("warn", "")
+    listener.close()
 
 
 def test_topics_that_this_user_may_not_read_are_named(patient: Patient) -> None:

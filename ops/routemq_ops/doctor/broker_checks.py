@@ -8,8 +8,10 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from routemq.route import Route
 from routemq.settings import Settings
+from routemq.text import error_line
 from routemq.topics import share_filter
-from routemq_ops.doctor.finding import Finding, failed, passed, warned
+from routemq_ops.doctor.finding import Finding, failed, passed, skipped, warned
+from routemq_ops.doctor.own_drops import OwnDrops
 from routemq_ops.doctor.probe import Probe, ProbeError
 
 _FIVE, _OLD = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
@@ -19,13 +21,19 @@ _BACKLOG = 1_200
 
 _VERSION = "$SYS/broker/version"
 _DROPPED = "$SYS/broker/publish/messages/dropped"
+_UPTIME = "$SYS/broker/uptime"
 _REFUSED = 0x80
 _NO_SHARING = 0x9E
 _SETTINGS = "MQTT_BROKER, MQTT_PORT, MQTT_USERNAME and MQTT_PASSWORD"
+_NOT_TRIED = "not tried, for that takes messages of the doctor's own (--no-probe)"
 
 
-def check_broker(settings: Settings, routes: Sequence[Route], *, live: bool) -> Iterator[Finding]:
-    """Look at the broker; `live` probes publish to topics of the doctor's own, under `routemq/doctor/`."""
+def check_broker(settings: Settings, routes: Sequence[Route], *, live: bool, own_drops: OwnDrops) -> Iterator[Finding]:
+    """Look at the broker; `live` probes publish to topics of the doctor's own, under `routemq/doctor/`.
+
+    Args:
+        own_drops: What those made the broker drop, before and now.
+    """
     address = f"{settings.mqtt_broker}:{settings.mqtt_port}"
     version, problem = _version(settings)
     if version is None:
@@ -44,9 +52,8 @@ def check_broker(settings: Settings, routes: Sequence[Route], *, live: bool) -> 
     yield from _guarded("mqtt subscriptions", lambda: _grants(settings, routes, version))
     if any(route.shared for route in routes):
         yield from _guarded("mqtt shared subscriptions", lambda: _sharing(settings, version, live=live))
-    if live:
-        yield from _guarded("mqtt backlog", lambda: _backlog(settings, version))
-    yield from _guarded("mqtt dropped messages", lambda: _dropped(settings, version))
+    yield from _guarded("mqtt backlog", lambda: _backlog(settings, version, live=live, own_drops=own_drops))
+    yield from _guarded("mqtt dropped messages", lambda: _dropped(settings, version, own_drops))
 
 
 def _guarded(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -54,6 +61,11 @@ def _guarded(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Find
         yield from find()
     except ProbeError as exc:
         yield failed(check, str(exc), "see the broker's log; a user of its own may need rights for routemq/doctor/#")
+    # A check that breaks is a finding, and the others go on.
+    except Exception as exc:  # noqa: BLE001
+        yield failed(
+            check, f"could not be looked at: {error_line(exc)}", f"see {_SETTINGS} and the MQTT_TLS_… settings"
+        )
 
 
 def _version(settings: Settings) -> tuple[MQTTProtocolVersion | None, str]:
@@ -166,7 +178,7 @@ def _split(settings: Settings, version: MQTTProtocolVersion, *, live: bool) -> I
     topic = f"routemq/doctor/{uuid.uuid4().hex[:8]}"
     group = f"doctor-{uuid.uuid4().hex[:8]}"
     if not live:
-        yield warned(check, "not tried", "run the doctor without --no-probe")
+        yield skipped(check, _NOT_TRIED)
         return
     with ExitStack() as stack:
         members = [stack.enter_context(Probe(settings, version=version)) for _ in range(2)]
@@ -199,8 +211,11 @@ def _split(settings: Settings, version: MQTTProtocolVersion, *, live: bool) -> I
         yield passed(check, f"{_SPLIT} messages were split over two members: {counts[0]} and {counts[1]}")
 
 
-def _backlog(settings: Settings, version: MQTTProtocolVersion) -> Iterator[Finding]:
+def _backlog(settings: Settings, version: MQTTProtocolVersion, *, live: bool, own_drops: OwnDrops) -> Iterator[Finding]:
     check = "mqtt backlog"
+    if not live:
+        yield skipped(check, _NOT_TRIED)
+        return
     topic = f"routemq/doctor/{uuid.uuid4().hex[:8]}"
     with Probe(settings, version=version, expiry_s=60) as absent:
         absent.subscribe(topic, 1)
@@ -220,6 +235,8 @@ def _backlog(settings: Settings, version: MQTTProtocolVersion) -> Iterator[Findi
         with Probe(settings, version=version, client_id=client_id):
             pass
     if count < _BACKLOG:
+        # A user who may not read the topic gets none, and nothing was dropped.
+        own_drops.now = _BACKLOG - count if count else 0
         yield failed(
             check, f"of {_BACKLOG} messages for a client that was away {count} were kept, the rest dropped in silence",
             "raise the broker's limit (Mosquitto: max_queued_messages 1000000, see deploy/mosquitto.conf)",
@@ -228,18 +245,32 @@ def _backlog(settings: Settings, version: MQTTProtocolVersion) -> Iterator[Findi
         yield passed(check, f"{count} messages were kept for a client that was away")
 
 
-def _dropped(settings: Settings, version: MQTTProtocolVersion) -> Iterator[Finding]:
+def _dropped(settings: Settings, version: MQTTProtocolVersion, own_drops: OwnDrops) -> Iterator[Finding]:
     check = "mqtt dropped messages"
-    with Probe(settings, version=version) as probe:
-        if probe.subscribe(_DROPPED, 0) >= _REFUSED or not probe.wait_for(1, timeout_s=1.0):
-            yield passed(check, "this broker does not tell ($SYS)")
-            return
-        (_, payload), *_ = probe.received
-    count = payload.decode("ascii", "replace")
-    if count.strip() in ("", "0"):
+    count, uptime_s = _number(settings, version, _DROPPED), 0
+    if count is None:
+        yield skipped(check, "this broker does not tell this user ($SYS)")
+        return
+    if count or own_drops.now:
+        uptime_s = _number(settings, version, _UPTIME) or 0
+    own = own_drops.count(uptime_s=uptime_s)
+    if count == 0:
         yield passed(check, "$SYS says none")
+    elif count <= own:
+        yield passed(check, f"$SYS says {count} since the broker's start, all of them the doctor's own tries")
     else:
+        others = f", {own} of them the doctor's own tries" if own else ""
         yield warned(
-            check, f"$SYS says {count} since the broker's start",
+            check, f"$SYS says {count} since the broker's start{others}",
             "raise its limits (max_queued_messages, max_inflight_messages), or find the client that is away",
         )  # fmt: skip
+
+
+def _number(settings: Settings, version: MQTTProtocolVersion, topic: str) -> int | None:
+    """Return the number that a topic of `$SYS` begins with; None when the broker does not tell."""
+    with Probe(settings, version=version) as probe:
+        if probe.subscribe(topic, 0) >= _REFUSED or not probe.wait_for(1, timeout_s=1.0):
+            return None
+        (_, payload), *_ = probe.received
+    words = payload.split()
+    return int(words[0]) if words and words[0].isdigit() else None

@@ -13,6 +13,7 @@ from routemq.text import error_line
 from routemq_ops.doctor.broker_checks import check_broker
 from routemq_ops.doctor.finding import Finding, failed
 from routemq_ops.doctor.fleet_checks import check_fleet
+from routemq_ops.doctor.own_drops import OwnDrops
 from routemq_ops.doctor.store_checks import check_store
 
 _REDIS_TIMEOUT_S = 3.0
@@ -25,7 +26,7 @@ def examine(settings: Settings, router: Router, *, live: bool = True) -> Iterato
         live: Also try the broker with messages of the doctor's own.
     """
     try:
-        yield from check_broker(settings, router.routes, live=live)
+        yield from check_broker(settings, router.routes, live=live, own_drops=OwnDrops(settings))
     # A check that breaks is a finding, and the others go on.
     except Exception as exc:  # noqa: BLE001
         yield failed("mqtt connection", error_line(exc), "see MQTT_BROKER and the MQTT_TLS_… settings")
@@ -44,3 +45,6 @@ def examine(settings: Settings, router: Router, *, live: bool = True) -> Iterato
         )
     except redis.RedisError as exc:
         yield failed("redis connection", error_line(exc), "see REDIS_URL, and Redis' own log")
+    # As above.
+    except Exception as exc:  # noqa: BLE001
+        yield failed("redis connection", error_line(exc), "see REDIS_URL and the REDIS_TLS_… settings")

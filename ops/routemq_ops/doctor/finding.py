@@ -6,8 +6,9 @@ from typing import Any
 
 
 class Level(enum.IntEnum):
-    """How bad it is; also the exit code, in the manner of monitoring plugins."""
+    """How bad it is; from PASS on also the exit code, in the manner of monitoring plugins."""
 
+    SKIP = -1
     PASS = 0
     WARN = 1
     FAIL = 2
@@ -36,6 +37,11 @@ class Finding:
 def passed(check: str, text: str) -> Finding:
     """All is well."""
     return Finding(level=Level.PASS, check=check, text=text)
+
+
+def skipped(check: str, text: str) -> Finding:
+    """Nobody looked, so nothing is known: neither that it is well, nor that it is not."""
+    return Finding(level=Level.SKIP, check=check, text=text)
 
 
 def warned(check: str, text: str, mend: str) -> Finding:
