@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import orjson
 
-from routemq.dead_letters.letter import DeadLetter
+from routemq.dead_letters.letter import DamagedLetterError, DeadLetter
 from routemq.errors import RouteMQError
 
 _VERSION = 1
@@ -85,13 +85,12 @@ class ArchivedLetter:
             if not (isinstance(letter_id, str) and letter_id and isinstance(died_at, (int, float))):
                 raise BrokenLineError(source=source, line=number, problem="its id or time of death is none")
             letter = DeadLetter.from_description(letter_id, line, died_at=float(died_at))
-            for name in ("route", "queue", "reason", "fingerprint", "exception", "message"):
-                if not isinstance(getattr(letter, name), str):
-                    raise BrokenLineError(source=source, line=number, problem=f"the field {name!r} is no text")
             return cls(letter.with_traceback(str(fields.get("traceback_text", ""))), raw)
         except orjson.JSONDecodeError as exc:
             problem = "it ends too early or is no JSON" if line[-1:] != b"\n" else f"no JSON: {exc.msg}"
             raise BrokenLineError(source=source, line=number, problem=problem) from exc
+        except DamagedLetterError as exc:
+            raise BrokenLineError(source=source, line=number, problem=exc.problem) from exc
         except KeyError as exc:
             raise BrokenLineError(source=source, line=number, problem=f"the field {exc} is missing") from exc
         except (TypeError, AttributeError, ValueError) as exc:

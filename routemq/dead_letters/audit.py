@@ -65,7 +65,7 @@ def read_audit(client: "redis.Redis", keys: Keys, *, limit: int) -> tuple[AuditE
             "list[tuple[bytes, dict[bytes, bytes]]]", client.xrevrange(keys.dead_audit, max=before, count=1000)
         )
         for name, fields in found:
-            _add(entries, name, {key.decode(): value.decode("utf-8", "replace") for key, value in fields.items()})
+            _add(entries, name, {_text(key): _text(value) for key, value in fields.items()})
         # One entry more than asked for: then the steps of those that were asked for are complete, as far as they
         # were not made at the same time as others'.
         if len(found) < 1000 or len(entries) > limit:
@@ -73,7 +73,9 @@ def read_audit(client: "redis.Redis", keys: Keys, *, limit: int) -> tuple[AuditE
         before = f"({found[-1][0].decode()}"
 
 
-def _add(entries: dict[tuple[str, str, str], AuditEntry], name: bytes, fields: dict[str, Any]) -> None:
+def _add(entries: dict[tuple[str, str, str], AuditEntry], name: bytes, written: dict[str, str]) -> None:
+    # Whatever else may write to the stream must not hide what was done.
+    fields = dict.fromkeys(("operation", "action", "who", "detail", "count"), "") | written
     at = int(name.partition(b"-")[0]) / 1000
     key = (fields["operation"], fields["action"], fields["who"])
     later = entries.get(key)
@@ -82,7 +84,11 @@ def _add(entries: dict[tuple[str, str, str], AuditEntry], name: bytes, fields: d
         ended_at=at if later is None else later.ended_at,
         who=fields["who"],
         action=fields["action"],
-        count=int(fields["count"]) + (0 if later is None else later.count),
+        count=(int(fields["count"]) if fields["count"].isdecimal() else 0) + (0 if later is None else later.count),
         detail=fields["detail"],
         operation=fields["operation"],
     )
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

@@ -113,13 +113,15 @@ class Bin:
             pipe.pttl(self.keys.dead_bin(name))
         answers = iter(self.reports.good(pipe.execute(raise_on_error=False), (None,) * 4))
         for name, (who, detail, at, letters), ttl_ms in zip(operations, answers, answers, strict=True):
-            if at is None or letters is None:
+            try:
+                discarded_at, count = float(at or ""), int(letters or "")
+            # There is none, or a hand has written there, which must not hide the others.
+            except ValueError:
                 yield None
                 continue
             operation = Operation(id=name, actor=_text(who or b""), detail=_text(detail or b""))
-            yield Discard(
-                operation=operation, at=float(at), until=float(now) + max(0, ttl_ms) / 1000, letters=int(letters)
-            )
+            until = float(now) + max(0, ttl_ms) / 1000
+            yield Discard(operation=operation, at=discarded_at, until=until, letters=count)
 
 
 def _text(value: bytes) -> str:

@@ -342,6 +342,6 @@ def _oldest(reader: LetterReader, wanted: LetterFilter, top: Sequence[tuple[str,
 def _described(reader: LetterReader, ids: Sequence[str]) -> list[DeadLetter | None]:
     found = cast("list[bytes | None]", reader.client.hmget(reader.keys.dead_entries, ids) if ids else [])
     return [
-        None if description is None else DeadLetter.from_description(name, description, died_at=0.0)
+        None if description is None else DeadLetter.read(name, description, died_at=0.0)
         for name, description in zip(ids, found, strict=True)
     ]

@@ -1,7 +1,7 @@
 """Replays of many letters: the set is frozen in Redis when it starts, so that any process can take it up again."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import cast
@@ -14,6 +14,7 @@ from routemq.dead_letters.replaying import ReplayOptions, ReplayPace
 from routemq.errors import RouteMQError
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
+from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,16 @@ class FrozenReplayNotFoundError(RouteMQError):
         self.replay_id = replay_id
         super().__init__(
             f"no unfinished replay {replay_id!r}; `routemq dlq replay --resume list` shows those there are"
+        )
+
+
+class DamagedReplayError(RouteMQError):
+    """What is kept of a replay is not what was written there; letters it has not come to stay where they are."""
+
+    def __init__(self, *, replay_id: str, key: str, problem: str) -> None:
+        self.replay_id, self.key, self.problem = replay_id, key, problem
+        super().__init__(
+            f"the Redis key {key!r} cannot be read as a replay: {problem}. Mend: delete it; replay what is left anew."
         )
 
 
@@ -133,6 +144,7 @@ class FrozenReplays:
 
         Raises:
             FrozenReplayNotFoundError: There is none with this id.
+            DamagedReplayError: What there is cannot be read.
         """
         found = self.record(replay_id)
         if found.ended_at is not None:
@@ -144,31 +156,21 @@ class FrozenReplays:
 
         Raises:
             FrozenReplayNotFoundError: There was none with this id in the last days.
+            DamagedReplayError: What there is cannot be read.
         """
         pipe = self.client.pipeline()
         pipe.hgetall(self.keys.dead_frozen(replay_id))
         pipe.llen(self.keys.dead_frozen_ids(replay_id))
         found, remaining = pipe.execute()
-        fields = {name.decode(): value.decode() for name, value in found.items()}
-        if "total" not in fields:
+        if b"total" not in found:
             raise FrozenReplayNotFoundError(replay_id=replay_id)
-        return FrozenReplay(
-            operation=Operation(id=replay_id, actor=fields["actor"], detail=fields["detail"]),
-            options=ReplayOptions(to_queue=fields["to_queue"] or None, force=fields["force"] == "1"),
-            pace=ReplayPace(
-                canary=int(fields.get("canary", 0)), rate=float(fields["rate"]) if fields.get("rate") else None
-            ),
-            started_at=float(fields["started_at"]),
-            total=int(fields["total"]),
-            remaining=remaining,
-            replayed=int(fields.get("replayed", 0)),
-            gone=int(fields.get("gone", 0)),
-            refused=int(fields.get("refused", 0)),
-            ended_at=float(fields["ended_at"]) if "ended_at" in fields else None,
-            done=int(fields.get("done", 0)),
-            canaries=_canaries(fields.get("canaries")),
-            is_judged=fields.get("judged") == "1",
-        )
+        try:
+            return _read(replay_id, found, remaining)
+        except (ValueError, TypeError, KeyError, RouteMQError) as exc:
+            problem = error_line(exc)
+            raise DamagedReplayError(
+                replay_id=replay_id, key=self.keys.dead_frozen(replay_id), problem=problem
+            ) from exc
 
     def known(self, replay_ids: Sequence[str]) -> list[str]:
         """Return those of some operations that are replays of many letters, complete or not."""
@@ -186,7 +188,7 @@ class FrozenReplays:
                 there.append(self.get(name.decode()))
             except FrozenReplayNotFoundError:
                 self.client.zrem(self.keys.dead_frozen_all, name)
-            except UnusableKeyError as exc:
+            except (UnusableKeyError, DamagedReplayError) as exc:
                 logger.warning("an unfinished replay cannot be read: %s", exc)
         return tuple(there)
 
@@ -232,6 +234,26 @@ class FrozenReplays:
         """Forget a replay; letters it has not come to stay where they are."""
         self.client.delete(self.keys.dead_frozen_ids(replay_id), self.keys.dead_frozen(replay_id))
         self.client.zrem(self.keys.dead_frozen_all, replay_id)
+
+
+def _read(replay_id: str, found: Mapping[bytes, bytes], remaining: int) -> FrozenReplay:
+    fields = {name.decode(): value.decode() for name, value in found.items()}
+    rate = float(fields["rate"]) if fields.get("rate") else None
+    return FrozenReplay(
+        operation=Operation(id=replay_id, actor=fields["actor"], detail=fields["detail"]),
+        options=ReplayOptions(to_queue=fields["to_queue"] or None, force=fields["force"] == "1"),
+        pace=ReplayPace(canary=int(fields.get("canary", 0)), rate=rate),
+        started_at=float(fields["started_at"]),
+        total=int(fields["total"]),
+        remaining=remaining,
+        replayed=int(fields.get("replayed", 0)),
+        gone=int(fields.get("gone", 0)),
+        refused=int(fields.get("refused", 0)),
+        ended_at=float(fields["ended_at"]) if "ended_at" in fields else None,
+        done=int(fields.get("done", 0)),
+        canaries=_canaries(fields.get("canaries")),
+        is_judged=fields.get("judged") == "1",
+    )
 
 
 def _written(canaries: SentCanaries) -> bytes:

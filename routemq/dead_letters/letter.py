@@ -10,6 +10,7 @@ import orjson
 
 from routemq.dead_letters.fingerprint import ErrorDescription, shortened
 from routemq.envelope import TaskMessage
+from routemq.errors import RouteMQError
 from routemq.text import printable
 
 Reason = Literal["invalid", "failed", "timeout", "poison", "malformed", "unroutable", "too_large", "rejected"]
@@ -17,7 +18,18 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 _TOPIC_LENGTH = 65_535
 # Of more digits Python makes no number, and an id comes from an address or a file as well.
+_TEXTS = ("route", "queue", "reason", "exception", "fingerprint")
+_PERHAPS_TEXTS = ("topic", "message", "traceback", "worker", "digest", "release")
+_PERHAPS_NUMBERS = ("attempts", "payload_bytes")
 _GENERATION = re.compile(r":([0-9]{1,9})(?:~[^:]*)?\Z")
+
+
+class DamagedLetterError(RouteMQError):
+    """What is kept of a letter is not what was written there: it stays where it is until somebody mends it."""
+
+    def __init__(self, *, letter_id: str, problem: str) -> None:
+        self.letter_id, self.problem = letter_id, problem
+        super().__init__(f"the description of the dead letter {letter_id!r} cannot be read: {problem}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +55,8 @@ class DeadLetter:
         digest: Tells a duplicate of the message from another one with the same id.
         redacted: Fields whose values were not kept.
         release: ROUTEMQ_RELEASE of the process that buried it; None where that is not set.
+        damage: Why its description cannot be read, when somebody has written there; only its id and its time are known
+            then, and `message` says so. It cannot be replayed.
     """
 
     id: str
@@ -63,6 +77,7 @@ class DeadLetter:
     digest: str | None = None
     redacted: tuple[str, ...] = ()
     release: str | None = None
+    damage: str | None = None
 
     @classmethod
     def of(cls, message: TaskMessage, *, reason: Reason, error: BaseException, worker: str) -> "DeadLetter":
@@ -163,8 +178,12 @@ class DeadLetter:
 
     @classmethod
     def from_description(cls, letter_id: str, description: bytes, *, died_at: float) -> "DeadLetter":
-        """Read what `description` wrote."""
-        fields = orjson.loads(description)
+        """Read what `description` wrote.
+
+        Raises:
+            DamagedLetterError: It did not write this.
+        """
+        fields = _fields(letter_id, description)
         return cls(
             id=letter_id,
             died_at=died_at,
@@ -185,6 +204,25 @@ class DeadLetter:
             release=fields.get("release"),
         )
 
+    @classmethod
+    def read(cls, letter_id: str, description: bytes, *, died_at: float) -> "DeadLetter":
+        """Read whatever lies where a description should: one that is damaged must not hide the others."""
+        try:
+            return cls.from_description(letter_id, description, died_at=died_at)
+        except DamagedLetterError as exc:
+            return cls(
+                id=letter_id,
+                died_at=died_at,
+                route="",
+                queue="",
+                reason="malformed",
+                topic=None,
+                exception=type(exc).__name__,
+                message=f"its description cannot be read: {exc.problem}",
+                fingerprint="",
+                damage=exc.problem,
+            )
+
     def with_traceback(self, text: str) -> "DeadLetter":
         """Return the letter with the frames that are kept beside it."""
         return replace(self, traceback=text)
@@ -204,6 +242,32 @@ def generation_of(name: str) -> int:
 def text_digest(text: str) -> str:
     """Return the name under which a traceback is kept."""
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+def _fields(letter_id: str, description: bytes) -> dict[str, Any]:
+    """Return the members of a description; those that `letters.lua` joins into names of keys are texts there too."""
+    try:
+        fields = orjson.loads(description)
+    except orjson.JSONDecodeError as exc:
+        raise DamagedLetterError(letter_id=letter_id, problem=f"no JSON: {exc.msg}") from exc
+    if not isinstance(fields, dict):
+        raise DamagedLetterError(letter_id=letter_id, problem="no JSON object")
+    for name in _TEXTS:
+        if not isinstance(fields.get(name), str):
+            raise DamagedLetterError(letter_id=letter_id, problem=f"the field {name!r} is no text")
+    for names, kinds, wanted in (
+        (_PERHAPS_TEXTS, (str,), "text"),
+        (_PERHAPS_NUMBERS, (int,), "whole number"),
+        (("first_at",), (int, float), "time"),
+    ):
+        for name in names:
+            value = fields.get(name)
+            if name in fields and (not isinstance(value, kinds) or isinstance(value, bool)):
+                raise DamagedLetterError(letter_id=letter_id, problem=f"the field {name!r} is no {wanted}")
+    redacted = fields.get("redacted", [])
+    if not isinstance(redacted, list) or not all(isinstance(each, str) for each in redacted):
+        raise DamagedLetterError(letter_id=letter_id, problem="the field 'redacted' is no list of texts")
+    return fields
 
 
 def _clean(value: Any) -> Any:

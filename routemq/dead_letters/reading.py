@@ -101,6 +101,10 @@ class LetterReader:
             pipe.hexists(self.keys.dead_entries, name)
         return [name for name, is_there in zip(letter_ids, pipe.execute(), strict=True) if not is_there]
 
+    def damaged(self, letter_ids: Iterable[str]) -> dict[str, str]:
+        """Return those of some letters that are there and cannot be read, with what is wrong with each."""
+        return {letter.id: letter.damage for letter in self.some(letter_ids) if letter.damage is not None}
+
     def positions(
         self, wanted: LetterFilter, *, after: Position | None = None, oldest_first: bool = False, chunk: int = _CHUNK
     ) -> Iterator[Position]:
@@ -139,10 +143,11 @@ class LetterReader:
             letter = None
             # The words first: few letters have them, and the description of the others need not be read.
             if description is not None and message is not None and wanted.matches_payload(message):
-                letter = DeadLetter.from_description(
+                letter = DeadLetter.read(
                     position.letter_id.decode("utf-8", "replace"), description, died_at=position.died_at
                 )
-                if not wanted.matches(letter):
+                # Of one that cannot be read, where it was found says all there is to know.
+                if not (wanted.matches(letter) if letter.damage is None else wanted.is_indexed):
                     letter = None
             yield position, letter
 
@@ -198,9 +203,12 @@ class LetterReader:
         description = self.client.hget(self.keys.dead_entries, letter_id)
         if description is None:
             raise DeadLetterNotFoundError(letter_id=letter_id)
-        route = DeadLetter.from_description(letter_id, cast("bytes", description), died_at=0.0).route
-        died_at = self.client.zscore(self.keys.dead_by_time(route), letter_id)
-        return Position(died_at or 0.0, letter_id.encode())
+        letter = DeadLetter.read(letter_id, cast("bytes", description), died_at=0.0)
+        pipe = self.client.pipeline(transaction=False)
+        for route in [letter.route] if letter.damage is None else self.routes():
+            pipe.zscore(self.keys.dead_by_time(route), letter_id)
+        died_at = next(filter(None, self.reports.good(pipe.execute(raise_on_error=False), None)), 0.0)
+        return Position(died_at, letter_id.encode())
 
     def _position(self, after: str | None) -> Position | None:
         return None if after is None else Position.parse(after) or self.position_of(after)
@@ -253,10 +261,10 @@ class LetterReader:
         description = cast("bytes | None", self.client.hget(self.keys.dead_entries, letter_id))
         if description is None:
             raise DeadLetterNotFoundError(letter_id=letter_id)
-        letter = DeadLetter.from_description(letter_id, description, died_at=position.died_at)
+        letter = DeadLetter.read(letter_id, description, died_at=position.died_at)
         if letter.traceback_digest is not None:
             text = cast("bytes | None", self.client.hget(self.keys.dead_tracebacks, letter.traceback_digest))
-            letter = letter.with_traceback((text or b"").decode())
+            letter = letter.with_traceback((text or b"").decode("utf-8", "replace"))
         return letter
 
     def tally(self, wanted: LetterFilter, *, after: str | None = None, scan_limit: int) -> Tally:

@@ -152,7 +152,12 @@ def prepare(
         if description is None or raw is None:
             gone.append(letter_id)
             continue
-        letter = opened(DeadLetter.from_description(letter_id, description, died_at=0.0), raw)
+        described = DeadLetter.read(letter_id, description, died_at=0.0)
+        if described.damage is not None:
+            problem = f"its description cannot be read ({described.damage})"
+            refused[letter_id] = NotReplayableError(letter_id=letter_id, problem=problem)
+            continue
+        letter = opened(described, raw)
         try:
             past = PastReplay(at=now, by=actor, error=shortened(letter.letter.error, _ERROR_LENGTH))
             messages[letter_id] = replayed(letter, options, past, edits.get(letter_id))

@@ -187,7 +187,7 @@ class DeadLetters(LetterReader):
         if isinstance(wanted, LetterFilter):
             detail = detail or str(wanted)
             ids: Iterable[str] = (
-                (position.letter_id.decode() for position in self.positions(wanted, oldest_first=True))
+                (place.letter_id.decode("utf-8", "replace") for place in self.positions(wanted, oldest_first=True))
                 if wanted.is_indexed
                 else (letter.id for letter in self.letters(wanted, oldest_first=True))
             )
@@ -291,7 +291,10 @@ class DeadLetters(LetterReader):
         action: str = "discard",
         for_good: bool = False,
     ) -> tuple[str, ...]:
-        """Take letters away and return the ids of those that were there; the bin has what was not for good."""
+        """Take letters away and return the ids of those that were there; the bin has what was not for good.
+
+        What cannot be read (`damaged`) stays: nobody knows which indexes it is in.
+        """
         wanted = list(dict.fromkeys(ids))
         operation = operation or Operation(actor=actor, detail=some(wanted))
         done: list[str] = []
@@ -313,7 +316,7 @@ class DeadLetters(LetterReader):
             yield self._changes.undo(ids[first : first + BATCH], operation, of=discard)
 
     def archived(self, letters: Sequence[DeadLetter]) -> Iterator[ArchivedLetter]:
-        """Yield those of the letters that are still there, with their bytes and tracebacks."""
+        """Yield those of the letters that are still there and can be read, with their bytes and tracebacks."""
         if not letters:
             return
         digests = sorted({letter.traceback_digest for letter in letters if letter.traceback_digest})
@@ -324,9 +327,9 @@ class DeadLetters(LetterReader):
         raws, *texts = pipe.execute()
         tracebacks = dict(zip(digests, texts[0], strict=True)) if digests else {}
         for letter, raw in zip(letters, raws, strict=True):
-            if raw is not None:
+            if raw is not None and letter.damage is None:
                 text = tracebacks.get(letter.traceback_digest or "") or b""
-                yield ArchivedLetter(letter.with_traceback(text.decode()), raw)
+                yield ArchivedLetter(letter.with_traceback(text.decode("utf-8", "replace")), raw)
 
     def import_batch(
         self, letters: Sequence[ArchivedLetter], operation: Operation, *, file_digest: str, lines_before: int

@@ -8,7 +8,7 @@ import orjson
 import redis
 
 from routemq.dead_letters.audit import Operation
-from routemq.dead_letters.letter import generation_of, letter_id
+from routemq.dead_letters.letter import DeadLetter, generation_of, letter_id
 from routemq.lifecycle.scripts import KeyReports
 from routemq.queues import Keys
 
@@ -80,7 +80,7 @@ class WatchedMessages:
             letters = cast("list[bytes | None]", self.client.hmget(self.keys.dead_entries, list(some)))
             notes = {
                 next_run(name): orjson.dumps(
-                    [operation.actor, now, operation.id, is_of_many, to_queue or _queue(letter)]
+                    [operation.actor, now, operation.id, is_of_many, to_queue or _queue(name, letter)]
                 )
                 for name, letter in zip(some, letters, strict=True)
             }
@@ -164,8 +164,8 @@ def _sent(text: str) -> dict[str, Any]:
     return known | {"queue": None if queue is None else str(queue)}
 
 
-def _queue(description: bytes | None) -> str | None:
-    return None if description is None else orjson.loads(description).get("queue")
+def _queue(name: str, description: bytes | None) -> str | None:
+    return None if description is None else DeadLetter.read(name, description, died_at=0.0).queue or None
 
 
 def _number(value: object) -> float | None:

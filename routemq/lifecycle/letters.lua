@@ -60,10 +60,19 @@ local function plan_total(letter, total)
   end
 end
 
+-- Returns nil of what is no description: somebody has written there, and one letter stops no others.
 local function decode(description)
   local decodes, about = pcall(cjson.decode, description)
   if not decodes or type(about) ~= 'table' then
-    error('no description of a letter: ' .. string.sub(description, 1, 200))
+    return nil
+  end
+  for _, field in ipairs({'route', 'queue', 'reason', 'fingerprint'}) do
+    if type(about[field]) ~= 'string' then
+      return nil
+    end
+  end
+  if about.traceback ~= nil and type(about.traceback) ~= 'string' then
+    return nil
   end
   return about
 end
@@ -81,7 +90,7 @@ local function free_id(id, about, message)
       if not found then
         return candidate
       end
-      other, other_message = decode(found), read('HGET', raw, candidate)
+      other, other_message = decode(found) or {}, read('HGET', raw, candidate)
     end
     if about.digest and about.digest == other.digest and about.route == other.route then
       return nil
@@ -96,7 +105,7 @@ end
 
 -- Returns nil when this very letter is there. `at` is in microseconds.
 local function plan_to_add(id, description, message, traceback, at)
-  local about = decode(description)
+  local about = decode(description) or error('no description of a letter: ' .. string.sub(description, 1, 200))
   look_at(about, 'ZADD')
   look(routes, 'SADD')
   id = free_id(id, about, message)
@@ -122,7 +131,8 @@ local function plan_to_bury(id, description, message, traceback, at)
   return letter
 end
 
--- Returns nil when there is no such letter. `count` is where it is counted: replayed or discarded.
+-- Returns nil when there is no such letter, or nobody can read in which indexes it is. `counted` is where it is counted:
+-- replayed or discarded.
 local function plan_to_take(id, counted)
   if planned[id] ~= nil then
     return nil
@@ -133,6 +143,9 @@ local function plan_to_take(id, counted)
     return nil
   end
   local about = decode(description)
+  if not about then
+    return nil
+  end
   look_at(about, 'ZREM')
   look_count(counters(about), counted)
   planned[id] = false

@@ -26,8 +26,8 @@ for index = 6, #ARGV do
   local field = 'letter:' .. ARGV[index]
   local kept = read('HGET', bin, field)
   local died_at, description, message = string.match(kept or '', '^(%S+)\n([^\n]*)\n(.*)$')
-  if died_at then
-    local about = decode(description)
+  local about = died_at and tonumber(died_at) and decode(description)
+  if about then
     local traceback = about.traceback and read('HGET', bin, 'traceback:' .. about.traceback)
     letters[#letters + 1] = plan_to_add(
       ARGV[index], description, message, traceback or '', math.floor(tonumber(died_at) * 1000000 + 0.5))

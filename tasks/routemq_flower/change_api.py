@@ -6,6 +6,7 @@ from typing import Any, cast
 from tornado import web
 
 from routemq.dead_letters import FrozenReplayNotFoundError, LetterFilter, NotInBinError, Operation, ReplayOptions
+from routemq.dead_letters.letter import DamagedLetterError
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.replaying import ReplayPace
 from routemq.errors import InvalidMessageError
@@ -45,6 +46,8 @@ class LetterChange(LetterHandler):
             operation, letters = Operation(actor=self.actor, detail=letter_id), self.backend.letters
             done = await self.backend.read(letters.discard, [letter_id], actor=self.actor, operation=operation)
             if not done:
+                for problem in (await self.backend.read(letters.damaged, [letter_id])).values():
+                    raise web.HTTPError(409, "%s", DamagedLetterError(letter_id=letter_id, problem=problem))
                 raise await self.not_found(letter_id)
             binned = await self.backend.read(letters.bin.find, operation.id)
             await self.answer({"done": 1, "discard": None if binned is None else operation.id})

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
@@ -73,10 +73,13 @@ class ChangeProgress:
         """Count one step of a replay."""
         self.done += len(result.replayed)
         self.gone += len(result.gone)
-        self.refused += len(result.refused)
         self.needs_force += sum(exc.mend is not None for exc in result.refused.values())
-        room = _REFUSALS_SHOWN - len(self.refusals)
-        self.refusals += [exc.problem for exc in islice(result.refused.values(), max(0, room))]
+        self.refuse([exc.problem for exc in result.refused.values()])
+
+    def refuse(self, problems: Sequence[str]) -> None:
+        """Count letters that stay where they are."""
+        self.refused += len(problems)
+        self.refusals += problems[: max(0, _REFUSALS_SHOWN - len(self.refusals))]
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer of the API."""
@@ -282,7 +285,9 @@ class Operations:
         while some := list(islice(rest, _STEP)):
             done = self._letters.discard(some, actor=operation.actor, operation=operation)
             progress.done += len(done)
-            progress.gone += len(some) - len(done)
+            damaged = self._letters.damaged(set(some) - set(done))
+            progress.refuse([f"its description cannot be read ({problem})" for problem in damaged.values()])
+            progress.gone += len(some) - len(done) - len(damaged)
             binned = self._letters.bin.find(operation.id)
             progress.binned = 0 if binned is None else binned.letters
             progress.go_on()

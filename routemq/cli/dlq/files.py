@@ -16,7 +16,7 @@ import click
 from routemq.cli.dlq.frame import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import filter_options, wanted
 from routemq.cli.dlq.part_file import PartFile
-from routemq.cli.dlq.searching import matching
+from routemq.cli.dlq.searching import matching, readable
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import ArchivedLetter, BrokenLineError, DeadLetters, LetterFilter, Operation
 
@@ -75,7 +75,7 @@ def import_(file: str, skip_broken: bool) -> None:
 def _lines(store: DeadLetters, chosen: LetterFilter) -> Iterator[bytes]:
     letters = matching(store, chosen)
     while batch := list(islice(letters, _BATCH)):
-        for archived in store.archived(batch):
+        for archived in store.archived(readable(batch)):
             yield archived.to_line()
 
 

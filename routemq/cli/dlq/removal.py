@@ -15,7 +15,7 @@ from routemq.cli.dlq.bin_commands import tell_of_bin
 from routemq.cli.dlq.frame import INTERRUPTED, actor, nothing_matches, open_store, say
 from routemq.cli.dlq.options import Duration, as_options, filter_options, wanted
 from routemq.cli.dlq.replay import SHOWN, preview
-from routemq.cli.dlq.searching import matching, search
+from routemq.cli.dlq.searching import matching, readable, search
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Operation
 from routemq.dead_letters.archive import ArchiveFile
@@ -51,8 +51,10 @@ def discard(ids: Sequence[str], everything: bool, yes: bool, for_good: bool, **f
         _tell(len(done), "Discarded")
         tell_of_bin(store, operation, len(done))
         missing = [letter_id for letter_id in dict.fromkeys(ids) if letter_id not in set(done)]
+        damaged = {letter.id for letter in store.some(missing) if not readable([letter])}
         for letter_id in missing:
-            say(str(DeadLetterNotFoundError(letter_id=letter_id)))
+            if letter_id not in damaged:
+                say(str(DeadLetterNotFoundError(letter_id=letter_id)))
         sys.exit(1 if missing else 0)
     if not yes:
         found = search(store, chosen, shown=SHOWN)
@@ -67,8 +69,9 @@ def discard(ids: Sequence[str], everything: bool, yes: bool, for_good: bool, **f
             say(f"Nothing was done. Do it: routemq dlq discard {how} --yes")
             return
     operation = Operation(actor=actor(), detail=str(chosen))
-    removed = _remove(store, chosen, operation, "discard", None, for_good=for_good)
+    removed, stay = _remove(store, chosen, operation, "discard", None, for_good=for_good)
     tell_of_bin(store, operation, removed)
+    sys.exit(1 if stay else 0)
 
 
 @click.command(short_help="Write old dead letters to a file and remove them.")
@@ -99,10 +102,8 @@ def purge(older_than: float, export_path: Path | None, no_export: bool, yes: boo
         say("Nothing was done. Do it with --yes, or without --no-export.")
         return
     operation = Operation(actor=actor(), detail=str(chosen))
-    if no_export:
-        _remove(store, chosen, operation, "purge", None)
-        return
-    _remove(store, chosen, operation, "purge", export_path or _new_path())
+    _, stay = _remove(store, chosen, operation, "purge", None if no_export else export_path or _new_path())
+    sys.exit(1 if stay else 0)
 
 
 def _new_path() -> Path:
@@ -113,10 +114,11 @@ def _new_path() -> Path:
 def _remove(
     store: DeadLetters, chosen: LetterFilter, operation: Operation, action: str, path: Path | None, *,
     for_good: bool = True,
-) -> int:  # fmt: skip
+) -> tuple[int, int]:  # fmt: skip
+    """Take letters away, and return how many, and how many stay because they cannot be read."""
     # What dies from now on is not meant.
     ending = LetterFilter(**{"until": store.now(), **chosen.criteria()})
-    removed = 0
+    removed = stay = 0
     try:
         batches = _batches(matching(store, ending))
         first = next(batches, None)
@@ -126,7 +128,9 @@ def _remove(
         with contextlib.nullcontext() if path is None else ArchiveFile(path) as file:
             if file is not None:
                 say(f"Writing to {path} first.")
-            for batch in chain([first], batches):
+            for found in chain([first], batches):
+                batch = readable(found)
+                stay += len(found) - len(batch)
                 ids = [letter.id for letter in batch] if file is None else file.write(store.archived(batch))
                 removed += len(
                     store.discard(ids, actor=operation.actor, operation=operation, action=action, for_good=for_good)
@@ -135,7 +139,7 @@ def _remove(
         say(f"Stopped: {removed:,} are removed, the others are as they were. Run it again to go on.")
         sys.exit(INTERRUPTED)
     _tell(removed, "Discarded" if path is None else f"Wrote to {path} and removed")
-    return removed
+    return removed, stay
 
 
 def _batches(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:

@@ -195,7 +195,7 @@ def preview(store: DeadLetters, found: Found, what: str) -> None:
     now = store.now()
     click.echo(f"{found.count:,} {'letter' if found.count == 1 else 'letters'} would be {what}, the oldest first:")
     for letter in found.first:
-        topic = printable(letter.topic or letter.route)
+        topic = printable(letter.topic or letter.route or letter.id)
         click.echo(f"  {age(now - letter.died_at):>6}  {letter.reason:<10}  {topic}  {printable(letter.error)[:60]}")
     if found.count > len(found.first):
         click.echo(f"  … and {found.count - len(found.first):,} more")

@@ -1,11 +1,12 @@
 """Look through letters one by one where no index knows which match, and say how far that is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
 from routemq.cli.dlq.frame import say
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, Page
+from routemq.dead_letters.letter import DamagedLetterError
 
 _SOON = 100_000
 """Letters that are looked through before anyone wonders what takes so long."""
@@ -63,6 +64,17 @@ def matching(store: DeadLetters, chosen: LetterFilter) -> Iterator[DeadLetter]:
             if letter is not None:
                 found += 1
                 yield letter
+
+
+def readable(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Return the letters that can be read, and say of the others that they stay as they are."""
+    found = []
+    for letter in letters:
+        if letter.damage is None:
+            found.append(letter)
+        else:
+            say(f"Left as it is: {DamagedLetterError(letter_id=letter.id, problem=letter.damage)}.")
+    return found
 
 
 class _Looking:
