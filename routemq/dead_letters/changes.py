@@ -37,8 +37,13 @@ class LetterChanges:
         edits: Mapping[str, bytes],
         *,
         frozen: bool = False,
+        each_s: float = 0.0,
     ) -> ReplayResult | None:
-        """Put letters back on queues; None when another process has taken this step of a frozen replay."""
+        """Put letters back on queues; None when another process has taken this step of a frozen replay, or it is soon.
+
+        Args:
+            each_s: See `Moves.replay`.
+        """
         keys = self._keys
         pipe = self._client.pipeline(transaction=False)
         pipe.hmget(keys.dead_entries, ids)
@@ -49,7 +54,11 @@ class LetterChanges:
         prepared = prepare(found, options, edits, actor=operation.actor, now=float(now))
         messages = {name: (message.queue, message.encode()) for name, message in prepared.messages.items()}
         flags = self._moves.replay(
-            messages, _change(operation), frozen=ids if frozen else (), refused=len(prepared.refused)
+            messages,
+            _change(operation),
+            frozen=ids if frozen else (),
+            refused=len(prepared.refused),
+            each_s=each_s,
         )
         if flags is None:
             return None

@@ -197,6 +197,15 @@ class FrozenReplays:
         names = cast("list[bytes]", self.client.lrange(self.keys.dead_frozen_ids(replay_id), 0, limit - 1))
         return [name.decode() for name in names]
 
+    def wait_s(self, replay_id: str, each_s: float, *, now: float) -> float:
+        """Return how long the next step has to wait for those before it, whoever took them; as `replay.lua` has it."""
+        written = cast("bytes | None", self.client.hget(self.keys.dead_frozen(replay_id), "next_at"))
+        try:
+            wait_s = float(written or 0.0) - now
+        except ValueError:
+            return 0.0
+        return wait_s if 0 < wait_s <= max(1.0, each_s) else 0.0
+
     def send_canaries(self, replay_id: str, canaries: SentCanaries) -> SentCanaries:
         """Note which letters go first; returns those of another process, if that was sooner."""
         key = self.keys.dead_frozen(replay_id)

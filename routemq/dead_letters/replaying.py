@@ -76,6 +76,11 @@ class ReplayPace:
         """Whether the replay must be seen through in steps."""
         return self.rate is not None or self.canary > 0
 
+    @property
+    def each_s(self) -> float:
+        """How many seconds each letter takes; 0 without a rate."""
+        return 0.0 if self.rate is None else 1 / self.rate
+
     def step(self, most: int) -> int:
         """Return how many letters go at once."""
         return most if self.rate is None else max(1, min(most, round(self.rate / 10)))
@@ -108,12 +113,14 @@ class ReplayResult:
         gone: Ids that were not there: replayed or discarded by someone else.
         refused: Ids that stay where they are, with the reason.
         queues: Where the messages went.
+        wait_s: Of a step of a replay with a rate: how long nothing goes yet, because what went before has its time.
     """
 
     replayed: tuple[str, ...] = ()
     queues: frozenset[str] = frozenset()
     gone: tuple[str, ...] = ()
     refused: Mapping[str, NotReplayableError] = field(default_factory=dict)
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -214,24 +214,33 @@ class DeadLetters(LetterReader):
         """Forget a replay; letters it has not come to stay where they are."""
         self.frozen.forget(replay.id)
 
-    def replay_step(self, replay: FrozenReplay, *, limit: int = BATCH) -> ReplayResult | None:
+    def replay_step(
+        self, replay: FrozenReplay, *, limit: int = BATCH, pace: ReplayPace | None = None
+    ) -> ReplayResult | None:
         """Replay the next letters of a frozen set, in one atomic step, and watch what becomes of their messages.
+
+        Args:
+            pace: Its rate is that of all who are at this replay together. While a step would be too soon, nothing goes
+                and the result says how long that is.
 
         Returns:
             None when nothing is left; then the replay is complete.
         """
+        each_s = 0.0 if pace is None else pace.each_s
         while ids := self.frozen.head(replay.id, min(limit, BATCH)):
-            result = self._replay_some(replay, ids)
+            if each_s and (wait_s := self.frozen.wait_s(replay.id, each_s, now=self.now())):
+                return ReplayResult(wait_s=wait_s)
+            result = self._replay_some(replay, ids, each_s=each_s)
             if result is not None:
                 return result
         self.frozen.end(replay.id, now=self.now())
         return None
 
-    def _replay_some(self, replay: FrozenReplay, ids: Sequence[str]) -> ReplayResult | None:
-        """Replay these, if they are the next ones; None when another process has."""
+    def _replay_some(self, replay: FrozenReplay, ids: Sequence[str], *, each_s: float = 0.0) -> ReplayResult | None:
+        """Replay these, if they are the next ones and it is time; None when another process has."""
         self._watch(partial(self.sent.watch, replay, ids, now=self.now()))
         try:
-            result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True)
+            result = self._changes.replay(ids, replay.operation, replay.options, {}, frozen=True, each_s=each_s)
         except redis.ResponseError:
             self._watch(partial(self.sent.leave_out, replay, ids))
             raise

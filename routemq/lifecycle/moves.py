@@ -288,6 +288,7 @@ class Moves:
         *,
         frozen: Sequence[str] = (),
         refused: int = 0,
+        each_s: float = 0.0,
     ) -> list[bool] | None:
         """Put messages of dead letters back on queues.
 
@@ -295,14 +296,16 @@ class Moves:
             messages: Letter → queue and list item.
             frozen: The letters of this step of a frozen replay, those that are refused included.
             refused: How many these are.
+            each_s: Seconds that each letter of a frozen replay takes, whoever replays them; 0 for no time.
 
         Returns:
-            Whether each letter was still there; None when another process has taken this step.
+            Whether each letter was still there; None when another process has taken this step, or the one before has
+            not had its time.
         """
         keys = self._keys
         names = [*keys.letters, keys.dead_frozen_ids(change.operation), keys.dead_frozen(change.operation)]
         args: list[Any] = [self._most, change.who, change.operation, change.detail]
-        args += (len(frozen), frozen[0] if frozen else "", refused)
+        args += (len(frozen), frozen[0] if frozen else "", refused, f"{each_s:.9f}")
         for name, (queue, item) in messages.items():
             args += (name, keys.queue(queue), item)
         return cast("list[bool] | None", self._run("replay", names, args))

@@ -31,6 +31,7 @@ _STEP = 500
 _REMEMBERED = 100
 _UNHURRIED_AT_ONCE = 8
 _CANARY_POLL_S = 0.5
+_LONGEST_WAIT_S = 2.0
 _REFUSALS_SHOWN = 5
 
 
@@ -251,13 +252,11 @@ class Operations:
             self._letters.canaries_judged(replay)
             if why is not None:
                 raise CanariesDiedError(why=why)
-        started, count = time.monotonic(), 0
-        while (result := self._letters.replay_step(replay, limit=pace.step(_STEP))) is not None:
+        while (result := self._letters.replay_step(replay, limit=pace.step(_STEP), pace=pace)) is not None:
             progress.add(result)
-            count += len(result.replayed)
             progress.go_on()
-            if pace.rate is not None:
-                self._sleep(progress, started + count / pace.rate - time.monotonic())
+            # Somebody else may end it meanwhile.
+            self._sleep(progress, min(result.wait_s, _LONGEST_WAIT_S))
 
     def _canary_problem(self, progress: ChangeProgress, canary: Canary, pace: ReplayPace) -> str | None:
         report, deadline = canary.look(), time.monotonic() + pace.canary_wait_s

@@ -28,6 +28,7 @@ from routemq.dead_letters import (
 from routemq.dead_letters.fingerprint import OTHER
 from routemq.dead_letters.fingerprint_limit import MOST_FINGERPRINTS
 from routemq.dead_letters.redaction import Redaction
+from routemq.dead_letters.replaying import ReplayPace, ReplayResult
 from routemq.envelope import Envelope, TaskMessage, unacked_record
 from routemq.errors import DeadLetterNotFoundError, NotReplayableError
 from routemq.metrics.totals import read_totals
@@ -295,6 +296,36 @@ def test_step_that_another_process_took_is_not_counted_twice(store: DeadLetters)
     assert store._changes.replay(["m000000:0", "m000001:0"], begun.operation, begun.options, {}, frozen=True) is None
     assert store.unfinished_replay(begun.id).replayed == 2
     assert store.unfinished_replay(begun.id).gone == 0
+
+
+def test_a_rate_is_that_of_all_who_are_at_a_replay(store: DeadLetters, client: redis.Redis, keys: Keys) -> None:
+    bury(store, *(a_message(number) for number in range(8)))
+    slow, quick = ReplayPace(rate=1 / 3600), ReplayPace(rate=1000)
+    begun = store.freeze(LetterFilter(), actor="ana", pace=slow)
+    assert store.replay_step(begun, limit=1, pace=slow) == ReplayResult(
+        replayed=("m000000:0",), queues=frozenset({"sensors.data"})
+    )
+    # Whoever asks next, and however he came to it.
+    other = DeadLetters(client, keys)
+    early = other.replay_step(begun, limit=1, pace=slow)
+    assert early
+    assert not early.replayed
+    assert 3000 < early.wait_s <= 3600
+    assert other._changes.replay(["m000001:0"], begun.operation, begun.options, {}, frozen=True, each_s=3600) is None
+    assert len(queued(client, keys, "sensors.data")) == 1
+
+    # Who is in more of a hurry need not wait for it; nor for what a clock that was ahead, or a hand, has written.
+    for number, written in enumerate((None, b"99999999999", b"soon", b"inf", b"nan"), 1):
+        if written:
+            client.hset(keys.dead_frozen(begun.id), "next_at", written)
+        done = store.replay_step(begun, limit=1, pace=quick if written is None else slow)
+        assert done
+        assert done.replayed == (f"m{number:06}:0",)
+    # Of two steps that follow each other at once the times add up.
+    client.hset(keys.dead_frozen(begun.id), "next_at", store.now() - 0.1)
+    before = store.now()
+    assert store.replay_step(begun, limit=1, pace=ReplayPace(rate=0.01))
+    assert float(client.hget(keys.dead_frozen(begun.id), "next_at") or 0) >= before - 0.2 + 100
 
 
 def test_stats_and_full_routes(client: redis.Redis, keys: Keys) -> None:

@@ -16,6 +16,7 @@ from routemq.dead_letters.replaying import ReplayPace
 
 _MOST_AT_ONCE = 500
 _CANARY_POLL_S = 0.5
+_LONGEST_WAIT_S = 2.0
 
 
 def run_replay(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace) -> FrozenReplay:
@@ -43,15 +44,11 @@ def _run(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace, progress: "
                 store.client.connection_pool.disconnect()
                 store.canaries_judged(frozen)
                 raise
-    started, count = time.monotonic(), 0
-    while True:
-        result = store.replay_step(frozen, limit=pace.step(_MOST_AT_ONCE))
-        if result is None:
-            return frozen
+    while (result := store.replay_step(frozen, limit=pace.step(_MOST_AT_ONCE), pace=pace)) is not None:
         frozen = _added(frozen, result, progress)
-        count += len(result.replayed)
-        if pace.rate is not None:
-            time.sleep(max(0.0, started + count / pace.rate - time.monotonic()))
+        # Somebody else may end it meanwhile.
+        time.sleep(min(result.wait_s, _LONGEST_WAIT_S))
+    return frozen
 
 
 def _added(frozen: FrozenReplay, result: ReplayResult, progress: "_ProgressBar") -> FrozenReplay:
