@@ -10,9 +10,9 @@ from routemq.dead_letters.letter import DamagedLetterError
 from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.replaying import ReplayPace
 from routemq.errors import InvalidMessageError
+from routemq_flower.change_progress import Action, ChangeProgress
 from routemq_flower.editing import check_payload, encoded
 from routemq_flower.letter_api import LetterHandler, ending_at
-from routemq_flower.operations import Action, ChangeProgress
 from routemq_flower.requests import BadRequestError, chosen_ids, letter_filter, only_text
 
 _HOW = {"force", "canary", "rate", "to_queue"}

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from routemq_flower.operations import Action, ChangeProgress, Operations
+from routemq_flower.change_progress import Action, ChangeProgress
+from routemq_flower.operations import Operations
 
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter, ReplayOptions
 from routemq.dead_letters.replaying import ReplayPace
