@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class DevSession:
     redis_is: str = ""
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _strays: set[str] = field(default_factory=set)
+    _not_loaded: set[str] = field(default_factory=set)  # changed files, since the application was loaded last
     _workers: WorkerManager | None = None
 
     def start(self) -> None:
@@ -120,30 +121,43 @@ class DevSession:
         if self.options.rate is not None and not self.stopping.is_set():
             self.supervisor.start(self._fleet(self.options.rate))
 
-    def reload(self, changed: Collection[str]) -> None:
+    def reload(self, changed: Collection[str], *, out_of_date: Callable[[], bool]) -> None:
         """Load the application anew, and start with it what it concerns: the workers; ingest only for other routes.
 
         Args:
             changed: Files, relative to the project.
+            out_of_date: Whether more was changed meanwhile. Then what starts is not waited for: it may be unable to.
 
         Raises:
             BrokenApplicationError: It cannot be loaded; what runs was left as it is.
+            RouteMQError: Its settings cannot be used, or something does not start.
         """
         before = self._rows
+        self._not_loaded.update(changed)
         self._take(read_rows(self.options.project, {**os.environ, **self.env}))
         for told in route_changes(before, self._rows):
             self.log.say(told)
+        concerns_ingest = self._concerns_ingest(before, self._not_loaded)
+        self._not_loaded.clear()
         self.log.quiet = True
-        if self._workers is not None and not self._concerns_ingest(before, changed):
-            self.supervisor.restart(*(worker.name for worker in self._workers.workers if not is_ingest(worker.name)))
-        else:
-            if self._workers is not None:
-                self._workers.stop_workers()
-            if self.stopping.is_set():
-                return
-            self._start_workers()
-        self._wait([state.name for state in self.supervisor.states if state.name != FLEET], timeout_s=_WORK_STARTS_S)
-        self.log.quiet = False
+        try:
+            if self._workers is not None and not concerns_ingest:
+                self.supervisor.restart(*(each.name for each in self._workers.workers if not is_ingest(each.name)))
+            else:
+                if self._workers is not None:
+                    self._workers.stop_workers()
+                if self.stopping.is_set():
+                    return
+                self._start_workers()
+            self._wait(self._serving, timeout_s=_WORK_STARTS_S, cancelled=out_of_date)
+        finally:
+            self.log.quiet = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether all that is to run does, and has said that it serves."""
+        names = self._serving
+        return all(state.ready for state in self.supervisor.states if state.name in names)
 
     def stop_fleet(self) -> None:
         """Stop the simulated fleet, after the last confirmation."""
@@ -229,9 +243,16 @@ class DevSession:
         )
         self._workers.start_workers()
 
-    def _wait(self, names: list[str], *, timeout_s: float) -> None:
-        late = self.supervisor.wait_ready(names, timeout_s=timeout_s, cancelled=self.stopping.is_set)
-        if late and not self.stopping.is_set():
+    @property
+    def _serving(self) -> list[str]:
+        return [state.name for state in self.supervisor.states if state.name != FLEET]
+
+    def _wait(self, names: list[str], *, timeout_s: float, cancelled: Callable[[], bool] = lambda: False) -> None:
+        def is_over() -> bool:
+            return self.stopping.is_set() or cancelled()
+
+        late = self.supervisor.wait_ready(names, timeout_s=timeout_s, cancelled=is_over)
+        if late and not is_over():
             raise NotStartedError(names=late)
 
 

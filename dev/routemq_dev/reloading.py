@@ -3,6 +3,7 @@
 A module of its own, for watchfiles is there on a developer's machine alone (the extra `dev`).
 """
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,13 +24,49 @@ class ProjectFilter(PythonFilter):
         super().__init__(extra_extensions=(".env",))
 
 
-def changes(project: Path, stop: Stop) -> Iterator[tuple[str, ...]]:
-    """Yield the changed files, relative to the project, until `stop` is set.
+class Changes:
+    """Which files were changed, relative to the project: iterating takes them, and waits for more until `stop` is set.
+
+    A thread sees them, so that a reload hears of the change that has made it out of date.
 
     Raises:
-        OSError: The system's limit of watched folders is too low.
+        OSError: By iterating; the system's limit of watched folders is too low.
     """
-    for found in watch(
-        project, watch_filter=ProjectFilter(), stop_event=stop, debounce=_SETTLE_MS, step=100, raise_interrupt=False
-    ):
-        yield tuple(sorted({str(Path(path).relative_to(project)) for _, path in found}))
+
+    def __init__(self, project: Path, stop: Stop) -> None:
+        self._news = threading.Condition()  # guards all below
+        self._changed: set[str] = set()
+        self._ended = False
+        self._error: OSError | None = None
+        threading.Thread(target=self._watch, args=(project, stop), name="changes", daemon=True).start()
+
+    def __bool__(self) -> bool:
+        """Whether there are any to be taken."""
+        return bool(self._changed)
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._changed or self._ended)
+                if not self._changed:
+                    break
+                taken, self._changed = tuple(sorted(self._changed)), set()
+            yield taken
+        if self._error is not None:
+            raise self._error
+
+    def _watch(self, project: Path, stop: Stop) -> None:
+        try:
+            for found in watch(
+                project, watch_filter=ProjectFilter(), stop_event=stop, debounce=_SETTLE_MS, step=100,
+                raise_interrupt=False,
+            ):  # fmt: skip
+                with self._news:
+                    self._changed |= {str(Path(path).relative_to(project)) for _, path in found}
+                    self._news.notify()
+        except OSError as exc:
+            self._error = exc
+        finally:
+            with self._news:
+                self._ended = True
+                self._news.notify()

@@ -5,7 +5,7 @@ import logging
 import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from routemq.errors import RouteMQError
 from routemq.supervision.loading import BrokenApplicationError
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog, TerminalLogHandler
-from routemq_dev.dev_session import FLEET, DevOptions, DevSession, NotStartedError
+from routemq_dev.dev_session import FLEET, DevOptions, DevSession
 from routemq_dev.run_notes import RunNotes
 
 USUAL_REDIS_URL = "redis://127.0.0.1:6379/0"
@@ -86,27 +87,28 @@ class DevRunner:
 
     def follow_changes(self) -> None:
         """Reload on every change of the project's code, until the end is asked for."""
-        from routemq_dev.reloading import changes
+        from routemq_dev.reloading import Changes
 
         stopping = self.session.stopping
+        changes = Changes(self.session.options.project, stopping)
         try:
-            for changed in changes(self.session.options.project, stopping):
-                self._reload(changed)
+            for changed in changes:
+                self._reload(changed, out_of_date=lambda: bool(changes))
         except OSError as exc:
             self.log.say(f"changes are not seen, restart by hand: {exc}", style="yellow")
         stopping.wait()
 
-    def _reload(self, changed: tuple[str, ...]) -> None:
+    def _reload(self, changed: tuple[str, ...], *, out_of_date: Callable[[], bool]) -> None:
         started = time.monotonic()
         self.log.say(f"changed: {', '.join(changed[:5])}{' …' if len(changed) > 5 else ''}")
         try:
-            self.session.reload(changed)
-        except BrokenApplicationError as exc:
-            self.log.say(f"{exc}\nThe code from before goes on running.", style="red")
-        except NotStartedError as exc:
-            self.log.say(f"{exc}\nCorrect it and save.", style="red")
+            self.session.reload(changed, out_of_date=out_of_date)
+        except RouteMQError as exc:
+            goes_on = isinstance(exc, BrokenApplicationError) and self.session.serves
+            mend = "The code from before goes on running." if goes_on else "Correct it and save."
+            self.log.say(f"{exc}\n{mend}", style="red")
         else:
-            if not self.session.stopping.is_set():
+            if not (self.session.stopping.is_set() or out_of_date()):
                 self.log.say(f"reloaded in {time.monotonic() - started:.1f} s")
 
     def _line(self, name: str, line: str) -> None:

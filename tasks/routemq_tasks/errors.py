@@ -47,6 +47,14 @@ class NotEndedError(RouteMQError):
         super().__init__(f"the run did not come to its end: {problem}")
 
 
+class NotReplacedError(RouteMQError):
+    """A controller asked Celery to run another task in place of its message, which has no result to stand for."""
+
+    def __init__(self, *, route: str) -> None:
+        self.route = route
+        super().__init__(f"the message of route {route!r} is replaced by no task; send that with delay(), and return")
+
+
 class ControllerFailedError(RouteMQError):
     """Stands in for what a controller raised where Celery would take it for its own: `SystemExit`, `MemoryError`, …
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import linecache
+import os
 import sys
 import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from celery import current_app, current_task
 from celery.exceptions import Ignore
 from celery.exceptions import Reject as CeleryReject
 
@@ -134,6 +136,15 @@ def _caused_by_itself() -> NoReturn:
     raise one
 
 
+def _ask_celery() -> NoReturn:
+    raise current_task.retry(exc=ValueError("again"), countdown=0.1)
+
+
+def _ask_celery_for_another() -> NoReturn:
+    current_task.replace(current_app.signature("act/{kind}", args=("no envelope",)))
+    raise AssertionError
+
+
 ACTS: dict[str, Callable[[], NoReturn]] = {
     "surrogate": _raise(ValueError("unknown device " + json.loads('"\\ud800"'))),
     "mute": _raise(MuteError()),
@@ -161,12 +172,24 @@ ACTS: dict[str, Callable[[], NoReturn]] = {
     "exit": _raise(SystemExit("\ud800")),
     "group": _raise(BaseExceptionGroup("\ud800", [MuteError(), KeyboardInterrupt()])),
     "retry soon": _raise(Retry("soon", delay_s="soon")),  # type: ignore[arg-type]
+    "celery's retry": _ask_celery,
+    "celery's replace": _ask_celery_for_another,
     "retry never": _raise(Retry("never", delay_s=float("nan"))),
 }
 
 
 def act(kind: str) -> None:
     ACTS[kind]()
+
+
+def fork(end: str) -> None:
+    """Fork, and forget to end the other process before it leaves the controller."""
+    if os.fork() == 0 and end != "return":
+        raise SystemExit(0) if end == "exit" else ValueError("in a process beside the worker")
+
+
+async def fork_async(end: str) -> None:
+    fork(end)
 
 
 def fail() -> None:
@@ -204,4 +227,6 @@ router = Router()
 router.on("act/{kind}", act, queue="act", retry=once, worker_count=2)
 router.on("policy", fail, queue="act", retry=OddPolicy())
 router.on("policy/quitting", fail, queue="act", retry=QuittingPolicy(never=(LookupError,)))
+router.on("fork/{end}", fork, queue="act", retry=once)
+router.on("fork-async/{end}", fork_async, queue="act", retry=once)
 router.on("fine", fine, queue="act")

@@ -34,6 +34,9 @@ def _nothing_is_left(bench: Bench) -> bool:
 def test_every_failure_is_a_letter_and_none_is_done(bench: Bench, pool: str, transport: str) -> None:
     with bench.worker("-P", pool, "-c", "2", "-E", env={"ROUTEMQ_TRANSPORT": transport}) as worker:
         sent = {bench.put(f"act/{kind}", b"1").id: kind for kind in hostile.ACTS}
+        for end in ("return", "exit", "fail"):
+            bench.put(f"fork/{end}", b"1")
+            bench.put(f"fork-async/{end}", b"1")
         good = bench.put("fine", b"1")
         letters = bench.wait_for_letters(len(sent), timeout_s=40)
         wait_until(lambda: _nothing_is_left(bench), timeout_s=20, message="nothing is left")
@@ -46,7 +49,12 @@ def test_every_failure_is_a_letter_and_none_is_done(bench: Bench, pool: str, tra
         assert json.loads(letter.raw)["headers"]["id"] == name
     totals = bench.totals()
     assert (totals["fine"].done, totals["act/{kind}"].done, totals["act/{kind}"].dead) == (1, 0, len(sent))
+    # What they have forked is none of the worker.
+    assert [(totals[f"{name}/{{end}}"].done, totals[f"{name}/{{end}}"].retried) for name in ("fork", "fork-async")] == [
+        (3, 0)
+    ] * 2
     assert "Unrecoverable" not in output
+    assert "Trying to re-establish" not in output
     assert output.count("is dead, reason failed") == len(sent)
 
 
