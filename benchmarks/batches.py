@@ -89,7 +89,7 @@ def rate(redis: Redis, folder: Path, side: str, pool: str, *, backlog: int, batc
         command = [sys.executable, "-m", "celery", "-A", "routemq", "worker", "-Q", side, *POOLS[pool], *QUIET]
         command += ["--without-mingle", "--without-gossip"]
         environment = {"REDIS_URL": redis.url, "ROUTEMQ_ROUTERS": "benchmarks.batches", "ROUTEMQ_KEY_PREFIX": ""}
-        environment |= {DATABASE: str(path), BATCH: str(batch)}
+        environment |= {DATABASE: str(path), BATCH: str(batch), WAL: os.environ[WAL]}
         with running(command, clean_environment(environment)) as worker:
             found = pace(worker, left, backlog)
             until = time.monotonic() + _LONGEST_S
