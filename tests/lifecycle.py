@@ -55,13 +55,14 @@ class Worker:
         fair: bool = True,
         held: int | None = None,
         mark: bool = False,
+        in_turn: int = 1,
         alone: Alone | None = None,
         most_bytes: int = MOST_BYTES,
     ) -> Fetched:
         busy = bool(self.held if held is None else held)
         room = Room(messages=most, bytes=most_bytes, waits=busy, alone=alone or ("left" if busy else "first"))
         turn = Turn(queues=queues, priorities=PRIORITIES, fair=fair)
-        self._fetcher.send(self._connection, turn, room, told=False, marks=most if mark else 0)
+        self._fetcher.send(self._connection, turn, room, told=False, marks=most if mark else 0, in_turn=in_turn)
         fetched = self._fetcher.read(self._connection)
         self.held.update({item.tag: item for item in fetched.items})
         return fetched

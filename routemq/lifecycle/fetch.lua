@@ -10,7 +10,8 @@
 -- ARGV[5]  what to do with a message that runs alone: 0 to leave it where it is; 1 to take it if it is the first, and
 --          nothing more; 2 to take it as the last one
 -- ARGV[6]  strikes with which a message runs alone
--- ARGV[7]  1 to share fairly between queues, 0 to empty them in order
+-- ARGV[7]  to share fairly between queues, how many of one to take in its turn, if they are so many and more queues have
+--          messages than have room for as many; 0 to empty them in order
 -- ARGV[8]  number of the queue whose turn it is, from 1
 -- ARGV[9]  most due retries to move per list, 0 not to look for any
 -- ARGV[10] 1 if Redis tracks what is read here, and tells when it changes
@@ -34,7 +35,7 @@
 local MOST_LEFT, MOST_IN_FRONT = 2000, 100
 
 local most, room, at_once, holds, takes_alone = number(1), number(2), number(3), ARGV[4] == '1', number(5)
-local alone_strikes, fair, turn, most_due, is_tracked = number(6), ARGV[7] == '1', number(8), number(9), ARGV[10] == '1'
+local alone_strikes, in_turn, turn, most_due, is_tracked = number(6), number(7), number(8), number(9), ARGV[10] == '1'
 local marks, tag_base, first_number, prefix, delayed_prefix = number(11), ARGV[12], number(13), ARGV[14], ARGV[15]
 local separator, queues, priorities = ARGV[16], #KEYS, #ARGV - 19
 local held, held_index, started = ARGV[17], ARGV[18], ARGV[19]
@@ -177,26 +178,29 @@ for priority = 1, priorities do
   if most <= 0 and not is_tracked then
     break
   end
-  local lists, start = {}, 1
-  while start and (most > 0 or is_tracked) do
-    local live = {}
-    start = each_existing(list_key, priority, start, is_tracked and 100 or math.min(most, 100), function(queue)
-      live[#live + 1] = queue
-      return #live >= most and not is_tracked
-    end)
-    while #live > 0 and most > 0 do
-      local share = fair and math.ceil(most / #live) or most
-      local still = {}
-      for _, queue in ipairs(live) do
-        if most <= 0 then
-          break
-        end
-        lists[queue] = lists[queue] or open(queue, priority)
-        if lists[queue] and take(lists[queue], math.min(share, most)) then
-          still[#still + 1] = queue
-        end
+  local lists, start, live = {}, 1, {}
+  while start and (most > 0 or is_tracked) or most > 0 and #live > 0 do
+    local now_served = live
+    if start then
+      local enough = math.max(1, math.floor(most / math.max(1, in_turn)))
+      now_served = {}
+      start = each_existing(list_key, priority, start, is_tracked and 100 or math.min(enough, 100), function(queue)
+        now_served[#now_served + 1] = queue
+        return #now_served >= enough and not is_tracked
+      end)
+    else
+      -- All have had their turn, and there is room for more.
+      live = {}
+    end
+    local share = in_turn > 0 and math.ceil(most / #now_served) or most
+    for _, queue in ipairs(now_served) do
+      if most <= 0 then
+        break
       end
-      live = still
+      lists[queue] = lists[queue] or open(queue, priority)
+      if lists[queue] and take(lists[queue], math.min(share, most)) then
+        live[#live + 1] = queue
+      end
     end
   end
 end

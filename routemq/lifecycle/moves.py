@@ -385,7 +385,7 @@ class FetchCommand:
         queues: tuple[str, ...],
         priorities: Sequence[int],
         *,
-        fair: bool,
+        in_turn: int,
         first: int,
         most: int,
         most_bytes: int,
@@ -400,6 +400,7 @@ class FetchCommand:
         """Return the number of keys, the keys and the arguments; `fetch.lua` explains them.
 
         Args:
+            in_turn: Messages of one queue before the next one has its turn; 0 to empty the queues in order.
             first: The queue whose turn it is.
             number: Of the first delivery tag.
         """
@@ -411,7 +412,7 @@ class FetchCommand:
         return [
             *(len(names), *names),
             *(most, max(0, most_bytes), at_once, int(waits), _ALONE.index(alone), STRIKES_TO_RUN_ALONE),
-            *(int(fair), first + 1, most_due, int(told), marks, self._tag_base, number),
+            *(in_turn, first + 1, most_due, int(told), marks, self._tag_base, number),
             *(keys.prefix, keys.delayed(""), keys.separator, *keys.held),
             *(priority or "" for priority in priorities),
         ]

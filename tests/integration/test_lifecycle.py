@@ -163,10 +163,12 @@ class OneRoom(RuleBasedStateMachine):
             self.put_ids.update(each.id for each in two)
             self.dead.update({each.id: letter_of(each).id for each in two})
 
-    @rule(who=st.integers(0, 1), most=st.integers(1, 8), fair=st.booleans(), mark=st.booleans())
-    def fetch(self, who: int, most: int, fair: bool, mark: bool) -> None:
+    @rule(
+        who=st.integers(0, 1), most=st.integers(1, 8), fair=st.booleans(), in_turn=st.integers(1, 4), mark=st.booleans()
+    )
+    def fetch(self, who: int, most: int, fair: bool, in_turn: int, mark: bool) -> None:
         with self.all_or_nothing():
-            fetched = self.workers[who].fetch(QUEUES, most, fair=fair, mark=mark)
+            fetched = self.workers[who].fetch(QUEUES, most, fair=fair, in_turn=in_turn, mark=mark)
             assert len(fetched.items) <= most
 
     def _some(self, data: st.DataObject, who: int) -> Item | None:

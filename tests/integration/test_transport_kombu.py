@@ -74,7 +74,7 @@ def test_queues_are_named_in_one_order_whichever_was_served_so_that_their_keys_a
             channel.served(queue)
             made.append(
                 command.arguments(
-                    turn.queues, turn.priorities, fair=turn.fair, first=0, most=1, most_bytes=1, at_once=1, waits=False,
+                    turn.queues, turn.priorities, in_turn=1, first=0, most=1, most_bytes=1, at_once=1, waits=False,
                     alone="first", most_due=1, told=False, marks=0, number=1,
                 )
             )  # fmt: skip

@@ -1,6 +1,7 @@
 """The transport's scripts, one by one."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -183,6 +184,26 @@ def test_a_fetch_serves_thousands_of_queues_and_takes_turns(place: Place) -> Non
     assert turns == ["queue1500", "queue2000", "queue0", "queue500", "queue1000"]
     assert (len(rest.items), rest.complete) == (17, True)
     assert worker.fetch(queues, 100, held=1).complete
+    worker.close()
+
+
+def test_what_is_soon_run_is_taken_in_turns_of_several_and_each_queue_gets_as_much(place: Place) -> None:
+    queues = tuple(f"queue{number}" for number in range(7))
+    for queue in queues:
+        place.put(*[b"x"] * 100, queue=queue)
+    place.put(b"x", queue="short")
+    worker = Worker(place.client, place.keys)
+
+    def fetch(most: int) -> list[int]:
+        return list(Counter(item.queue for item in worker.fetch(("short", *queues), most, in_turn=4).items).values())
+
+    assert fetch(9) == [1, 5, 3]
+    found = [fetch(17) for _ in range(21)]
+    assert {len(counts) for counts in found} == {4}
+    left = [place.client.llen(place.keys.queue(queue)) for queue in queues]
+    assert max(left) - min(left) <= 5
+    # One turn is more than there is room for.
+    assert fetch(3) == [3]
     worker.close()
 
 

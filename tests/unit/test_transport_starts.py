@@ -10,9 +10,12 @@ from routemq.lifecycle.moves import StartCommand
 from routemq.queues import Keys
 
 
-@pytest.mark.parametrize(("per_s", "empty", "marks"), [(0, False, 0), (0, True, 1), (200, False, 10), (5000, True, 32)])
-def test_a_fetch_marks_as_many_as_will_start_soon_at_the_pace_of_late(
-    monkeypatch: pytest.MonkeyPatch, per_s: int, empty: bool, marks: int
+@pytest.mark.parametrize(
+    ("per_s", "empty", "marks", "in_turn"),
+    [(0, False, 0, 1), (0, True, 1, 1), (200, False, 10, 1), (5000, True, 32, 5)],
+)
+def test_a_fetch_marks_and_takes_in_turn_as_many_as_will_start_soon_at_the_pace_of_late(
+    monkeypatch: pytest.MonkeyPatch, per_s: int, empty: bool, marks: int, in_turn: int
 ) -> None:
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
@@ -25,3 +28,4 @@ def test_a_fetch_marks_as_many_as_will_start_soon_at_the_pace_of_late(
     starts.mark(*tags)
     # A window has room for 32, however few will come.
     assert starts.near(32, hands_are_empty=empty) == marks == max(min(32, int(per_s * SOON_S)), int(empty))
+    assert starts.in_turn == in_turn

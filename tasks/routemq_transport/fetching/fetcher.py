@@ -123,13 +123,14 @@ class Fetcher:
         self._brought, self._largest = False, 1
         self._looked_for_due_at = 0.0
 
-    def send(self, connection: Any, turn: Turn, room: Room, *, told: bool, marks: int) -> None:
+    def send(self, connection: Any, turn: Turn, room: Room, *, told: bool, marks: int, in_turn: int = 1) -> None:
         """Send one fetch.
 
         Args:
             room: At most `MOST_PER_FETCH` messages.
             told: Let Redis tell when a list that was found empty changes; see `WakeUp`.
             marks: Mark so many as started, from the first on, but for those that came back.
+            in_turn: Share between queues by turns of so many messages.
         """
         if self._sha is None:
             connection.send_command("SCRIPT", "LOAD", self._command.text, check_health=False)
@@ -141,7 +142,7 @@ class Fetcher:
         command = self._command.arguments(
             turn.queues,
             turn.priorities,
-            fair=turn.fair,
+            in_turn=in_turn if turn.fair else 0,
             first=self._first % len(turn.queues) if turn.fair else 0,
             most=most,
             most_bytes=room.bytes,

@@ -210,8 +210,9 @@ class Intake:
             self._wakeup.track(connection)
             told = self._wakeup.works
         self.pace.sent()
-        marks = channel.lease.will_start_soon(room.messages, hands_are_empty=not hands.in_hand)
-        self._fetcher.send(connection, channel.next_turn(), room, told=told, marks=marks)
+        lease = channel.lease
+        marks = lease.will_start_soon(room.messages, hands_are_empty=not hands.in_hand)
+        self._fetcher.send(connection, channel.next_turn(), room, told=told, marks=marks, in_turn=lease.in_turn)
         self._sent_at = self._clock()
         channel.mark_polled(connection)
 

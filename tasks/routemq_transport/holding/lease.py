@@ -114,6 +114,11 @@ class Lease:
         """Return how many of so many more messages will start soon; their fetch should mark these."""
         return self._starts.near(count, hands_are_empty=hands_are_empty)
 
+    @property
+    def in_turn(self) -> int:
+        """How many messages of a queue to take before the next one has its turn."""
+        return self._starts.in_turn
+
     def start(self) -> None:
         """Look after leases: those of this worker, and those that others have lost."""
         if self._thread is None:

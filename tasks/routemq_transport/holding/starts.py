@@ -18,6 +18,9 @@ SOON_S = 0.05
 NOT_STARTED_S = 0.1
 """What was marked so and has not started after this time waits behind a longer task: its mark is taken back."""
 
+TURN_S = 0.001
+"""So long, at the pace of late, a queue has its turn: each more of a step costs Redis as much as another message."""
+
 _PACE_S = 0.02
 _SEND_TIMEOUT_S = 1.0
 
@@ -81,6 +84,11 @@ class Starts:
         soon = min(count, int(self._per_s * SOON_S))
         # A consumer of kombu's starts nothing.
         return max(soon, int(hands_are_empty and self._is_told))
+
+    @property
+    def in_turn(self) -> int:
+        """How many messages start in the time that a queue has its turn; one of those that take longer."""
+        return max(1, int(self._per_s * TURN_S))
 
     def marked_by_fetch(self, tags: Collection[str]) -> None:
         """The fetch that took these messages has marked them."""
