@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 import click
 from routemq_ops.manifests.compose import FILE as COMPOSE_FILE
@@ -19,13 +20,18 @@ from routemq.settings import load_settings
 from routemq.supervision.loading import read_queues
 from routemq.supervision.shares import worker_queues
 
-_FORMATS = ("kubernetes", "compose", "systemd")
+_NEXT = {
+    "kubernetes": "kubectl apply -k {folder}/one-region",
+    "compose": "docker compose -f {folder}/docker-compose.yml up --build --wait",
+    "systemd": "sudo cp {folder}/* /etc/systemd/system/ && sudo systemctl daemon-reload && "
+    "sudo systemctl enable --now routemq.service",
+}
+"""What puts the files into force; what is to be had before it is told in the guide."""
+_GUIDE = "docs/deployment.md"
 
 
 @click.command(short_help="Print what deploys this application: Kubernetes, Compose, systemd.")
-@click.option(
-    "--format", "form", type=click.Choice(["kubernetes", "compose", "systemd"]), default="kubernetes", show_default=True
-)
+@click.option("--format", "form", type=click.Choice(list(_NEXT)), default="kubernetes", show_default=True)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the files into this folder.")
 @click.option("--force", is_flag=True, help="Write also over files that are there and differ.")
 @click.option("--image", default="routemq:latest", show_default=True, help="Your application's image.")
@@ -60,9 +66,15 @@ def manifests(*, form: str, output: Path | None, force: bool, image: str, projec
         click.echo("".join(found.values()), nl=False)
     elif output is None:
         click.echo("\n".join(f"# ==> {path}\n{text}" for path, text in found.items()), nl=False)
-    elif left := _write(output, found, force=force):
-        click.echo(f"left as they are, with --force they are replaced: {', '.join(left)}", err=True)
-        sys.exit(1)
+    else:
+        written, left = _write(output, found, force=force)
+        click.echo("\n  ".join([f"{len(written)} of {len(found)} files written into {output}", *written]))
+        if left:
+            click.echo(f"left as they are, with --force they are replaced: {', '.join(left)}", err=True)
+            sys.exit(1)
+        click.echo(
+            f"next, when they are as you want them ({_GUIDE}):\n  {_NEXT[form].format(folder=quote(str(output)))}"
+        )
 
 
 def _deployment(image: str, grace_s: int) -> Deployment:
@@ -78,17 +90,21 @@ def _deployment(image: str, grace_s: int) -> Deployment:
     return Deployment(workers=queue_workers(heads, {*own, *routed}), image=image, grace_s=grace_s)
 
 
-def _write(folder: Path, found: Mapping[str, str], *, force: bool) -> list[str]:
-    """Write the files; return those that are there, and differ, and were left."""
-    left = []
+def _write(folder: Path, found: Mapping[str, str], *, force: bool) -> tuple[list[str], list[str]]:
+    """Write the files; return those that were not there as they are now, and those that differ and were left."""
+    written: list[str] = []
+    left: list[str] = []
     for name, text in found.items():
         path = folder / name
         try:
-            if path.exists() and not force and path.read_bytes() != text.encode():
+            if path.exists() and path.read_bytes() == text.encode():
+                continue
+            if path.exists() and not force:
                 left.append(name)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         except OSError as exc:
             raise click.ClickException(f"cannot be written: {exc}") from exc
-    return left
+        written.append(name)
+    return written, left

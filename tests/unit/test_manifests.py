@@ -56,16 +56,16 @@ def of_kind(*kinds: str, files: dict[str, str] | None = None) -> dict[str, dict[
 
 
 @pytest.mark.parametrize(
-    ("folder", "options"),
+    ("folder", "options", "then"),
     [
-        (KUBERNETES, ()),
-        (SYSTEMD, ("--format", "systemd", "--project", "/srv/routemq")),
-        (REPOSITORY / "docker-compose.yml", ("--format", "compose")),
+        (KUBERNETES, (), "kubectl apply -k"),
+        (SYSTEMD, ("--format", "systemd", "--project", "/srv/routemq"), "sudo cp"),
+        (REPOSITORY / "docker-compose.yml", ("--format", "compose"), "docker compose -f"),
     ],
     ids=["kubernetes", "systemd", "compose"],
 )
 def test_deploy_is_what_the_command_writes_for_the_sample_application(
-    tmp_path: Path, folder: Path, options: tuple[str, ...]
+    tmp_path: Path, folder: Path, options: tuple[str, ...], then: str
 ) -> None:
     command = ["routemq", "manifests", *options, "--output", str(tmp_path)]
 
@@ -75,9 +75,14 @@ def test_deploy_is_what_the_command_writes_for_the_sample_application(
             check=False, timeout=60,
         )  # fmt: skip
 
-    assert written().returncode == 0
+    first = written()
+    assert (
+        first.returncode,
+        f"next, when they are as you want them (docs/deployment.md):\n  {then}" in first.stdout,
+    ) == (0, True)
     made = of_deploy(tmp_path)
     assert made == of_deploy(folder), "scripts/manifests writes them anew"
+    assert all(f"\n  {path}\n" in first.stdout for path in made)
     path, text = next(iter(made.items()))
     (tmp_path / path).write_text("mine", "utf-8")
     again = written()
