@@ -1,7 +1,9 @@
 """How logs look; set up by the front doors alone."""
 
+import atexit
 import copy
 import logging
+import os
 import sys
 import threading
 import time
@@ -80,11 +82,19 @@ class Sameness(logging.Filter):
     """Counts what is said of one route again and again, instead of writing it more than ten times a second.
 
     Records are of one kind when they have the same words, are about the same route and, if they end with an error, of
-    the same class. The count is written, as a record of its own, when the second is over.
+    the same class. The count is written, as a record of its own, when the second is over or the process ends; one that
+    ends by `os._exit` calls `tell` before. Safe from all threads, and over a fork.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self._begin()
+        # Before the handlers are closed: logging has registered that earlier.
+        atexit.register(self.tell)
+        # Another thread may hold the lock meanwhile, and what was counted is the parent's to tell.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._kinds: dict[tuple[object, ...], _Kind] = {}
 
@@ -106,16 +116,26 @@ class Sameness(logging.Filter):
                 return True
             kind.suppressed += 1
             if kind.suppressed == 1:
-                timer = threading.Timer(max(0.0, kind.since + 1.0 - now), self._tell, (kind, record, key[-1]))
+                kind.record = record
+                timer = threading.Timer(max(0.0, kind.since + 1.0 - now), self._tell, (kind,))
                 timer.daemon = True
                 timer.start()
         return False
 
-    def _tell(self, kind: "_Kind", record: logging.LogRecord, error: str) -> None:
+    def tell(self) -> None:
+        """Write what is counted so far."""
         with self._lock:
-            count, kind.suppressed = kind.suppressed, 0
+            kinds = list(self._kinds.values())
+        for kind in kinds:
+            self._tell(kind)
+
+    def _tell(self, kind: "_Kind") -> None:
+        with self._lock:
+            record, count, kind.suppressed = kind.record, kind.suppressed, 0
             kind.since = float("-inf")
-        route = getattr(record, "route", None)
+        if record is None or not count:
+            return
+        route, error = getattr(record, "route", None), _error_class(record)
         logging.getLogger(record.name).log(
             record.levelno, "%d more records like the ones before within a second (route %s%s)", count, route,
             f", {error}" if error else "", extra={"route": route, "suppressed": count},
@@ -123,12 +143,13 @@ class Sameness(logging.Filter):
 
 
 class _Kind:
-    """What was said in one second."""
+    """What was said in one second, and the first record of it that was not written."""
 
-    __slots__ = ("count", "since", "suppressed")
+    __slots__ = ("count", "record", "since", "suppressed")
 
     def __init__(self, *, since: float) -> None:
         self.since, self.count, self.suppressed = since, 0, 0
+        self.record: logging.LogRecord | None = None
 
 
 def configure_logging(settings: Settings) -> None:

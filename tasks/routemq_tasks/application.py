@@ -113,3 +113,4 @@ class Application(Celery):
             # It may publish, or use the loop.
             self.lifespan.close(process.loop)
             process.close()
+        self.log.tell_counts()

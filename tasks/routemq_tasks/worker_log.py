@@ -24,6 +24,15 @@ class PrintableTaskFormatter(PrintableFormatter, TaskFormatter):
 class WorkerLogging(Logging):
     """Celery's set-up of logs with our formatters."""
 
+    def __init__(self, app: Any) -> None:
+        super().__init__(app)
+        self._counting: list[Sameness] = []
+
+    def tell_counts(self) -> None:
+        """Write what the log has counted: a child of the pool ends without its usual end."""
+        for each in self._counting:
+            each.tell()
+
     def setup(self, *args: Any, **options: Any) -> Any:
         """Set it up, and leave out a page at each loss of the connection on a setting that is not the operator's."""
         found = super().setup(*args, **options)
@@ -38,7 +47,8 @@ class WorkerLogging(Logging):
         logger = super().setup_handlers(*args, formatter=printable, **options)
         for handler in logger.handlers:
             if handler not in before:
-                handler.addFilter(Sameness())
+                self._counting.append(Sameness())
+                handler.addFilter(self._counting[-1])
                 handler.addFilter(FailuresOfRoutes(self.app))
                 if self.app.settings.log_format == "json":
                     handler.setFormatter(JsonFormatter())

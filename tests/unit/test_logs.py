@@ -2,13 +2,16 @@
 
 import json
 import logging
+import subprocess
 import sys
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from routemq_tasks.worker_log import PrintableColorFormatter, PrintableTaskFormatter
 
 from routemq.logs import LOG_FORMAT, SAME_PER_SECOND, JsonFormatter, PrintableFormatter, Sameness
-from tests.processes import wait_until
+from tests.processes import clean_environment, wait_until
 
 FORGED = "x\n2026-01-01 00:00:00,000 ERROR   routemq: forged\x1b[2J"
 
@@ -87,6 +90,46 @@ def test_what_is_said_again_and_again_of_a_route_is_counted(caplog: pytest.LogCa
     )
     assert sameness.filter(caplog.records[0])
     assert said(201, "one", "ValueError: the next second begins")
+
+
+def test_what_is_counted_is_told_by_the_process_that_counted_it_also_at_its_end(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        dedent("""
+            import logging, os, sys
+
+            from routemq.logs import configure_logging
+            from routemq.settings import Settings
+
+            def say(count):
+                for number in range(count):
+                    logging.getLogger("x").warning("again", extra={"route": sys.argv[1]})
+
+            configure_logging(Settings())
+            say(12)
+            [sameness] = logging.getLogger().handlers[0].filters
+            # Another thread may count while this process is forked.
+            sameness._lock.acquire()
+            child = os.fork()
+            if not child:
+                sys.argv[1] = "child"
+                say(13)
+                sameness.tell()
+                os._exit(0)
+            sameness._lock.release()
+            assert os.waitpid(child, 0)[1] == 0
+            sys.exit(3)
+        """),
+        encoding="utf-8",
+    )
+    run = subprocess.run(
+        [sys.executable, str(program), "parent"], capture_output=True, encoding="utf-8", check=False, timeout=30,
+        env=clean_environment(),
+    )  # fmt: skip
+    told = [line.rpartition("within a second ")[2] for line in run.stderr.splitlines() if "more records" in line]
+    assert (run.returncode, told) == (3, ["(route child)", "(route parent)"]), run.stderr
+    counts = [line for line in run.stderr.splitlines() if ": 3 more" in line or ": 2 more" in line]
+    assert len(counts) == 2
 
 
 def test_information_and_what_is_about_no_route_is_never_counted() -> None:
