@@ -9,7 +9,7 @@ import orjson
 import redis
 
 from routemq.lifecycle.moves import SET_ASIDE_S
-from routemq.lifecycle.scripts import KeyReports, UnusableKeyError, script_text
+from routemq.lifecycle.scripts import UnusableKeyError, script_text
 from routemq.queues import Keys, lists_of
 from routemq.text import printable
 
@@ -20,7 +20,6 @@ _MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
 _MOST_LOOKED_AT = 20_000
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_HEADERS_BYTES = 64 * 1024
-_REPORTS = KeyReports()
 
 Kind = Literal["later", "aside"]
 """What waits for its time; what waits until its route is resumed."""
@@ -64,6 +63,7 @@ class WaitingReading:
         later: How many wait for their time, of all routes on the queues; likewise `aside`.
         looked_at: How many of a kind were looked at for `messages`; with a route, others may be among the rest.
         now: Unix seconds by Redis' clock.
+        problems: Why some of it could not be read: another program's keys. What waits there is in no number.
     """
 
     messages: tuple[WaitingMessage, ...]
@@ -71,9 +71,10 @@ class WaitingReading:
     aside: int
     looked_at: int
     now: float
+    problems: tuple[str, ...] = ()
 
     def is_whole(self, kind: Kind) -> bool:
-        """Return whether all of a kind were looked at."""
+        """Return whether all of a kind that can be read were looked at."""
         return self.looked_at >= (self.later if kind == "later" else self.aside)
 
 
@@ -93,7 +94,14 @@ def read_waiting(
         for _, key in names:
             pipe.zcard(key)
             pipe.zcount(key, SET_ASIDE_S, "+inf")
-        (seconds, microseconds), *counts = _REPORTS.good(pipe.execute(raise_on_error=False), 0)
+        answers = pipe.execute(raise_on_error=False)
+    problems = {answer.key: str(answer) for answer in answers if isinstance(answer, UnusableKeyError)}
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, UnusableKeyError):
+            raise answer
+    # TIME is of no key.
+    seconds, microseconds = answers[0]
+    counts = [0 if isinstance(answer, UnusableKeyError) else answer for answer in answers[1:]]
     sizes = [(all_ - aside, aside) for all_, aside in zip(counts[::2], counts[1::2], strict=True)]
     found: list[WaitingMessage] = []
     looked_at, wanted = 0, printable(route or "")
@@ -103,13 +111,17 @@ def read_waiting(
         first, count = (0, later) if kind == "later" else (later, aside)
         bounds = (_MOST_LOOKED_AT - looked_at) // share, _MOST_BYTES // len(filled)
         of_queue: list[WaitingMessage] = []
-        for item, score in _items(client, key, first, min(count, bounds[0]), most_bytes=bounds[1]):
-            looked_at += 1
-            message = _message(queue, item, score)
-            if route is None or message.route == wanted:
-                of_queue.append(message)
-            if len(of_queue) >= most:
-                break
+        try:
+            for item, score in _items(client, key, first, min(count, bounds[0]), most_bytes=bounds[1]):
+                looked_at += 1
+                message = _message(queue, item, score)
+                if route is None or message.route == wanted:
+                    of_queue.append(message)
+                if len(of_queue) >= most:
+                    break
+        # It has become another program's meanwhile.
+        except UnusableKeyError as exc:
+            problems[exc.key] = str(exc)
         found += of_queue
     found.sort(key=lambda message: message.due_at or message.aside_since or 0.0)
     return WaitingReading(
@@ -118,6 +130,7 @@ def read_waiting(
         aside=sum(aside for _, aside in sizes),
         looked_at=looked_at,
         now=seconds + microseconds / 1_000_000,
+        problems=tuple(problems.values()),
     )
 
 
@@ -127,11 +140,7 @@ def _items(
     rank, read_bytes = first, 0
     while rank < first + count and read_bytes < most_bytes:
         args = (rank, min(_AT_ONCE, first + count - rank), _MOST_BYTES_AT_ONCE, _MOST_HEADERS_BYTES)
-        try:
-            answer = cast("Sequence[bytes]", client.eval(_READ, 1, key, *args))
-        except UnusableKeyError as exc:
-            _REPORTS.log(exc)
-            return
+        answer = cast("Sequence[bytes]", client.eval(_READ, 1, key, *args))
         if not answer:
             return
         rank += len(answer) // 2

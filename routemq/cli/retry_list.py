@@ -32,30 +32,38 @@ _WIDE = 130
 def retries(*, route: str | None, set_aside: bool, most: int, as_json: bool) -> None:
     """Show the messages that wait for another run, of all routes or of one, the next one first.
 
+    Those of the application's own Celery tasks too; ROUTE may be the name of one.
+
     Of each: when it is due, its route, its id, how many runs have failed, and what the last one said.
     """
     # What a module prints while it is imported is not part of the answer.
     with contextlib.redirect_stdout(sys.stderr):
         settings = load_settings()
         router = load_router(settings.routers)
+        queues, tasks = set(router.queues), frozenset[str]()
+        if settings.task_modules:
+            # It takes a second to load.
+            from routemq.celery import app
+
+            queues, tasks = queues.union(app.queues), frozenset(app.tasks)
     kind: Kind = "aside" if set_aside else "later"
     with connect_redis(settings) as client:
-        found = read_waiting(
-            client, Keys(settings.key_prefix), sorted(router.queues), kind=kind, most=most, route=route
-        )
+        found = read_waiting(client, Keys(settings.key_prefix), sorted(queues), kind=kind, most=most, route=route)
     # Of a route that is not served any more something may wait; of a name that is mistyped nothing ever will.
-    if route is not None and router.get(route) is None and not found.messages and found.is_whole(kind):
+    is_known = route is None or router.get(route) is not None or route in tasks
+    if route is not None and not is_known and not found.messages and found.is_whole(kind):
         raise UnknownRouteNameError(unknown=[route], known=[each.name for each in router.routes])
     runs = {each.name: each.retry.max_attempts for each in router.routes}
     if as_json:
         messages = [asdict(each) | {"max_attempts": runs.get(each.route)} for each in found.messages]
-        told = {"later": found.later, "aside": found.aside, "looked_at": found.looked_at}
+        told = {"later": found.later, "aside": found.aside, "looked_at": found.looked_at, "problems": found.problems}
         click.echo(json.dumps({"messages": messages, **told, "is_whole": found.is_whole(kind), "now": found.now}))
-        return
+        sys.exit(1 if found.problems else 0)
     _print(found, runs)
-    rest = _rest(found, kind, route, most)
-    if rest:
-        click.echo(rest, err=True)
+    for line in (*found.problems, _rest(found, kind, route, most)):
+        if line:
+            click.echo(line, err=True)
+    sys.exit(1 if found.problems else 0)
 
 
 def _rest(found: WaitingReading, kind: Kind, route: str | None, most: int) -> str:
@@ -66,8 +74,8 @@ def _rest(found: WaitingReading, kind: Kind, route: str | None, most: int) -> st
         return f"These are the first {most:,}; {in_all}."
     if not found.is_whole(kind):
         return f"Only the first {found.looked_at:,} were looked at; {in_all}."
-    nothing = "Nothing waits for another run." if kind == "later" else "Nothing is set aside."
-    return "" if found.messages else nothing
+    nothing = "Nothing waits for another run" if kind == "later" else "Nothing is set aside"
+    return "" if found.messages else f"{nothing}{' where it can be read' if found.problems else ''}."
 
 
 def _print(found: WaitingReading, runs: Mapping[str, int]) -> None:

@@ -1,7 +1,7 @@
 """What the pages read and change: the store, the routes, and the threads in which they wait for Redis."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,10 +31,11 @@ class Backend:
     Args:
         settings: Read at the front door.
         router: The application's routes.
+        queues: Theirs, and those of its own Celery tasks.
     """
 
-    def __init__(self, settings: Settings, router: Router) -> None:
-        self.settings, self.router = settings, router
+    def __init__(self, settings: Settings, router: Router, queues: Iterable[str]) -> None:
+        self.settings, self.router, self.queues = settings, router, sorted(queues)
         self.keys = Keys(settings.key_prefix)
         self.client = connect_redis(settings)
         self.letters = DeadLetters.of(settings, self.client, buries=False)
@@ -50,7 +51,8 @@ class Backend:
         """Return the backend of a running Flower; only its event loop asks for it."""
         found: Backend | None = application.settings.get(_SETTING)
         if found is None:
-            found = application.settings[_SETTING] = cls(application.capp.settings, application.capp.router)
+            app = application.capp
+            found = application.settings[_SETTING] = cls(app.settings, app.router, app.queues)
         return found
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

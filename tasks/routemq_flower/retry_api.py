@@ -21,9 +21,8 @@ class RetryList(ApiHandler):
         route = self.get_argument("route", None, strip=False, escape=False)
         most = whole_number("limit", self.get_argument("limit", None, escape=False), default=100, most=_MOST)
         kind, backend = one_of("kind", self.get_argument("kind", "later", escape=False), _KINDS), self.backend
-        queues = sorted(backend.router.queues)
         found = await backend.search(
-            read_waiting, backend.client, backend.keys, queues, kind=kind, most=most, route=route
+            read_waiting, backend.client, backend.keys, backend.queues, kind=kind, most=most, route=route
         )
         runs = {each.name: each.retry.max_attempts for each in backend.router.routes}
         await self.answer(
@@ -34,5 +33,6 @@ class RetryList(ApiHandler):
                 "looked_at": found.looked_at,
                 "is_whole": found.is_whole(kind),
                 "now": found.now,
+                "problems": found.problems,
             }
         )

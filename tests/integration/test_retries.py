@@ -1,6 +1,7 @@
 """What waits for another run is told with its reason, however much of it there is."""
 
 import json
+import re
 import subprocess
 import time
 from typing import Any
@@ -32,11 +33,13 @@ def read(bench: Bench, *, kind: Kind = "later", most: int = 100, route: str | No
         return read_waiting(client, bench.keys, QUEUES, kind=kind, most=most, route=route)
 
 
-def command(bench: Bench, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["routemq", "retries", *options], cwd=REPOSITORY, env=clean_environment(bench.environment()),
-        capture_output=True, encoding="utf-8", check=True, timeout=60,
+def command(bench: Bench, *options: str, exit_code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    run = subprocess.run(
+        ["routemq", "retries", *options], cwd=REPOSITORY, env=clean_environment(bench.environment() | env),
+        capture_output=True, encoding="utf-8", check=False, timeout=60,
     )  # fmt: skip
+    assert run.returncode == exit_code, run.stderr
+    return run
 
 
 def put_failed(bench: Bench, topic: str, *, due_at: float, count: int = 1, payload: bytes = b"null") -> None:
@@ -98,7 +101,7 @@ def test_of_ten_thousand_the_first_are_shown_and_those_of_a_route_are_found(benc
     assert "These are the first 2; 12,006 wait for another run." in run.stderr
 
 
-def test_what_lies_there_of_others_hides_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_lies_there_of_others_hides_nothing(bench: Bench) -> None:
     put_failed(bench, "act/value", due_at=time.time() + 100)
     strange: list[Any] = [
         b"", b"\xff", b"[]", b"null", b"1", b'{"headers": null}', b'{"headers": {"task": 1, "id": 2}}',
@@ -118,12 +121,19 @@ def test_what_lies_there_of_others_hides_nothing(bench: Bench, caplog: pytest.Lo
     assert [each.route for each in found.messages if each.id][-1] == ACT
     assert "another" not in str(found)
     assert max(each.attempts for each in found.messages) == 1
-    assert any(bench.keys.delayed("work.unlucky") in record.message for record in caplog.records)
-    text = command(bench).stdout
+    assert [bench.keys.delayed("work.unlucky") in problem for problem in found.problems] == [True]
+    told = command(bench, exit_code=1)
+    text = told.stdout
+    assert f"the Redis key {bench.keys.delayed('work.unlucky')!r} is a string where" in told.stderr
+    assert "Nothing" not in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+    told = command(bench, "--set-aside", ACT, exit_code=1)
+    assert told.stderr.endswith("Nothing is set aside where it can be read.\n")
     assert "\x1b" not in text
     assert "\\x1b[2J" in text
-    assert len(json.loads(command(bench, "--json", ACT).stdout)["messages"]) == 1
-    assert "NaN" not in command(bench, "--json").stdout + command(bench, "--json", "--set-aside").stdout
+    assert len(json.loads(command(bench, "--json", ACT, exit_code=1).stdout)["messages"]) == 1
+    for options in (["--json"], ["--json", "--set-aside"]):
+        assert "NaN" not in command(bench, *options, exit_code=1).stdout
 
 
 def test_nothing_is_told_as_nothing_and_an_absent_redis_in_a_line(bench: Bench) -> None:
@@ -140,6 +150,21 @@ def test_a_name_of_no_route_is_told_from_a_route_of_which_nothing_waits(bench: B
         )
     assert command(bench, UNLUCKY).stderr == "Nothing waits for another run.\n"
     assert "one" in command(bench, "former").stdout
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        command(bench, "unlcuky", "--json")
-    assert (refused.value.stdout, "there is no route 'unlcuky'" in refused.value.stderr) == ("", True)
+    refused = command(bench, "unlcuky", "--json", exit_code=1)
+    assert (refused.stdout, "there is no route 'unlcuky'" in refused.stderr) == ("", True)
+
+
+def test_own_celery_tasks_that_wait_are_told_too(bench: Bench) -> None:
+    tasks = "tests.applications.own_tasks"
+    env = {"ROUTEMQ_ROUTERS": tasks, "ROUTEMQ_TASKS": tasks}
+    # As Celery writes one that is tried again, on a queue that no route uses.
+    item = {"body": "W1tdLHt9LHt9XQ==", "content-encoding": "utf-8", "headers": {
+        "task": "own.report", "id": "one", "retries": 2, "argsrepr": "('sales',)"}}  # fmt: skip
+    with bench.store.client() as client:
+        client.zadd(bench.keys.delayed("reports.daily"), {json.dumps(item): time.time() + 1000})
+        client.zadd(bench.keys.delayed("routemq\x06\x163"), {json.dumps(item): time.time() + 2000})
+    (line, other) = command(bench, **env).stdout.splitlines()[1:]
+    assert re.search(r"in \d+ min +2 +own\.report +'sales', +one", line)
+    assert "own.report" in other
+    assert command(bench, "own.plain", **env).stderr == "Nothing waits for another run.\n"
+    assert json.loads(command(bench, "own.report", "--json", **env).stdout)["messages"][0]["queue"] == "reports.daily"

@@ -1,6 +1,6 @@
 // The page "Retries": what failed and is run again later, and what is set aside with a paused route.
 
-import {address, ageElement, api, byId, duration, keepLive, make, moment, number, plural, serverNow, setServerTime, updateAges} from "./common.js";
+import {address, ageElement, api, byId, duration, keepLive, keepNotices, make, moment, number, plural, serverNow, setServerTime, updateAges} from "./common.js";
 
 const LIVE_MS = 3000;
 const LIMIT = 200;
@@ -32,7 +32,9 @@ function row(message) {
     const failed = message.failed_at === null ? null : make("small", {class: "muted"}, ageElement(message.failed_at), message.worker ? ` on ${message.worker}` : "");
     return make("tr", {"data-id": message.id},
         make("td", {class: "died-cell"}, when(message), at === null ? null : make("small", {class: "muted"}, moment(at))),
-        make("td", {class: "topic-cell"}, make("a", {href: `${page.dataset.history}?${new URLSearchParams({route: message.route})}`}, message.route),
+        // One of the application's own Celery tasks has no history.
+        make("td", {class: "topic-cell"}, message.max_attempts === null ? message.route
+            : make("a", {href: `${page.dataset.history}?${new URLSearchParams({route: message.route})}`}, message.route),
             make("small", {class: "muted"}, message.about), make("small", {class: "muted"}, message.id)),
         make("td", {class: "number-column", "data-label": "Failed runs"}, runs),
         make("td", {class: "error-column"}, message.error ? make("span", {class: "error-text", title: message.error}, message.error)
@@ -69,7 +71,9 @@ async function load() {
     }
     byId("when").textContent = kind === "later" ? "Due" : "Set aside";
     byId("nothing").classList.toggle("d-none", found.messages.length > 0);
-    byId("nothing").textContent = kind === "later" ? "Nothing waits for another run." : "Nothing is set aside.";
+    const where = found.problems.length ? " where it can be read" : "";
+    byId("nothing").textContent = kind === "later" ? `Nothing waits for another run${where}.` : `Nothing is set aside${where}.`;
+    keepNotices("unread", Object.fromEntries(found.problems.map((problem) => [`unread ${problem}`, ["warning", `Not all is shown: ${problem}`]])));
     for (const element of document.querySelectorAll("time[data-due]")) {
         element.textContent = due(Number(element.dataset.due));
     }
