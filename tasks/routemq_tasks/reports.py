@@ -10,13 +10,12 @@ from typing import Any
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.concurrency import solo, thread
 from celery.exceptions import Ignore, Reject, Retry, TaskPredicate, WorkerShutdown, WorkerTerminate
-from celery.platforms import EX_FAILURE, EX_OK
 from celery.utils.serialization import get_pickleable_exception
-from celery.worker import state
 
 from routemq.dead_letters.fingerprint import shortened
 from routemq.text import error_line, printable
 from routemq_tasks.errors import ControllerFailedError, NotEndedError
+from routemq_tasks.thread_pool import ThreadPool
 
 logger = logging.getLogger(__name__)
 
@@ -72,60 +71,23 @@ def watched(pool: type[Any]) -> type[Any]:
     Where a run needs nothing of its pool but a thread, the pool takes a request in fewer steps.
     """
 
-    is_of_threads = pool is thread.TaskPool
-    reported = partial(_heard, report_of) if is_of_threads else report_of
-    handed: Callable[..., Any] = _left_to_threads if is_of_threads else _called
-
-    class WatchedPool(pool):
+    class WatchedPool(_OURS.get(pool, pool)):  # type: ignore[misc]
         heeds_limits, pid = False, os.getpid()
-        take = _TAKES.get(pool)
 
         def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
-            return handed(super().apply_async, partial(reported, target), *args, **options)
+            return super().apply_async(partial(report_of, target), *args, **options)
 
     # Celery shows both.
     WatchedPool.__name__, WatchedPool.__module__ = pool.__name__, pool.__module__
     return WatchedPool
 
 
-def _run_here(pool: Any, request: Any) -> None:
-    request.run(pool.pid)
+class _SoloPool(solo.TaskPool):
+    def take(self, request: Any) -> None:
+        request.run(self.pid)
 
 
-def _run_in_thread(pool: Any, request: Any) -> None:
-    _left_to_threads(pool.executor.submit, _heard, request.run, pool.pid)
-
-
-def _called(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    return function(*args, **options)
-
-
-def _left_to_threads(submit: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Give a pool of threads something to run, also where the system has no thread for it at this moment.
-
-    Then it waits for one of those there are, as it does in any pool that is busy: it must not be taken for refused, and
-    run elsewhere as well. A pool that is shut down takes none; what the worker has in hand then goes back as it ends.
-    """
-    try:
-        return submit(*args, **options)
-    except RuntimeError as exc:
-        logger.warning("the pool of threads is not as large as it may be: %s", exc)
-        return None
-
-
-def _heard(run: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Run something in a thread; if it asks the worker to stop, the loop hears of it, as of what runs in its own."""
-    try:
-        return run(*args, **options)
-    except WorkerShutdown as exc:
-        state.should_stop = exc.code or EX_OK
-        raise
-    except WorkerTerminate as exc:
-        state.should_terminate = exc.code or EX_FAILURE
-        raise
-
-
-_TAKES = {solo.TaskPool: _run_here, thread.TaskPool: _run_in_thread}
+_OURS = {solo.TaskPool: _SoloPool, thread.TaskPool: ThreadPool}
 
 
 def portable(info: ExceptionInfo) -> ExceptionInfo:
