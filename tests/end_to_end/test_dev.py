@@ -33,6 +33,12 @@ def sleep(device_id):
 router = Router()
 router.on("sensors/{device_id}/data", sleep, shared=True)
 """
+IN_NO_WORKER = """
+import sys
+
+if "worker" in sys.argv:
+    raise RuntimeError("not in a worker")
+"""
 ONLY_PYTHON = str(Path(sys.executable).parent)
 """A PATH without mosquitto and redis-server."""
 
@@ -112,10 +118,16 @@ def test_message_runs_its_controller_code_is_reloaded_and_ctrl_c_leaves_nothing(
         running_dev.wait_for_reading("first")
 
         ingest = ingest_of(process)
+        controller.write_text(good + IN_NO_WORKER, encoding="utf-8")
+        process.wait_for_output("RuntimeError: not in a worker")
+        # Saved while the reload before waits for a worker that cannot start.
+        controller.write_text(good + "\nimport nowhere_yet\n", encoding="utf-8")
+        process.wait_for_output("Correct it and save.", timeout_s=45)
+        assert "nowhere_yet" in process.output()
         controller.write_text(
             good.replace("message.id, device_id,", "message.id, device_id.upper(),"), encoding="utf-8"
         )
-        process.wait_for_output("reloaded in", timeout_s=40)
+        process.wait_for_output("reloaded in", timeout_s=60)
         assert ingest_of(process) == ingest
         running_dev.publish("second")
         running_dev.wait_for_reading("SECOND")
