@@ -9,6 +9,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.processes import PATIENCE_S
+
 AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
@@ -32,7 +34,7 @@ def chromium() -> Iterator[Browser]:
     if path is None:
         raise RuntimeError("there is no Chromium on the PATH; scripts/test installs it, or says how")
     # Other tests run beside these.
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=1000 * PATIENCE_S)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_OPTIONS)
         try:
@@ -56,7 +58,7 @@ class Visit:
     @classmethod
     def begin(cls, context: BrowserContext) -> "Visit":
         visit = cls(context.new_page())
-        visit.page.set_default_timeout(20_000)
+        visit.page.set_default_timeout(1000 * PATIENCE_S)
         visit.page.on("console", visit._heard)
         visit.page.on("pageerror", lambda error: visit.complaints.append(f"error: {error}"))
 

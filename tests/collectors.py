@@ -52,12 +52,12 @@ class TraceCollector:
     def named(self, beginning: str) -> list[Span]:
         return [span for span in list(self.spans) if span.name.startswith(beginning)]
 
-    def wait_for(self, beginning: str, count: int = 1, *, timeout_s: float = 30.0) -> list[Span]:
+    def wait_for(self, beginning: str, count: int = 1) -> list[Span]:
         def found() -> list[Span] | None:
             spans = self.named(beginning)
             return spans if len(spans) >= count else None
 
-        return wait_until(found, timeout_s=timeout_s, message=f"{count} spans {beginning!r} are collected")
+        return wait_until(found, message=f"{count} spans {beginning!r} are collected")
 
     def take(self, path: str, body: bytes) -> None:
         assert path == "/v1/traces"

@@ -11,7 +11,7 @@ from routemq.dead_letters import DeadLetters
 from routemq.envelope import Envelope, TaskMessage
 from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
-from tests.processes import running, wait_until
+from tests.processes import PATIENCE_S, running, wait_until
 from tests.redis_proxy import Moment, RedisProxy, Step
 from tests.servers import REPOSITORY, Redis
 
@@ -80,7 +80,6 @@ class CrashBench:
         ):
             wait_until(
                 lambda: not client.exists(keys.queue(QUEUE), keys.delayed(QUEUE), keys.unacked),
-                timeout_s=50,
                 message="nothing is left",
             )
 
@@ -103,7 +102,7 @@ class CrashBench:
         try:
             with running(self._command(), cwd=REPOSITORY, env=self._environment(proxy.port), fork=True) as worker:
                 proxy.arm(step, worker.popen.kill)
-                proxy.struck.wait(20)
+                proxy.struck.wait(PATIENCE_S)
                 worker.kill()
             return proxy.struck.is_set()
         finally:

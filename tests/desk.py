@@ -73,7 +73,7 @@ class Desk:
         """Run a command in a process of its own."""
         done = subprocess.run(
             self.argv(*arguments), env=clean_environment(self.env | env), cwd=self.folder,
-            capture_output=True, timeout=50, stdin=subprocess.DEVNULL, check=False,
+            capture_output=True, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         assert done.returncode == exit_code, f"{arguments}: exit {done.returncode}\n{done.stderr.decode()}"
         assert b"Traceback (most recent call last)" not in done.stderr

@@ -40,7 +40,6 @@ class Pair:
         with self.primary.client() as client:
             wait_until(
                 lambda: client.info("replication").get("slave0", {}).get("state") == "online",
-                timeout_s=20,
                 message="the replica has caught up",
                 ignoring=(redis.ConnectionError,),
             )

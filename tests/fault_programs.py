@@ -58,7 +58,7 @@ class Program:
 
     def wait_for_output(self, text: str) -> None:
         """Wait until this is in its log."""
-        wait_until(lambda: text in self.log.read_text("utf-8"), timeout_s=30, message=f"{self.name} says {text!r}")
+        wait_until(lambda: text in self.log.read_text("utf-8"), message=f"{self.name} says {text!r}")
 
     def family(self) -> list[psutil.Process]:
         """The process and its descendants, itself first."""

@@ -14,7 +14,7 @@ from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, Letter
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage, unacked_record
 from routemq.lifecycle.moves import Moves
 from routemq.queues import Keys
-from tests.processes import RunningProcess, running
+from tests.processes import PATIENCE_S, RunningProcess, running
 from tests.servers import HOST, REPOSITORY, Redis, free_port
 
 READINGS, WAITING, LASTING, CROWDED, OTHER = (
@@ -163,7 +163,7 @@ def request(
     data = None if body is None else json.dumps(body).encode()
     asked = urllib.request.Request(url, data=data, method=method, headers=headers or {})
     try:
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as exc:
         with exc:

@@ -18,7 +18,7 @@ from routemq.mqtt_wire import binary, packet, variable
 from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.mqtt_peer import read_packet
-from tests.processes import RunningProcess, running, wait_until
+from tests.processes import PATIENCE_S, RunningProcess, running, wait_until
 from tests.servers import HOST, Redis, Stack
 
 CONTROLLER = "nowhere:Controller.method"
@@ -55,7 +55,7 @@ def ingesting(settings: Settings, router: Router, *, index: int = 0, ready: bool
         yield worker
     finally:
         worker.stop()
-        thread.join(30)
+        thread.join(PATIENCE_S)
     if failures:
         raise failures[0]
 
@@ -92,12 +92,11 @@ def payloads(store: Redis, key_prefix: str, queue: str) -> list[bytes]:
     return [message.envelope.payload for message in queued(store, key_prefix, queue)]
 
 
-def wait_for_payloads(store: Redis, key_prefix: str, queue: str, count: int, *, timeout_s: float = 30) -> list[bytes]:
+def wait_for_payloads(store: Redis, key_prefix: str, queue: str, count: int) -> list[bytes]:
     """Wait until so many messages are on a queue; return their payloads."""
     with store.client() as client:
         wait_until(
             lambda: client.llen(Keys(key_prefix).queue(queue)) >= count,
-            timeout_s=timeout_s,
             message=f"{count} messages are on {queue}",
         )
     return payloads(store, key_prefix, queue)

@@ -15,7 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from routemq.mqtt_wire import binary, packet
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import HOST
 
 
@@ -117,30 +117,29 @@ class Peer:
         made = properties(PacketTypes.PUBLISH, **values) if values else None
         sent = self.client.publish(topic, payload, qos, retain=retain, properties=made)
         if qos:
-            sent.wait_for_publish(10)
+            sent.wait_for_publish(PATIENCE_S)
             assert sent.is_published(), f"no PUBACK for {payload!r:.50}"
 
     def publish_all(self, topic: str, payloads: list[str]) -> None:
         """Publish with QoS 1 and wait for every PUBACK."""
         for sent in [self.client.publish(topic, payload, 1) for payload in payloads]:
-            sent.wait_for_publish(20)
+            sent.wait_for_publish(PATIENCE_S)
 
     def ack(self, message: MQTTMessage) -> None:
         """Acknowledge by hand."""
         assert self.client.ack(message.mid, message.qos) == MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def wait_for(self, count: int, *, timeout_s: float = 30) -> list[str]:
+    def wait_for(self, count: int) -> list[str]:
         """Wait until so many messages are there and return the payloads of all."""
         wait_until(
             lambda: len(self.messages) >= count,
-            timeout_s=timeout_s,
             message=f"{count} messages are there (there are {len(self.messages)})",
         )
         return self.payloads
 
-    def wait_for_end(self, timeout_s: float = 30) -> int:
+    def wait_for_end(self) -> int:
         """Wait until the connection has ended and return the reason code."""
-        wait_until(lambda: self.ended_by is not None, timeout_s=timeout_s, message=f"{self.client_id} has ended")
+        wait_until(lambda: self.ended_by is not None, message=f"{self.client_id} has ended")
         assert self.ended_by is not None
         return self.ended_by
 
@@ -178,7 +177,7 @@ class BareSocket:
     """A connection without a client: what is sent is what a test writes."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection((HOST, port), timeout=10)
+        self._socket = socket.create_connection((HOST, port), timeout=PATIENCE_S)
 
     def connect(self, client_id: str = "", *, version: int = 5, keep_alive_s: int = 0) -> "BareSocket":
         """Send a CONNECT and read the CONNACK."""

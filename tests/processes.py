@@ -19,6 +19,9 @@ from tests.forks import Fork, can_fork
 
 T = TypeVar("T")
 
+PATIENCE_S = 100.0
+"""How long a test waits for whatever is to come: longer than the busiest machine takes, as only a defect costs it."""
+
 _PRODUCT_VARIABLES = (
     "MQTT_",
     "REDIS_",
@@ -36,7 +39,7 @@ _PRODUCT_VARIABLES = (
 def wait_until(
     condition: Callable[[], T],
     *,
-    timeout_s: float = 30.0,
+    timeout_s: float = PATIENCE_S,
     message: str = "the condition holds",
     ignoring: tuple[type[Exception], ...] = (),
 ) -> T:
@@ -44,6 +47,7 @@ def wait_until(
 
     Args:
         condition: Called every few milliseconds; anything true ends the wait.
+        timeout_s: Less than the usual patience only where it is to wait in vain.
         message: What is waited for, as the end of "waited in vain until …".
         ignoring: Errors that mean "not yet", such as a refused connection.
 
@@ -93,30 +97,30 @@ class RunningProcess:
         """Return everything it has written so far, standard output and error together."""
         return self.log_path.read_text("utf-8", errors="replace")
 
-    def wait_for_output(self, text: str, *, timeout_s: float = 40.0) -> str:
+    def wait_for_output(self, text: str) -> str:
         """Wait until the text is in the output; fail at once when the process ends without it."""
 
         def found_or_ended() -> bool:
             ended = not self.is_alive
             return text in self.output() or ended
 
-        wait_until(found_or_ended, timeout_s=timeout_s, message=f"{text!r} is in the output of {self.popen.args!r}")
+        wait_until(found_or_ended, message=f"{text!r} is in the output of {self.popen.args!r}")
         output = self.output()
         if text not in output:
             raise AssertionError(f"{self.popen.args!r} ended with {self.popen.poll()} before it wrote {text!r}")
         return output
 
-    def wait(self, timeout_s: float = 40.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for the end and return the exit code, negative for a signal."""
         return self.popen.wait(timeout_s)
 
     def signal(self, signal_number: int) -> None:
         self.popen.send_signal(signal_number)
 
-    def terminate(self, timeout_s: float = 40.0) -> int:
+    def terminate(self) -> int:
         """SIGTERM, wait, return the exit code."""
         self.popen.terminate()
-        return self.wait(timeout_s)
+        return self.wait()
 
     def kill(self) -> None:
         """SIGKILL this process alone, its children live on, and wait."""

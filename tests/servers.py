@@ -14,7 +14,7 @@ from pathlib import Path
 import redis
 import trustme
 
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 
 HOST = "127.0.0.1"
 SLOW_NAMES = """
@@ -24,7 +24,7 @@ asked = socket.getaddrinfo
 
 def slow(host, *args, **options):
     if host == "slow.example":
-        time.sleep(40)
+        time.sleep(300)
     return asked("127.0.0.1" if host == "slow.example" else host, *args, **options)
 
 socket.getaddrinfo = slow
@@ -105,13 +105,13 @@ class Server:
                 break
         raise RuntimeError(f"{self} did not start:\n{self.log[-3000:]}")
 
-    def stop(self, timeout_s: float = 15.0) -> None:
+    def stop(self) -> None:
         """SIGTERM and wait; SIGKILL when it does not end in time. Harmless when it is not running."""
-        self._end(signal.SIGTERM, timeout_s)
+        self._end(signal.SIGTERM, 30.0)
 
     def kill(self) -> None:
         """SIGKILL and wait, as a crash or a power cut would end it. Harmless when it is not running."""
-        self._end(signal.SIGKILL, 5.0)
+        self._end(signal.SIGKILL, 30.0)
 
     def restart(self) -> None:
         self.stop()
@@ -128,7 +128,7 @@ class Server:
         raise NotImplementedError
 
     def _is_serving(self) -> bool:
-        with socket.create_connection((self.host, self.port), timeout=1):
+        with socket.create_connection((self.host, self.port), timeout=PATIENCE_S):
             return True
 
     def _launch(self) -> bool:
@@ -146,9 +146,7 @@ class Server:
         def started_or_ended() -> bool:
             return process.poll() is not None or self._is_serving()
 
-        wait_until(
-            started_or_ended, timeout_s=20, message=f"{self} serves", ignoring=(OSError, redis.exceptions.RedisError)
-        )
+        wait_until(started_or_ended, message=f"{self} serves", ignoring=(OSError, redis.exceptions.RedisError))
         if process.poll() is None:
             return True
         self.process = None
@@ -181,7 +179,7 @@ class MqttBroker(Server):
         data = payload.encode() if isinstance(payload, str) else payload
         # With -s an empty standard input publishes nothing at all.
         command += ["-s"] if data else ["-n"]
-        subprocess.run(command, input=data, check=True, timeout=20, capture_output=True)
+        subprocess.run(command, input=data, check=True, capture_output=True)
 
     def _client_options(self) -> list[str]:
         return []
@@ -373,9 +371,9 @@ class Redis(Server):
     def client(self) -> redis.Redis:
         """Return a new client that gives bytes."""
         if self.tls is None:
-            return redis.Redis.from_url(self.url, socket_timeout=10)
+            return redis.Redis.from_url(self.url, socket_timeout=30)
         return redis.Redis.from_url(
-            self.url, socket_timeout=10, ssl_ca_certs=str(self.tls.ca_certs), ssl_check_hostname=False,
+            self.url, socket_timeout=30, ssl_ca_certs=str(self.tls.ca_certs), ssl_check_hostname=False,
             ssl_certfile=str(self.tls.client_cert), ssl_keyfile=str(self.tls.client_key),
         )  # fmt: skip
 

@@ -24,7 +24,7 @@ class Systemd:
 
     def hear(self, words: bytes) -> None:
         """Wait until it is said."""
-        wait_until(lambda: words in self.heard, timeout_s=60, message=f"systemd hears {words!r}")
+        wait_until(lambda: words in self.heard, message=f"systemd hears {words!r}")
 
 
 @contextmanager

@@ -128,14 +128,14 @@ class Bench:
         """Return the names of what ran, sorted."""
         return sorted((run.what for run in self.runs(event)), key=str)
 
-    def wait_for(self, names: Sequence[Any], *, timeout_s: float = 40.0, event: str = "done") -> None:
+    def wait_for(self, names: Sequence[Any], *, event: str = "done") -> None:
         """Wait until all of these have run, each at least once."""
         wanted = set(names)
 
         def all_ran() -> bool:
             return wanted <= set(self.names(event))
 
-        wait_until(all_ran, timeout_s=timeout_s, message=f"{len(wanted)} messages are {event}")
+        wait_until(all_ran, message=f"{len(wanted)} messages are {event}")
 
     def held(self) -> int:
         """Return how many messages workers hold."""
@@ -146,14 +146,14 @@ class Bench:
         with self.client() as client:
             return int(client.llen(self.key_prefix + queue))  # type: ignore[arg-type]
 
-    def wait_until_nothing_is_held(self, timeout_s: float = 30.0) -> None:
+    def wait_until_nothing_is_held(self) -> None:
         """Every acknowledgement has arrived, and hash and index agree."""
 
         def empty() -> bool:
             with self.client() as client:
                 return not client.exists(f"{self.key_prefix}unacked", f"{self.key_prefix}unacked_index")
 
-        wait_until(empty, timeout_s=timeout_s, message="nothing is unacked")
+        wait_until(empty, message="nothing is unacked")
 
 
 def bench_of(make: Callable[..., Redis], path: Path, key_prefix: str, **options: Any) -> Bench:

@@ -56,7 +56,7 @@ class Stage:
         env = clean_environment(self.environment | {"PYTHONPATH": str(REPOSITORY)})
         run = subprocess.run(
             command, cwd=REPOSITORY, env=env, capture_output=True, encoding="utf-8",
-            timeout=100, check=False,
+            check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stdout + run.stderr
 
@@ -64,7 +64,7 @@ class Stage:
     def run(self, *argv: str, until: str) -> Iterator[RunningProcess]:
         """Run a process beside the commands."""
         with running(argv, cwd=self.project, env=self.environment, fork=True) as process:
-            process.wait_for_output(until, timeout_s=60)
+            process.wait_for_output(until)
             yield process
 
     def shrink(self) -> None:

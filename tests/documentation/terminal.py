@@ -32,7 +32,6 @@ EXITS: Mapping[str, tuple[int, ...]] = {"routemq doctor": (0, 1)}
 """What else than 0 says that a command has done what it is for: the doctor found something to tell."""
 
 _RELOADED = "reloaded in"
-_PATIENCE_S = 60.0
 
 
 @dataclass(kw_only=True)
@@ -74,9 +73,7 @@ class Terminal:
         reloads = dev.output().count(_RELOADED) if dev else 0
         write_file(block, self.folder)
         if dev and block.path and block.path.parts[0] == "app":
-            wait_until(
-                lambda: dev.output().count(_RELOADED) > reloads, timeout_s=_PATIENCE_S, message=f"{block} is reloaded"
-            )
+            wait_until(lambda: dev.output().count(_RELOADED) > reloads, message=f"{block} is reloaded")
 
     def type(self, command: Command) -> None:
         """Run a command to its end, or until it is there.
@@ -108,7 +105,7 @@ class Terminal:
         # Another of the same is another terminal, but a supervisor is one for all.
         self._lasting[lasting if lasting in ("routemq dev", "routemq up") else text] = command, process, stack
         try:
-            process.wait_for_output(LASTING[lasting], timeout_s=_PATIENCE_S)
+            process.wait_for_output(LASTING[lasting])
         except AssertionError as exc:
             raise AssertionError(f"{command} does not come up: {exc}\n{process.output()}") from exc
 
@@ -137,7 +134,7 @@ class Terminal:
 
         try:
             # What it tells may take a moment to be so.
-            wait_until(as_shown, timeout_s=20 if command.shown else 0.1, message="it prints what is shown")
+            wait_until(as_shown, message="it prints what is shown")
         except AssertionError as exc:
             shown = "\n".join(command.shown)
             raise AssertionError(f"{command}: {exc}\n--- the page shows\n{shown}\n--- it prints\n{ended}") from exc
@@ -150,7 +147,7 @@ class Terminal:
         if not plain or argv[0] not in ("routemq", "celery"):
             argv, env = ["bash", "-eo", "pipefail", "-c", text], {}
         with running(argv, cwd=self.folder, env=self.env | env, fork=True) as process:
-            code, output = process.wait(_PATIENCE_S), process.output()
+            code, output = process.wait(), process.output()
         if written:
             (self.folder / written[1]).write_text(output, encoding="utf-8")
         return code, output
@@ -159,7 +156,7 @@ class Terminal:
         def is_seen() -> bool:
             return any(seen in process.output() for _, process, _ in self._lasting.values())
 
-        wait_until(is_seen, timeout_s=_PATIENCE_S, message=f"{seen!r} is seen, as {command} says")
+        wait_until(is_seen, message=f"{seen!r} is seen, as {command} says")
 
 
 def _called(text: str) -> str:

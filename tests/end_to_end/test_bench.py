@@ -26,7 +26,6 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(120)
 def test_bench_runs_with_nothing_installed_and_touches_nothing_configured(tmp_path: Path) -> None:
     # Nothing answers there: whoever asked would fail.
     configured = {"MQTT_BROKER": HOST, "MQTT_PORT": str(free_port()), "REDIS_URL": f"redis://{HOST}:{free_port()}/0"}
@@ -49,7 +48,7 @@ def test_bench_runs_with_nothing_installed_and_touches_nothing_configured(tmp_pa
         "--json",
     ]
     with running(command, cwd=tmp_path, env=env) as process:
-        assert process.wait(100) == 0, process.output()
+        assert process.wait() == 0, process.output()
         found = json.loads(process.output())
     assert found["batch"] == 50
     assert (found["mqtt_broker"], found["redis"]) == ("embedded", "Valkey")
@@ -69,7 +68,7 @@ def test_peers_are_measured_in_one_run_and_who_cannot_take_part_is_told_of(tmp_p
     command = [sys.executable, "-m", "benchmarks.peers", "--only", "routemq-solo,celery-solo", "--rounds", "1"]
     command += ["--seconds", "0.1", "--json", str(tmp_path / "figures.json"), "--svg", str(tmp_path / "figures.svg")]
     with running(command, cwd=REPOSITORY, env=clean_environment({})) as process:
-        assert process.wait(100) == 0, process.output()
+        assert process.wait() == 0, process.output()
         assert "Celery, 2 solo" in process.output()
     found = json.loads((tmp_path / "figures.json").read_text("utf-8"))
     for contestant in "routemq-solo", "celery-solo":
@@ -87,8 +86,8 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path)}
     command = ["routemq", "bench", "--no-peer", "--pool", "prefork", "--workers", "1", "--seconds", "30"]
     with running(command, cwd=tmp_path, env=env) as process:
-        wait_until(lambda: list(tmp_path.glob("*/routemq-runs/*.runs")), timeout_s=30, message="messages are run")
+        wait_until(lambda: list(tmp_path.glob("*/routemq-runs/*.runs")), message="messages are run")
         process.signal(signal.SIGINT)
-        assert process.wait(25) == 130
+        assert process.wait() == 130
         assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

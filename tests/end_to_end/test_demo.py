@@ -17,7 +17,7 @@ def test_short_demo_accounts_for_every_message_and_leaves_nothing(tmp_path: Path
     env = clean_environment({**configured, "VENV": sys.prefix, "TMPDIR": str(tmp_path)})
     run = subprocess.run(
         ["scripts/demo", "--for", "5", "--json", "--no-flower"],
-        cwd=REPOSITORY, env=env, capture_output=True, encoding="utf-8", check=False, timeout=100,
+        cwd=REPOSITORY, env=env, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     account = json.loads(run.stdout)

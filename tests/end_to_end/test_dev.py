@@ -71,7 +71,6 @@ class Dev:
     def wait_for_reading(self, device: str) -> None:
         wait_until(
             lambda: device in self.readings(),
-            timeout_s=20,
             message=f"the reading of {device} is in the database",
             ignoring=(sqlite3.OperationalError,),
         )
@@ -90,7 +89,7 @@ def dev(project: Path, *options: str, **env: str) -> Iterator[Dev]:
     port = free_port()
     argv = ["routemq", "dev", "--no-flower", "--mqtt-port", str(port), "--redis-port", str(free_port()), *options]
     with running(argv, cwd=project, env=env) as process:
-        process.wait_for_output("Ctrl-C stops all of it", timeout_s=45)
+        process.wait_for_output("Ctrl-C stops all of it")
         yield Dev(process, project, port)
 
 
@@ -103,7 +102,6 @@ def dev_that_ends(project: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
     )
 
 
@@ -127,7 +125,7 @@ def test_message_runs_its_controller_code_is_reloaded_and_ctrl_c_leaves_nothing(
         controller.write_text(
             good.replace("message.id, device_id,", "message.id, device_id.upper(),"), encoding="utf-8"
         )
-        process.wait_for_output("reloaded in", timeout_s=60)
+        process.wait_for_output("reloaded in")
         assert ingest_of(process) == ingest
         running_dev.publish("second")
         running_dev.wait_for_reading("SECOND")
@@ -144,7 +142,7 @@ def test_message_runs_its_controller_code_is_reloaded_and_ctrl_c_leaves_nothing(
 
         running_dev.children = psutil.Process(process.pid).children(recursive=True)
         process.signal(signal.SIGINT)
-        assert process.wait(40) == 0
+        assert process.wait() == 0
         assert running_dev.left_over() == []
     assert {path.name for path in (project / ".routemq").iterdir()} == {".gitignore", "lock", "valkey"}
 
@@ -157,15 +155,15 @@ def test_what_waits_is_there_at_the_next_start_and_sigkill_leaves_nothing(projec
         first.process.wait_for_output("is dead, reason invalid")
         first.process.wait_for_output("routemq dlq show ")
         first.process.kill()
-        wait_until(lambda: first.left_over() == [], timeout_s=20, message="the guardian has ended everything")
+        wait_until(lambda: first.left_over() == [], message="the guardian has ended everything")
     port = free_port()
     argv = ["routemq", "dev", "--no-flower", "--redis-port", str(port), "--mqtt-port", str(free_port())]
     with running(argv, cwd=project) as second:
-        second.wait_for_output("Ctrl-C stops all of it", timeout_s=45)
+        second.wait_for_output("Ctrl-C stops all of it")
         listed = subprocess.run(
             ["routemq", "dlq", "list", "--json"],
             cwd=project, env=clean_environment({"REDIS_URL": f"redis://{HOST}:{port}/0"}),
-            capture_output=True, encoding="utf-8", check=True, timeout=20,
+            capture_output=True, encoding="utf-8", check=True,
         )  # fmt: skip
         assert "sensors/broken/data" in listed.stdout
 
@@ -179,7 +177,7 @@ def test_second_ctrl_c_kills_what_does_not_end(project: Path) -> None:
         running_dev.process.signal(signal.SIGINT)
         running_dev.process.wait_for_output("Ctrl-C again kills")
         running_dev.process.signal(signal.SIGINT)
-        running_dev.process.wait(8)
+        running_dev.process.wait()
         assert running_dev.left_over() == []
 
 
@@ -188,7 +186,7 @@ def test_configured_servers_are_used_and_none_is_brought_along(
 ) -> None:
     env = stack.environment(key_prefix=key_prefix, group=group_name)
     with running(["routemq", "dev", "--no-flower"], cwd=project, env=env) as process:
-        output = process.wait_for_output("Ctrl-C stops all of it", timeout_s=45)
+        output = process.wait_for_output("Ctrl-C stops all of it")
         assert f"{stack.broker.host}:{stack.broker.port} (MQTT_BROKER)" in output
         assert "the one of REDIS_URL" in output
         stack.broker.publish("sensors/configured/data", '{"temperature": 1}')
@@ -208,7 +206,6 @@ def test_configured_server_that_is_not_there_is_named(project: Path, variable: s
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
     )
     assert run.returncode == 2
     assert variable in run.stderr
@@ -219,7 +216,7 @@ def test_configured_server_that_is_not_there_is_named(project: Path, variable: s
 def test_port_that_is_taken_is_refused_when_it_was_asked_for(project: Path, stack: Stack) -> None:
     run = subprocess.run(
         ["routemq", "dev", "--mqtt-port", str(stack.broker.port)],
-        cwd=project, env=clean_environment(), capture_output=True, encoding="utf-8", check=False, timeout=60,
+        cwd=project, env=clean_environment(), capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert run.returncode == 1
     assert f"port {stack.broker.port} is in use" in run.stderr

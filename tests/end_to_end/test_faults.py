@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.fault_redis import KINDS
 from tests.faults import FaultRun
 
 
-@pytest.mark.timeout(110)
 def test_nothing_acknowledged_is_lost_whatever_strikes(tmp_path: Path) -> None:
     run = FaultRun(tmp_path, seed=7, rate=60, every_s=(0.5, 1.5), say=print)
-    account = run.run(10, settle_s=60)
+    account = run.run(10)
     print(account)
     assert sum(account.faults.values()) >= 5
     assert account.acknowledged == account.published > 400
@@ -22,10 +19,9 @@ def test_nothing_acknowledged_is_lost_whatever_strikes(tmp_path: Path) -> None:
     assert not account.left
 
 
-@pytest.mark.timeout(110)
 def test_nothing_acknowledged_is_lost_whatever_redis_refuses(tmp_path: Path) -> None:
     run = FaultRun(tmp_path, seed=5, rate=60, every_s=(0.5, 1.0), only_troubles=True, say=print)
-    account = run.run(13, settle_s=60)
+    account = run.run(13)
     print(account)
     assert set(account.faults) >= set(KINDS)
     # The one that is restarted while the memory is full.

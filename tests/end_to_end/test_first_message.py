@@ -42,7 +42,6 @@ def test_a_reading_reaches_sqlite_and_a_broken_one_is_replayed_after_the_control
             env=clean_environment(env),
             capture_output=True,
             encoding="utf-8",
-            timeout=60,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr
@@ -59,7 +58,9 @@ def test_a_reading_reaches_sqlite_and_a_broken_one_is_replayed_after_the_control
         ingest.wait_for_output("ingest is ready")
         with running(WORKER, cwd=project, env=env) as worker:
             worker.wait_for_output(" ready.")
-            (stats,) = json.loads(run("celery", "-A", "routemq", "inspect", "stats", "--json")).values()
+            (stats,) = json.loads(
+                run("celery", "-A", "routemq", "inspect", "stats", "--json", "--timeout", "5")
+            ).values()
             assert stats["pool"]["max-concurrency"] == 3
 
             stack.broker.publish("sensors/d1/data", '{"temperature": 21.5}')
@@ -100,7 +101,7 @@ def test_a_queue_that_no_route_uses_is_refused_with_the_queues_there_are(
     env = {"REDIS_URL": redis_server.url, "ROUTEMQ_KEY_PREFIX": key_prefix}
     ended = subprocess.run(
         ["celery", "-A", "routemq", "worker", "-Q", "sensor"],
-        cwd=project, env=clean_environment(env), capture_output=True, encoding="utf-8", timeout=60, check=False,
+        cwd=project, env=clean_environment(env), capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert ended.returncode != 0
     assert "no route uses the queue 'sensor'" in ended.stderr

@@ -275,7 +275,7 @@ def test_what_is_chosen_stays_chosen_under_traffic(place: Place, visit: Callable
         expect(page.locator("#show-new")).to_have_text(re.compile("^[0-9]+ new$"))
         expect(row_of(page, "crowded/d53")).to_be_visible()
         # Till the person wants the new ones.
-        wait_until(lambda: place.letters(CROWDED) > 110, timeout_s=40)
+        wait_until(lambda: place.letters(CROWDED) > 110)
         page.click("#show-new")
         expect(row_of(page, "crowded/d53")).to_have_count(0)
         expect(words).to_have_text("3 chosen · 3 not on this page")

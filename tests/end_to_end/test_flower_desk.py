@@ -70,7 +70,7 @@ def test_a_replay_has_a_page_that_says_what_becomes_of_it(place: Place, visit: C
     taken: list[TaskMessage] = []
 
     def take(count: int) -> list[TaskMessage]:
-        wait_until(lambda: len(place.queued("waiting")) == count, timeout_s=30)
+        wait_until(lambda: len(place.queued("waiting")) == count)
         return place.take("waiting")
 
     # Ten go first. Two of them die again, which is no more than a fifth: the others follow.

@@ -189,7 +189,7 @@ def test_whatever_is_killed_under_load_nothing_acknowledged_is_lost(
 
         progress: deque[str] = deque(maxlen=1)
         try:
-            wait_until(ended, timeout_s=30, message="every message is done or dead")
+            wait_until(ended, message="every message is done or dead")
         finally:
             print(*progress)
         assert ingest.is_alive

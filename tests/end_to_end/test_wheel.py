@@ -37,7 +37,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
-        cwd=source, env=clean_environment(), check=True, capture_output=True, timeout=80,
+        cwd=source, env=clean_environment(), check=True, capture_output=True,
     )  # fmt: skip
     (wheel,) = folder.glob("*.whl")
     environment = folder / "venv"
@@ -45,7 +45,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = environment / "bin" / "python"
     subprocess.run(
         [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index", str(wheel)],
-        check=True, capture_output=True, timeout=80,
+        check=True, capture_output=True,
     )  # fmt: skip
     site = next((environment / "lib").glob("python*")) / "site-packages"
     # A folder that a .pth names is searched, but its own .pth files are not read: this checkout does not come along.
@@ -90,7 +90,7 @@ def test_installed_commands_work_beside_modules_called_tasks_and_ingest(
     def run(*command: str) -> str:
         ended = subprocess.run(
             [str(commands / command[0]), *command[1:]],
-            cwd=project, env=clean_environment(env), capture_output=True, encoding="utf-8", check=False, timeout=60,
+            cwd=project, env=clean_environment(env), capture_output=True, encoding="utf-8", check=False,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
         return ended.stdout

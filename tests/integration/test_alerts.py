@@ -12,7 +12,7 @@ import pytest
 from routemq.alerts.delivery import Delivery
 from routemq.alerts.watch import AlertWatch
 from routemq.settings import Settings
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import HOST, Redis
 from tests.workers import Bench
 
@@ -71,7 +71,7 @@ def watching(bench: Bench, listener: Listener) -> Iterator[AlertWatch]:
         watch.start()
         yield watch
         watch.stop()
-        watch.join(10)
+        watch.join(PATIENCE_S)
 
 
 def test_a_condition_is_told_once_when_it_begins_and_once_when_it_is_over(bench: Bench, listener: Listener) -> None:
@@ -91,7 +91,7 @@ def test_several_watch_one_tells_and_the_next_one_goes_on(bench: Bench, listener
         threading.Timer(1.0, looks.set).start()
         looks.wait()
         first.stop()
-        first.join(10)
+        first.join(PATIENCE_S)
         with bench.store.client() as client:
             client.delete(first._keys.alerts_lock)  # as it expires
         looks.clear()
@@ -116,6 +116,6 @@ def test_a_worker_watches_by_itself_and_calls_the_applications_function(bench: B
         assert "Error: ALERT_HOOK" in worker.output()
     env["ALERT_HOOK"] = "builtins:print"
     with bench.worker("-Q", "slow", "-P", "threads", env=env) as worker:
-        wait_until(lambda: listener.events("ingest") == ["began"], timeout_s=30, message="that ingest is away is told")
+        wait_until(lambda: listener.events("ingest") == ["began"], message="that ingest is away is told")
         worker.wait_for_output("Alert(event='began', key='ingest'")
         assert SECRET not in worker.output()

@@ -45,14 +45,14 @@ def test_a_pool_grows_with_a_burst_and_shrinks_after_it_and_no_run_is_ended(benc
         # Twenty times what one hand can do: 20 a second would take five hands.
         for number in range(3, 103):
             bench.put(f"alone/{number}", "0.25")
-        wait_until(lambda: reports(bench)["one@here"].hands >= 3, timeout_s=30, message="it grows")
+        wait_until(lambda: reports(bench)["one@here"].hands >= 3, message="it grows")
         assert "Scaling up" in worker.output()
-        bench.wait_for_notes("alone", 103, timeout_s=45)
+        bench.wait_for_notes("alone", 103)
         # Now and then something runs while it shrinks.
         for number in range(103, 109):
             bench.put(f"alone/{number}", "1")
-        wait_until(lambda: reports(bench)["one@here"].hands == 1, timeout_s=50, message="it shrinks")
-        wait_until(lambda: bench.totals()["alone"].done == 109, timeout_s=30, message="all is done")
+        wait_until(lambda: reports(bench)["one@here"].hands == 1, message="it shrinks")
+        wait_until(lambda: bench.totals()["alone"].done == 109, message="all is done")
         assert len(bench.notes("alone")) == 109
         assert worker.terminate() == 0
     assert not bench.letters()
@@ -71,7 +71,7 @@ def test_two_workers_of_a_queue_share_what_it_needs(bench: Bench) -> None:
                 most[name] = max(most[name], report.hands)
             return bench.totals().get("alone") is not None and bench.totals()["alone"].done == 45
 
-        wait_until(all_done, timeout_s=50, message="all is done")
+        wait_until(all_done, message="all is done")
     assert min(most.values()) > 1
     assert max(most.values()) < 8
     assert len(bench.notes("alone")) == 45

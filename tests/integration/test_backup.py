@@ -57,7 +57,7 @@ def test_a_copy_of_the_append_only_file_brings_back_what_waits_and_what_is_dead(
         waiting = again.waiting("slow")
         assert waiting > len(before)
         with again.worker("-Q", "slow", "-P", "threads", "-c", "4"):
-            notes = again.wait_for_notes("slept", waiting, timeout_s=60)
+            notes = again.wait_for_notes("slept", waiting)
         done = {note["id"] for note in notes}
         # What was queued before the copy is there; of what came meanwhile, a beginning.
         assert before <= done

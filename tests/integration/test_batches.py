@@ -40,7 +40,6 @@ def stored(bench: Bench) -> Counter[str]:
 def wait_for_end(bench: Bench, done: int, letters: int) -> None:
     wait_until(
         lambda: len(bench.letters()) == letters and sum(stored(bench).values()) >= done and bench.held() == 0,
-        timeout_s=90,
         message=f"{done} messages are done and {letters} dead",
     )
 

@@ -10,7 +10,7 @@ from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, Letter
 from routemq.dead_letters.retention import Retention, SweepError, file_name
 from routemq.settings import Settings
 from tests.desk import QUEUE, ROUTE, Desk, a_message
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import Redis
 from tests.workers import Bench
 
@@ -70,12 +70,12 @@ def test_what_looks_after_the_limits_outlives_any_error(redis_desk: Desk, caplog
     keeper = RetentionKeeper(Settings(**options, dlq_retention_days=2), sweep_s=0.1)  # type: ignore[arg-type]
     keeper.start()
     try:
-        wait_until(lambda: "cannot write" in caplog.text, timeout_s=10)
+        wait_until(lambda: "cannot write" in caplog.text)
         folder.mkdir()
-        wait_until(lambda: not desk.store.count(), timeout_s=10, message="it goes on")
+        wait_until(lambda: not desk.store.count(), message="it goes on")
     finally:
         keeper.stop()
-        keeper.join(10)
+        keeper.join(PATIENCE_S)
     assert caplog.text.count("cannot write") == 1
 
 
@@ -113,7 +113,7 @@ def test_a_full_route_is_not_consumed_until_there_is_room(bench: Bench, pool: st
         assert bench.waiting("work.act") == 1
 
         store.discard([store.page(limit=1).letters[0].id], actor="test")
-        wait_until(lambda: waiting.id in {note["id"] for note in bench.notes("act")}, timeout_s=20)
+        wait_until(lambda: waiting.id in {note["id"] for note in bench.notes("act")})
         assert worker.terminate() == 0
 
 

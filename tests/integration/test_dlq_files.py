@@ -23,7 +23,7 @@ from tests.processes import clean_environment
 def killed_in_the_middle(desk: Desk, *arguments: str, begun: str) -> None:
     """Run a command, freeze it as soon as it has begun, and kill it there."""
     argv = [sys.executable, "-c", _BREAK.format(begun=begun, arguments=list(arguments))]
-    done = subprocess.run(argv, env=clean_environment(desk.env), cwd=desk.folder, capture_output=True, timeout=50,
+    done = subprocess.run(argv, env=clean_environment(desk.env), cwd=desk.folder, capture_output=True,
                           check=False)  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
@@ -120,7 +120,7 @@ def test_an_export_goes_where_a_name_leads(redis_desk: Desk) -> None:
     os.mkfifo(folder / "fifo")
     reader = subprocess.Popen(["cat", "fifo"], cwd=folder, stdout=subprocess.PIPE)
     desk.run("export", "fifo")
-    assert reader.communicate(timeout=10)[0] == whole
+    assert reader.communicate()[0] == whole
     assert stat.S_ISFIFO((folder / "fifo").stat().st_mode)
     command = shlex.join(desk.argv("export", "/dev/stdout"))
     for script, expected in (
@@ -129,7 +129,7 @@ def test_an_export_goes_where_a_name_leads(redis_desk: Desk) -> None:
         (f"{shlex.join(desk.argv('export', '/dev/fd/3'))} 3>all", whole),
     ):
         done = subprocess.run(
-            ["bash", "-c", script], cwd=folder, env=clean_environment(desk.env), capture_output=True, timeout=50,
+            ["bash", "-c", script], cwd=folder, env=clean_environment(desk.env), capture_output=True,
             check=False,
         )  # fmt: skip
         assert (done.returncode, (folder / "all").read_bytes()) == (0, expected), done.stderr
@@ -141,7 +141,7 @@ def test_an_export_goes_where_a_name_leads(redis_desk: Desk) -> None:
 
     desk.run("discard", "--all", "--yes")
     script = f"{shlex.join(desk.argv('import', '/dev/stdin'))} < all && {shlex.join(desk.argv('import'))} <(cat all)"
-    subprocess.run(["bash", "-c", script], cwd=folder, env=clean_environment(desk.env), timeout=50, check=True)
+    subprocess.run(["bash", "-c", script], cwd=folder, env=clean_environment(desk.env), check=True)
     assert desk.store.count() == 20
 
 
@@ -197,7 +197,7 @@ def test_letters_stay_when_the_disk_is_full(redis_desk: Desk) -> None:
 
     purge = desk.argv("purge", "--older-than", "1h", "--export", "f.jsonl")
     done = subprocess.run(
-        purge, env=clean_environment(desk.env), cwd=desk.folder, preexec_fn=full_disk, capture_output=True, timeout=50,
+        purge, env=clean_environment(desk.env), cwd=desk.folder, preexec_fn=full_disk, capture_output=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -146,7 +146,7 @@ def test_a_long_search_is_stopped_by_ctrl_c(redis_desk: Desk) -> None:
     ):
         done = subprocess.run(
             [sys.executable, "-c", program.format(arguments=arguments)], env=clean_environment(redis_desk.env),
-            cwd=redis_desk.folder, capture_output=True, timeout=50, check=False,
+            cwd=redis_desk.folder, capture_output=True, check=False,
         )  # fmt: skip
         # Click below 8.4 begins a line of its own.
         assert (done.returncode, done.stderr.lstrip()[:7], b"Traceback" in done.stderr) == (130, b"Stopped", False)

@@ -113,7 +113,7 @@ def replaying_with_canaries(desk: Desk, **env: str) -> Iterator[tuple[AWorker, R
         desk.client.lpush(desk.keys.queue(QUEUE), a_message(number).encode())
     argv = desk.argv("replay", "--all", "--yes", "--canary", "5")
     with running(argv, cwd=desk.folder, env=desk.env | env) as process:
-        wait_until(lambda: len(desk.queued()) == 8, timeout_s=30)
+        wait_until(lambda: len(desk.queued()) == 8)
         worker = AWorker(desk)
         worker.is_done(*worker.messages[:3])
         yield worker, process
@@ -158,13 +158,13 @@ def test_canaries_that_die_again_keep_the_others_back(redis_desk: Desk) -> None:
 def test_who_goes_on_waits_for_the_same_canaries(redis_desk: Desk, is_killed: bool) -> None:
     desk = redis_desk
     with replaying_with_canaries(desk) as (worker, first):
-        wait_until(lambda: "waiting up to 60 s" in first.output(), timeout_s=30)
+        wait_until(lambda: "waiting up to 60 s" in first.output())
         replay_id = first.output().split("Replay ")[1].split(":")[0]
         if is_killed:
             first.signal(signal.SIGKILL)
             first.wait()
         with running(desk.argv("replay", "--resume", replay_id), cwd=desk.folder, env=desk.env) as second:
-            wait_until(lambda: "5 canaries are replayed; waiting" in second.output(), timeout_s=30)
+            wait_until(lambda: "5 canaries are replayed; waiting" in second.output())
             assert untouched(desk) == 15
             worker.buries(*worker.messages[3:5])
             assert second.wait() == 4
@@ -252,7 +252,7 @@ def test_replay_that_is_stopped_is_taken_up_again(redis_desk: Desk, signal_numbe
     desk.fill(3000)
     argv = desk.argv("replay", "--all", "--yes", "--rate", "2000/s")
     with running(argv, cwd=desk.folder, env=desk.env) as process:
-        wait_until(lambda: len(desk.queued()) > 400, timeout_s=30, message="some are replayed")
+        wait_until(lambda: len(desk.queued()) > 400, message="some are replayed")
         process.signal(signal_number)
         assert process.wait() == (130 if signal_number == signal.SIGINT else -signal.SIGKILL)
         output = process.output()

@@ -13,7 +13,7 @@ from routemq.errors import ConfigurationError
 from routemq.eviction import EvictionError, EvictionWatch
 from routemq.settings import Settings
 from tests.ingest import CONTROLLER, ingest_process, ingesting, numbered, payloads, settings_for, wait_for_payloads
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import Mosquitto, Redis, Stack
 from tests.workers import Bench
 
@@ -119,7 +119,7 @@ def test_a_worker_says_so_while_it_goes_on_and_makes_room(
             if policy != "noeviction":
                 wait_until(lambda told=told: told in caplog.text, message=f"{policy} is told")
     thread.stop()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 

@@ -187,7 +187,7 @@ def test_what_kombu_cannot_read_ends_no_worker(bench: Bench, pool: str, transpor
             bench.put_raw("work.raw", raw)
         good = bench.put("raw/good", b"x")
         letters = bench.wait_for_letters(1)
-        wait_until(lambda: len(_all_letters(bench)) >= len(sent), timeout_s=40, message="all are dead")
+        wait_until(lambda: len(_all_letters(bench)) >= len(sent), message="all are dead")
         (note,) = bench.wait_for_notes("raw", 1)
         assert note["id"] == good.id
         wait_until(lambda: bench.held() == 0, message="nothing is held")

@@ -54,7 +54,7 @@ def test_workers_of_two_releases_share_a_queue(bench: Bench, transport: str) -> 
         bench.wait_for_notes("x", 10)
         assert not bench.notes("y")
         with bench.worker("-P", "threads", "-n", "second@test", env=env | {"RELEASE": "2"}):
-            notes = bench.wait_for_notes("y", 10, timeout_s=45)
+            notes = bench.wait_for_notes("y", 10)
             wait_until(lambda: bench.held() == 0, message="nothing is held")
         assert first.output().count(BACK) <= 2
     assert {note["id"] for note in notes} == sent
@@ -97,8 +97,8 @@ def test_a_rollout_and_its_way_back_lose_nothing(
             publish()
             second.close()
             publish()
-            bench.wait_for_notes("x", sent["x"], timeout_s=60)
-            bench.wait_for_notes("y", sent["y"], timeout_s=60)
+            bench.wait_for_notes("x", sent["x"])
+            bench.wait_for_notes("y", sent["y"])
             wait_until(lambda: bench.held() + bench.waiting("a") == 0, message="nothing is left")
     for what, letter in (("x", "d"), ("y", "l")):
         # Under whatever name a release has for it.

@@ -54,7 +54,7 @@ def test_a_failover_loses_nothing_and_is_told(
             pair.lead_to_primary()
             wait_until(lambda: ingest.health.pause is None, message="ingest goes on")
             before = len(read_runs(runs))
-            wait_until(lambda: len(read_runs(runs)) > before + 50, timeout_s=30, message="the worker goes on")
+            wait_until(lambda: len(read_runs(runs)) > before + 50, message="the worker goes on")
         if transport == "stock":
             # What was in hand is not Celery's own transport's to bring back before its visibility timeout.
             return
@@ -66,6 +66,6 @@ def test_a_failover_loses_nothing_and_is_told(
                 assert {load.kinds[number]: reason for number, reason in letters.items()}.items() <= REASONS.items()
                 return load.acknowledged - set(read_runs(runs)) - set(letters)
 
-            wait_until(lambda: not left(), timeout_s=30, message="every message has ended")
+            wait_until(lambda: not left(), message="every message has ended")
         assert worker_process.is_alive
         assert worker_process.terminate() == 0

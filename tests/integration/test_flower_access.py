@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.flower import READINGS, Place, request, serving
+from tests.processes import PATIENCE_S
 from tests.servers import HOST, Redis
 
 LOOPBACK_NAMES = ("localhost", "LOCALHOST:5555", "127.0.0.1", "127.1.2.3:80", "[::1]:5555", "flower.localhost")
@@ -82,7 +83,7 @@ def test_without_a_password_only_its_own_pages_change_anything(place: Place) -> 
 
     letter = place.bury("waiting/guarded")
     discard = f"{place.url}/api/dead-letters/letter/{letter}/discard"
-    with urllib.request.urlopen(f"{place.url}/dead-letters", timeout=10) as answer:
+    with urllib.request.urlopen(f"{place.url}/dead-letters", timeout=PATIENCE_S) as answer:
         cookie = answer.headers["Set-Cookie"].partition(";")[0]
     own_page = {"Cookie": cookie, "X-XSRFToken": cookie.partition("=")[2], "Sec-Fetch-Site": "same-origin"}
     no_token = own_page | {"X-XSRFToken": ""}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.applications import quick as application
-from tests.processes import clean_environment, running, wait_until
+from tests.processes import PATIENCE_S, clean_environment, running, wait_until
 from tests.servers import HOST, REPOSITORY, Redis, free_port
 from tests.systemd import Systemd
 from tests.workers import Bench
@@ -26,9 +26,9 @@ def bench(redis_server: Redis, key_prefix: str) -> Bench:
     return Bench(store=redis_server, key_prefix=key_prefix)
 
 
-def ask(port: int, path: str) -> tuple[int, str]:
+def ask(port: int, path: str, *, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=3) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=timeout_s) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as exc:
         return exc.code, exc.read().decode()
@@ -48,7 +48,7 @@ def samples(port: int) -> dict[str, float]:
 def health(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["routemq", "health", *arguments], env=clean_environment({"WORKER_HEALTH_PORT": str(port)}),
-        capture_output=True, encoding="utf-8", check=False, timeout=20,
+        capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
 
 
@@ -67,8 +67,8 @@ def test_a_worker_is_ready_and_says_why_it_is_not(
         assert (away["alive"], "redis is away" in away["problem"]) == (True, True)
         assert ask(port, "/healthz")[0] == 200
         bench.store.start()
-        wait_until(lambda: readiness(port)["status"] == 200, timeout_s=30, message="it is ready again")
-        worker.terminate(60)
+        wait_until(lambda: readiness(port)["status"] == 200, message="it is ready again")
+        worker.terminate()
         systemd.hear(b"STOPPING=1")
 
 
@@ -79,13 +79,13 @@ def test_a_pool_without_children_is_told_and_a_frozen_worker_answers_nothing(ben
         os.kill(worker.pid, signal.SIGSTOP)
         try:
             with pytest.raises((TimeoutError, urllib.error.URLError)):
-                ask(port, "/healthz")
+                ask(port, "/healthz", timeout_s=0.5)
             run = health(port, "worker", "--timeout", "0.5")
             assert (run.returncode, "no answer" in run.stderr) == (1, True)
         finally:
             os.kill(worker.pid, signal.SIGCONT)
-        run = health(port)
-        assert (run.returncode, json.loads(run.stdout)["ready"]) == (0, True)
+        run = wait_until(lambda: (run := health(port)).returncode == 0 and run, message="it is ready again")
+        assert json.loads(run.stdout)["ready"] is True
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_one_scrape_of_the_fleet_counts_each_message_once(quick: Bench, flower: 
             client.lpush(quick.keys.queue("quick"), *items)
         wait_until(
             lambda: sum(found.done + found.dead for found in quick.totals().values()) == good + bad + deadly,
-            timeout_s=50, message="all are done or dead",
+            message="all are done or dead",
         )  # fmt: skip
         route = "quick/{kind}"
         fleet = samples(flower)

@@ -22,7 +22,7 @@ from routemq.metrics.totals import RouteTotals, add_totals
 from routemq.settings import Settings
 from tests.ingest import CONTROLLER, ingesting, settings_for
 from tests.lifecycle import limited_user
-from tests.processes import clean_environment, wait_until
+from tests.processes import PATIENCE_S, clean_environment, wait_until
 from tests.servers import REPOSITORY, Redis, Stack
 from tests.workers import Bench
 
@@ -159,10 +159,10 @@ def test_many_who_look_at_once_count_nothing_twice(bench: Bench, store: redis.Re
     def look(number: int) -> None:
         for turn in range(10):
             add_totals(clients[number], bench.keys, "done", {"a": 100})
-            together.wait(30)
+            together.wait(PATIENCE_S)
             # Far enough apart that none of them takes it for looked at just now.
             add_counts(clients[number], bench.keys, at=now - 60 * (10 * turn + number))
-            together.wait(30)
+            together.wait(PATIENCE_S)
 
     with ThreadPoolExecutor(len(clients)) as threads:
         list(threads.map(look, range(len(clients))))
@@ -283,7 +283,7 @@ def test_a_terminal_shows_it_in_eighty_columns(bench: Bench, store: redis.Redis,
     def shown(*options: str, code: int = 0) -> str:
         run = subprocess.run(
             ["routemq", "history", *options], cwd=REPOSITORY, env=clean_environment(bench.environment()),
-            capture_output=True, encoding="utf-8", check=False, timeout=60,
+            capture_output=True, encoding="utf-8", check=False,
         )  # fmt: skip
         assert run.returncode == code, run.stderr
         return run.stdout + run.stderr

@@ -23,7 +23,7 @@ from tests.ingest import (
     settings_for,
     wait_for_payloads,
 )
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import HOST, MqttBroker, Redis, Stack, TlsFiles, free_port
 
 MakeBroker = Callable[..., MqttBroker]
@@ -99,7 +99,7 @@ def test_a_wrong_password_is_said_again_and_again_and_cured_without_a_restart(
         broker.stop()
         broker.users = {"ingest": "later-right"}  # type: ignore[attr-defined]
         broker.start()
-        output = process.wait_for_output("ingest is ready", timeout_s=30)
+        output = process.wait_for_output("ingest is ready")
         assert process.terminate() == 0
     assert "Traceback" not in output
     assert "later-right" not in output
@@ -161,11 +161,11 @@ def test_a_load_balancer_without_a_broker_is_no_reason_to_leave_mqtt_5(
             balancer.deserted = True
             balancer.hang_up()
             # So often that both sessions of a process that had no answer yet try MQTT 3.1.1 by now.
-            wait_until(lambda: balancer.refused >= 8, timeout_s=20, message="it hung up again and again")
+            wait_until(lambda: balancer.refused >= 8, message="it hung up again and again")
             assert not worker.ready
             balancer.deserted = False
             balancer.versions.clear()
-            wait_until(lambda: worker.ready, timeout_s=20, message="ingest is ready")
+            wait_until(lambda: worker.ready, message="ingest is ready")
             assert balancer.versions.count(5) == 2, "each of the two sessions ended on MQTT 5"
             assert not before or set(balancer.versions) == {5}
 
@@ -186,7 +186,7 @@ def test_overlapping_routes_wait_for_the_broker_that_can_tell_them_apart(
             assert not worker.ready
             mosquitto_server.publish(f"{topic_prefix}/door/state", "meanwhile")
             broker.refusal = None
-            wait_until(lambda: worker.ready, timeout_s=20, message="ingest is ready again")
+            wait_until(lambda: worker.ready, message="ingest is ready again")
             assert wait_for_payloads(redis_server, key_prefix, "narrow", 1) == [b"meanwhile"]
             assert wait_for_payloads(redis_server, key_prefix, "wide", 1) == [b"meanwhile"]
 
@@ -270,13 +270,13 @@ def test_the_broker_is_away_at_first_and_goes_away_again(
     settings: Settings = settings_for(stack_of(broker, redis_server), key_prefix=key_prefix, group=group_name)
     with ingesting(settings, router, ready=False) as worker:
         broker.start()
-        wait_until(lambda: worker.ready, timeout_s=20, message="ingest is ready")
+        wait_until(lambda: worker.ready, message="ingest is ready")
         broker.publish(f"{topic_prefix}/d1/data", "1")
         wait_for_payloads(redis_server, key_prefix, "data", 1)
         broker.restart()
         # A message to a share group that Mosquitto 2.0 has only restored, and no member subscribed again, is lost.
         wait_until(lambda: not worker.ready, message="the connection is lost")
-        wait_until(lambda: worker.ready, timeout_s=20, message="ingest is ready again")
+        wait_until(lambda: worker.ready, message="ingest is ready again")
         broker.publish(f"{topic_prefix}/d1/data", "2")
         assert wait_for_payloads(redis_server, key_prefix, "data", 2) == [b"1", b"2"]
 
@@ -291,11 +291,11 @@ def test_health_and_metrics_are_served_when_asked_for(
         stack.broker.publish(f"{topic_prefix}/d1", "x")
 
         def health() -> dict[str, Any]:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=PATIENCE_S) as answer:
                 return dict(json.load(answer))
 
         now = wait_until(lambda: (told := health())["statistics"]["received"] and told, message="it is counted")
-        with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=PATIENCE_S) as answer:
             metrics = answer.read().decode()
     assert (now["alive"], now["ready"], now["pause"], now["holds"]) == (True, True, None, True)
     assert now["statistics"]["received"] == 1

@@ -77,7 +77,7 @@ class Load:
 
     def wait_for_more(self, count: int) -> None:
         after = len(self.sent) + count
-        wait_until(lambda: len(self.sent) >= after, timeout_s=20, message=f"{count} more were published")
+        wait_until(lambda: len(self.sent) >= after, message=f"{count} more were published")
 
 
 def filters(worker: object) -> tuple[list[str], list[str]]:
@@ -132,7 +132,7 @@ def test_a_group_that_grows_and_shrinks_moves_its_routes_and_loses_nothing(
                 lambda: set(payloads(stack.store, key_prefix, "data")) == set(load.sent), message="all are queued"
             )
             taken = (first.statistics.received, second.statistics.received)
-        wait_until(lambda: filters(first) == ([], [plain]), timeout_s=20, message="it has all again, alone")
+        wait_until(lambda: filters(first) == ([], [plain]), message="it has all again, alone")
         wait_until(lambda: first._own.is_idle, message="its own session is ended")
         stack.broker.publish(f"{topic_prefix}/d/data", "after")
         wait_until(lambda: b"after" in payloads(stack.store, key_prefix, "data"), message="it goes on")

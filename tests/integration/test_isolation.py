@@ -38,7 +38,6 @@ def test_two_groups_each_get_every_message(stack: Stack, key_prefix: str, group_
                 and found.processes.live("ingest")
                 for each, group in zip(keys, fleets, strict=True)
             ),
-            timeout_s=30,
             message="both are ready",
         )
         for number in range(20):
@@ -48,7 +47,6 @@ def test_two_groups_each_get_every_message(stack: Stack, key_prefix: str, group_
             for queue in ("shared", "alone"):
                 wait_until(
                     lambda each=each, queue=queue: client.llen(each.queue(queue)) == 20,  # type: ignore[misc]
-                    timeout_s=30,
                     message=f"all of {queue} under {each.prefix}",
                 )
 

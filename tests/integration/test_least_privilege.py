@@ -122,7 +122,7 @@ def test_the_whole_fleet_works_and_nothing_is_refused(
     def desk(*command: str, codes: tuple[int, ...] = (0,)) -> str:
         run = subprocess.run(
             [sys.executable, "-m", *command], cwd=project, env=clean_environment(environment("desk")),
-            capture_output=True, encoding="utf-8", check=False, timeout=90,
+            capture_output=True, encoding="utf-8", check=False,
         )  # fmt: skip
         assert run.returncode in codes, (command, run.stdout + run.stderr)
         return run.stdout

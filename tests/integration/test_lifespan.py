@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from routemq.discovery import load_router
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import Redis, free_port
 from tests.workers import Bench
 
@@ -31,7 +31,7 @@ def hooks(bench: Bench, what: str) -> list[tuple[int, str]]:
 
 def trouble(port: int) -> str:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE_S)
     except urllib.error.HTTPError as exc:
         return str(json.loads(exc.read())["problem"])
     except OSError:
@@ -46,7 +46,7 @@ def test_a_process_takes_messages_when_all_has_begun_and_closes_it_at_its_end(be
     options = ["-P", pool, "-c", "1", "--max-tasks-per-child", "2"]
     with bench.worker(*options, env={"WORKER_HEALTH_PORT": str(port)}, ready=False) as worker:
         missing = "ConnectionError: the service does not answer, at tests/applications/lifespan.py, line "
-        wait_until(lambda: missing in trouble(port), timeout_s=40, message="its probe says what is missing, and where")
+        wait_until(lambda: missing in trouble(port), message="its probe says what is missing, and where")
         assert (bench.waiting("lifespan.work"), bench.notes("worked")) == (1, [])
         # What was begun before the one that failed is closed again, the last first.
         first = hooks(bench, "begun")[0][0]

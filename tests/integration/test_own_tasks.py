@@ -106,7 +106,7 @@ def test_beat_sends_what_is_due(bench: Bench, tmp_path: Path) -> None:
 def test_a_task_that_nobody_would_run_is_an_error_where_it_is_sent(bench: Bench) -> None:
     with worker(bench, "-Q", "kick", "-P", "threads", env={"ROUTEMQ_TASKS": TASKS}):
         bench.put("kick/stray")
-        (letter,) = bench.wait_for_letters(1, timeout_s=30).values()
+        (letter,) = bench.wait_for_letters(1).values()
 
     said = letter.description["message"]
     assert "no route uses it, and no task in the modules of ROUTEMQ_TASKS (own.plain)" in said

@@ -55,7 +55,7 @@ class Paused(Bench):
 def command(*arguments: str, bench: Paused) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["routemq", *arguments], cwd=REPOSITORY, env=clean_environment(bench.environment()), capture_output=True,
-        encoding="utf-8", timeout=30, check=False,
+        encoding="utf-8", check=False,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from routemq.supervision.child import Command
 from routemq.supervision.processes import ProcessState, Supervisor
-from tests.processes import running, wait_until
+from tests.processes import PATIENCE_S, running, wait_until
 
 SERVE = "import time; print('serving', flush=True); time.sleep(60)"
 DIE = "print('my last words', flush=True); raise SystemExit(7)"
@@ -58,7 +58,7 @@ def is_gone(pid: int) -> bool:
 
 def test_process_is_ready_when_it_says_so_and_its_lines_arrive(supervisor: Supervisor, lines: Lines) -> None:
     supervisor.start(python(SERVE, ready="serving"))
-    assert supervisor.wait_ready(["one"], timeout_s=10) == ()
+    assert supervisor.wait_ready(["one"], timeout_s=PATIENCE_S) == ()
     assert lines == [("one", "serving")]
     assert only(supervisor).ready
 
@@ -70,7 +70,7 @@ def test_process_that_never_serves_is_named_when_the_time_is_up(supervisor: Supe
 
 def test_killed_process_is_started_again(supervisor: Supervisor) -> None:
     supervisor.start(python(SERVE, ready="serving"))
-    supervisor.wait_ready(["one"], timeout_s=10)
+    supervisor.wait_ready(["one"], timeout_s=PATIENCE_S)
     first = only(supervisor)
     os.kill(first.pid, signal.SIGKILL)
     wait_until(lambda: only(supervisor).restarts == 1 and only(supervisor).ready, message="it serves again")
@@ -91,7 +91,7 @@ def test_process_that_keeps_dying_is_restarted_ever_more_slowly_and_quoted(
 
 def test_process_not_to_be_restarted_stays_dead(supervisor: Supervisor) -> None:
     supervisor.start(python(DIE, ready="never", restart=False))
-    assert supervisor.wait_ready(["one"], timeout_s=20) == ("one",)
+    assert supervisor.wait_ready(["one"], timeout_s=PATIENCE_S) == ("one",)
     wait_until(lambda: only(supervisor).exit_code == 7, message="its death is known")
     assert only(supervisor).restarts == 0
 
@@ -106,11 +106,11 @@ def test_stop_ends_the_process_with_all_that_it_started(supervisor: Supervisor, 
 
 def test_stop_goes_from_signal_to_signal_and_ends_with_sigkill(supervisor: Supervisor) -> None:
     supervisor.start(
-        python(STUBBORN, ready="serving", stop_signals=((signal.SIGTERM, 0.2), (signal.SIGQUIT, 5))),
+        python(STUBBORN, ready="serving", stop_signals=((signal.SIGTERM, 0.2), (signal.SIGQUIT, PATIENCE_S))),
         python("import signal; signal.signal(signal.SIGQUIT, signal.SIG_IGN); " + STUBBORN, name="two", ready="serving",
                stop_signals=((signal.SIGTERM, 0.2), (signal.SIGQUIT, 0.2))),
     )  # fmt: skip
-    supervisor.wait_ready(["one", "two"], timeout_s=10)
+    supervisor.wait_ready(["one", "two"], timeout_s=PATIENCE_S)
     pids = [state.pid for state in supervisor.states]
     supervisor.stop("one", "two")
     assert all(is_gone(pid) for pid in pids)
@@ -144,4 +144,4 @@ def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) == 3, "the process, its child and the guardian"
         process.kill()
-        wait_until(lambda: all(is_gone(member.pid) for member in family), timeout_s=15, message="all of them are gone")
+        wait_until(lambda: all(is_gone(member.pid) for member in family), message="all of them are gone")

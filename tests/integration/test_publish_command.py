@@ -31,7 +31,7 @@ def test_what_is_published_arrives_with_all_that_is_said_of_it(peer: MakePeer, t
         ),
     ]  # fmt: skip
     assert [run.exit_code for run in runs] == [0, 0, 0], [run.output for run in runs]
-    wait_until(lambda: len(listener.messages) == 3, timeout_s=30, message="three messages have come")
+    wait_until(lambda: len(listener.messages) == 3, message="three messages have come")
     assert [message.payload for message in listener.messages] == [b'{"x": 1}', b"\xff\0", b""]
     told = listener.messages[2].properties
     assert told is not None

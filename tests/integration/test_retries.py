@@ -36,7 +36,7 @@ def read(bench: Bench, *, kind: Kind = "later", most: int = 100, route: str | No
 def command(bench: Bench, *options: str, exit_code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
     run = subprocess.run(
         ["routemq", "retries", *options], cwd=REPOSITORY, env=clean_environment(bench.environment() | env),
-        capture_output=True, encoding="utf-8", check=False, timeout=60,
+        capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert run.returncode == exit_code, run.stderr
     return run

@@ -13,7 +13,7 @@ from tests.servers import MqttBroker, free_port
 def simulate(broker: MqttBroker, *options: str) -> subprocess.CompletedProcess[str]:
     env = clean_environment({"MQTT_BROKER": broker.host, "MQTT_PORT": str(broker.port)})
     return subprocess.run(
-        ["routemq", "simulate", *options], env=env, capture_output=True, encoding="utf-8", check=False, timeout=30
+        ["routemq", "simulate", *options], env=env, capture_output=True, encoding="utf-8", check=False
     )
 
 
@@ -48,7 +48,7 @@ def test_ctrl_c_ends_it_after_the_last_confirmation(embedded_broker: MqttBroker,
 def test_absent_broker_is_named(tmp_path: Path) -> None:
     env = clean_environment({"MQTT_BROKER": "127.0.0.1", "MQTT_PORT": str(free_port())})
     run = subprocess.run(
-        ["routemq", "simulate"], cwd=tmp_path, env=env, capture_output=True, encoding="utf-8", check=False, timeout=30
+        ["routemq", "simulate"], cwd=tmp_path, env=env, capture_output=True, encoding="utf-8", check=False
     )
     assert run.returncode == 1
     assert f"127.0.0.1:{env['MQTT_PORT']}" in run.stderr

@@ -14,6 +14,7 @@ from kombu import Connection, Consumer, Exchange, Queue
 from kombu.exceptions import ChannelError
 
 from routemq.lifecycle.moves import FetchCommand
+from tests.processes import PATIENCE_S
 from tests.servers import REPOSITORY, Redis
 from tests.transport import Bench
 
@@ -87,7 +88,7 @@ def test_without_a_hub_each_call_gives_one_message(connection: Connection) -> No
     got: list[Any] = []
     with Consumer(connection, [PLAIN], callbacks=[lambda body, message: got.append((body, message.ack()))]):
         for count in range(1, 8):
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=PATIENCE_S)
             assert len(got) == count
         with pytest.raises((TimeoutError, Empty)):
             connection.drain_events(timeout=0.2)
@@ -108,7 +109,7 @@ def take(body, message):
 connection = Connection(URL, transport=Transport, transport_options={"global_keyprefix": PREFIX})
 with Consumer(connection, [PLAIN], callbacks=[take]):
     while True:
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=60)
 """
 
 
@@ -123,7 +124,7 @@ def test_a_message_that_a_callback_cannot_take_comes_back_counted_at_the_back(be
     taken: list[str] = []
     for _ in range(2):
         ended = subprocess.run(
-            [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, encoding="utf-8", timeout=40, check=False
+            [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False
         )
         # The callback's own, and none of what gives back.
         assert ended.stderr.count("Traceback") == 1
@@ -149,7 +150,7 @@ def test_what_was_not_looked_at_goes_to_the_front_and_is_not_counted(bench: Benc
         PLAIN(connection.default_channel).declare()
         publish(connection, *range(5))
         with Consumer(connection, [PLAIN], callbacks=[lambda body, message: message.ack()]):
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=PATIENCE_S)
     with bench.client() as client:
         items = client.lrange(f"{bench.key_prefix}plain", 0, -1)
     assert len(items) == 4
@@ -165,7 +166,7 @@ def test_a_queue_that_expires_does_so_after_messages_were_given_back(bench: Benc
                 number, exchange=expiring.exchange, routing_key="expiring", declare=[expiring]
             )
         with Consumer(connection, [expiring], callbacks=[lambda _, message: acknowledges and message.ack()]):
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=PATIENCE_S)
     with bench.client() as client:
         assert client.llen(f"{bench.key_prefix}expiring") == (2 if acknowledges else 3)
         assert 0 < client.pttl(f"{bench.key_prefix}expiring") <= 60_000
@@ -177,7 +178,7 @@ def test_a_shutdown_tells_how_much_it_gives_back(bench: Bench, caplog: pytest.Lo
         publish(connection, *range(3))
         consumer = Consumer(connection, [PLAIN], callbacks=[lambda body, message: None])
         consumer.consume()
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=PATIENCE_S)
         with caplog.at_level(logging.INFO):
             connection.close()
     assert "Restoring 3 unacknowledged message(s)" in caplog.text

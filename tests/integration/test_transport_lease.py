@@ -13,7 +13,7 @@ from routemq_transport.items import Item
 
 from routemq.lifecycle.moves import LeaseTimes
 from tests.lifecycle import Place, Worker
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import Redis
 
 TIMES = LeaseTimes(own_s=3, others_s=30)
@@ -52,7 +52,7 @@ class Process:
         self.lease.put_back(list(self.lease._held), "unread")
         self.lease.end()
         if self.lease._thread is not None:
-            self.lease._thread.join(10)
+            self.lease._thread.join(PATIENCE_S)
         self._client.close()
 
 

@@ -41,10 +41,10 @@ def test_what_runs_alone_idles_no_slot_once_another_has_taken_it(bench: Bench) -
         bench.wait_for(["long"], event="started")
         with bench.worker(*THREADS, queues="first"):
             put_struck(bench, "struck", seconds=1.5)
-            bench.wait_for(["struck"], event="started", timeout_s=5)
+            bench.wait_for(["struck"], event="started")
             # The other worker runs it, alone; the one with the long task goes on.
             bench.put(*range(10))
-            bench.wait_for(range(10), timeout_s=10)
+            bench.wait_for(range(10))
             ended_at = {run.what: run.at for run in bench.runs()}
             assert min(ended_at[number] for number in range(10)) < ended_at.get("struck", float("inf"))
         assert busy.is_alive
@@ -58,10 +58,10 @@ def test_what_runs_alone_idles_a_busy_workers_slots_only_for_a_moment(bench: Ben
         bench.wait_for(["long"], event="started")
         put_struck(bench, "struck")
         bench.put(*range(200), seconds=0.05)
-        bench.wait_for(range(200), timeout_s=15)
+        bench.wait_for(range(200))
         assert "struck" not in bench.names("started")
         bench.release()
-        bench.wait_for(["struck"], timeout_s=15)
+        bench.wait_for(["struck"])
         bench.wait_until_nothing_is_held()
     started_at = {run.what: run.at for run in bench.runs("started")}
     ended_at = {run.what: run.at for run in bench.runs()}
@@ -73,7 +73,7 @@ def test_what_runs_alone_gets_its_turn_on_a_busy_queue(bench: Bench) -> None:
         bench.put(*range(100), seconds=0.05)
         put_struck(bench, "struck")
         bench.put(*range(100, 1000), seconds=0.05)
-        bench.wait_for(["struck"], timeout_s=15)
+        bench.wait_for(["struck"])
         assert bench.waiting() > 0
         spans = {run.what: run.at for run in bench.runs("started")}
         (ended,) = (run.at for run in bench.runs() if run.what == "struck")
@@ -89,14 +89,14 @@ def test_a_worker_prefetches_so_many_bytes_and_no_more(bench: Bench) -> None:
         wait_until(lambda: bench.held() >= MOST_BYTES // LARGE_BYTES - 1, message="some are prefetched")
         assert bench.held() <= MOST_BYTES // LARGE_BYTES
         bench.release()
-        wait_until(lambda: len(bench.runs()) == 40, message="all are run", timeout_s=30)
+        wait_until(lambda: len(bench.runs()) == 40, message="all are run")
         # What is larger than all of it goes through, also beside a long task.
         Path(f"{bench.runs_path}.released").unlink()
         bench.put("long", task="wait")
         bench.wait_for(["long"], event="started")
         put_large(bench, "larger", "largest", size_bytes=MOST_BYTES + 1000)
         bench.put(1, 2, 3, task="wait")
-        wait_until(lambda: len(bench.runs("started")) == 44, message="no slot is idle", timeout_s=20)
+        wait_until(lambda: len(bench.runs("started")) == 44, message="no slot is idle")
         bench.release()
-        wait_until(lambda: len(bench.runs()) == 46, message="all are run", timeout_s=30)
+        wait_until(lambda: len(bench.runs()) == 46, message="all are run")
         bench.wait_until_nothing_is_held()

@@ -9,6 +9,7 @@ from celery.worker import state
 from routemq import Batch, Client, Message, RetryPolicy, Router
 from routemq.message import PublishProperties
 from routemq.testing import NotIdleError, NotServingError, TestApp
+from tests.processes import PATIENCE_S
 
 
 def echoing() -> Router:
@@ -31,7 +32,7 @@ def echoing() -> Router:
             raise ConnectionError(job)
 
     def hold(message: Message) -> None:
-        held.wait(30)
+        held.wait(PATIENCE_S)
 
     router.on("chain/{number:int}", chain)
     router.on("both/{what}", twice, name="one", shared=True)

@@ -13,7 +13,7 @@ from celery import Celery
 
 from routemq.envelope import TaskMessage
 from tests.gate import Gate
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import Redis
 from tests.workers import Bench
 
@@ -39,7 +39,7 @@ def _listening(bench: Bench) -> Iterator[list[dict[str, Any]]]:
                 yield events
             finally:
                 receiver.should_stop = True
-                thread.join(10)
+                thread.join(PATIENCE_S)
 
 
 def _without_topic(message: TaskMessage) -> bytes:
@@ -73,7 +73,7 @@ def test_what_ends_while_redis_is_away_is_told_later(bench: Bench) -> None:
             gate.close()
             worker.wait_for_output("Cannot connect to redis://")
             gate.open()
-            wait_until(lambda: _ids(events, "task-succeeded") == sent, timeout_s=20, message="both have succeeded")
+            wait_until(lambda: _ids(events, "task-succeeded") == sent, message="both have succeeded")
     finally:
         gate.close()
 

@@ -37,8 +37,7 @@ def test_a_worker_outlives_the_death_of_redis(own_store: Callable[..., Redis], k
         # What was in hand when Redis died is Celery's own transport's to bring back, after its visibility timeout.
         expected = sent | later if transport == "routemq" else later
         wait_until(
-            lambda: expected <= {note["id"] for note in bench.notes("slept")},
-            timeout_s=40, message="the messages are run",
+            lambda: expected <= {note["id"] for note in bench.notes("slept")}, message="the messages are run",
         )  # fmt: skip
         assert worker.terminate() == 0
         assert _everywhere(bench) == sent | later
@@ -52,7 +51,7 @@ def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_store: Callable[..
     with bench.worker("-Q", "work", "-P", "threads", ready=False) as worker:
         worker.wait_for_output("Cannot connect to redis://")
         store.start()
-        (note,) = bench.wait_for_notes("raw", 1, timeout_s=30)
+        (note,) = bench.wait_for_notes("raw", 1)
 
     assert note["id"] == message.id
     with store.client() as client:

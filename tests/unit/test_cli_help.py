@@ -73,7 +73,7 @@ def test_every_public_name_is_there() -> None:
 def test_without_the_extra_dev_the_one_command_that_needs_it_says_so() -> None:
     program = "import sys; sys.modules['watchfiles'] = None; from routemq.cli import main; main(sys.argv[1:])"
     asked = {words: subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, encoding="utf-8", check=False, timeout=60,
+        [sys.executable, "-c", program, *words], capture_output=True, encoding="utf-8", check=False,
     ) for words in [("dev",), ("dev", "--help")]}  # fmt: skip
     assert asked["dev",].returncode == 2
     assert "pip install 'routemq-celery[dev]'" in asked["dev",].stderr

@@ -47,7 +47,6 @@ def application_queues() -> set[str]:
         capture_output=True,
         encoding="utf-8",
         check=True,
-        timeout=30,
     )
     return set(json.loads(run.stdout))
 
@@ -62,7 +61,7 @@ def test_file_is_valid_by_the_compose_specification(name: str, tmp_path: Path) -
     file = tmp_path / name  # without the one tag that is Compose's alone
     file.write_text((REPOSITORY / name).read_text("utf-8").replace("!override", ""), encoding="utf-8")
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
-    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=30)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -207,7 +206,7 @@ def test_what_is_locked_is_what_the_project_asks_for() -> None:
 
 def test_the_bill_of_materials_names_each_package_once_with_its_licence() -> None:
     script = REPOSITORY / "scripts/bill-of-materials"
-    run = subprocess.run([sys.executable, script], capture_output=True, encoding="utf-8", check=True, timeout=30)
+    run = subprocess.run([sys.executable, script], capture_output=True, encoding="utf-8", check=True)
     components = json.loads(run.stdout)["components"]
     names = [each["name"].lower() for each in components]
     assert len(names) == len(set(names))

@@ -34,7 +34,7 @@ def test_what_is_folded_is_told_though_no_line_follows(monkeypatch: pytest.Monke
     notes = RunNotes(lambda _, text: said.append(text), lambda _: None)
     for number in range(2):
         notes.is_folded("worker a", RETRY.format(id=number, place="c"))
-    wait_until(lambda: said, timeout_s=30, message="the retry is told of")
+    wait_until(lambda: said, message="the retry is told of")
 
 
 def test_a_death_says_how_to_look_at_it_and_many_say_it_once() -> None:

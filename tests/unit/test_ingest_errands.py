@@ -6,6 +6,8 @@ from concurrent.futures import Future
 import pytest
 from routemq_ingest.errands import Errands
 
+from tests.processes import PATIENCE_S
+
 
 def test_results_and_exceptions_come_back_in_order_to_the_thread_that_asked() -> None:
     heard: list[object] = []
@@ -23,8 +25,8 @@ def test_results_and_exceptions_come_back_in_order_to_the_thread_that_asked() ->
     for call in (lambda: 1, fail, lambda: 3):
         errands.ask(call, then=then)
     assert heard == []
-    assert woken.wait(5)
-    errands.finish(timeout_s=5)
+    assert woken.wait(PATIENCE_S)
+    errands.finish(timeout_s=PATIENCE_S)
     here = threading.current_thread().name
     assert heard == [(1, here), (failure, here), (3, here)]
     errands.close()

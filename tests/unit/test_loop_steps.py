@@ -73,6 +73,6 @@ def test_no_step_of_many_threads_is_left_behind() -> None:
             due.popleft()()
         return len(taken) == 20_000
 
-    wait_until(turn, timeout_s=30, message="all are taken")
+    wait_until(turn, message="all are taken")
     for thread in threads:
         thread.join()

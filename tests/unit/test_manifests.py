@@ -72,7 +72,7 @@ def test_deploy_is_what_the_command_writes_for_the_sample_application(
     def written(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*command, *more], cwd=REPOSITORY, env=clean_environment(), capture_output=True, encoding="utf-8",
-            check=False, timeout=60,
+            check=False,
         )  # fmt: skip
 
     first = written()
@@ -106,7 +106,7 @@ def test_what_cannot_be_is_told_in_a_line(tmp_path: Path, options: tuple[str, ..
     given = [option.format(file=tmp_path / "file") for option in options]
     run = subprocess.run(
         ["routemq", "manifests", *given], cwd=REPOSITORY, env=clean_environment(), capture_output=True,
-        encoding="utf-8", check=False, timeout=60,
+        encoding="utf-8", check=False,
     )  # fmt: skip
     assert run.returncode in (1, 2)
     assert words in run.stderr
@@ -270,14 +270,14 @@ def test_units_pass_systemds_own_check(tmp_path: Path) -> None:
         *(f"routemq-worker@{escaped(name)}.service" for name in worker_queues(ODD)),
     ]
     command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in files)]
-    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     # What it says of others' units of this machine is theirs.
     assert (run.returncode, [line for line in run.stderr.splitlines() if "routemq" in line]) == (0, [])
 
 
 @pytest.mark.parametrize("name", list(ODD))
 def test_a_queue_is_escaped_as_systemd_escapes_it(name: str) -> None:
-    run = subprocess.run(["systemd-escape", name], capture_output=True, encoding="utf-8", check=True, timeout=20)
+    run = subprocess.run(["systemd-escape", name], capture_output=True, encoding="utf-8", check=True)
     assert escaped(name) == run.stdout.removesuffix("\n")
 
 

@@ -14,6 +14,7 @@ from routemq import Context, Message, Middleware
 from routemq.envelope import Envelope
 from routemq.errors import NotRunError
 from routemq.middleware import Chain, Next, build_chain
+from tests.processes import PATIENCE_S
 from tests.unit.test_controllers import CLIENT
 
 
@@ -249,13 +250,13 @@ def test_cancellation_reaches_an_async_controller_behind_a_sync_link() -> None:
 
     async def scenario() -> None:
         task = asyncio.create_task(build_chain(endless, [Sync("x"), Sync("y")], is_async=True).run(context()))
-        await asyncio.to_thread(reached.wait, 10)
+        await asyncio.to_thread(reached.wait, PATIENCE_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(scenario())
-    assert cancelled.wait(10)
+    assert cancelled.wait(PATIENCE_S)
 
 
 def test_many_messages_in_deep_sync_links_do_not_wait_for_each_other() -> None:

@@ -32,7 +32,7 @@ def routes(folder: Path, *options: str, **env: str) -> subprocess.CompletedProce
     env["REDIS_URL"] = "redis://127.0.0.1:1"
     return subprocess.run(
         ["routemq", "routes", *options], cwd=folder, env=clean_environment(env), capture_output=True, encoding="utf-8",
-        check=False, timeout=30,
+        check=False,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 
 ENVIRONMENT = Path(__file__).parents[2] / "scripts" / "environment.sh"
 
@@ -54,7 +54,7 @@ class Machine:
 
     def run(self, **env: str) -> tuple[int, str]:
         process = self.start(**env)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate()
         return process.returncode, told.decode()
 
     @property
@@ -95,7 +95,7 @@ def test_a_person_is_asked(machine: Machine, answer: bytes, installs: bool) -> N
         ["bash", "-c", script], env=machine.env({}), stdin=theirs, stdout=theirs, stderr=theirs
     ) as asked:
         os.write(ours, answer)
-        assert asked.wait(20) == (0 if installs else 1)
+        assert asked.wait(PATIENCE_S) == (0 if installs else 1)
     os.close(theirs)
     told = b""
     # A terminal gives what was written in pieces, and an error after the last one.
@@ -111,7 +111,7 @@ def test_nothing_stays_behind_when_it_is_interrupted(machine: Machine, number: s
     wait_until(machine.started.exists, message="apt-get runs")
     assert machine.policy.exists()
     os.killpg(process.pid, number)
-    told, _ = process.communicate(timeout=20)
+    told, _ = process.communicate()
     assert process.returncode == -number
     assert told == b""
     assert not machine.policy.exists()
@@ -121,7 +121,7 @@ def test_a_policy_of_the_machine_stays_and_one_of_ours_that_was_left_goes(machin
     process = machine.start(SLOW="1")
     wait_until(machine.started.exists, message="apt-get runs")
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate()
     assert machine.policy.exists()
     assert machine.run()[0] == 0
     assert not machine.policy.exists()

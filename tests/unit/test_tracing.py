@@ -176,7 +176,7 @@ print(None if provider is None else provider.resource.attributes["service.name"]
 def test_traces_are_made_when_there_is_an_endpoint(variables: dict[str, str], expected: str, tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", ASK], env=clean_environment(variables), cwd=tmp_path,
-        capture_output=True, encoding="utf-8", check=True, timeout=60,
+        capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     assert ran.stdout.strip() == expected
     assert (expected == "None True") == ("no traces are made" in ran.stderr)
@@ -186,7 +186,7 @@ def test_no_process_imports_what_makes_traces_unasked(tmp_path: Path) -> None:
     everything = "import routemq_ingest.worker, routemq_tasks.app, routemq_tasks.route_worker\n"
     ran = subprocess.run(
         [sys.executable, "-c", everything + ASK], env=clean_environment(), cwd=tmp_path,
-        capture_output=True, encoding="utf-8", check=True, timeout=60,
+        capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     assert ran.stdout.strip() == "None False"
 
@@ -195,7 +195,7 @@ def test_the_file_of_settings_counts_too(monkeypatch: pytest.MonkeyPatch, tmp_pa
     (tmp_path / ".env").write_text("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9\n", "utf-8")
     ran = subprocess.run(
         [sys.executable, "-c", ASK], env=clean_environment(), cwd=tmp_path,
-        capture_output=True, encoding="utf-8", check=True, timeout=60,
+        capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     assert ran.stdout.strip() == "default True"
 
