@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from celery import Celery
+from celery.utils.nodenames import default_nodename
 
 from routemq.discovery import load_router
 from routemq.envelope import Envelope, TaskMessage
 from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.queues import Keys
 from routemq.routing import Router
-from tests.processes import RunningProcess, clean_environment, running, wait_until
+from tests.processes import PATIENCE_S, RunningProcess, clean_environment, running, wait_until
 from tests.servers import REPOSITORY, Redis
 
 APPLICATION = "tests.applications.execution"
@@ -63,8 +65,21 @@ class Bench:
         return subprocess.run(
             ["celery", "-A", "routemq", *options, *arguments],
             cwd=REPOSITORY, env=clean_environment(self.environment() | env),
-            capture_output=True, encoding="utf-8", timeout=60, check=False,
+            capture_output=True, encoding="utf-8", check=False,
         )  # fmt: skip
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """Ask the worker, as `celery inspect` and `celery control` do, and return what it says.
+
+        It is asked by its name, so that its answer is waited for as long as a busy machine takes, and nobody else's.
+        """
+        name = default_nodename(None)
+        with Celery(broker=self.store.url, set_as_current=False) as operator:
+            operator.conf.broker_transport_options = {"global_keyprefix": self.key_prefix}
+            (answer,) = operator.control.broadcast(
+                command, arguments=arguments, destination=[name], reply=True, timeout=PATIENCE_S
+            )
+        return answer[name]
 
     def environment(self) -> dict[str, str]:
         return {
@@ -93,6 +108,20 @@ class Bench:
             **fields,
         )
 
+    def put_many(self, topics: Sequence[str], payload: str = "null") -> list[str]:
+        """Queue one message for each topic, all at once, and return their ids."""
+        messages = [self.message(topic, payload) for topic in topics]
+        with self.store.client() as client, client.pipeline(transaction=True) as pipe:
+            for message in messages:
+                pipe.lpush(self.keys.queue(message.queue), message.encode())
+            pipe.execute()
+        return [message.id for message in messages]
+
+    def release(self) -> None:
+        """Let what runs as `slow/held` end, and what is still to come."""
+        with self.store.client() as client:
+            client.set(f"{self.key_prefix}released", 1)
+
     def put_raw(self, queue: str, item: bytes) -> None:
         with self.store.client() as client:
             client.lpush(self.keys.queue(queue), item)
@@ -112,19 +141,19 @@ class Bench:
             for name, text in entries.items()
         }
 
-    def wait_for_letters(self, count: int, *, timeout_s: float = 40.0) -> dict[str, Letter]:
+    def wait_for_letters(self, count: int) -> dict[str, Letter]:
         def found() -> dict[str, Letter] | None:
             letters = self.letters()
             return letters if len(letters) >= count else None
 
-        return wait_until(found, timeout_s=timeout_s, message=f"{count} messages are dead")
+        return wait_until(found, message=f"{count} messages are dead")
 
-    def wait_for_notes(self, what: str, count: int, *, timeout_s: float = 40.0) -> list[dict[str, Any]]:
+    def wait_for_notes(self, what: str, count: int) -> list[dict[str, Any]]:
         def found() -> list[dict[str, Any]] | None:
             notes = self.notes(what)
             return notes if len(notes) >= count else None
 
-        return wait_until(found, timeout_s=timeout_s, message=f"{count} notes {what!r}")
+        return wait_until(found, message=f"{count} notes {what!r}")
 
     def totals(self) -> dict[str, RouteTotals]:
         with self.store.client() as client:

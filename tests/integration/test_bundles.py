@@ -1,8 +1,6 @@
 """Messages that a child of the prefork pool is handed together: each keeps a fate of its own."""
 
-import json
 import signal
-from typing import Any
 
 import pytest
 
@@ -10,8 +8,6 @@ from tests.applications import bundles as application
 from tests.processes import wait_until
 from tests.servers import Redis
 from tests.workers import Bench
-
-PATIENCE_S = 60
 
 
 @pytest.fixture
@@ -40,12 +36,7 @@ def done(bench: Bench) -> int:
 
 
 def wait_until_done(bench: Bench, count: int) -> None:
-    wait_until(lambda: done(bench) == count, timeout_s=PATIENCE_S, message=f"{count} messages are done")
-
-
-def asked(bench: Bench, *command: str) -> Any:
-    answer = bench.celery("inspect", *command, "--json", "--timeout", "10")
-    return next(iter(json.loads(answer.stdout).values()))
+    wait_until(lambda: done(bench) == count, message=f"{count} messages are done")
 
 
 def test_children_that_die_together_have_each_its_own_guilty_message(bench: Bench) -> None:
@@ -53,7 +44,7 @@ def test_children_that_die_together_have_each_its_own_guilty_message(bench: Benc
         put(bench, *["ok"] * 100)
         wait_until_done(bench, 100)
         put(bench, *[*["ok"] * 5, "leave", *["ok"] * 5, "kill", *["ok"] * 3] * 12)
-        bench.wait_for_letters(24, timeout_s=PATIENCE_S)
+        bench.wait_for_letters(24)
         wait_until_done(bench, 100 + 12 * 13)
     assert [set(runs(bench, kind).values()) for kind in ("ok", "leave", "kill")] == [{1}, {3}, {3}]
 
@@ -65,7 +56,7 @@ def test_a_child_that_dies_in_a_bundle_is_a_strike_for_the_guilty_alone(bench: B
         put(bench, *["ok"] * 40, "kill", *["ok"] * 5, "reject", *["ok"] * 40, "crash", "leave", *["ok"] * 115)
         wait_until_done(bench, 300)
         letters = bench.wait_for_letters(4)
-        handed_out = asked(bench, "stats")["pool"]["writes"]["total"]
+        handed_out = bench.ask("stats")["pool"]["writes"]["total"]
         assert worker.is_alive
     assert set(runs(bench, "ok").values()) == {1}
     for kind in ("kill", "crash", "leave"):
@@ -83,12 +74,12 @@ def test_nobody_waits_behind_a_slow_run_which_alone_is_shown_and_ended(bench: Be
         (slow,) = put(bench, "slow", takes_s=600.0)
         quick = put(bench, *["ok"] * 200)
         wait_until_done(bench, 400)
-        (shown,) = wait_until(lambda: asked(bench, "active"), timeout_s=PATIENCE_S, message="the slow one is shown")
+        (shown,) = wait_until(lambda: bench.ask("active"), message="the slow one is shown")
         assert shown["id"] == slow
         put(bench, *["ok"] * 50)
-        assert bench.celery("control", "terminate", "SIGKILL", slow).returncode == 0
+        bench.ask("terminate", signal="SIGKILL", task_id=[slow])
         wait_until_done(bench, 450)
-        wait_until(lambda: not bench.held(), timeout_s=PATIENCE_S, message="nothing is in hand")
+        wait_until(lambda: not bench.held(), message="nothing is in hand")
     assert set(quick) <= set(runs(bench, "ok"))
     assert set(runs(bench, "ok").values()) == {1}
     assert runs(bench, "slow") == {slow: 1}
@@ -99,9 +90,9 @@ def test_nobody_waits_behind_a_slow_run_which_alone_is_shown_and_ended(bench: Be
 def test_a_worker_that_is_stopped_in_a_bundle_loses_and_blames_nothing(bench: Bench, number: int) -> None:
     with bench.worker("-Q", "bundles", "-P", "prefork", "-c", "2") as worker:
         put(bench, *["ok"] * 1000, takes_s=0.002)
-        wait_until(lambda: done(bench) > 100, timeout_s=PATIENCE_S, message="some are done")
+        wait_until(lambda: done(bench) > 100, message="some are done")
         worker.signal(number)
-        worker.wait(timeout_s=PATIENCE_S)
+        worker.wait()
     assert bench.held() == 0
     assert done(bench) + bench.waiting("bundles") == 1000
     if number == signal.SIGTERM:

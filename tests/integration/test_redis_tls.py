@@ -18,7 +18,7 @@ from routemq.errors import ConfigurationError
 from routemq.refusals import explain
 from routemq.settings import Settings
 from tests.ingest import CONTROLLER, ingesting, settings_for, wait_for_payloads
-from tests.processes import running, wait_until
+from tests.processes import PATIENCE_S, running, wait_until
 from tests.servers import REPOSITORY, Mosquitto, Redis, Stack, TlsFiles
 from tests.workers import Bench
 
@@ -90,7 +90,7 @@ def test_no_tls_where_there_is_some(own_store: Callable[..., Redis], tls_files: 
         assert command.wait() == 1
         assert hint in command.output()
     with Bench(store=store, key_prefix=key_prefix).worker("-P", "solo", env=env, ready=False) as worker:
-        worker.wait_for_output(hint, timeout_s=45)
+        worker.wait_for_output(hint)
         assert worker.terminate() == 0
 
 
@@ -139,9 +139,9 @@ def test_messages_come_through(
         mosquitto_server.publish(f"{topic_prefix}/a", "1")
         wait_for_payloads(store, key_prefix, "taken", 1)
     bench.put("slow/async", "0")
-    with bench.worker("-Q", "slow", "-P", "prefork", "-c", "1", "-E", env=env) as worker:
+    with bench.worker("-Q", "slow", "-P", "prefork", "-c", "1", "-E", "-n", "one@here", env=env) as worker:
         wait_until(lambda: bench.totals()["slow/async"].done == 1, ignoring=(KeyError,), message="it is done")
-        inspect = ["celery", "-A", "routemq", "inspect", "ping"]
+        inspect = ["celery", "-A", "routemq", "inspect", "ping", "-d", "one@here", "--timeout", f"{PATIENCE_S:g}"]
         for command in (inspect, ["routemq", "dlq", "stats"]):
             with running(command, cwd=REPOSITORY, env=env) as process:
                 assert process.wait() == 0

@@ -39,7 +39,7 @@ def test_a_worker_waits_for_a_redis_that_cannot_write_to_its_disk(
             late.wait_for_output("redis cannot write to its disk")
             # Longer than Celery and kombu take to ask for a sign of life for the first time.
             refused = time.monotonic()
-            wait_until(lambda: time.monotonic() > refused + 13, timeout_s=20, message="it lasts")
+            wait_until(lambda: time.monotonic() > refused + 13, message="it lasts")
             assert worker.is_alive
             assert late.is_alive
             for process in (worker, late):
@@ -69,10 +69,10 @@ def test_a_worker_that_starts_while_redis_is_full_drains_it(
             while True:
                 client.rpush("filler", b"x" * 20_000)
         with _worker(bench, "-P", pool, "-c", "2") as worker:
-            wait_until(lambda: bench.waiting("work.raw") == 0, timeout_s=30, message="the queue is empty")
-            wait_until(lambda: bench.held() == 0, timeout_s=20, message="all are acknowledged")
+            wait_until(lambda: bench.waiting("work.raw") == 0, message="the queue is empty")
+            wait_until(lambda: bench.held() == 0, message="all are acknowledged")
             # What an orchestrator asks, and an operator.
-            ping = ["celery", "-A", "routemq", "inspect", "ping", "-d", "refused@host"]
+            ping = ["celery", "-A", "routemq", "inspect", "ping", "-d", "refused@host", "--timeout", "60"]
             with running(ping, cwd=REPOSITORY, env=bench.environment()) as inspect:
                 assert inspect.wait() == 0
             client.delete("filler")

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -24,15 +23,6 @@ def worker(bench: Bench) -> Iterator[RunningProcess]:
         yield process
 
 
-def ask(bench: Bench, *words: str) -> Any:
-    ended = bench.celery(words[0], "--json", *words[1:])
-    assert ended.returncode == 0, ended.stderr
-    answers = json.loads(ended.stdout)
-    # Of one worker: `control` gives a list of such objects.
-    (answer,) = (answers[0] if isinstance(answers, list) else answers).values()
-    return answer
-
-
 def wait_later(bench: Bench, topic: str, in_s: float, name: str | None = None) -> str:
     """Put a message where a retry waits."""
     message = bench.message(topic)
@@ -48,11 +38,11 @@ def test_what_waits_in_redis_is_scheduled(bench: Bench, worker: RunningProcess) 
     with bench.store.client() as client:
         client.set(bench.keys.delayed("work.act"), "of another application")
 
-    found = ask(bench, "inspect", "scheduled")
+    found = bench.ask("scheduled")
     assert [each["request"]["id"] for each in found] == [urgent, soon, later]
     assert found[1]["request"]["name"] == "slow/async"
     assert "payload" not in json.dumps(found)
-    asked = ask(bench, "inspect", "query_task", later, elsewhere, "unknown")
+    asked = bench.ask("query_task", ids=[later, elsewhere, "unknown"])
     assert {task_id: state for task_id, (state, _) in asked.items()} == {later: "scheduled"}
 
 
@@ -60,7 +50,7 @@ def test_running_messages_show_no_payload(bench: Bench, worker: RunningProcess) 
     message = bench.put("slow/sleep", "1e02")
     bench.wait_for_notes("started", 1)
 
-    (running,) = ask(bench, "inspect", "active")
+    (running,) = bench.ask("active")
     assert running["id"] == message.id
     assert running["args"] == "('slow/sleep', 4 bytes)"
     worker.kill_all()
@@ -68,19 +58,19 @@ def test_running_messages_show_no_payload(bench: Bench, worker: RunningProcess) 
 
 def test_a_group_of_queues_is_named_by_its_head(bench: Bench, worker: RunningProcess) -> None:
     def consumed() -> set[str]:
-        return {queue["name"] for queue in ask(bench, "inspect", "active_queues")}
+        return {queue["name"] for queue in bench.ask("active_queues")}
 
     work = {queue for queue in bench.router.queues if queue.startswith("work")}
     assert consumed() == work | {"slow"}
-    ask(bench, "control", "cancel_consumer", "work")
-    wait_until(lambda: consumed() == {"slow"}, message="none of them is consumed", timeout_s=20)
-    ask(bench, "control", "add_consumer", "work")
-    wait_until(lambda: consumed() == work | {"slow"}, message="all of them are consumed", timeout_s=20)
+    bench.ask("cancel_consumer", queue="work")
+    wait_until(lambda: consumed() == {"slow"}, message="none of them is consumed")
+    bench.ask("add_consumer", queue="work")
+    wait_until(lambda: consumed() == work | {"slow"}, message="all of them are consumed")
     message = bench.put("raw/1")
     assert [note["id"] for note in bench.wait_for_notes("raw", 1)] == [message.id]
     for command in ("add_consumer", "cancel_consumer"):
-        assert "no route uses the queue 'wor'" in ask(bench, "control", command, "wor")["error"]
-        assert "the name of a queue is empty" in ask(bench, "control", command, "")["error"]
+        assert "no route uses the queue 'wor'" in bench.ask(command, queue="wor")["error"]
+        assert "the name of a queue is empty" in bench.ask(command, queue="")["error"]
     assert consumed() == work | {"slow"}
 
 
@@ -109,7 +99,7 @@ def test_migrate_takes_what_waits_too(bench: Bench, valkey_server: Redis, copies
     env = {"ROUTEMQ_TASKS": "tests.applications.own_tasks"}
     bench.celery("call", "own.plain", "--countdown", "60", **env)
 
-    options = ["-t", "1"] if copies else ["-t", "1", "-a"]
+    options = ["-t", "3", *([] if copies else ["-a"])]
     ended = bench.celery("migrate", bench.store.url, there.store.url, *options, **env)
 
     assert ended.returncode == 0
@@ -125,7 +115,7 @@ def test_migrate_takes_what_waits_too(bench: Bench, valkey_server: Redis, copies
 
 
 def test_a_limit_of_a_routes_rate_holds(bench: Bench, worker: RunningProcess) -> None:
-    ask(bench, "control", "rate_limit", "raw/{rest:path}", "2/s")
+    bench.ask("rate_limit", task_name="raw/{rest:path}", rate_limit="2/s")
     sent = {bench.put(f"raw/{number}").id for number in range(4)}
 
     ran = bench.wait_for_notes("raw", 4)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import running, wait_until
+from tests.processes import PATIENCE_S, running, wait_until
 from tests.servers import REPOSITORY, Redis, free_port
 from tests.workers import Bench
 
@@ -110,7 +110,7 @@ def test_flower_and_inspect_name_messages_by_their_route(bench: Bench) -> None:
         url = f"http://127.0.0.1:{port}/api"
 
         def api(path: str) -> dict[str, dict[str, object]]:
-            with urllib.request.urlopen(f"{url}/{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"{url}/{path}", timeout=PATIENCE_S) as answer:
                 found: dict[str, dict[str, object]] = json.load(answer)
                 return found
 
@@ -124,7 +124,7 @@ def test_flower_and_inspect_name_messages_by_their_route(bench: Bench) -> None:
             message="Flower knows how each ended",
         )
         tasks = api("tasks")
-        registered = bench.celery("inspect", "registered")
+        registered = bench.ask("registered")
         report = bench.celery("report")
 
     assert (tasks[good.id]["name"], tasks[good.id]["args"]) == ("lines/{line:int}/state", "('lines/7/state', 21 bytes)")
@@ -132,6 +132,6 @@ def test_flower_and_inspect_name_messages_by_their_route(bench: Bench) -> None:
     assert tasks[bad.id]["retries"] == 2
     assert "ValueError" in str(tasks[bad.id]["exception"])
     assert "secret-words" not in json.dumps(tasks)
-    assert "* lines/{line:int}/state" in registered.stdout
+    assert "lines/{line:int}/state" in registered
     assert "redis" in report.stdout
     assert report.returncode == 0
