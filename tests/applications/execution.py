@@ -127,6 +127,21 @@ def sleep(payload: float, message: Message) -> None:
     note("slept", id=message.id)
 
 
+def held(message: Message) -> None:
+    """Run until the test says so."""
+    note("started", id=message.id)
+    while not _redis.exists(f"{_PREFIX}released"):
+        time.sleep(0.02)
+    note("slept", id=message.id)
+
+
+def outlive_redis(message: Message) -> None:
+    """Fail when Redis is there no more."""
+    note("started", id=message.id)
+    while _redis.ping():
+        time.sleep(0.02)
+
+
 def deaf(payload: Any) -> None:
     """Heeds no soft limit."""
     while True:
@@ -186,7 +201,10 @@ router.on("own-loop/in-async", own_loop, queue="work.loop", middleware=[Async()]
 router.on("chain/{device}", "tests.applications.execution:loop", queue="work.chain", middleware=[Sync(), Async()])
 router.on("slow/sleep", sleep, queue="slow", worker_count=2)
 router.on("slow/limited", sleep, queue="slow", timeout_s=0.5, retry=once, name="limited")
-router.on("slow/async", sleep_async, queue="slow", timeout_s=0.5, retry=once)
+router.on("slow/async", sleep_async, queue="slow", retry=once)
+router.on("slow/async-limited", sleep_async, queue="slow", timeout_s=0.5, retry=once)
+router.on("slow/held", held, queue="slow", retry=once)
+router.on("slow/outlives-redis", outlive_redis, queue="slow", retry=once)
 router.on("slow/deaf", deaf, queue="deaf", timeout_s=0.5, retry=once)
 router.on("answer/{device}", answer, queue="answer")
 router.on("answer-async/{device}", answer_async, queue="answer")

@@ -70,8 +70,7 @@ def wait(what: object) -> None:
     """Run until the test says so."""
     _write("started", what)
     released = Path(os.environ["RUNS"] + ".released")
-    until = time.monotonic() + 60
-    while not released.exists() and time.monotonic() < until:
+    while not released.exists():
         time.sleep(0.02)
     _write("done", what)
 

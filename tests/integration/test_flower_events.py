@@ -20,11 +20,11 @@ def test_a_redis_that_comes_back_is_found_within_seconds(redis_server: Redis) ->
         heard = place.process.wait_for_output("Connected to redis")
         assert "nothing is heard" not in heard
         gate.close()
-        # At Flower's own pace the fifth attempt comes after 40 s, and the next a minute later.
+        # At Flower's own pace the fifth attempt comes after 40 s, and each of the next a minute later.
         tried = "events are not heard"
-        wait_until(lambda: place.process.output().count(tried) >= 5, timeout_s=20, message="it was tried five times")
+        wait_until(lambda: place.process.output().count(tried) >= 8, message="it was tried eight times")
         gate.open()
-        place.process.wait_for_output("the workers are heard again", timeout_s=6)
+        place.process.wait_for_output("the workers are heard again")
         # A line when it begins and one when it ends, not one for each attempt.
         assert place.process.output().count("nothing is heard of the workers") <= 2
     gate.close()
@@ -47,4 +47,4 @@ def test_the_page_says_that_it_is_blind(own_store: Callable[..., Redis]) -> None
         expect(page.locator("#live-text")).to_have_text("Live")
 
         client.execute_command("ACL", "SETUSER", "default", "allchannels")
-        expect(notice).to_have_count(0, timeout=8_000)
+        expect(notice).to_have_count(0)

@@ -5,6 +5,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -18,7 +19,7 @@ from routemq.queues import Keys
 from tests.ingest import CONTROLLER, ingest_process, ingesting, payloads, settings_for, wait_for_payloads
 from tests.link import Link
 from tests.mqtt_peer import Peer
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import HOST, Redis, Stack, free_port
 
 
@@ -32,11 +33,11 @@ class Holder:
     def tend(self, *, served: bool = True) -> None:
         """Ask if it is time, and hear the answer."""
         self.lease.tend(served=served)
-        self.errands.finish(timeout_s=5)
+        self.errands.finish(timeout_s=PATIENCE_S)
 
     def release(self) -> None:
         self.lease.release()
-        self.errands.finish(timeout_s=5)
+        self.errands.finish(timeout_s=PATIENCE_S)
 
 
 @pytest.fixture
@@ -71,13 +72,16 @@ def test_a_lease_has_one_holder_who_may_release_only_his_own(
 
 
 def test_a_lease_that_cannot_be_renewed_is_given_up_before_it_ends(
-    holder: Callable[[str], Holder], redis_store: Redis, key_prefix: str
+    holder: Callable[[str], Holder], redis_store: Redis, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(lease_module, "time", SimpleNamespace(monotonic=lambda: now))
     mine = holder("me")
     mine.tend()
-    began = time.monotonic()
-    wait_until(lambda: not mine.lease.held, timeout_s=LEASE_S, message="it is given up")
-    assert time.monotonic() - began < LEASE_S - 0.5
+    now += LEASE_S - 1.1
+    assert mine.lease.held
+    now += 0.2
+    assert not mine.lease.held
     with redis_store.client() as client:
         assert client.exists(Keys(key_prefix).lease("g"))
 
@@ -129,7 +133,7 @@ def test_a_key_of_another_in_the_place_of_the_lease_is_told(
     assert mine.lease.trouble is None
 
 
-def test_after_sigkill_of_the_holder_another_takes_over_within_seconds_and_nothing_is_lost_or_doubled(
+def test_after_sigkill_of_the_holder_another_takes_over_and_nothing_is_lost_or_doubled(
     stack: Stack, tmp_path: Path, key_prefix: str, topic_prefix: str, group_name: str
 ) -> None:
     routes = f'router.on("{topic_prefix}/alerts/{{d}}", "{CONTROLLER}", queue="alerts")'
@@ -137,7 +141,7 @@ def test_after_sigkill_of_the_holder_another_takes_over_within_seconds_and_nothi
     asked = environment | {"INGEST_HEALTH_PORT": str(port)}
 
     def received() -> int:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/healthz", timeout=PATIENCE_S) as answer:
             return int(json.load(answer)["statistics"]["received"])
 
     with (
@@ -151,12 +155,10 @@ def test_after_sigkill_of_the_holder_another_takes_over_within_seconds_and_nothi
         # What is in Redis and not yet acknowledged would come twice.
         wait_until(lambda: received() == 100, message="all is acknowledged")
         holder.kill()
-        killed_at = time.monotonic()
         for number in range(100, 200):
             peer.publish(f"{topic_prefix}/alerts/a", str(number))
         peer.close()
         wait_for_payloads(stack.store, key_prefix, "alerts", 200)
-        assert time.monotonic() - killed_at < LEASE_S + 20
         other.wait_for_output("session=resumed")
     assert payloads(stack.store, key_prefix, "alerts") == [str(number).encode() for number in range(200)]
 
@@ -179,12 +181,15 @@ def test_a_holder_that_loses_the_broker_leaves_the_routes_to_one_that_has_it(
             assert not holder.health.holds
 
 
-def test_a_clean_stop_hands_over_at_once(stack: Stack, key_prefix: str, topic_prefix: str, group_name: str) -> None:
+def test_a_clean_stop_hands_over_at_once(
+    stack: Stack, key_prefix: str, topic_prefix: str, group_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody waits for its end.
+    monkeypatch.setattr(lease_module, "LEASE_S", 1000.0)
     router = Router()
     router.on(f"{topic_prefix}/alerts/{{d}}", CONTROLLER, queue="alerts")
     settings = settings_for(stack, key_prefix=key_prefix, group=group_name)
     with ingesting(settings, router, index=0) as holder, ingesting(settings, router, index=1):
-        began = time.monotonic()
         holder.stop()
         client = connect_redis(settings)
         wait_until(
@@ -192,7 +197,6 @@ def test_a_clean_stop_hands_over_at_once(stack: Stack, key_prefix: str, topic_pr
             message="the other has the lease",
         )
         client.close()
-        assert time.monotonic() - began < 4
         stack.broker.publish(f"{topic_prefix}/alerts/a", "after")
         assert wait_for_payloads(stack.store, key_prefix, "alerts", 1) == [b"after"]
 

@@ -17,11 +17,11 @@ from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.ingest import CONTROLLER, ingest_process, numbered, payloads, settings_for, wait_for_payloads
 from tests.mqtt_peer import Peer
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import Mosquitto, Redis, Stack
 
 QUICK = (
-    "import routemq_ingest.name_lease as n; n.LEASE_S, n.LEFT_S, n._RENEW_S = 5.0, 1.0, 1.0; "
+    "import routemq_ingest.name_lease as n; n.LEFT_S, n._RENEW_S = 1.0, 1.0; "
     "from routemq.cli import main; main(['ingest'])"
 )
 
@@ -51,7 +51,7 @@ def asked(lease: NameLease) -> NameLease:
     """Ask once more, and hear the answer."""
     lease._ask_at = 0.0
     lease.tend()
-    lease._errands.finish(timeout_s=5)
+    lease._errands.finish(timeout_s=PATIENCE_S)
     return lease
 
 
@@ -65,7 +65,7 @@ def working(settings: Settings, router: Router) -> Iterator[NamedWorker]:
         yield worker
     finally:
         worker.stop()
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
@@ -75,8 +75,8 @@ def test_who_asks_gets_a_number_of_his_own_and_one_that_was_left_behind_before_a
     first, second, third = lease(), lease(), lease()
     assert [each.number for each in (first, second, third)] == ["0", "1", "2"]
     assert asked(second).client_id == f"{group_name}-auto-1"
-    first.release(left_nothing=False, timeout_s=5)
-    third.release(left_nothing=True, timeout_s=5)
+    first.release(left_nothing=False, timeout_s=PATIENCE_S)
+    third.release(left_nothing=True, timeout_s=PATIENCE_S)
     assert lease("2").number is None, "nothing is left of it"
     assert lease("1").number is None, "it has a holder"
     assert lease().number == "0"
@@ -88,8 +88,9 @@ def test_who_asks_gets_a_number_of_his_own_and_one_that_was_left_behind_before_a
 def test_whoever_was_silent_for_too_long_is_not_sure_of_his_number_and_gets_another_when_it_is_taken(
     lease: Callable[..., NameLease], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(name_lease, "LEASE_S", 1.5)
-    frozen = lease()
+    with monkeypatch.context() as briefly:
+        briefly.setattr(name_lease, "LEASE_S", 1.5)
+        frozen = lease()
     wait_until(lambda: not frozen.is_sure, message="it is not sure any more")
     wait_until(lambda: lease().number == "0", message="another has it")
     assert asked(frozen).number not in ("0", None)
@@ -183,7 +184,7 @@ def test_what_processes_leave_behind_is_taken_over_and_one_that_was_frozen_fight
         peer = Peer(stack.broker.port).connect()
         peer.publish_all(f"{topic_prefix}/d/data", numbered(200))
         peer.close()
-        wait_until(lambda: len(held()) == 1, timeout_s=60, message="all others are taken over")
+        wait_until(lambda: len(held()) == 1, message="all others are taken over")
         found = wait_for_payloads(stack.store, key_prefix, "data", 200)
         assert set(found) == {line.encode() for line in numbered(200)}
         frozen.signal(signal.SIGCONT)

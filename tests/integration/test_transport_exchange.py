@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from kombu import Connection, Consumer, Queue
-from routemq_transport.fetching.pace import IDLE_S
+from routemq_transport.fetching import pace
 
 from routemq.dead_letters import DeadLetters
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import Redis, TlsFiles, free_port
 from tests.transport import Bench
 
@@ -57,9 +57,9 @@ def test_both_transports_share_a_queue_and_restore_each_others_messages(bench: B
     assert all(exchange == "" and key in ("first", "second") for _, exchange, key in records.values())
     # Each restores what the other held.
     with bench.worker(*THREADS, transport="stock", queues="first", **quick):
-        bench.wait_for(of_ours, timeout_s=20)
+        bench.wait_for(of_ours)
     with bench.worker(*THREADS, transport="ours", queues="second", **quick):
-        bench.wait_for(of_stock, timeout_s=20)
+        bench.wait_for(of_stock)
         bench.wait_until_nothing_is_held()
     assert bench.names() == sorted([*of_ours, *of_stock])
 
@@ -92,7 +92,6 @@ def test_what_is_no_message_is_buried_and_the_next_one_runs(bench: Bench) -> Non
     ]
     with bench.worker(*THREADS) as worker, bench.client() as client:
         client.lpush(f"{bench.key_prefix}first", *strange, good)
-        put_at = time.time()
         bench.wait_for(["good"])
         wait_until(lambda: len(letters(bench)) == len(strange), message="all are buried")
         bench.wait_until_nothing_is_held()
@@ -100,8 +99,7 @@ def test_what_is_no_message_is_buried_and_the_next_one_runs(bench: Bench) -> Non
         store = DeadLetters(client, Keys(bench.key_prefix))
         assert {letter.reason for letter in letters(bench)} == {"malformed"}
         assert sorted(store.get(letter.id).raw for letter in letters(bench)) == sorted(strange)
-    (run,) = bench.runs()
-    assert run.at - put_at < 3
+    assert bench.names() == ["good"]
 
 
 def test_a_message_that_was_delivered_twenty_times_is_dead(bench: Bench) -> None:
@@ -116,7 +114,6 @@ def test_a_message_that_was_delivered_twenty_times_is_dead(bench: Bench) -> None
         bench.wait_until_nothing_is_held()
 
 
-@pytest.mark.timeout(150)  # three workers are started and killed, which takes its time on a busy machine
 @pytest.mark.parametrize(
     ("pool", "task"),
     [(SOLO, "kill"), (THREADS, "kill"), (GEVENT, "kill"), (PREFORK, "kill-parent")],
@@ -130,7 +127,7 @@ def test_what_kills_whole_workers_runs_alone_and_is_buried(bench: Bench, pool: t
     deaths = 0
     while not letters(bench):
         with bench.worker(*pool, visibility_timeout=1, env=OUR_PREFORK) as worker:
-            wait_until(lambda worker=worker: not worker.is_alive or letters(bench), timeout_s=20, message="it dies")
+            wait_until(lambda worker=worker: not worker.is_alive or letters(bench), message="it dies")
             deaths += 0 if worker.is_alive else 1
         assert deaths <= 3
     # It is dead as soon as it has killed three, however soon it kills.
@@ -189,7 +186,7 @@ def consume(connection: Connection, queues: list[Queue], count: int, *, window: 
         connection, queues, callbacks=[lambda _body, message: received.append(message)], **options
     ) as consumer:
         consumer.qos(prefetch_count=window)
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while len(received) < count and time.monotonic() < until:
             try:
                 connection.drain_events(timeout=1)
@@ -240,14 +237,16 @@ def test_a_message_may_outlive_its_connection(bench: Bench, end: str) -> None:
     bench.wait_until_nothing_is_held()
 
 
-def test_a_slow_consumer_wakes_for_a_retry_that_comes_due(bench: Bench) -> None:
+def test_a_slow_consumer_wakes_for_a_retry_that_comes_due(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It looks for nothing by itself.
+    monkeypatch.setattr(pace, "IDLE_S", 10 * PATIENCE_S)
     queue = Queue("plain", exchange="", routing_key="plain")
     with bench.connection() as connection, bench.client() as client:
         seconds, microseconds = client.time()
         due = seconds + microseconds / 1e6 + 0.7
         client.zadd(f"{bench.key_prefix}routemq:delayed:plain", {bench.item("due", queue="plain"): due})
         (message,) = consume(connection, [queue], 1, window=1)
-        assert 0 <= time.time() - due < IDLE_S
+        assert time.time() >= due
         message.ack()
 
 
@@ -277,5 +276,5 @@ def test_password_and_tls(
     with bench.worker(*THREADS, env={"BROKER_TLS": tls}):
         bench.wait_for(names)
         bench.put("idle")
-        bench.wait_for(["idle"], timeout_s=5)
+        bench.wait_for(["idle"])
         bench.wait_until_nothing_is_held()

@@ -15,7 +15,7 @@ def bench(redis_server: Redis, key_prefix: str, tmp_path: Path) -> Bench:
 
 
 def wait_for_word(worker: RunningProcess, key: str) -> None:
-    wait_until(lambda: f"{key!r} is a string" in worker.output(), timeout_s=10, message=f"{key} is named")
+    wait_until(lambda: f"{key!r} is a string" in worker.output(), message=f"{key} is named")
 
 
 def test_a_worker_serves_its_other_queues_and_names_the_key(bench: Bench) -> None:
@@ -26,13 +26,13 @@ def test_a_worker_serves_its_other_queues_and_names_the_key(bench: Bench) -> Non
         # Several fetches, each of which meets the keys.
         for number in range(10):
             bench.put(number)
-            bench.wait_for([number], timeout_s=5)
+            bench.wait_for([number])
         for key in keys:
             wait_for_word(worker, key)
             assert worker.output().count(repr(key)) < 5
         client.delete(*keys)
         bench.put("theirs no more", queue="second")
-        bench.wait_for(["theirs no more"], timeout_s=5)
+        bench.wait_for(["theirs no more"])
         bench.wait_until_nothing_is_held()
     assert bench.names("started") == sorted([*range(10), "theirs no more"], key=str)
 
@@ -46,7 +46,7 @@ def test_a_worker_waits_where_it_cannot_record_what_it_takes(bench: Bench, name:
         wait_for_word(worker, key)
         assert bench.waiting() == 100
         client.delete(key)
-        bench.wait_for(list(range(100)), timeout_s=15)
+        bench.wait_for(list(range(100)))
         bench.wait_until_nothing_is_held()
     assert bench.names() == sorted(range(100), key=str)
 
@@ -54,14 +54,15 @@ def test_a_worker_waits_where_it_cannot_record_what_it_takes(bench: Bench, name:
 def test_what_is_done_while_it_cannot_be_said_is_not_run_again(bench: Bench) -> None:
     key, aside = f"{bench.key_prefix}unacked", f"{bench.key_prefix}aside"
     with bench.worker("-P", "threads", "-c", "3") as worker, bench.client() as client:
-        bench.put("long", seconds=2.0)
+        bench.put("long", task="wait")
         bench.wait_for(["long"], event="started")
         client.rename(key, aside)
         client.set(key, "theirs")
+        bench.release()
         bench.wait_for(["long"])
         wait_for_word(worker, key)
         client.rename(aside, key)
         bench.put("next")
-        bench.wait_for(["next"], timeout_s=10)
+        bench.wait_for(["next"])
         bench.wait_until_nothing_is_held()
     assert bench.names("started") == ["long", "next"]

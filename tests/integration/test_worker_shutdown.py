@@ -18,17 +18,17 @@ MOST_S = 25.0
 """Celery's own pool waits for half a minute for a child whose result nobody reads."""
 
 
-@pytest.mark.timeout(120)  # four workers are started and ended, which takes its time on a busy machine
 def test_a_prefork_worker_ends_soon_and_runs_nothing_twice(redis_server: Redis, key_prefix: str) -> None:
     bench = Bench(store=redis_server, key_prefix=key_prefix)
     sent: set[str] = set()
     for number in range(ROUNDS):
-        sent |= {bench.put("slow/sleep", "0.01").id for _ in range(300)}
+        # More than are done before the signal comes, however late that is.
+        sent |= set(bench.put_many(["slow/sleep"] * 1500, "0.01"))
         with bench.worker("-Q", "slow", "-P", "prefork", "-c", "3") as worker:
             before = len(bench.notes("slept"))
             wait_until(lambda: len(bench.notes("slept")) > before + 20, message="some are done")  # noqa: B023
             began = time.monotonic()
-            assert worker.terminate(timeout_s=60) == 0
+            assert worker.terminate() == 0
             took_s = time.monotonic() - began
         assert took_s < MOST_S, f"round {number + 1}"
         assert bench.held() == 0
@@ -63,7 +63,7 @@ def test_a_worker_ends_soon_though_redis_does_not_answer(
         silent_since = time.monotonic()
         wait_until(lambda: time.monotonic() > silent_since + 2.5, message="it is silent")
         # Not the two minutes of kombu.
-        assert worker.terminate(timeout_s=50) == 0
+        assert worker.terminate() == 0
         assert "Traceback" not in worker.output()
 
 
@@ -74,12 +74,12 @@ def test_an_outcome_that_cannot_be_recorded_keeps_no_worker_from_ending(
     store = own_store(append_only=True)
     bench = Bench(store=store, key_prefix=key_prefix)
     with bench.worker("-Q", "slow", "-P", pool, "-c", "2") as worker:
-        sent = bench.put("slow/limited", "0.4")
+        sent = bench.put("slow/outlives-redis")
         bench.wait_for_notes("started", 1)
         store.kill()
         worker.wait_for_output("outcome not recorded yet")
         began = time.monotonic()
-        assert worker.terminate(timeout_s=50) == 0
+        assert worker.terminate() == 0
         assert time.monotonic() - began < MOST_S
     store.start()
     assert bench.waiting("slow") + bench.held() == 1
@@ -87,18 +87,19 @@ def test_an_outcome_that_cannot_be_recorded_keeps_no_worker_from_ending(
         assert sent.id in str([*client.lrange(bench.keys.queue("slow"), 0, -1), *client.hvals(bench.keys.unacked)])
 
 
-@pytest.mark.parametrize(
-    ("number", "run_s", "ended"), [(signal.SIGTERM, "1.5", 3), (signal.SIGQUIT, "50", 0)], ids=["warm", "cold"]
-)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["warm", "cold"])
 def test_a_stop_that_its_children_hear_too_interrupts_nothing_and_strikes_nobody(
-    redis_server: Redis, key_prefix: str, number: signal.Signals, run_s: str, ended: int
+    redis_server: Redis, key_prefix: str, number: signal.Signals
 ) -> None:
     """As systemd stops a service, and Ctrl-\\ a terminal's foreground."""
     bench = Bench(store=redis_server, key_prefix=key_prefix)
     with bench.worker("-Q", "slow", "-P", "prefork", "-c", "3") as worker:
-        sent = {bench.put("slow/sleep", run_s).id for _ in range(6)}
+        sent = set(bench.put_many(["slow/held"] * 6))
         bench.wait_for_notes("started", 3)
         worker.signal_all(number)
+        if number is signal.SIGTERM:
+            worker.wait_for_output("Warm shutdown")
+            bench.release()
         worker.wait()
         assert "WorkerLost" not in worker.output()
         assert "failed in run" not in worker.output()
@@ -108,18 +109,18 @@ def test_a_stop_that_its_children_hear_too_interrupts_nothing_and_strikes_nobody
     waiting = {TaskMessage.decode(item) for item in items}
     assert {message.strikes for message in waiting} <= {0}
     assert slept | {message.id for message in waiting} == sent
-    assert len(slept) == ended
+    assert slept == ({note["id"] for note in bench.notes("started")} if number is signal.SIGTERM else set())
     assert not bench.letters()
 
 
 def test_what_runs_longer_than_the_grace_of_a_worker_alone_is_given_back(redis_server: Redis, key_prefix: str) -> None:
     """As one SIGTERM of systemd, Kubernetes or Docker asks for: no second signal comes before SIGKILL."""
     bench = Bench(store=redis_server, key_prefix=key_prefix)
-    with bench.worker("-Q", "slow", "-c", "2", env={"SHUTDOWN_GRACE_S": "2"}) as worker:
-        short, long = bench.put("slow/sleep", "1").id, bench.put("slow/sleep", "300").id
-        bench.wait_for_notes("started", 2)
-        assert worker.terminate(timeout_s=60) in (0, 1)
-    assert [note["id"] for note in bench.notes("slept")] == [short]
+    with bench.worker("-Q", "slow", "-c", "2", env={"SHUTDOWN_GRACE_S": "1"}) as worker:
+        long = bench.put("slow/held").id
+        bench.wait_for_notes("started", 1)
+        assert worker.terminate() in (0, 1)
+    assert not bench.notes("slept")
     with bench.store.client() as client:
         items = client.lrange(bench.keys.queue("slow"), 0, -1) + client.zrange(bench.keys.delayed("slow"), 0, -1)
     (back,) = map(TaskMessage.decode, items)
@@ -129,21 +130,16 @@ def test_what_runs_longer_than_the_grace_of_a_worker_alone_is_given_back(redis_s
 def test_a_child_is_still_ended_by_its_parent(redis_server: Redis, key_prefix: str) -> None:
     bench = Bench(store=redis_server, key_prefix=key_prefix)
     with bench.worker("-Q", "slow,deaf", "-P", "prefork", "-c", "2") as worker:
-        sent = bench.put("slow/sleep", "60").id
+        sent = bench.put("slow/held").id
         bench.wait_for_notes("started", 1)
-        began = time.monotonic()
-        assert bench.celery("control", "terminate", "SIGTERM", sent).returncode == 0
+        bench.ask("terminate", signal="SIGTERM", task_id=[sent])
         wait_until(lambda: not bench.held(), message="it is revoked")
         bench.put("slow/sleep", "0")
         bench.wait_for_notes("slept", 1)
-        assert time.monotonic() - began < MOST_S
         assert worker.is_alive
     assert not bench.letters()
 
 
-@pytest.mark.timeout(
-    120
-)  # a worker is started, and a name server is waited for, which takes its time on a busy machine
 @pytest.mark.parametrize("transport", ["routemq", "stock"])
 def test_a_worker_ends_soon_though_no_name_server_answers(
     redis_server: Redis, key_prefix: str, tmp_path: Path, transport: str
@@ -156,8 +152,6 @@ def test_a_worker_ends_soon_though_no_name_server_answers(
         "PYTHONPATH": f"{tmp_path}:{REPOSITORY}",
     }
     with bench.worker("-P", "threads", env=env, ready=False) as worker:
-        worker.wait_for_output("no name server has answered within 5 s", timeout_s=45)
-        began = time.monotonic()
-        assert worker.terminate(timeout_s=60) == 0
-        # Well before the name server says its last word.
-        assert time.monotonic() - began < 30
+        worker.wait_for_output("no name server has answered within 5 s")
+        # Long before the name server says its last word.
+        assert worker.terminate() == 0

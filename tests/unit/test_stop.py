@@ -10,6 +10,7 @@ import pytest
 from routemq_ingest.exchange import Bell
 
 from routemq.supervision.stop import Stop
+from tests.processes import PATIENCE_S
 
 
 def interrupted_at_every_line(call: Callable[[], object]) -> None:
@@ -32,16 +33,16 @@ def interrupted_at_every_line(call: Callable[[], object]) -> None:
         sys.settrace(before)
 
 
-def ends(call: Callable[[], object]) -> bool:
+def ends(call: Callable[[], object], patience_s: float = PATIENCE_S) -> bool:
     """Whether the call ends; one that stands still is left behind."""
     thread = threading.Thread(target=interrupted_at_every_line, args=(call,), daemon=True)
     thread.start()
-    thread.join(2)
+    thread.join(patience_s)
     return not thread.is_alive()
 
 
 def test_a_lock_is_found_by_this_test() -> None:
-    assert not ends(threading.Event().set)
+    assert not ends(threading.Event().set, 2)
 
 
 def test_a_stop_may_be_interrupted_by_itself() -> None:
@@ -50,7 +51,7 @@ def test_a_stop_may_be_interrupted_by_itself() -> None:
     assert not stop.wait(0.01)
     assert ends(stop.set)
     assert stop.is_set()
-    assert stop.wait(10)
+    assert stop.wait(PATIENCE_S)
     assert stop.wait()
 
 
@@ -59,7 +60,7 @@ def test_a_thousand_signals_are_one() -> None:
     for _ in range(100_000):
         stop.set()
         wakeup.wake()
-    assert stop.wait(10)
+    assert stop.wait(PATIENCE_S)
     wakeup.close()
     wakeup.wake()
 
@@ -73,7 +74,7 @@ def test_a_wakeup_may_be_interrupted_by_itself() -> None:
 def test_waiting_ends_with_the_call_of_another_thread() -> None:
     stop = Stop()
     threading.Timer(0.05, stop.set).start()
-    assert stop.wait(10)
+    assert stop.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("timeout_s", [0, 0.01])
