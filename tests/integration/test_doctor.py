@@ -174,7 +174,7 @@ def test_what_the_doctor_made_the_broker_drop_is_no_finding_of_the_next_one(pati
     listener.subscribe("$SYS/broker/publish/messages/dropped")
 
     def told(dropped: str) -> tuple[str, str]:
-        wait_until(lambda: listener.payloads[-1:] == [dropped], timeout_s=30, message=f"it has counted {dropped}")
+        wait_until(lambda: listener.payloads[-1:] == [dropped], message=f"it has counted {dropped}")
         found = patient.examined("--no-probe")[1]["mqtt dropped messages"]
         return found["level"], found["text"].partition(", ")[2]
 

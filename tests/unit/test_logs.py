@@ -123,7 +123,7 @@ def test_what_is_counted_is_told_by_the_process_that_counted_it_also_at_its_end(
         encoding="utf-8",
     )
     run = subprocess.run(
-        [sys.executable, str(program), "parent"], capture_output=True, encoding="utf-8", check=False, timeout=30,
+        [sys.executable, str(program), "parent"], capture_output=True, encoding="utf-8", check=False,
         env=clean_environment(),
     )  # fmt: skip
     told = [line.rpartition("within a second ")[2] for line in run.stderr.splitlines() if "more records" in line]

@@ -56,3 +56,12 @@ def test_a_long_file_says_why_at_its_head() -> None:
 def test_a_file_of_tests_has_one_subject() -> None:
     tests = REPOSITORY.joinpath("tests").rglob("*.py")
     assert [path.name for path in tests if path.read_text("utf-8").count("\n") > 500] == []
+
+
+def test_no_test_is_less_patient_than_all_of_them() -> None:
+    """Deadlines are `PATIENCE_S`, and pytest ends what hangs: a shorter one fails a slow machine and finds nothing."""
+    of_its_own = r"(?:wait_until|wait_for\w*|terminate)\([^\n]*timeout_s=|^ +timeout_s=\d+,$"
+    haste = re.compile(of_its_own + r"|subprocess\.\w+\([^)]*\btimeout=|mark\.timeout", re.MULTILINE)
+    waits_in_vain = {"test_servers.py", "test_ingest_durability.py", Path(__file__).name}
+    tests = [path for path in REPOSITORY.joinpath("tests").rglob("*.py") if path.name not in waits_in_vain]
+    assert {path.name: found for path in tests if (found := haste.findall(path.read_text("utf-8")))} == {}
