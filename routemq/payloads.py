@@ -109,12 +109,25 @@ class AnnotatedPayload:
     def _json_types(self) -> frozenset[str]:
         """What the annotation has a place for, in JSON Schema's words; asked for only when something does not fit."""
         try:
+            if _is_plain_model(self.adapter):
+                # To have pydantic describe one costs each child of a worker a megabyte.
+                return frozenset({"object"})
             with warnings.catch_warnings(action="ignore"):
                 schema = self.adapter.json_schema()
             return frozenset(_types(schema, schema.get("$defs", {})))
         # The user's own types describe themselves, or cannot.
         except Exception:  # noqa: BLE001
             return frozenset(_types({}, {}))
+
+
+def _is_plain_model(adapter: pydantic.TypeAdapter[Any]) -> bool:
+    """Tell whether it is a model, and no more than its fields say what it takes."""
+    core: Any = adapter.core_schema
+    if core["type"] != "model" or core.get("root_model"):
+        return False
+    model, describes = core["cls"], "__get_pydantic_json_schema__"
+    own = any(describes in vars(each) for each in model.__mro__ if each is not pydantic.BaseModel)
+    return not own and model.model_config.get("json_schema_extra") is None
 
 
 def _types(schema: dict[str, Any], definitions: dict[str, Any]) -> set[str]:

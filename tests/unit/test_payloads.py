@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, BeforeValidator, Field, Json, StrictBool, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Field, Json, RootModel, StrictBool, TypeAdapter, model_validator
 
 from routemq import Message
 from routemq.envelope import Envelope
@@ -166,3 +166,31 @@ def test_any_payload_is_read_or_refused_in_words(payload: bytes) -> None:
             AnnotatedPayload(TypeAdapter(annotation))(payload)
         except InvalidMessageError as exc:
             assert exc.problem  # noqa: PT017  that it raises is not asked for; what it says is
+
+
+def test_a_plain_model_is_known_without_its_schema_which_costs_a_worker_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TypeAdapter, "json_schema", lambda _self: pytest.fail("described"))
+    with pytest.raises(InvalidMessageError, match="temperature: Input should be a valid number"):
+        AnnotatedPayload(TypeAdapter(Reading))(b'{"temperature": "warm"}')
+
+
+class Listed(Reading):
+    """It describes itself as text, and takes a list for one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_text(cls, value: Any) -> Any:
+        return {"temperature": value.strip("[]")} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> Any:
+        return {"type": "string"}
+
+
+class Whole(RootModel[str]):
+    pass
+
+
+@pytest.mark.parametrize(("model", "value"), [(Listed, {"temperature": 21.5}), (Whole, "[21.5]")])
+def test_a_model_that_describes_itself_as_text_gets_the_text(model: type[BaseModel], value: Any) -> None:
+    assert AnnotatedPayload(TypeAdapter(model))(b"[21.5]").model_dump() == value
