@@ -9,8 +9,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import redis
+from redis.driver_info import DriverInfo
 
 from routemq.refusals import LEAVE, RefusedError, code_of, said
+
+_DRIVER = DriverInfo(lib_version=redis.__version__)
+"""Without it redis-py reads the metadata of its package for each connection, to tell Redis its version."""
 
 _SILENT_S = 3.0
 """Nobody tries a server again for so long that has just not answered; then one does, and the others wait for it."""
@@ -159,7 +163,7 @@ class _LeavingConnection(redis.Connection):
     _speaks_tls = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        super().__init__(*args, **{"driver_info": _DRIVER, **options})  # type: ignore[no-untyped-call]
         self._connected_at = 0.0
         self._is_reached = False
         self._place = self._places.setdefault((self.host, self.port), _Place())

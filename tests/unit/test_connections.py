@@ -1,8 +1,10 @@
-"""Certificates that cannot be used are told in a line, before anything waits for them."""
+"""What connections are made of: certificates that cannot be used are told in a line, before anything waits for them."""
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import redis
 import trustme
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -11,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from routemq.connections import connect_redis
 from routemq.errors import ConfigurationError
 from routemq.settings import Settings
 from routemq.upstream.mqtt_client import mqtt_ssl_context
@@ -65,3 +68,11 @@ def test_what_is_wrong_with_a_certificate_is_told(
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not exist or cannot be read"):
         Settings(_env_file=None, mqtt_tls_ca_certs=tmp_path)  # type: ignore[call-arg]
+
+
+def test_a_connection_tells_redis_our_clients_version_and_reads_no_metadata_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _name: pytest.fail("read"))
+    told = connect_redis(Settings(redis_url="redis://unused")).connection_pool.make_connection().driver_info
+    assert (told.formatted_name, told.lib_version) == ("redis-py", redis.__version__)
