@@ -1,5 +1,6 @@
 """Lua scripts: read from the files beside this one, run as a whole or refused before they change anything."""
 
+import functools
 import json
 import logging
 import time
@@ -143,6 +144,7 @@ class Script:
         return answer
 
 
+@functools.cache
 def script_text(name: str, *, package: str = __package__) -> str:
     """Return the script `name`.lua, complete.
 

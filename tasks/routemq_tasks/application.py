@@ -10,6 +10,7 @@ from celery import Celery, signals
 from celery.exceptions import QueueNotFound
 from routemq_transport.items import Item
 
+from routemq.lifecycle.scripts import script_text
 from routemq.metrics.timings import Timings
 from routemq.routing import Router
 from routemq.settings import Settings
@@ -18,8 +19,8 @@ from routemq_tasks.configuration import celery_configuration
 from routemq_tasks.gate import Gate, Stopping
 from routemq_tasks.held import Held
 from routemq_tasks.lifespan import Lifespan
-from routemq_tasks.outcomes import PATIENCE_S
-from routemq_tasks.process import ProcessResources
+from routemq_tasks.outcomes import PATIENCE_S, Outcomes
+from routemq_tasks.process import ProcessResources, outcomes_of
 
 _FOR_EVER_S = 1e6
 _LONGEST_CLOSE_S = 10.0
@@ -51,6 +52,8 @@ class Application(Celery):
         close_s = min(_LONGEST_CLOSE_S, settings.shutdown_grace_s / 2)
         self.lifespan = Lifespan(router.starts, self.stopping, close_s=close_s)
         self._process: ProcessResources | None = None
+        self._outcomes: Outcomes | None = None
+        self._of_children: Outcomes | None = None
         self._process_lock, self._pid = threading.Lock(), os.getpid()
         # The pool sends these in its children, and in the worker's own process when it has none.
         signals.worker_process_init.connect(self._forget_process, weak=False)
@@ -81,8 +84,14 @@ class Application(Celery):
             return process
         with self._process_lock:
             if self._process is None or self._process.pid != os.getpid():
-                self._process = ProcessResources(self.settings, self.stopping)
+                self._process = ProcessResources(self.settings, self.stopping, outcomes=self._outcomes)
             return self._process
+
+    def before_fork(self) -> None:
+        """Make what each child would make anew, in memory of its own, and what no other process may use."""
+        self._of_children = outcomes_of(self.settings, self.stopping)
+        for name in ("retry_later", "bury"):
+            script_text(name)
 
     def refuse(self, item: Item, error: Exception) -> None:
         """Have it recorded what becomes of a message that the transport cannot hand to Celery."""
@@ -101,7 +110,7 @@ class Application(Celery):
             return
         # The lock may have been held by another thread when this child was forked.
         self._process_lock, self._pid = threading.Lock(), os.getpid()
-        self._process = None
+        self._process, self._outcomes = None, self._of_children
 
     def _worker_ended(self, sender: Any, **_signal: Any) -> None:
         if sender.app is self:

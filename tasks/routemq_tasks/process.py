@@ -25,26 +25,18 @@ class ProcessResources:
     Each opens what it needs on first use: a process that only buries has no MQTT connection and no loop.
 
     Args:
+        outcomes: What `outcomes_of` has made, which nobody has used yet; by default made here.
         traces: Whether the environment says where spans go.
     """
 
-    def __init__(self, settings: Settings, stopping: Stopping, *, traces: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, stopping: Stopping, *, outcomes: Outcomes | None = None, traces: bool = True
+    ) -> None:
         self.pid = os.getpid()
-        keys = Keys(settings.key_prefix)
-        client = connect_redis(settings)
-        letters = DeadLetters.of(settings, client)
-        self.outcomes = Outcomes(
-            client,
-            keys,
-            dead_letters=letters,
-            redaction=letters.redaction,
-            show_payloads=settings.shows_payloads,
-            unknown_wait_s=settings.unknown_route_wait_s,
-            report_retries=settings.report_retries,
-            stopping=stopping,
-        )
+        self.outcomes = outcomes or outcomes_of(settings, stopping)
         # Our transport counts in the step that takes a message out of `unacked`; Celery's own cannot.
-        self.done = DoneCounter(client, keys) if settings.transport == "stock" else None
+        is_counted = settings.transport == "stock"
+        self.done = DoneCounter(connect_redis(settings), Keys(settings.key_prefix)) if is_counted else None
         self.publisher = Publisher(settings)
         self.loop = EventLoop()
         self.soft_limit = SoftTimeLimit()
@@ -66,3 +58,19 @@ class ProcessResources:
         from routemq_tasks.run_spans import Runs
 
         return Runs(self._provider, report_retries=settings.report_retries)
+
+
+def outcomes_of(settings: Settings, stopping: Stopping) -> Outcomes:
+    """Return what records the ends of messages. It connects as it is first used: a child may have it of its parent."""
+    client = connect_redis(settings)
+    letters = DeadLetters.of(settings, client)
+    return Outcomes(
+        client,
+        Keys(settings.key_prefix),
+        dead_letters=letters,
+        redaction=letters.redaction,
+        show_payloads=settings.shows_payloads,
+        unknown_wait_s=settings.unknown_route_wait_s,
+        report_retries=settings.report_retries,
+        stopping=stopping,
+    )

@@ -2,7 +2,6 @@
 
 # ruff: noqa: SLF001  what a pool knows of its jobs has no public names in billiard
 
-import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from routemq_tasks.bundle_page import BundlePage
 from routemq_tasks.child_signals import allow_end, share_end
 from routemq_tasks.request import RouteRequest
 from routemq_tasks.run_times import BUNDLE_S, RunTimes
+from routemq_tasks.shared_memory import share
 from routemq_tasks.upstream.bundle import Bundle, request_of, say_start
 from routemq_tasks.upstream.bundling import next_bundle
 from routemq_tasks.upstream.job import Job, framed_alone
@@ -32,8 +32,6 @@ _ENOUGH = 32
 """So many jobs are handed out before the next turn of the loop, which may be in the middle of a fetch."""
 
 _EXIT_S = 0.01
-_COLLECTED_AFTER = 5000
-"""So many objects are there once before cycles are looked for: messages in hand are in none, and fill the usual 700."""
 
 
 class RouteAsynPool(AsynPool):
@@ -287,12 +285,7 @@ class RouteTaskPool(TaskPool):
 
     def on_start(self) -> None:
         """Start the children."""
-        # A child's collector would write to each object of its parent's, and with that copy all of these pages.
-        gc.collect()
-        gc.freeze()
-        often, *others = gc.get_threshold()
-        if 0 < often < _COLLECTED_AFTER:
-            gc.set_threshold(_COLLECTED_AFTER, *others)
+        share(self.app)
         super().on_start()
         pool = self._pool
         if isinstance(pool, RouteAsynPool) and not (pool.timeout or pool.soft_timeout):
