@@ -91,8 +91,9 @@ class Delivery:
             return True
         try:
             self._hook(alert)
-        # The hook is the user's code; an alert that it cannot take must not end what tells of it.
-        except Exception as exc:  # noqa: BLE001
+        # The hook is the user's code; an alert that it cannot take must not end what tells of it. `SystemExit` would
+        # end this thread without a word.
+        except BaseException as exc:  # noqa: BLE001
             logger.error("ALERT_HOOK failed: %s", error_line(exc))
         return True
 

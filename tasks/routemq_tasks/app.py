@@ -18,6 +18,7 @@ from routemq_tasks.application import Application
 from routemq_tasks.broker_settings import check_settings
 from routemq_tasks.companions import Companions
 from routemq_tasks.execution import RouteTask
+from routemq_tasks.listeners import guard_listeners
 from routemq_tasks.own_tasks import load_own_tasks
 from routemq_tasks.remote_control import RemoteControl
 from routemq_tasks.start import before_detach
@@ -40,6 +41,7 @@ class RouteMQCelery(Application):
             install(self, self.refuse)
         else:
             refuse_by(self, self.refuse)
+        guard_listeners()
         self.finalize()
         self.registry = self.tasks
         for route in router.routes:

@@ -58,6 +58,11 @@ def are_greenlets() -> bool:
     return _library() != "default"
 
 
+def is_kill(error: BaseException) -> bool:
+    """Return whether an exception ends the greenlet that it was thrown into."""
+    return any(kind.__module__ == "greenlet" for kind in type(error).__mro__)
+
+
 def start_real_thread(run: Callable[[], Any]) -> None:
     """Start a thread of the operating system, which ends with the process."""
     if _library() == "gevent":

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,9 @@ from tests.servers import Redis
 from tests.workers import Bench
 
 POOLS = ("prefork", "solo", "threads")
+
+quitting_listeners = "tests.applications.quitting_listeners"
+"""Not imported here, where others listen too."""
 
 
 @pytest.fixture
@@ -68,6 +72,23 @@ def test_a_policy_that_fails_is_replaced_by_the_usual_one(bench: Bench, pool: st
             assert f"its retry policy fails, the usual one is used: {text}" in worker.output()
     for name in sent:
         assert (letters[name].reason, letters[name].description["attempts"]) == ("failed", 3)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_who_listens_fails_no_message_and_ends_no_worker(bench: Bench, pool: str) -> None:
+    with replace(bench, application=quitting_listeners).worker("-P", pool, "-c", "1") as worker:
+        bench.put("fine", b"1")
+        failed = bench.put("again", b"1").id
+        letters = bench.wait_for_letters(1)
+        wait_until(lambda: _nothing_is_left(bench), message="nothing is left")
+        wait_until(lambda: bench.totals().get("fine"), message="the good one is done")
+        assert worker.terminate() == 0
+        for name in ("received", "prerun", "postrun", "success", "retry", "failure"):
+            assert f"a listener to Celery's signal task_{name} failed" in worker.output()
+    assert (letters[failed].reason, letters[failed].description["attempts"]) == ("failed", 2)
+    totals = bench.totals()
+    assert (totals["fine"].done, totals["fine"].retried) == (1, 0)
+    assert (totals["again"].done, totals["again"].retried, totals["again"].dead) == (0, 1, 1)
 
 
 def test_a_hook_that_returns_text_costs_the_payload_alone(bench: Bench) -> None:
