@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 
 from routemq_tasks.errors import TimedOutError
 from routemq_tasks.green import Greenlets, are_greenlets, call, start_real_thread
+from routemq_tasks.stray_copy import end_copy
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +153,23 @@ class EventLoop:
             self._hand_over(self._stopped.set)
 
 
+class _SyncLinks(ThreadPoolExecutor):
+    """Threads in each of which a controller may fork, too."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+        return super().submit(_alone, os.getpid(), function, *args, **options)
+
+
+def _alone(pid: int, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    try:
+        result = function(*args, **options)
+    except BaseException as exc:
+        end_copy(pid, exc)
+        raise
+    end_copy(pid)
+    return result
+
+
 class _GreenLoop(asyncio.SelectorEventLoop):
     """A loop whose sync links run among the greenlets, as every sync controller does there."""
 
@@ -180,7 +199,7 @@ class _GreenLoop(asyncio.SelectorEventLoop):
 
 def _threaded_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="routemq-sync"))
+    loop.set_default_executor(_SyncLinks(_MOST_THREADS, thread_name_prefix="routemq-sync"))
     return loop
 
 
@@ -211,6 +230,13 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _run(start: Callable[[], Awaitable[Any]], timeout_s: float | None) -> Any:
+    pid = os.getpid()
+    outcome = await _outcome(start, timeout_s)
+    end_copy(pid, outcome.error if isinstance(outcome, _Raised) else None)
+    return outcome
+
+
+async def _outcome(start: Callable[[], Awaitable[Any]], timeout_s: float | None) -> Any:
     try:
         if timeout_s is None:
             return await start()

@@ -1,9 +1,13 @@
-"""The task: one message through its middleware and controller, and its outcome recorded."""
+"""The task: one message through its middleware and controller, and its outcome recorded.
+
+Longer than most: all ways by which a run can end stand beside each other here.
+"""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Reject as CeleryReject
@@ -14,17 +18,19 @@ from routemq.errors import EnvelopeError
 from routemq.message import Message, PublishProperties
 from routemq.middleware import Chain, Context
 from routemq.reply import Reply
+from routemq.retry import Retry
 from routemq.route import Route
 from routemq.text import error_line
 from routemq_tasks.application import Application
 from routemq_tasks.client import MessageClient
-from routemq_tasks.errors import UnroutableError
+from routemq_tasks.errors import NotReplacedError, UnroutableError
 from routemq_tasks.fate import Kept, Later
 from routemq_tasks.green import call
 from routemq_tasks.held import Held
 from routemq_tasks.outcomes import is_shutdown
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.request_stack import RequestStack
+from routemq_tasks.stray_copy import end_copy
 from routemq_tasks.upstream.tracer import Tracer, hasten_current_task, tracer_of
 
 if TYPE_CHECKING:
@@ -127,6 +133,36 @@ class RouteTask(Task):
         # Out here: on a stand-in hangs nothing of what it stands for.
         raise told
 
+    def retry(
+        self,
+        *_new: object,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        **_options: object,
+    ) -> Exception:
+        """Ask for another run, as `raise Retry(…)` does; Celery's own would queue the message a second time.
+
+        Raises:
+            Retry: With `throw`; else it is returned, to be raised.
+        """
+        if eta is not None:
+            countdown = (eta - datetime.now(eta.tzinfo)).total_seconds()
+        asked = Retry("" if exc is None else error_line(exc), delay_s=countdown)
+        asked.__cause__ = exc
+        if throw:
+            raise asked
+        return asked
+
+    def replace(self, sig: object) -> NoReturn:
+        """Refuse what Celery would send in place of the message, with each run of it anew.
+
+        Raises:
+            NotReplacedError: Always.
+        """
+        raise NotReplacedError(route=self.name)
+
     def held(self, headers: Mapping[str, Any], arguments: Callable[[], Any], *, tag: str, worker: str) -> Held:
         """Return one of this route's messages, as far as it can be read, from what Celery has of it."""
         return Held.of_headers(
@@ -211,10 +247,12 @@ class RouteTask(Task):
                 data = None if asked is None or self._encode is None else self._encode(result, asked[0].envelope)
             finally:
                 soft_limit.end()
+            end_copy(process.pid)
             if asked is not None and data is not None and asked[0].decision is None:
                 self._answer(client, *asked, data)
             client.confirm()
-        except BaseException:
+        except BaseException as exc:
+            end_copy(process.pid, exc)
             soft_limit.end()
             client.abandon()
             raise

@@ -15,6 +15,7 @@ from celery.utils.serialization import get_pickleable_exception
 from routemq.dead_letters.fingerprint import shortened
 from routemq.text import error_line, printable
 from routemq_tasks.errors import ControllerFailedError, NotEndedError
+from routemq_tasks.stray_copy import end_copy
 from routemq_tasks.thread_pool import ThreadPool
 
 logger = logging.getLogger(__name__)
@@ -159,12 +160,16 @@ def _shown(text: str, *, lines: bool = True) -> str:
 
 def report_of(run: Callable[..., Report], *args: Any, **options: Any) -> Report:
     """Run something, and return its report; one that tells why there is none, if it does not come to its end."""
+    pid = os.getpid()
     try:
-        return checked(run(*args, **options))
+        report = checked(run(*args, **options))
+        end_copy(pid)
+        return report
     except (WorkerShutdown, WorkerTerminate):
         raise
     # As a child's death in the pool of processes, it is reported, and judged there.
     except BaseException as exc:  # noqa: BLE001
+        end_copy(pid, exc)
         return _failure(NotEndedError(error_line(exc)))
 
 

@@ -24,6 +24,7 @@ from celery.concurrency.asynpool import ResultHandler
 from routemq_tasks.bundle_page import BundlePage
 from routemq_tasks.child_signals import EndableWorker
 from routemq_tasks.reports import checked, last_word
+from routemq_tasks.stray_copy import end_copy
 from routemq_tasks.upstream.tracer import run_route
 
 _HEADER = struct.Struct("!i")
@@ -81,6 +82,11 @@ class QuickWorker(EndableWorker):
     page: BundlePage | None = None
     _slot: int | None = None
     _uncounted = 0
+
+    def after_fork(self) -> None:
+        """Set up the process, which is to be told from what a task of it forks."""
+        self._pid = os.getpid()
+        super().after_fork()
 
     def _make_child_methods(self, *args: Any, **options: Any) -> None:
         super()._make_child_methods(*args, **options)
@@ -140,6 +146,7 @@ class QuickWorker(EndableWorker):
         kind, details = message
         slot = self._slot
         if kind == READY:
+            end_copy(self._pid)
             job, number, outcome, file = details
             outcome = told(*outcome)
             if slot is not None and self.page is not None:
