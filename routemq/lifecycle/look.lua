@@ -50,9 +50,12 @@ local function problem(key, command)
 end
 
 local function count_problem(key, field)
-  local found = problem(key, 'HINCRBY')
-  if not found and type_of(key) ~= 'none' then
-    local value = redis.call('HGET', key, field)
+  -- Of a key that is no hash this is an error, which `problem` puts into words; of all others there is no type to be asked for.
+  local value = redis.pcall('HGET', key, field)
+  local is_hash = type(value) ~= 'table'
+  types[key] = types[key] or is_hash and 'hash' or nil
+  local found = problem(key, 'HINCRBY') or not is_hash and {key = key, command = 'HGET'}
+  if not found then
     -- As Redis reads a number, and far enough from the largest one, which it does not count beyond.
     local digits = value and string.match(value, '^-?([1-9]%d*)$')
     if value and value ~= '0' and not (digits and #digits <= 18) then
@@ -77,8 +80,8 @@ local function first_problem(key, ...)
   if has_written then
     error('a look at ' .. key .. ' after a write')
   end
-  for _, command in ipairs({...}) do
-    local found = problem(key, command)
+  for index = 1, select('#', ...) do
+    local found = problem(key, (select(index, ...)))
     if found then
       return found
     end
