@@ -81,10 +81,10 @@ class BatchRequest:
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """The pool runs them now."""
-        # All in one step; then each finds itself told.
+        # To the lease in one step.
         self.say_start()
         for request in self._requests:
-            request.on_accepted(pid, time_accepted)
+            request.say_accepted(pid, time_accepted)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Do nothing: of a hard limit the pool also tells `on_failure`."""

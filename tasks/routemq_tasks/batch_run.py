@@ -104,13 +104,12 @@ def _run_members(task: RouteTask, process: ProcessResources, members: list[_Memb
     try:
         chain = task.load()
         client = MessageClient(process.publisher, task.hand_over(process, chain), process.runs)
+        gate, route, runs = task.app.gate, task.route, process.runs
         for member in members:
             try:
-                task.app.gate.check(task.route)
-                if process.runs is not None:
-                    member.span = process.runs.begin(
-                        task.route.template.text, member.request, member.arguments, is_current=False
-                    )
+                gate.check(route)
+                if runs is not None:
+                    member.span = runs.begin(route.template.text, member.request, member.arguments, is_current=False)
                 message = task.message(member.request, envelope_of(member.arguments))
             except Exception as exc:
                 if is_shutdown(exc):
