@@ -187,6 +187,11 @@ class Keys:
         return f"{self.prefix}routemq:history:looked:{day}"
 
     @property
+    def history_routes(self) -> str:
+        """Sorted set: routes of which a history is kept, by when something was written of each; expires."""
+        return f"{self.prefix}routemq:history:routes"
+
+    @property
     def history_looks(self) -> str:
         """Hash: when the totals were looked at for the history, and what those of each route were."""
         return f"{self.prefix}routemq:history:looks"

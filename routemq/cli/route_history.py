@@ -16,8 +16,10 @@ from routemq.cli.pause import UnknownRouteNameError
 from routemq.connections import connect_redis
 from routemq.dead_letters.times import moment
 from routemq.discovery import load_router
-from routemq.metrics.history import COUNTS, Span, read_history
+from routemq.metrics.history import read_history
 from routemq.metrics.history_columns import TIMES, columns_of
+from routemq.metrics.history_grain import COUNTS, Span
+from routemq.metrics.history_room import MOST_ROUTES, NoHistoryRoomError
 from routemq.queues import Keys
 from routemq.settings import load_settings
 
@@ -56,6 +58,8 @@ def history(*, route: str, month: bool, as_json: bool) -> None:
     for cells in _rows(found):
         table.add_row(*map(Text, cells))
     wide_console().print(table)
+    if found["is_left_out"]:
+        click.echo(str(NoHistoryRoomError(routes=[route], most=MOST_ROUTES)), err=True)
 
 
 def _rows(found: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -5,79 +5,34 @@ of this look, in the transaction that remembers the look. So whoever looks, and 
 and the slots add up to the totals. Times come from each worker's own buckets.
 
 A key holds the slots of one route for an hour (of minutes) or a day (of hours), each slot a row of u32 that saturate;
-it exists only if the route did something, and expires. Whether anybody looked at all is a bit for each minute: a minute
-without one is a gap, not a zero. All times are Redis': no host's clock matters.
+it exists only if the route did something, and expires; how many routes have any, `history_room.py` says. Whether
+anybody looked at all is a bit for each minute: a minute without one is a gap, not a zero. All times are Redis': no
+host's clock matters.
 """
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 import redis
 
 from routemq.lifecycle.scripts import KeyReports
-from routemq.metrics.histogram import BOUNDS_S
+from routemq.metrics.history_grain import COUNTS, FIRST_RUN, FIRST_WAIT, GRAINS, WIDTH, Grain, Span
+from routemq.metrics.history_room import MOST_ROUTES, NoHistoryRoomError, find_room
 from routemq.metrics.totals import RouteTotals, read_totals
 from routemq.queues import Keys
 
-COUNTS = ("received", "replayed", "done", "retried", "dead")
-"""In the order of a slot; then the buckets of the times of runs, then those of waiting.
-
-Another order, or number, takes other names of keys: what is there is read as it was written.
-"""
-
 LOOK_EVERY_S = 5.0
 
-_BUCKETS = len(BOUNDS_S) + 1
-_FIRST_RUN, _FIRST_WAIT, _WIDTH = (len(COUNTS) + kinds * _BUCKETS for kinds in range(3))
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_MINUTE_S, _DAY_S = 60, 86_400
 _REPORTS = KeyReports()
 _LOOKED_AT = "at"
 _ROUTE = "route:"
 
-Span = Literal["day", "month"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Grain:
-    """How one kind of slots is kept.
-
-    Attributes:
-        slot_s: What a slot spans; likewise `key_s`, what a key does.
-        shown_s: How far back is read; a key is kept for one more `key_s`, since its first slot is older than its last.
-    """
-
-    name: str
-    slot_s: int
-    key_s: int
-    shown_s: int
-
-    @property
-    def slots(self) -> int:
-        return self.key_s // self.slot_s
-
-    def key(self, keys: Keys, route: str, at: float) -> str:
-        return keys.history(self.name, int(at // self.key_s), route)
-
-    def add(self, pipe: Any, keys: Keys, route: str, at: float, amounts: Mapping[int, int]) -> None:
-        """Add to the slot of a moment, in two commands; `amounts` by their place in it."""
-        key = self.key(keys, route, at)
-        first = int(at % self.key_s) // self.slot_s * _WIDTH
-        # With its last number the key gets its whole length at once: one that grows takes up to twice as much.
-        places = {self.slots * _WIDTH - 1: 0} | {first + place: amount for place, amount in amounts.items()}
-        words = [word for place, amount in places.items() for word in ("INCRBY", "u32", f"#{place}", amount)]
-        pipe.execute_command("BITFIELD", key, "OVERFLOW", "SAT", *words)
-        pipe.expire(key, self.shown_s + self.key_s)
-
-
-_GRAINS: Mapping[Span, _Grain] = {
-    "day": _Grain(name="minutes", slot_s=_MINUTE_S, key_s=_HOUR_S, shown_s=_DAY_S),
-    "month": _Grain(name="hours", slot_s=_HOUR_S, key_s=_DAY_S, shown_s=31 * _DAY_S),
-}
-_COMMANDS_OF_A_ROUTE = 2 * len(_GRAINS)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +53,16 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A route's slots, the oldest first; the last one is not over."""
+    """A route's slots, the oldest first; the last one is not over.
+
+    Attributes:
+        is_left_out: Whether none is kept of it for want of room; what there is was written before.
+    """
 
     route: str
     step_s: int
     slots: tuple[Slot, ...]
+    is_left_out: bool = False
 
 
 Times = Mapping[str, tuple[Sequence[int], Sequence[int]]]
@@ -110,14 +70,19 @@ Times = Mapping[str, tuple[Sequence[int], Sequence[int]]]
 
 
 def add_times(client: "redis.Redis", keys: Keys, times: Times, *, at: float) -> list[Any]:
-    """Add what runs took, and what they had waited; return Redis' answers, of which some may be exceptions."""
+    """Add what runs took, and what they had waited; return Redis' answers, of which some may be exceptions.
+
+    Raises:
+        redis.RedisError: Redis cannot be asked, or refuses.
+    """
+    kept, problems = _with_room(client, keys, times, at=at)
     with client.pipeline(transaction=False) as pipe:
-        for route, (run, wait) in times.items():
-            places = [*enumerate(run, _FIRST_RUN), *enumerate(wait, _FIRST_WAIT)]
+        for route, (run, wait) in kept.items():
+            places = [*enumerate(run, FIRST_RUN), *enumerate(wait, FIRST_WAIT)]
             amounts = {place: count for place, count in places if count}
-            for grain in _GRAINS.values():
+            for grain in GRAINS.values():
                 grain.add(pipe, keys, route, at, amounts)
-        return pipe.execute(raise_on_error=False)
+        return [*pipe.execute(raise_on_error=False), *problems]
 
 
 def add_counts(client: "redis.Redis", keys: Keys, *, at: float) -> list[Any]:
@@ -138,24 +103,46 @@ def add_counts(client: "redis.Redis", keys: Keys, *, at: float) -> list[Any]:
             pipe.watch(keys.history_looks)
             looks: dict[bytes, bytes] = pipe.hgetall(keys.history_looks)
             totals = read_totals(client, keys)
+            seen, grown = _grown(looks, totals, at=at)
+            kept, problems = _with_room(client, keys, grown, at=at)
             pipe.multi()
-            pipe.hset(keys.history_looks, mapping=_record(pipe, keys, looks, totals, at=at))
+            pipe.hset(keys.history_looks, mapping=seen)
+            for route, amounts in kept.items():
+                for grain in GRAINS.values():
+                    grain.add(pipe, keys, route, at, amounts)
             day, minute = divmod(int(at), _DAY_S)
             pipe.execute_command(
                 "BITFIELD", keys.history_looked(day), "SET", "u1", _DAY_S // _MINUTE_S, 0,
                 "SET", "u1", minute // _MINUTE_S, 1,
             )  # fmt: skip
-            pipe.expire(keys.history_looked(day), _GRAINS["month"].shown_s + _DAY_S)
-            return cast("list[Any]", pipe.execute(raise_on_error=False))
+            pipe.expire(keys.history_looked(day), GRAINS["month"].shown_s + _DAY_S)
+            return [*pipe.execute(raise_on_error=False), *problems]
         except redis.WatchError:
             # Somebody else has looked.
             return []
 
 
-def _record(
-    pipe: Any, keys: Keys, looks: Mapping[bytes, bytes], totals: Mapping[str, RouteTotals], *, at: float
-) -> dict[str, str | bytes]:
-    """Add what has grown, and return what is to be remembered."""
+def _with_room(
+    client: "redis.Redis", keys: Keys, found: Mapping[str, T], *, at: float
+) -> tuple[Mapping[str, T], Sequence[NoHistoryRoomError]]:
+    """Return what is found of routes that have room, and say of which others there is something."""
+    left_out, ended = find_room(client, keys, found, at=at)
+    if ended:
+        with client.pipeline(transaction=False) as pipe:
+            for route in ended:
+                pipe.unlink(*(key for grain in GRAINS.values() for key in grain.keys_until(keys, route, at)))
+            pipe.execute()
+    if not left_out:
+        return found, ()
+    problem = NoHistoryRoomError(routes=left_out, most=MOST_ROUTES)
+    return {route: each for route, each in found.items() if route not in left_out}, [problem]
+
+
+def _grown(
+    looks: Mapping[bytes, bytes], totals: Mapping[str, RouteTotals], *, at: float
+) -> tuple[dict[str, str | bytes], dict[str, Mapping[int, int]]]:
+    """Return what is to be remembered of this look, and by how much the totals of each route have grown."""
+    amounts_of: dict[str, Mapping[int, int]] = {}
     seen: dict[str, str | bytes] = {_LOOKED_AT: f"{at:.3f}"}
     for route, found in totals.items():
         now = [getattr(found, name) for name in COUNTS]
@@ -169,14 +156,13 @@ def _record(
         grown = [new - old if new >= old else new for new, old in zip(now, before, strict=True)]
         amounts = {place: amount for place, amount in enumerate(grown) if amount > 0}
         if amounts:
-            for grain in _GRAINS.values():
-                grain.add(pipe, keys, route, at, amounts)
-    return seen
+            amounts_of[route] = amounts
+    return seen, amounts_of
 
 
 def steps_of(span: Span) -> tuple[int, ...]:
     """Return what the slots of a span may be read as, in seconds: what is kept, and multiples that fill a key."""
-    grain = _GRAINS[span]
+    grain = GRAINS[span]
     return tuple(step for step in range(grain.slot_s, grain.key_s + 1, grain.slot_s) if grain.key_s % step == 0)
 
 
@@ -189,7 +175,7 @@ def read_history(client: "redis.Redis", keys: Keys, route: str, *, span: Span, s
     Raises:
         redis.RedisError: Redis cannot be read.
     """
-    grain = _GRAINS[span]
+    grain = GRAINS[span]
     step = step_s or grain.slot_s
     until = int(client.time()[0])
     first = until // step * step - grain.shown_s + step
@@ -200,7 +186,10 @@ def read_history(client: "redis.Redis", keys: Keys, route: str, *, span: Span, s
             pipe.get(grain.key(keys, route, start))
         for day in days:
             pipe.get(keys.history_looked(day))
+        pipe.zcard(keys.history_routes)
+        pipe.zscore(keys.history_routes, route)
         answers = _REPORTS.good(pipe.execute(raise_on_error=False), None)
+    *answers, routes, score = answers
     rows: dict[int, tuple[int, ...]] = {}
     for start, answer in zip(key_starts, answers, strict=False):
         rows |= _rows(grain, start, answer)
@@ -209,31 +198,32 @@ def read_history(client: "redis.Redis", keys: Keys, route: str, *, span: Span, s
         _slot(at, [rows[each] for each in range(at, at + step, grain.slot_s) if each in rows], looked, step)
         for at in range(first, until + 1, step)
     )
-    return History(route=route, step_s=step, slots=slots)
+    is_left_out = score is None and (routes or 0) >= MOST_ROUTES
+    return History(route=route, step_s=step, slots=slots, is_left_out=is_left_out)
 
 
-def _rows(grain: _Grain, start: int, found: bytes | None) -> dict[int, tuple[int, ...]]:
+def _rows(grain: Grain, start: int, found: bytes | None) -> dict[int, tuple[int, ...]]:
     if found is None:
         return {}
-    size = 4 * _WIDTH
+    size = 4 * WIDTH
     # What is of another length was not written here; it must not hide the rest.
     whole = found[: grain.slots * size].ljust(grain.slots * size, b"\0")
     edges = range(0, len(whole) + size, size)
     return {
-        start + index * grain.slot_s: struct.unpack(f">{_WIDTH}I", whole[begin:end])
+        start + index * grain.slot_s: struct.unpack(f">{WIDTH}I", whole[begin:end])
         for index, (begin, end) in enumerate(pairwise(edges))
         if any(whole[begin:end])
     }
 
 
 def _slot(at: int, rows: Sequence[Sequence[int]], looked: frozenset[int], step_s: int) -> Slot:
-    sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * _WIDTH
+    sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * WIDTH
     is_known = bool(rows) or not looked.isdisjoint(range(at, at + step_s, _MINUTE_S))
     return Slot(
         at=at,
         counts=dict(zip(COUNTS, sums, strict=False)) if is_known else None,
-        run=sums[_FIRST_RUN:_FIRST_WAIT],
-        wait=sums[_FIRST_WAIT:],
+        run=sums[FIRST_RUN:FIRST_WAIT],
+        wait=sums[FIRST_WAIT:],
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from routemq.metrics.histogram import quantile
-from routemq.metrics.history import COUNTS, History, Slot
+from routemq.metrics.history import History, Slot
+from routemq.metrics.history_grain import COUNTS
 
 _SHARES = {"p50": 0.5, "p95": 0.95}
 TIMES = tuple(f"{kind}_{name}_s" for kind in ("run", "wait") for name in _SHARES)
@@ -25,6 +26,7 @@ def columns_of(found: History) -> dict[str, Any]:
         "until": slots[-1].at + found.step_s,
         **{name: [None if slot.counts is None else slot.counts[name] for slot in slots] for name in COUNTS},
         **{name: [each[name] for each in times] for name in TIMES},
+        "is_left_out": found.is_left_out,
         "sums": {name: sum(counts[name] for counts in known) for name in COUNTS} | _times(slots),
     }
 

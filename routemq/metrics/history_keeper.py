@@ -10,6 +10,7 @@ import redis
 from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
 from routemq.metrics.histogram import difference
 from routemq.metrics.history import LOOK_EVERY_S, Times, add_counts, add_times
+from routemq.metrics.history_room import NoHistoryRoomError
 from routemq.metrics.timings import Timings
 from routemq.queues import Keys
 from routemq.refusals import explain
@@ -39,6 +40,7 @@ class HistoryKeeper(threading.Thread):
         self._stopped = threading.Event()
         self._reports = KeyReports()
         self._is_refused = False
+        self._left_out: frozenset[str] = frozenset()
 
     def run(self) -> None:
         # At once: what was counted before the first look of all belongs to no minute.
@@ -106,11 +108,16 @@ class HistoryKeeper(threading.Thread):
             self._written[route] = _sum(run, new[0]), _sum(wait, new[1])
 
     def _look_at(self, answers: Sequence[Any]) -> None:
-        """Report another program's key; raise what else was refused."""
+        """Report another program's key, and want of room; raise what else was refused."""
         refused = None
         for answer in answers:
             if isinstance(answer, UnusableKeyError):
                 self._reports.log(answer)
+            elif isinstance(answer, NoHistoryRoomError):
+                # Once of each: which routes have room does not change from day to day.
+                if not answer.routes <= self._left_out:
+                    logger.warning("%s", answer)
+                    self._left_out |= answer.routes
             elif isinstance(answer, Exception):
                 refused = answer
         if refused is not None:

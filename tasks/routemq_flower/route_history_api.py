@@ -2,8 +2,10 @@
 
 from tornado import web
 
-from routemq.metrics.history import Span, read_history, steps_of
+from routemq.metrics.history import read_history, steps_of
 from routemq.metrics.history_columns import columns_of
+from routemq.metrics.history_grain import Span
+from routemq.metrics.history_room import MOST_ROUTES, NoHistoryRoomError
 from routemq_flower.access import ApiHandler
 from routemq_flower.requests import BadRequestError, one_of, only
 
@@ -23,7 +25,8 @@ class RouteHistory(ApiHandler):
         if backend.router.get(route) is None and not await backend.read(self._is_counted, route):
             raise web.HTTPError(404, "There is no such route, and nothing was counted of one.")
         found = await backend.read(read_history, backend.client, backend.keys, route, span=span, step_s=step_s)
-        await self.answer(columns_of(found) | {"span": span})
+        problem = str(NoHistoryRoomError(routes=[route], most=MOST_ROUTES)) if found.is_left_out else None
+        await self.answer(columns_of(found) | {"span": span, "problem": problem})
 
     def _is_counted(self, route: str) -> bool:
         return bool(self.backend.client.exists(self.backend.keys.counters(route)))

@@ -15,8 +15,10 @@ from routemq import Router
 from routemq.connections import connect_redis
 from routemq.lifecycle.moves import Moves
 from routemq.metrics.histogram import BOUNDS_S
-from routemq.metrics.history import COUNTS, History, Slot, Span, add_counts, add_times, read_history
+from routemq.metrics.history import History, Slot, add_counts, add_times, read_history
+from routemq.metrics.history_grain import COUNTS, Span
 from routemq.metrics.history_keeper import HistoryKeeper
+from routemq.metrics.history_room import MOST_ROUTES
 from routemq.metrics.timings import Timings
 from routemq.metrics.totals import RouteTotals, add_totals
 from routemq.settings import Settings
@@ -26,7 +28,7 @@ from tests.processes import PATIENCE_S, clean_environment, wait_until
 from tests.servers import REPOSITORY, Redis, Stack
 from tests.workers import Bench
 
-ACT = "act/{kind}"
+ACT, UNLUCKY = "act/{kind}", "unlucky"
 SPANS: tuple[Span, ...] = ("day", "month")
 BUCKETS = len(BOUNDS_S) + 1
 HOSTILE = "a:minutes:1:b\n*{x}\x1b[2J' ü"
@@ -223,6 +225,48 @@ def test_memory_is_bounded_for_many_routes_that_come_and_go(bench: Bench, store:
             pipe.ttl(name)
         kept = dict(zip(names, pipe.execute(), strict=True))
     assert all(0 < kept_s <= (90_000 if b":minutes:" in name else 32 * 86_400) for name, kept_s in kept.items())
+
+
+def test_only_so_many_routes_have_a_history_and_the_others_are_told(
+    bench: Bench, store: redis.Redis, now: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys, run = bench.keys, ([1], [1])
+    add_times(store, keys, {"idle": run, "busy": run}, at=now - 90_000)
+    add_times(store, keys, {f"route {number}": run for number in range(MOST_ROUTES - 2)}, at=now)
+    assert store.zcard(keys.history_routes) == MOST_ROUTES
+    # What comes with it does not lose its place to another, and one that did nothing for a day does.
+    add_times(store, keys, {"new": run, "busy": run}, at=now)
+    assert sorted({name.rpartition(b":")[2] for name in store.scan_iter(f"{keys.prefix}routemq:history:hours:*")})[
+        :2
+    ] == [b"busy", b"new"]
+    assert not list(store.scan_iter(f"{keys.prefix}*:idle"))
+
+    keeper = HistoryKeeper(connect(bench), keys)
+    keeper.write()
+    for _ in range(2):
+        add_totals(store, keys, "done", {UNLUCKY: 1, ACT: 1, "new": 1})
+        store.hset(keys.history_looks, "at", 0)
+        keeper.write()
+    (told,) = (record.message for record in caplog.records if record.levelname == "WARNING")
+    assert told.startswith(f"no history is kept of {ACT}, {UNLUCKY}: it is kept of 250 routes")
+    assert not list(store.scan_iter(f"{keys.prefix}routemq:history:*:{UNLUCKY}"))
+    assert sums(history(bench, "new", "day"))["done"] == 2
+    assert history(bench, UNLUCKY, "day").is_left_out
+    assert not history(bench, "new", "day").is_left_out
+
+    command = ["routemq", "history", UNLUCKY]
+    shown = subprocess.run(
+        command, cwd=REPOSITORY, env=clean_environment(bench.environment()), capture_output=True, text=True, check=True
+    )
+    assert f"no history is kept of {UNLUCKY}" in shown.stderr
+
+    # With room, it begins with what is new.
+    store.zadd(keys.history_routes, {"route 1": now - 90_000})
+    add_totals(store, keys, "done", {UNLUCKY: 1})
+    store.hset(keys.history_looks, "at", 0)
+    keeper.write()
+    assert sums(history(bench, UNLUCKY, "day"))["done"] == 1
+    assert store.zcard(keys.history_routes) == MOST_ROUTES
 
 
 def test_another_programs_key_is_told_and_costs_only_its_own_route(

@@ -6,8 +6,9 @@ import pytest
 import redis
 
 from routemq.metrics.histogram import BOUNDS_S
-from routemq.metrics.history import COUNTS, History, Slot, Span, steps_of
+from routemq.metrics.history import History, Slot, steps_of
 from routemq.metrics.history_columns import columns_of
+from routemq.metrics.history_grain import COUNTS, Span
 from routemq.metrics.history_keeper import HistoryKeeper
 from routemq.queues import Keys
 

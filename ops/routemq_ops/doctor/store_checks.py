@@ -116,6 +116,7 @@ def expected_types(keys: Keys, routes: Sequence[Route]) -> dict[str, str]:
         keys.counted_routes: "set",
         keys.paused_routes: "hash",
         keys.history_looks: "hash",
+        keys.history_routes: "zset",
         keys.doctor_drops: "hash",
         keys.alerts: "hash",
         keys.alerts_lock: "string",

@@ -1,6 +1,6 @@
 // The page of a route: what it did in the last day, minute by minute, or in the last month, hour by hour.
 
-import {address, api, byId, keepLive, make, moment, number} from "./common.js";
+import {address, api, byId, keepLive, keepNotices, make, moment, number} from "./common.js";
 import {drawChart} from "./chart.js";
 
 const LIVE_MS = 15000;
@@ -131,6 +131,7 @@ async function load() {
         figures(found.sums);
         draw(found);
     }
+    keepNotices("left out", found.problem ? {"left out": ["warning", `${found.problem}.`]} : {});
     byId("table-title").textContent = `As a table, ${span === "day" ? "by hours" : "by days in UTC"}`;
     await loadTable();
 }
