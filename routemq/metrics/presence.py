@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self, cast
 
 import orjson
+import psutil
 import redis
 
 from routemq.queues import Keys
@@ -25,6 +26,12 @@ _FORGET_S = 86_400.0
 """A process that ended without a word is remembered for so long, for whoever asks what became of it."""
 
 ProcessKind = Literal["ingest", "worker"]
+
+_OTHER_NAMES: dict[ProcessKind, str] = {
+    "ingest": "they take each other's MQTT session over again and again: end one of them, use --workers for several on "
+    "one host, MQTT_CLIENT_ID=auto for several hosts of one name",
+    "worker": "commands and reports mix them up: end one of them, or give each a name, as with -n sensors-2@%h",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,7 @@ class ProcessReport:
         problem: Why it cannot do its work now, None when it can.
         memory_bytes: The process and its children.
         pids: Of its pool's children.
-        details: What only this kind of process knows.
+        details: What only this kind of process knows, and its `namesake`, if there is one.
         started_at: Unix seconds by Redis' clock; likewise `at`, the time of this report.
         clock_ahead_s: By how much its host's clock is ahead of Redis'.
     """
@@ -136,6 +143,8 @@ class Presence(threading.Thread):
         self._stopped = threading.Event()
         self._name: str | None = None
         self._started_at: float | None = None
+        self._namesake: tuple[str, int] | None = None
+        self._met_at = 0.0
 
     def run(self) -> None:
         pause_s = 0.0
@@ -159,15 +168,44 @@ class Presence(threading.Thread):
                 logger.debug("no goodbye, redis is away: %s", error_line(exc))
 
     def _report(self) -> None:
-        seconds, microseconds = self._client.time()
+        told = self._make_report()
+        name = f"{told.kind}:{told.name}"
+        pipe = self._client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hget(self._keys.processes, name)
+        (seconds, microseconds), before = pipe.execute()
         now = seconds + microseconds / 1_000_000
         ahead_s = time.time() - now
         if self._started_at is None:
             self._started_at = now
             self._forget_the_old(now)
-        report = replace(self._make_report(), at=now, started_at=self._started_at, clock_ahead_s=round(ahead_s, 3))
-        self._name = f"{report.kind}:{report.name}"
-        self._client.hset(self._keys.processes, self._name, orjson.dumps(asdict(report)))
+        report = replace(told, at=now, started_at=self._started_at, clock_ahead_s=round(ahead_s, 3))
+        if before is not None:
+            self._look_for_namesake(report, ProcessReport.from_json(before))
+        if self._namesake is not None and now - self._met_at <= STALE_S:
+            host, pid = self._namesake
+            report = replace(report, details=report.details | {"namesake": f"process {pid} on {host}"})
+        self._name = name
+        self._client.hset(self._keys.processes, name, orjson.dumps(asdict(report)))
+
+    def _look_for_namesake(self, report: ProcessReport, before: ProcessReport | None) -> None:
+        """Tell of another process under this one's name, which it must not have: each takes what is the other's."""
+        if before is None or not before.is_fresh(report.at):
+            return
+        namesake = (before.host, before.pid)
+        if namesake == (report.host, report.pid):
+            return
+        # The first time it may be the last word of one that was killed a moment ago; later it has overwritten ours.
+        first = self._name is None
+        if first and not (before.host == report.host and psutil.pid_exists(before.pid)):
+            return
+        known, self._namesake, self._met_at = self._namesake, namesake, report.at
+        if namesake == known:
+            return
+        logger.error(
+            "another process is called %s too: process %d on %s, this is process %d on %s; %s",
+            report.name, before.pid, before.host, report.pid, report.host, _OTHER_NAMES[report.kind],
+        )  # fmt: skip
 
     def _forget_the_old(self, now: float) -> None:
         found = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.processes))

@@ -134,6 +134,10 @@ FLEETS: Mapping[str, tuple[tuple[ProcessReport, ...], str, str, str]] = {
     "a worker of nothing": (
         (WORKER, INGEST, replace(WORKER, name="x@here", queues=("gone",))), "workers without queues", "warn", "x@here",
     ),
+    "two of one name": (
+        (WORKER, replace(INGEST, details=INGEST.details | {"namesake": "process 7 on there"})),
+        "names", "fail", "and process 7 on there",
+    ),
     "two releases": ((WORKER, replace(INGEST, version="2")), "versions", "warn", "1, 2"),
     "a wrong clock": ((replace(WORKER, clock_ahead_s=-31.0), INGEST), "clocks", "warn", "-31.0 s"),
     "a lost worker": (

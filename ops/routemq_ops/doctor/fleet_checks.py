@@ -30,6 +30,7 @@ def check_fleet(
     yield from _queues(fleet, queues)
     yield _paused(fleet, routes)
     yield _idle_workers(workers, queues)
+    yield _namesakes([*ingest, *workers])
     yield _versions([*ingest, *workers])
     yield _clocks([*ingest, *workers])
     yield _lost(fleet)
@@ -135,6 +136,20 @@ def _idle_workers(workers: Sequence[ProcessReport], queues: Mapping[str, int]) -
             "the same ROUTEMQ_ROUTERS and release everywhere; celery -A routemq control add_consumer",
         )  # fmt: skip
     return passed("workers without queues", "none")
+
+
+def _namesakes(processes: Sequence[ProcessReport]) -> Finding:
+    found = [
+        f"{process.name} is process {process.pid} on {process.host}, and {process.details['namesake']}"
+        for process in processes
+        if process.details.get("namesake")
+    ]
+    if found:
+        return failed(
+            "names", "; ".join(found),
+            "end one of them, or give each a name: MQTT_CLIENT_ID=auto for ingest, -n for a worker",
+        )  # fmt: skip
+    return passed("names", "each process has one of its own")
 
 
 def _versions(processes: Sequence[ProcessReport]) -> Finding:
