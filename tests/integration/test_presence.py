@@ -46,5 +46,5 @@ def test_two_processes_of_one_name_are_told_at_once_and_one_after_the_other_is_n
             second = (f"another process is called i-0 too: process {os.getpid()} on here, "
                       f"this is process {os.getppid()} on here")  # fmt: skip
             wait_until(lambda: second in told(), message="the second says so")
-            wait_until(lambda: len(told()) == 2, timeout_s=30, message="so does the first")
+            wait_until(lambda: len(told()) == 2, message="so does the first")
             wait_until(lambda: namesake().endswith(" on here"), message="and the doctor can see it")
