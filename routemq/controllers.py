@@ -153,6 +153,8 @@ def arguments_of(
         BindingError: The signature cannot be filled by name.
     """
     name = controller_name(handler)
+    if not callable(handler):
+        raise BindingError(controller=name, problem="it is not callable", mend="give a function, or its name")
     try:
         signature = inspect.signature(handler, eval_str=True)
     # An annotation is code, and evaluating it may raise anything.

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncContextDecorator, ContextDecorator
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from functools import partial
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
 
-from routemq.errors import NotRunError
+from routemq.errors import NotRunError, RouteError
 from routemq.message import Client, Message
 
 Next = Callable[["Context"], Any]
@@ -92,6 +92,26 @@ class Chain:
 
     is_async: bool
     run: Callable[[Any], Any]
+
+
+def links_of(given: object, *, source: str, route: str) -> tuple[Middleware, ...]:
+    """Return what stands in `middleware=`.
+
+    Raises:
+        RouteError: It is no sequence, or something in it is no middleware.
+    """
+    if given is None:
+        return ()
+    if isinstance(given, Middleware) or not isinstance(given, Iterable):
+        mend = "write a list, middleware=[…], also of one"
+        raise RouteError(source=source, route=route, problem=f"middleware={given!r}", mend=mend)
+    links: list[Middleware] = []
+    for link in given:
+        if not isinstance(link, Middleware):
+            mend = "pass an instance of a subclass of routemq.Middleware"
+            raise RouteError(source=source, route=route, problem=f"middleware {link!r} is no Middleware", mend=mend)
+        links.append(link)
+    return tuple(links)
 
 
 def takes_batches(link: Middleware) -> bool:

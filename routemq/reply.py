@@ -1,8 +1,9 @@
 """Answers to requests: what a controller returns goes to the request's response topic (MQTT 5, 4.10)."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import pydantic
@@ -20,6 +21,7 @@ LONGEST_EXPIRY_S = 2**32 - 1
 """MQTT 5, 3.3.2.3.3: four bytes."""
 
 _SHOWN = 100
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,16 @@ class Reply:
         except TopicTemplateError as exc:
             raise ValueError(f"within={self.within!r}: {exc.problem}") from exc
         object.__setattr__(self, "_within", template)
+
+    def misspelt(self, parameters: Collection[str]) -> tuple[str, str] | None:
+        """Return a parameter of `within` which a topic with these does not have, and the one that must be meant.
+
+        It would be any device's, where its author wants the request's own.
+        """
+        inside = self._within.parameters if self._within is not None else {}
+        left = [name for name in parameters if name not in inside]
+        near = ((name, get_close_matches(name, left, 1, _ALIKE)) for name in inside if name not in parameters)
+        return next(((name, meant[0]) for name, meant in near if meant), None)
 
     def topic_for(self, message: Message, taken: Iterable[TopicTemplate]) -> str | None:
         """Return where the answer to a message goes; None when it asks for none.

@@ -26,11 +26,13 @@ class RetryPolicy:
     never: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ValueError(f"max_attempts={self.max_attempts}: the first run counts, so it is 1 or more")
+        attempts: object = self.max_attempts
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+            raise ValueError(f"max_attempts={attempts!r}: the first run counts, so it is a whole number from 1")
         for name in ("base_delay_s", "max_delay_s", "jitter"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)}: it cannot be negative")
+            given: object = getattr(self, name)
+            if not isinstance(given, int | float) or not 0 <= given < float("inf"):
+                raise ValueError(f"{name}={given!r}: it is a number, and not negative")
         never: object = self.never
         if not isinstance(never, tuple) or not all(isinstance(kind, type) for kind in never):
             raise ValueError(f"never={self.never!r}: it is a tuple of exception classes, such as (ValueError,)")

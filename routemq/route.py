@@ -11,14 +11,14 @@ from routemq.batching import Batch
 from routemq.controllers import BoundController, Handler, bind, controller_name, resolve
 from routemq.envelope import Envelope
 from routemq.errors import BindingError, CodecError, NamedValueError, RouteError, TopicTemplateError
-from routemq.middleware import Chain, Middleware, build_chain, takes_batches
+from routemq.middleware import Chain, Middleware, build_chain, links_of, takes_batches
 from routemq.named_codecs import Codec
 from routemq.named_values import Promise, promised
 from routemq.payload_codecs import RouteCodec
 from routemq.queues import default_queue, queue_problem
 from routemq.reply import Reply, answer_encoder
 from routemq.retry import RetryPolicy
-from routemq.text import error_line
+from routemq.text import error_line, printable
 from routemq.topics import TopicTemplate
 
 
@@ -168,6 +168,10 @@ def declared(source: str, topic: str, handler: Handler | str, options: RouteOpti
         RouteError: The route is impossible.
     """
     name = options.get("name") or topic
+    given: object = options.get("name") or ""
+    # It becomes part of Redis keys, of Celery's messages and of lines in the log.
+    if not isinstance(given, str) or printable(given) != given:
+        raise RouteError(source=source, route=topic, problem=f"name={given!r}", mend="use text that can be printed")
     if unknown := sorted(set(options) - set(RouteOptions.__annotations__)):
         raise RouteError(
             source=source,
@@ -193,7 +197,7 @@ def declared(source: str, topic: str, handler: Handler | str, options: RouteOpti
         shared=options.get("shared", False),
         worker_count=options.get("worker_count", 1),
         queue=options.get("queue") or default_queue(template.literal_levels),
-        middleware=tuple(options.get("middleware") or ()),
+        middleware=links_of(options.get("middleware"), source=source, route=name),
         retry=options.get("retry") or RetryPolicy(),
         timeout_s=options.get("timeout_s"),
         batch=options.get("batch"),
@@ -210,21 +214,26 @@ def declared(source: str, topic: str, handler: Handler | str, options: RouteOpti
     return route
 
 
+def _is_whole_from(least: int, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 def _check_options(route: Route) -> None:
     problem, mend = "", ""
     # Typed in vain for users who do not check types: these are looked at as what they are.
+    qos: object = route.qos
+    queue: object = route.queue
     worker_count: object = route.worker_count
     timeout_s: object = route.timeout_s
     retry: object = route.retry
     shared: object = route.shared
     batch: object = route.batch
     reply: object = route.reply
-    links: tuple[object, ...] = route.middleware
-    if unusable := queue_problem(route.queue):
+    if unusable := queue_problem(queue) if isinstance(queue, str) else f"queue={queue!r}":
         problem, mend = unusable, "give it another queue="
-    elif route.qos not in (0, 1):
-        problem, mend = f"qos={route.qos!r}", "use 0 or 1; with QoS 1 a message may come twice, but is not lost"
-    elif not (isinstance(worker_count, int) and worker_count >= 1):
+    elif not (_is_whole_from(0, qos) and qos in (0, 1)):
+        problem, mend = f"qos={qos!r}", "use 0 or 1; with QoS 1 a message may come twice, but is not lost"
+    elif not _is_whole_from(1, worker_count):
         problem, mend = f"worker_count={worker_count!r}", "use a whole number from 1"
     elif timeout_s is not None and not (isinstance(timeout_s, int | float) and 0 < timeout_s < float("inf")):
         problem, mend = f"timeout_s={timeout_s!r}", "use a positive number of seconds, or None"
@@ -235,11 +244,7 @@ def _check_options(route: Route) -> None:
     elif batch is not None and not isinstance(batch, Batch):
         problem, mend = f"batch={batch!r}", "use a Batch(…)"
     else:
-        problem, mend = _publishes_problem(route.publishes) or _reply_problem(reply, is_batch=batch is not None)
-    for link in links:
-        if not isinstance(link, Middleware):
-            problem = f"middleware {link!r} is no Middleware"
-            mend = "pass an instance of a subclass of routemq.Middleware"
+        problem, mend = _publishes_problem(route.publishes) or _reply_problem(reply, route)
     if problem:
         raise RouteError(source=route.source, route=route.name, problem=problem, mend=mend)
 
@@ -261,9 +266,16 @@ def _publishes_problem(publishes: object) -> tuple[str, str] | None:
     return None
 
 
-def _reply_problem(reply: object, *, is_batch: bool) -> tuple[str, str]:
+def _reply_problem(reply: object, route: Route) -> tuple[str, str]:
     if reply is None:
         return "", ""
     if not isinstance(reply, Reply):
         return f"reply={reply!r}", "use True or a Reply(…)"
-    return ("reply= and batch=", "leave one out: a list of messages has no one answer") if is_batch else ("", "")
+    if (misspelt := reply.misspelt(route.template.parameters)) is not None:
+        name, meant = misspelt
+        return f"reply= within={reply.within!r}: {name!r} is no parameter of the topic", f"write {meant!r}"
+    return (
+        ("", "")
+        if route.batch is None
+        else ("reply= and batch=", "leave one out: a list of messages has no one answer")
+    )

@@ -8,7 +8,7 @@ from typing import Self, TypeVar, Unpack
 
 from routemq.controllers import Handler
 from routemq.errors import RouteError, TopicTemplateError
-from routemq.middleware import Middleware
+from routemq.middleware import Middleware, links_of
 from routemq.route import Route, RouteOptions, declared
 from routemq.topics import TopicTemplate
 from routemq.worker_start import Hook, WorkerStart, worker_start
@@ -98,7 +98,7 @@ class Router:
 
     def group(self, prefix: str = "", middleware: Sequence[Middleware] = ()) -> "RouteGroup":
         """Return a group, whose routes get this prefix and this middleware; also usable in a `with` statement."""
-        return RouteGroup(self, prefix, tuple(middleware))
+        return RouteGroup(self, prefix, links_of(middleware, source=_caller(), route=prefix))
 
     def include(self, other: "Router") -> None:
         """Add another router's routes, and what its workers do at their start.
@@ -160,13 +160,16 @@ class RouteGroup:
 
     def on(self, topic: str, handler: Handler | str, **options: Unpack[RouteOptions]) -> Route:
         """Like `Router.on`, with the prefix before the topic and the group's middleware outside the route's."""
-        middleware = (*self.middleware, *(options.get("middleware") or ()))
-        inside: RouteOptions = {**options, "middleware": middleware}
-        return self.router.declare(_caller(), _joined(self.prefix, topic), handler, inside)
+        source, whole = _caller(), _joined(self.prefix, topic)
+        links = links_of(options.get("middleware"), source=source, route=whole)
+        inside: RouteOptions = {**options, "middleware": (*self.middleware, *links)}
+        return self.router.declare(source, whole, handler, inside)
 
     def group(self, prefix: str = "", middleware: Sequence[Middleware] = ()) -> "RouteGroup":
         """Return a group inside this one."""
-        return RouteGroup(self.router, _joined(self.prefix, prefix), (*self.middleware, *middleware))
+        inside = _joined(self.prefix, prefix)
+        links = links_of(middleware, source=_caller(), route=inside)
+        return RouteGroup(self.router, inside, (*self.middleware, *links))
 
 
 def overlapping(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:

@@ -42,6 +42,9 @@ class TopicTemplate:
     _pattern: re.Pattern[str] = field(init=False, repr=False, hash=False, compare=False)
 
     def __post_init__(self) -> None:
+        text: object = self.text
+        if not isinstance(text, str):
+            raise TopicTemplateError(template=repr(text), problem=f"a topic is text, not {type(text).__name__}")
         _check_text(self.text)
         levels = self.text.split("/")
         parameters: dict[str, Converter] = {}

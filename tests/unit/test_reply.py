@@ -137,6 +137,11 @@ def unknown() -> Callable[..., Any]:
         (done, {"reply": "yes"}, "reply='yes'. Mend: use True or a Reply"),
         (done, {"reply": 1}, "reply=1. Mend: use True or a Reply"),
         (done, {"reply": True, "batch": Batch()}, "reply= and batch=. Mend: leave one out"),
+        (
+            done,
+            {"reply": Reply(within="r/{devcie}/{rest:path}")},
+            "'devcie' is no parameter of the topic. Mend: write 'device'",
+        ),
     ],
 )
 def test_a_route_that_could_not_answer_is_not_made(handler: Any, options: Any, problem: str) -> None:

@@ -43,6 +43,11 @@ def test_delay_is_within_its_bounds(
     "options",
     [
         {"max_attempts": 0},
+        {"max_attempts": "3"},
+        {"max_attempts": True},
+        {"base_delay_s": "1"},
+        {"base_delay_s": float("inf")},
+        {"max_delay_s": None},
         {"base_delay_s": -1},
         {"max_delay_s": float("nan")},
         {"jitter": -0.1},

@@ -1,6 +1,6 @@
 """Routes: what is declared, what is refused, and where the error points."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -92,6 +92,13 @@ def here(offset: int) -> str:
         ("a", {"queue": "a,b"}, "the queue name 'a,b'", "another queue="),
         ("unacked/{x}", {}, "'unacked' is that of another Redis key", "another queue="),
         ("a", {"middleware": [Named]}, "is no Middleware", "an instance of a subclass"),
+        ("a", {"middleware": Named("x")}, "middleware=<", "write a list"),
+        ("a", {"middleware": print}, "middleware=<", "write a list"),
+        ("a", {"qos": True}, "qos=True", "use 0 or 1"),
+        ("a", {"worker_count": True}, "worker_count=True", "a whole number from 1"),
+        ("a", {"queue": 5}, "queue=5", "another queue="),
+        ("a", {"name": 5}, "name=5", "text that can be printed"),
+        ("a", {"name": "half \ud800"}, "name='half \\ud800'", "text that can be printed"),
         ("a", {"workers": 3}, "there is no option workers=", "worker_count="),
     ],
 )
@@ -106,6 +113,14 @@ def test_impossible_route_names_file_line_route_and_mend(
     assert problem in error.problem
     assert mend in error.mend
     assert str(error).startswith(f"{error.source}: route {topic!r}: ")
+
+
+def test_what_is_no_topic_or_no_controller_is_told() -> None:
+    topic, controller = cast("str", 5), cast("Any", None)
+    with pytest.raises(RouteError, match="a topic is text, not int"):
+        Router().on(topic, handle)
+    with pytest.raises(RouteError, match="it is not callable"):
+        Router().on("a", controller)
 
 
 def test_error_of_a_route_in_a_group_points_to_its_own_line() -> None:
