@@ -50,6 +50,24 @@ for _number, _handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signa
         signal.signal(_number, _handler)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal what needs servers to all processes in whole files, and put what does not at the end of each one's part.
+
+    xdist cuts the tests into equal parts, in their order. Whoever has done its own takes from the end of another's, but
+    never the last two: where these are long, all wait for them.
+    """
+    parts: list[list[pytest.Item]] = [[] for _ in range(getattr(config, "workerinput", {}).get("workercount", 1))]
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    long = [path for path in files if path.parent.name in ("end_to_end", "integration")]
+    for path in sorted(long, key=lambda path: (path.parent.name, -len(files[path]))):
+        min(parts, key=len).extend(files[path])
+    for item in (item for path in files if path not in long for item in files[path]):
+        min(parts, key=len).append(item)
+    items[:] = [item for part in parts for item in part]
+
+
 def _serving(server: S) -> Iterator[S]:
     server.start()
     try:
