@@ -104,8 +104,14 @@ class FaultRun:
         self._rate, self._pools, self._transport = rate, pools, transport
         self.programs: list[Program] = []
 
-    def run(self, duration_s: float, *, settle_s: float = 120.0) -> Account:
-        """Let it happen for so long, wait until everything has ended, and count."""
+    def run(
+        self, duration_s: float, *, settle_s: float = 120.0, until: Callable[[Account], bool] = lambda _account: True
+    ) -> Account:
+        """Let it happen for so long, wait until everything has ended, and count.
+
+        Args:
+            until: Goes on for longer, on a slow machine, while too little has struck.
+        """
         runs = self._folder / "runs"
         runs.mkdir(parents=True)
         try:
@@ -115,7 +121,7 @@ class FaultRun:
             load = Load(self.broker.port, rate=self._rate, chance=random.Random(self._chance.random()))
             with load.publishing():
                 began = time.monotonic()
-                self._strike_until(began + duration_s)
+                self._strike_until(began + duration_s, until)
                 ended = time.monotonic()
                 self._mend_all()
             self._settle(load, runs, settle_s)
@@ -181,9 +187,9 @@ class FaultRun:
             ready = "ingest is ready" if program.name.startswith("ingest") else " ready."
             program.wait_for_output(ready)
 
-    def _strike_until(self, deadline: float) -> None:
+    def _strike_until(self, deadline: float, is_enough: Callable[[Account], bool]) -> None:
         next_at = time.monotonic() + self._chance.uniform(*self._every_s)
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or not is_enough(self.account):
             self._tend()
             if time.monotonic() >= next_at:
                 next_at = time.monotonic() + self._chance.uniform(*self._every_s)
