@@ -25,5 +25,5 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_child_ends_with_its_parent_and_loads_nothing_for_that() -> None:
     # Its output ends when the child has, which has it too.
-    ended = subprocess.run([sys.executable, "-c", PARENT], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-c", PARENT], capture_output=True, encoding="utf-8", check=False)
     assert (ended.stdout, ended.stderr) == ("[]\n", "")
