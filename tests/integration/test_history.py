@@ -256,7 +256,12 @@ def test_only_so_many_routes_have_a_history_and_the_others_are_told(
 
     command = ["routemq", "history", UNLUCKY]
     shown = subprocess.run(
-        command, cwd=REPOSITORY, env=clean_environment(bench.environment()), capture_output=True, encoding="utf-8", check=True
+        command,
+        cwd=REPOSITORY,
+        env=clean_environment(bench.environment()),
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     assert f"no history is kept of {UNLUCKY}" in shown.stderr
 
