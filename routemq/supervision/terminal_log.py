@@ -40,7 +40,9 @@ _FLOWER_RECORD = re.compile(r"\[(?P<level>[DIWE]) \d{6} (?P<time>\d\d:\d\d:\d\d)
 _FLOWER_LEVELS = {"D": "DEBUG", "I": "INFO", "W": "WARNING", "E": "ERROR"}
 _REDIS_RECORD = re.compile(r"\d+:[A-Z] \d+ \w+ \d{4} (?P<time>\d\d:\d\d:\d\d)\.\d+ (?P<mark>[.*#-]) (?P<text>.*)")
 
-_WARNING_OF_PYTHON = re.compile(r"\S+:\d+: \w*Warning: (?P<text>.*)")
+_LATER_RECORD = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d,\d{3} (?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b")
+"""Of a process that had printed something without a line feed, as `input()` does."""
+_WARNING_OF_PYTHON = re.compile(r"\S.*?:\d+: \w*Warning: (?P<text>.*)")
 _OUR_LOGGERS = re.compile(r"(?:routemq|celery|kombu)[\w.]*: ")
 """Not worth the width of the line: the process's name is before it."""
 
@@ -106,6 +108,9 @@ class TerminalLog:
 
     def line(self, name: str, line: str) -> None:
         """Show a line of a process."""
+        if not _RECORD.match(line) and (later := _LATER_RECORD.search(line)) is not None:
+            self.line(name, line[: later.start()])
+            line = line[later.start() :]
         if not line.strip():
             return
         with self._lock:

@@ -68,11 +68,22 @@ def test_while_it_starts_only_warnings_and_what_is_printed_are_shown() -> None:
 def test_warning_about_root_is_hidden_with_all_its_lines() -> None:
     page = Page()
     page.log.line(
-        "worker a", "/x/platforms.py:893: SecurityWarning: You're running the worker with superuser privileges"
+        "worker a", "/a b/platforms.py:893: SecurityWarning: You're running the worker with superuser privileges"
     )
     page.log.line("worker a", "Please specify a different user using the --uid option.")
     page.log.line("worker a", "2026-11-24 13:25:45,123 INFO    a: go")
     assert page.lines == ["a              a: go"]
+
+
+def test_record_after_something_printed_without_an_end_is_a_line_of_its_own() -> None:
+    page = Page()
+    page.log.line("worker a", "really? 2026-11-24 13:25:45,123 ERROR   routemq_tasks.outcomes: not fine")
+    page.log.line("worker a", "2026-11-24 13:25:45,123 INFO    shop: since 2026-11-24 13:25:45,123 INFO is said")
+    assert page.lines == [
+        "a              really? ",
+        "a              not fine",
+        "a              shop: since 2026-11-24 13:25:45,123 INFO is said",
+    ]
 
 
 def test_flood_of_one_process_is_counted_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
