@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import orjson
 from celery.app.task import Context as CeleryRequest
@@ -35,6 +35,7 @@ from routemq.queues import Keys
 from routemq.route import Route
 from routemq.routing import Router
 from routemq.settings import Settings
+from routemq.testing.delivery_options import DeliveryOptions, check_options
 from routemq.testing.result import Done, Published, Result, payload_bytes
 from routemq.topics import topic_problem
 
@@ -56,33 +57,6 @@ class NoSingleRouteError(RouteMQError):
         super().__init__(f"topic {topic!r}: {problem}")
 
 
-class DeliveryOptions(TypedDict, total=False):
-    """What else there is to say of a message.
-
-    Attributes:
-        route: Name of its route, where several take the topic.
-        qos: QoS it was delivered with; 1 by default.
-        retain: Whether it was a retained message.
-        attempt: Which run of the message this is, from 1: a failure of the last one that its policy allows is final.
-        generation: How often it was replayed from the dead letters.
-        message_id: By default a new one.
-        received_at: When ingest received it, Unix seconds; by default now.
-        content_type: MQTT 5 property, as the next three.
-    """
-
-    route: str
-    qos: int
-    retain: bool
-    attempt: int
-    generation: int
-    message_id: str
-    received_at: float
-    content_type: str
-    response_topic: str
-    correlation_data: bytes
-    user_properties: Mapping[str, str] | Iterable[tuple[str, str]]
-
-
 def deliver(router: Router, topic: str, payload: Any = b"", **options: Unpack[DeliveryOptions]) -> Result:
     """Run one message through middleware, binding and controller, by the code of a worker, and say what became of it.
 
@@ -96,7 +70,8 @@ def deliver(router: Router, topic: str, payload: Any = b"", **options: Unpack[De
     Raises:
         NoSingleRouteError: No route takes the topic, or several do and none is named.
         RouteError: The controller is given by name, and cannot be loaded.
-        ValueError: Nobody can publish to such a topic.
+        ValueError: Nobody can publish to such a topic, or a message like this.
+        TypeError: There is no such option, or it is of another type.
     """
     return _deliver(_loop(), router, topic, payload, options)
 
@@ -109,11 +84,13 @@ async def deliver_async(router: Router, topic: str, payload: Any = b"", **option
 
 
 def _deliver(loop: EventLoop, router: Router, topic: str, payload: Any, options: DeliveryOptions) -> Result:
-    attempt = options.get("attempt", 1)
+    given: tuple[object, object] = (router, topic)
+    if not (isinstance(given[0], Router) and isinstance(given[1], str)):
+        raise TypeError(f"deliver takes a Router and a topic, not {given[0]!r} and {given[1]!r}")
     if problem := topic_problem(topic):
         raise ValueError(f"topic {topic!r}: {problem}")
-    if attempt < 1:
-        raise ValueError(f"attempt={attempt}: the first run is 1")
+    check_options(options)
+    attempt = options.get("attempt", 1)
     route = _route(router, topic, options.get("route"))
     properties = options.get("user_properties", ())
     envelope = Envelope(

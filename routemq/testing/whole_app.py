@@ -84,7 +84,11 @@ class TestApp:
     settings: Settings
 
     def __init__(self, router: Router, *, tasks: str = "") -> None:
+        given: object = router
+        if not isinstance(given, Router):
+            raise TypeError(f"a TestApp takes a Router, not {given!r}; routemq.discovery.load_router finds one")
         self._router, self._tasks = router, tasks
+        self._is_running = False
         self._open = ExitStack()
         self._lock = threading.Lock()
         self._published: list[Published] = []
@@ -105,6 +109,7 @@ class TestApp:
                 self._open.callback(_running.release)
                 self._start()
                 self._open = self._open.pop_all()
+                self._is_running = True
         except BaseException:
             self._open = ExitStack()
             raise
@@ -112,6 +117,7 @@ class TestApp:
 
     def __exit__(self, *_exc: object) -> None:
         """Stop all of it."""
+        self._is_running = False
         self._open.close()
 
     async def __aenter__(self) -> Self:
@@ -129,6 +135,7 @@ class TestApp:
     @property
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """What has died, the oldest first."""
+        self._check_running()
         return tuple(self._letters.letters(oldest_first=True))
 
     def publish(
@@ -146,6 +153,7 @@ class TestApp:
             payload: Bytes and text as they are; a model, dict, list or number as JSON.
             properties: Of MQTT 5, such as where an answer is wanted.
         """
+        self._check_running()
         told = None if properties is None else paho_properties(properties)
         sent = self._mqtt.publish(topic, payload_bytes(payload), qos=qos, retain=retain, properties=told)
         sent.wait_for_publish(_CONFIRM_S)
@@ -168,6 +176,7 @@ class TestApp:
         Raises:
             NotIdleError: It took longer.
         """
+        self._check_running()
         deadline, settled = time.monotonic() + timeout_s, -1
         while True:
             self._fence(deadline)
@@ -189,6 +198,10 @@ class TestApp:
     async def wait_idle_async(self, timeout_s: float = 30.0, *, hasten: bool = True) -> Self:
         """Like `wait_idle`."""
         return await asyncio.to_thread(self.wait_idle, timeout_s, hasten=hasten)
+
+    def _check_running(self) -> None:
+        if not self._is_running:
+            raise RuntimeError("this TestApp does not run: it does within its `with` block alone")
 
     def _start(self) -> None:
         enter = self._open.enter_context

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from routemq import Client, Context, Message, Middleware, Reject, Retry, RetryPolicy, Router
 from routemq.middleware import Next
-from routemq.testing import Dead, Done, Later, NoSingleRouteError, Published, deliver, deliver_async
+from routemq.testing import Dead, Done, Later, NoSingleRouteError, Published, TestApp, deliver, deliver_async
 
 
 class Reading(BaseModel):
@@ -195,8 +195,39 @@ def test_a_topic_of_no_route_or_of_several_is_told() -> None:
     for topic in ("", "d/+", "d/\0"):
         with pytest.raises(ValueError, match="topic"):
             deliver(router, topic)
-    with pytest.raises(ValueError, match="attempt=0"):
-        deliver(router, "d/8", attempt=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"atempt": 3}, r"no option atempt=; there are route=, qos=, retain=, attempt="),
+        ({"attempt": 0}, "attempt=0: it is a whole number; the first run is 1"),
+        ({"attempt": True}, "attempt=True"),
+        ({"generation": -1}, "generation=-1"),
+        ({"qos": 3}, "qos=3: it is 0, 1 or 2"),
+        ({"retain": "yes"}, "retain='yes': it is True or False"),
+        ({"received_at": "yesterday"}, "received_at='yesterday': it is Unix seconds"),
+        ({"message_id": 5}, "message_id=5"),
+        ({"content_type": "half \ud800"}, "content_type='half "),
+        ({"correlation_data": "abc"}, "correlation_data='abc': it is bytes, or None"),
+        ({"user_properties": "abc"}, "user_properties='abc'"),
+        ({"user_properties": [("a",)]}, "user_properties="),
+        ({"user_properties": {"a": 1}}, "user_properties="),
+    ],
+)
+def test_a_message_that_nobody_could_receive_is_told_and_not_delivered(options: Any, told: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=told):
+        deliver(router_of(raising(ValueError())), "d/8", **options)
+
+
+def test_what_is_no_router_is_told() -> None:
+    router: Any = "app.routers"
+    with pytest.raises(TypeError, match=r"deliver takes a Router and a topic, not 'app\.routers' and 'd/8'"):
+        deliver(router, "d/8")
+    with pytest.raises(TypeError, match=r"a TestApp takes a Router, not 'app\.routers'"):
+        TestApp(router)
+    with pytest.raises(RuntimeError, match="within its `with` block alone"):
+        TestApp(Router()).publish("d/8")
 
 
 def test_nothing_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
