@@ -45,6 +45,12 @@ class RouteRequest(OpenRequest):
         """Whether somebody died of it before; then it is run apart from others."""
         return bool(self.request_dict["routemq"]["strikes"])
 
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing comes after it of what was fetched with it."""
+        message = self.message
+        return isinstance(message, QuickMessage) and not message.channel.qos.waiting
+
     def execute_using_pool(self, pool: Any, **options: Any) -> Any:
         """Hand it to the pool: in fewer steps where the pool has them, and need not watch the time of the run.
 

@@ -3,10 +3,12 @@
 import json
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import kombu
 import pytest
+from billiard.pool import RUN
 from celery.concurrency import thread
 from celery.exceptions import WorkerShutdown
 from celery.worker import state
@@ -15,6 +17,7 @@ from routemq_tasks.admission import admit
 from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.reports import watched
 from routemq_tasks.request import RouteRequest, acknowledge_all
+from routemq_tasks.upstream.prefork import RouteAsynPool
 from routemq_transport.upstream.quick_message import QuickMessage
 
 from routemq.envelope import Envelope, FailedAttempt, PastReplay, TaskMessage
@@ -72,6 +75,20 @@ def test_both_ways_to_make_one_give_the_same(app: RouteMQCelery, item: TaskMessa
     assert ours.info() == theirs.info()
     assert vars(ours.context) == vars(theirs.context)
     assert (str(ours), repr(ours)) == (str(theirs), repr(theirs))
+
+
+@pytest.mark.parametrize(("waiting", "is_handed_out"), [(0, True), (2, False)])
+def test_what_was_fetched_together_is_handed_out_as_the_pool_takes_the_last_and_not_after_the_next_fetch(
+    app: RouteMQCelery, waiting: int, is_handed_out: bool
+) -> None:
+    message = received(app, MESSAGE, {})
+    message.channel.qos.waiting = waiting
+    seen: list[Any] = []
+    pool: Any = SimpleNamespace(
+        _state=RUN, _cache={}, lost_worker_timeout=1.0, _put=seen.append, on_poll_start=lambda: seen.append("out")
+    )
+    job = RouteAsynPool.take(pool, RouteRequest(message, app=app, task=app.tasks["t"], headers=message.headers))
+    assert seen == [job, *["out"] * is_handed_out]
 
 
 def _facts(request: RouteRequest) -> dict[str, Any]:

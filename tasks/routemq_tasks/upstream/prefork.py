@@ -58,6 +58,9 @@ class RouteAsynPool(AsynPool):
             return None
         job = Job(self._cache, request, lost_worker_timeout_s=self.lost_worker_timeout)
         self._put(job)
+        if request.is_last:
+            # Before the loop asks Redis for more, which takes longer, and wakes who may want this very processor.
+            self.on_poll_start()
         return job
 
     def create_result_handler(self) -> Any:
