@@ -73,7 +73,7 @@ def watched(pool: type[Any]) -> type[Any]:
     """
 
     class WatchedPool(_OURS.get(pool, pool)):  # type: ignore[misc]
-        heeds_limits, pid = False, os.getpid()
+        pid = os.getpid()
 
         def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
             return super().apply_async(partial(report_of, target), *args, **options)

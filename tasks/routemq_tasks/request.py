@@ -46,21 +46,25 @@ class RouteRequest(OpenRequest):
         return bool(self.request_dict["routemq"]["strikes"])
 
     @property
+    def limits_s(self) -> tuple[float | None, float | None]:
+        """The soft and the hard limit of its run, of a pool that has any."""
+        (hard_s, soft_s), task = self.time_limits, self.task
+        return soft_s or task.soft_time_limit, hard_s or task.time_limit
+
+    @property
     def is_last(self) -> bool:
         """Whether nothing comes after it of what was fetched with it."""
         message = self.message
         return isinstance(message, QuickMessage) and not message.channel.qos.waiting
 
     def execute_using_pool(self, pool: Any, **options: Any) -> Any:
-        """Hand it to the pool: in fewer steps where the pool has them, and need not watch the time of the run.
+        """Hand it to the pool, in fewer steps where the pool has them.
 
         Raises:
             TaskRevokedError: An operator has revoked it.
         """
-        take, task = getattr(pool, "take", None), self.task
-        heeds_limits = getattr(pool, "heeds_limits", True)
-        is_limited = heeds_limits and (task.time_limit or task.soft_time_limit or any(self.time_limits))
-        if take is None or is_limited:
+        take = getattr(pool, "take", None)
+        if take is None:
             return super().execute_using_pool(pool, **options)
         if self.revoked():
             raise TaskRevokedError(self.id)

@@ -189,14 +189,20 @@ def test_what_has_ended_workers_before_may_end_no_more_children(bench: Bench) ->
 
 def test_a_run_that_takes_too_long_is_dead_by_timeout(bench: Bench) -> None:
     with bench.worker("-Q", "slow,deaf", "-c", "2", "-P", "prefork"):
+        # Known to be quick by then, they are handed out in bundles, each with a limit of its own.
+        quick = [bench.put("slow/limited", "0.001") for _ in range(60)]
+        bench.wait_for_notes("slept", 60)
+        quick += [bench.put("slow/limited", "0.001") for _ in range(5)]
         soft = bench.put("slow/limited", "30")
+        quick += [bench.put("slow/limited", "0.001") for _ in range(5)]
         on_loop = bench.put("slow/async-limited", "30")
         hard = bench.put("slow/deaf")
         letters = bench.wait_for_letters(3)
+        notes = bench.wait_for_notes("slept", len(quick))
 
     assert {letter.reason for letter in letters.values()} == {"timeout"}
     assert set(letters) == {soft.id, on_loop.id, hard.id}
-    assert not bench.notes("slept")
+    assert sorted(note["id"] for note in notes) == sorted(message.id for message in quick)
     assert "longer than 0.5 s" in letters[soft.id].description["message"]
     assert "killed" in letters[hard.id].description["message"]
 

@@ -85,7 +85,13 @@ def test_what_was_fetched_together_is_handed_out_as_the_pool_takes_the_last_and_
     message.channel.qos.waiting = waiting
     seen: list[Any] = []
     pool: Any = SimpleNamespace(
-        _state=RUN, _cache={}, lost_worker_timeout=1.0, _put=seen.append, on_poll_start=lambda: seen.append("out")
+        _state=RUN,
+        _cache={},
+        lost_worker_timeout=1.0,
+        timeout=None,
+        soft_timeout=None,
+        _put=seen.append,
+        on_poll_start=lambda: seen.append("out"),
     )
     job = RouteAsynPool.take(pool, RouteRequest(message, app=app, task=app.tasks["t"], headers=message.headers))
     assert seen == [job, *["out"] * is_handed_out]

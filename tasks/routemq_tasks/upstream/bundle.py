@@ -175,6 +175,7 @@ class Bundle:
             if not isinstance(job, Job):
                 self._end(slot, None)
                 continue
+            job.has_ended()
             self._begin(slot)
             self._jobs[slot] = None
             took_s = page.took_s(slot)

@@ -53,10 +53,11 @@ class RouteAsynPool(AsynPool):
         super().__init__(*args, **options)
 
     def take(self, request: RouteRequest) -> Job | None:
-        """Take in a message of a route that has no limit of time, as `apply_async` does any task."""
+        """Take in a message of a route, as `apply_async` does any task."""
         if self._state != RUN:
             return None
         job = Job(self._cache, request, lost_worker_timeout_s=self.lost_worker_timeout)
+        job.limit(self)
         self._put(job)
         if request.is_last:
             # Before the loop asks Redis for more, which takes longer, and wakes who may want this very processor.
@@ -284,12 +285,12 @@ class RouteTaskPool(TaskPool):
     Pool = RouteAsynPool
     uses_semaphore = False
     take: Callable[[RouteRequest], Job | None] | None = None
-    """The pool's, unless each of its jobs has a limit of time."""
+    """The pool's, which is there when it has started."""
 
     def on_start(self) -> None:
         """Start the children."""
         share(self.app)
         super().on_start()
         pool = self._pool
-        if isinstance(pool, RouteAsynPool) and not (pool.timeout or pool.soft_timeout):
+        if isinstance(pool, RouteAsynPool):
             self.take = pool.take
