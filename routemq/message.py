@@ -4,6 +4,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pydantic import BaseModel
 from pydantic_core import from_json
 
 from routemq.envelope import Envelope
@@ -158,19 +159,24 @@ class Client(Protocol):
     def publish(
         self,
         topic: str,
-        payload: bytes | str | dict[str, Any] | list[Any],
+        payload: bytes | str | dict[str, Any] | list[Any] | BaseModel,
         qos: int = 0,
         retain: bool = False,
         *,
         properties: PublishProperties | None = None,
     ) -> None:
-        """Publish to the MQTT broker; a dict or list goes out as JSON.
+        """Publish to the MQTT broker; a dict, a list or a model goes out as JSON.
 
         Returns at once; the message counts as done only when the broker has confirmed its QoS 1 publishes.
         """
 
     def request(
-        self, topic: str, payload: bytes | str | dict[str, Any] | list[Any], *, timeout_s: float = 10.0, qos: int = 1
+        self,
+        topic: str,
+        payload: bytes | str | dict[str, Any] | list[Any] | BaseModel,
+        *,
+        timeout_s: float = 10.0,
+        qos: int = 1,
     ) -> AwaitedResponse:
         """Publish a request with a response topic, and wait for its answer: `await` it, or call its `result()`.
 

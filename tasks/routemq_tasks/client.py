@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from routemq.errors import PublishError, RequestError
 from routemq.message import PublishProperties
@@ -21,7 +23,7 @@ from routemq_tasks.publisher import Publisher
 if TYPE_CHECKING:
     from routemq_tasks.run_spans import Runs
 
-Payload = bytes | str | dict[str, Any] | list[Any]
+Payload = bytes | str | dict[str, Any] | list[Any] | BaseModel
 
 _LONGEST_PROPERTY = 65_535
 _MOST_REMEMBERED = 1000
@@ -195,8 +197,16 @@ def _encoded(topic: str, payload: object) -> bytes:
     try:
         if isinstance(payload, str):
             return payload.encode()
-        if isinstance(payload, (dict, list)):
-            return orjson.dumps(payload)
+        if isinstance(payload, (dict, list, BaseModel)):
+            return orjson.dumps(payload, default=_of_model)
     except (TypeError, UnicodeEncodeError) as exc:
         raise PublishError(topic=topic, problem=f"the payload cannot be encoded: {exc}") from exc
-    raise PublishError(topic=topic, problem=f"a payload is bytes, str, dict or list, not {type(payload).__name__}")
+    raise PublishError(
+        topic=topic, problem=f"a payload is bytes, str, dict, list or a model, not {type(payload).__name__}"
+    )
+
+
+def _of_model(value: object) -> Any:
+    if not isinstance(value, BaseModel):
+        raise TypeError
+    return to_jsonable_python(value)

@@ -1,17 +1,44 @@
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field, model_serializer
 from routemq_tasks.asking import Question
 from routemq_tasks.client import MessageClient
 from routemq_tasks.publication import Publication
 from routemq_tasks.publisher import Publisher
 
+from routemq import Client, Router
 from routemq.errors import PublishError
 from routemq.message import PublishProperties, Response
 from routemq.settings import load_settings
+from routemq.testing import deliver
 from routemq.topics import topic_problem
+
+
+class Answer(BaseModel):
+    at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    is_ok: bool = Field(default=True, alias="ok")
+
+
+class Unserializable(BaseModel):
+    @model_serializer
+    def refuse(self) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+
+def test_a_model_goes_as_the_json_that_reads_it_wherever_it_stands() -> None:
+    def controller(client: Client) -> None:
+        for payload in (Answer(), [Answer()], {"a": {"b": Answer()}}):
+            client.publish("a", payload)
+
+    router = Router()
+    router.on("x", controller)
+    text = '{"at":"2026-01-01T00:00:00Z","ok":true}'
+    published = deliver(router, "x").check().published
+    assert [each.payload.decode() for each in published] == [text, f"[{text}]", f'{{"a":{{"b":{text}}}}}']
 
 
 @pytest.mark.parametrize(
@@ -27,6 +54,7 @@ from routemq.topics import topic_problem
         ("a", b"", 1.0, r"qos=1\.0"),
         ("a", 7, 0, "not int"),
         ("a", {"b": object()}, 0, "cannot be encoded"),
+        ("a", Unserializable(), 0, "cannot be encoded"),
     ],
 )
 def test_what_cannot_be_published_is_refused_at_once(topic: str, payload: object, qos: int, problem: str) -> None:
