@@ -1,14 +1,16 @@
-"""A payload that a controller takes, made from its annotation: for a command that somebody copies."""
+"""A topic and a payload that a controller takes, made from its annotations: for a command that somebody copies."""
 
+import contextlib
 import inspect
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 
 from routemq.controllers import resolve
 from routemq.route import Route
 
+_ANY = ("+", "#")
 _GENERIC = '{"hello": "world"}'
 _DEEPEST = 8
 _OF_FORMAT = {
@@ -21,18 +23,55 @@ _OF_FORMAT = {
 def example_payload(route: Route) -> str:
     """Return a payload for a route's controller, which is imported; a generic one where none can be made up."""
     try:
-        parameter = inspect.signature(resolve(route.handler), eval_str=True).parameters.get("payload")
-        annotation = Any if parameter is None or parameter.annotation is parameter.empty else parameter.annotation
+        annotation = _annotation(route, "payload" if route.batch is None else "payloads")
         if annotation in (str, bytes):
             return "hello"
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)
-        schema = adapter.json_schema()
-        text = json.dumps(_Examples(schema).of(schema), ensure_ascii=False)
+        text = json.dumps(_example(adapter), ensure_ascii=False)
         adapter.validate_json(text)
         return text
     # A user's model may refuse, or raise, whatever it likes: it is no more than an example.
     except Exception:  # noqa: BLE001
         return _GENERIC
+
+
+def example_topic(route: Route) -> str:
+    """Return a topic of a route whose parameters its controller takes, as far as they can be made up."""
+    levels = []
+    for level in route.template.text.split("/"):
+        name, _, converter = level.strip("{}").partition(":")
+        # A wildcard without a name stands for any level.
+        levels.append(
+            _example_level(route, name, converter) if level.startswith("{") else "x" if level in _ANY else level
+        )
+    return "/".join(levels)
+
+
+def _example_level(route: Route, name: str, converter: str) -> str:
+    usual = "1" if converter in ("int", "float") else f"{name[:1]}1"
+    try:
+        annotation = _annotation(route, name)
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)
+        for text in (usual, str(_example(adapter))):
+            with contextlib.suppress(pydantic.ValidationError):
+                adapter.validate_python(text)
+                return text if text and not set(text) & set("/+#") else usual
+        return usual
+    except Exception:  # noqa: BLE001  as above
+        return usual
+
+
+def _annotation(route: Route, name: str) -> Any:
+    """Return what a controller wants under a name, of one message."""
+    parameter = inspect.signature(resolve(route.handler), eval_str=True).parameters.get(name)
+    if parameter is None or parameter.annotation is parameter.empty:
+        return Any
+    return parameter.annotation if route.batch is None else get_args(parameter.annotation)[0]
+
+
+def _example(adapter: pydantic.TypeAdapter[Any]) -> Any:
+    schema = adapter.json_schema()
+    return _Examples(schema).of(schema)
 
 
 class _Examples:

@@ -38,7 +38,7 @@ def route_changes(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[s
         told = [
             f"{key} {old[name][key]} → {row}"
             for key, row in new[name].items()
-            if key not in ("source", "example", "paused") and row != old[name].get(key)
+            if key not in ("source", "example", "example_topic", "paused") and row != old[name].get(key)
         ]
         if told:
             yield f"route {name}: {', '.join(told)}"
@@ -81,7 +81,7 @@ class DevSession:
 
     Attributes:
         env: What the processes get beyond this process's environment: where the servers are.
-        examples: Route → a payload that its controller takes.
+        examples: Route → a topic and a payload that its controller takes.
         stopping: Set it, and a start that is under way gives up.
     """
 
@@ -90,7 +90,7 @@ class DevSession:
     supervisor: Supervisor
     env: dict[str, str] = field(default_factory=dict)
     router: Router = field(default_factory=Router)
-    examples: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, tuple[str, str]] = field(default_factory=dict)
     stopping: Stop = field(default_factory=Stop)
     flower_url: str | None = None
     broker_is: str = ""
@@ -186,7 +186,10 @@ class DevSession:
 
     def _take(self, rows: list[dict[str, Any]]) -> None:
         self._rows = rows
-        self.router, self.examples = router_of(rows), {row["name"]: row["example"] for row in rows}
+        self.router, self.examples = (
+            router_of(rows),
+            {row["name"]: (row["example_topic"], row["example"]) for row in rows},
+        )
         sources = [row["source"] for row in rows]
         strays = stray_routers(self.options.project, sources)
         for name in sorted(set(strays) - self._strays):

@@ -169,15 +169,9 @@ def example_line(session: DevSession) -> str:
     route = session.router.get(_SAMPLE_ROUTE) or next(iter(session.router.routes), None)
     if route is None:
         return ""
-    topic = route.template.text
-    for name, converter in route.template.parameters.items():
-        value = "1" if converter in ("int", "float") else f"{name[:1]}1"
-        topic = topic.replace("{" + name + "}", value).replace("{" + f"{name}:{converter}" + "}", value)
-    # A wildcard without a name stands for any level.
-    topic = "/".join("x" if level in ("+", "#") else level for level in topic.split("/"))
     port = session.env.get("MQTT_PORT", "1883")
     where = "" if port == "1883" else f"MQTT_PORT={port} "
-    return f"{where}routemq publish {shlex.quote(topic)} {shlex.quote(session.examples[route.name])}"
+    return f"{where}routemq publish {' '.join(map(shlex.quote, session.examples[route.name]))}"
 
 
 def dlq_command(env: Mapping[str, str], what: str) -> str:

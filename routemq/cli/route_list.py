@@ -16,7 +16,7 @@ from routemq.cli.explain import explains_errors
 from routemq.connections import connect_redis
 from routemq.discovery import load_router
 from routemq.paused import Pause, PausedRoutes
-from routemq.payload_example import example_payload
+from routemq.payload_example import example_payload, example_topic
 from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.route import Route
@@ -56,14 +56,17 @@ class RouteRow(TypedDict):
     source: str
     paused: bool | None
     example: str | None
+    example_topic: str | None
 
 
-def describe(route: Route, paused: Collection[str] | None = None, *, example: str | None = None) -> RouteRow:
+def describe(
+    route: Route, paused: Collection[str] | None = None, *, example: tuple[str, str] | tuple[None, None] = (None, None)
+) -> RouteRow:
     """Return what there is to say of a route.
 
     Args:
         paused: Routes that are; None when nobody knows.
-        example: A payload that its controller takes.
+        example: A topic and a payload that its controller takes.
     """
     return RouteRow(
         name=route.name,
@@ -83,7 +86,8 @@ def describe(route: Route, paused: Collection[str] | None = None, *, example: st
         controller=route.controller,
         source=route.source,
         paused=None if paused is None else route.name in paused,
-        example=example,
+        example=example[1],
+        example_topic=example[0],
     )
 
 
@@ -104,7 +108,7 @@ def show_routes(*, as_json: bool, check: bool) -> None:
     """Print every route, and what is paused.
 
     Args:
-        check: Fail when a controller that is given by name cannot be imported; if all can, tell an example payload.
+        check: Fail when a controller that is given by name cannot be imported; if all can, tell an example.
     """
     # What a module prints while it is imported is not part of the answer.
     with contextlib.redirect_stdout(sys.stderr):
@@ -112,9 +116,10 @@ def show_routes(*, as_json: bool, check: bool) -> None:
         found = load_router(settings.routers).routes
         for route in found if check else ():
             route.chain()
-        examples = {route.name: example_payload(route) for route in found} if check and as_json else {}
+        told = found if check and as_json else ()
+        examples = {route.name: (example_topic(route), example_payload(route)) for route in told}
     paused = _paused(settings, found)
-    rows = [describe(route, paused, example=examples.get(route.name)) for route in found]
+    rows = [describe(route, paused, example=examples.get(route.name, (None, None))) for route in found]
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
     else:

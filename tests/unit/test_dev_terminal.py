@@ -71,8 +71,8 @@ def test_a_router_outside_the_package_is_found(tmp_path: Path) -> None:
 
 
 def test_what_became_of_the_routes_is_said_in_a_line() -> None:
-    row = {"name": "a", "qos": 1, "source": "x:1", "example": "1", "paused": None}
-    assert list(route_changes([row], [row | {"source": "x:2", "example": "2"}])) == []
+    row = {"name": "a", "qos": 1, "source": "x:1", "example": "1", "example_topic": "a/1", "paused": None}
+    assert list(route_changes([row], [row | {"source": "x:2", "example": "2", "example_topic": "a/2"}])) == []
     assert list(route_changes([row], [row, row | {"name": "x/{a}"}])) == ["+1 route x/{a}"]
     assert list(route_changes([row, row | {"name": "b"}, row | {"name": "c"}], [row])) == ["-2 routes b, c"]
     assert list(route_changes([row], [row | {"qos": 0}])) == ["route a: qos 1 → 0"]

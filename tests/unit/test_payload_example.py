@@ -1,4 +1,4 @@
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field, PositiveInt, field_validator
 
-from routemq import Router
-from routemq.payload_example import example_payload
+from routemq import Batch, Router
+from routemq.payload_example import example_payload, example_topic
 from routemq.testing import Done, deliver
 
 
@@ -66,3 +66,26 @@ def test_where_none_can_be_made_up_it_is_a_generic_one(annotation: Any) -> None:
 
 def test_a_controller_that_is_not_there_has_a_generic_one() -> None:
     assert example_payload(Router().on("a", "nowhere:Controller.run")) == '{"hello": "world"}'
+
+
+@pytest.mark.parametrize(
+    "annotation", [Any, str, int, float, UUID, date, bool, Kind, Literal["a"], PositiveInt, int | None]
+)
+def test_an_example_of_a_topic_is_taken_too(annotation: Any) -> None:
+    def controller(level) -> None: ...  # type: ignore[no-untyped-def]
+
+    controller.__annotations__["level"] = annotation
+    router = Router()
+    for topic in ("a/{level}", "b/{level:path}", "c/+/{level}/#"):
+        route = router.on(topic, controller)
+        assert deliver(router, example_topic(route)).outcome == Done(), example_topic(route)
+    # As readers of the documentation know them.
+    assert annotation is not str or example_topic(router.routes[0]) == "a/l1"
+
+
+def test_examples_for_a_batch_are_of_one_message() -> None:
+    def controller(payloads: list[Part], level: list[int]) -> None: ...
+
+    router = Router()
+    route = router.on("a/{level}", controller, batch=Batch())
+    assert deliver(router, example_topic(route), example_payload(route)).outcome == Done()

@@ -58,6 +58,7 @@ def test_json_names_everything_about_a_route(project: Path) -> None:
             "source": "shop/routers/doors.py:6",
             "paused": None,
             "example": None,
+            "example_topic": None,
         }
     ]
 
