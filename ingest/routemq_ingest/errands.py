@@ -1,5 +1,6 @@
 """What a thread of its own does for a loop that must never wait."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -29,15 +32,26 @@ class Errands:
 
     def ask(self, call: Callable[[], T], *, then: Callable[["Future[T]"], None]) -> None:
         """Have `call` called; what comes of it is given to `then`, by `tend`."""
-        if not self._started:
-            self._started = True
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
         future: Future[T] = Future()
         self._open.append((future, then))
         self._asked.put((call, future))
+        self._start()
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError as exc:
+            # The system has none at this moment. What is asked waits, as it does for Redis.
+            logger.debug("no thread for %s yet: %s", self._name, exc)
+        else:
+            self._started = True
 
     def tend(self) -> None:
         """Hand over what is done."""
+        if self._open:
+            self._start()
         while self._open and self._open[0][0].done():
             future, then = self._open.popleft()
             then(future)

@@ -33,7 +33,11 @@ class _Lookup:
         self._addresses: list[str] = []
         self._error: OSError | None = None
         self._thread = threading.Thread(target=self._ask, args=(host, port), name="name lookup", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as exc:
+            # The system has no thread at this moment: an error of a connection, after which one tries again.
+            self._error = OSError(str(exc))
 
     @property
     def is_open(self) -> bool:
@@ -47,7 +51,8 @@ class _Lookup:
             OSError: There is no such name.
             TimeoutError: There is no answer.
         """
-        self._thread.join(timeout_s)
+        if self._error is None:
+            self._thread.join(timeout_s)
         if self._error is not None:
             raise self._error
         if not self._addresses:

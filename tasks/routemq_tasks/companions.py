@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-import redis
 from celery import bootsteps
 
 from routemq.alerts.wanted import alert_watch
@@ -15,9 +14,9 @@ from routemq.eviction import EvictionError, EvictionWatch
 from routemq.metrics.http import HealthServer
 from routemq.metrics.presence import Presence
 from routemq.queues import Keys
-from routemq.refusals import explain
 from routemq.settings import Settings
 from routemq.supervision.systemd import ServiceWatch, is_service
+from routemq.text import error_line
 from routemq_tasks.gate_keeper import GateKeeper
 from routemq_tasks.load import LoadMeter, LoadWatch
 from routemq_tasks.promoter import RetryPromoter
@@ -110,8 +109,9 @@ class EvictionThread(threading.Thread):
             except EvictionError:
                 # It was said by the watch.
                 continue
-            except redis.RedisError as exc:
-                logger.debug("maxmemory-policy not looked at: %s", explain(exc))
+            # A thread that ends would look no more, and tell nobody.
+            except Exception as exc:  # noqa: BLE001
+                logger.debug("maxmemory-policy not looked at: %s", error_line(exc))
 
     def stop(self) -> None:
         """End the thread; returns at once."""

@@ -32,8 +32,17 @@ class DoneCounter:
         with self._lock:
             self._amounts[route] = self._amounts.get(route, 0) + 1
             if self._writer is None:
-                self._writer = threading.Thread(target=self._write_often, name="routemq-counters", daemon=True)
-                self._writer.start()
+                self._start()
+
+    def _start(self) -> None:
+        writer = threading.Thread(target=self._write_often, name="routemq-counters", daemon=True)
+        try:
+            writer.start()
+        except RuntimeError as exc:
+            # The message is done all the same; the next one tries again.
+            logger.debug("counters are written later: %s", exc)
+        else:
+            self._writer = writer
 
     def flush(self) -> None:
         """Write what was counted since the last time; what cannot be written is kept."""
@@ -45,7 +54,8 @@ class DoneCounter:
             with self._client.pipeline(transaction=True) as pipe:
                 add_totals(pipe, self._keys, "done", amounts)
                 pipe.execute()
-        except redis.RedisError as exc:
+        # Whatever it is: a thread that ends would count nothing more, and tell nobody.
+        except Exception as exc:  # noqa: BLE001
             logger.debug("counters not written, kept for the next time: %s", exc)
             with self._lock:
                 for route, amount in amounts.items():

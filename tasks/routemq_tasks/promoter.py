@@ -39,6 +39,11 @@ class RetryPromoter(threading.Thread):
                     logger.warning("due retries wait: %s", explain(exc))
                 away, pause_s = True, _MOST_PAUSE_S
                 continue
+            # A thread that ends would let no retry come due any more, and tell nobody.
+            except Exception:
+                logger.exception("due retries wait, trying again")
+                pause_s = _MOST_PAUSE_S
+                continue
             away = False
             pause_s = _MOST_PAUSE_S if next_due_s is None else min(_MOST_PAUSE_S, max(_LEAST_PAUSE_S, next_due_s))
 

@@ -76,10 +76,11 @@ class Publisher:
                 self._waiting = deque(waiting for waiting in self._waiting if waiting.wanted)
             if len(self._waiting) >= _MOST_WAITING:
                 raise PublishError(topic=publication.topic, problem=f"{_MOST_WAITING} publishes wait; {self._state}")
+            # Before it waits: what cannot be sent now has failed with its run.
+            wake = self._wake or self._open()
             if publication.question is not None:
                 self._questions[publication.question.number] = publication
             self._waiting.append(publication)
-            wake = self._wake or self._open()
             with contextlib.suppress(BlockingIOError):
                 wake.send(b"\0")
 
@@ -131,11 +132,16 @@ class Publisher:
     def _open(self) -> socket.socket:
         wake, woken = socket.socketpair()
         wake.setblocking(False)
-        self._wake, self._closing, self._problem = wake, threading.Event(), "connecting"
-        self._thread = threading.Thread(
-            target=self._run, args=(self._closing, woken), name="routemq-publisher", daemon=True
-        )
-        self._thread.start()
+        closing, self._problem = threading.Event(), "connecting"
+        thread = threading.Thread(target=self._run, args=(closing, woken), name="routemq-publisher", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The next publish tries again.
+            wake.close()
+            woken.close()
+            raise
+        self._wake, self._closing, self._thread = wake, closing, thread
         return wake
 
     def _run(self, closing: threading.Event, woken: socket.socket) -> None:

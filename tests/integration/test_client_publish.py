@@ -16,7 +16,7 @@ from routemq.mqtt_wire import packet
 from routemq.settings import Settings
 from tests.ingest import FakeBroker, OldBroker
 from tests.mqtt_peer import Peer
-from tests.processes import many_open_files, wait_until
+from tests.processes import many_open_files, no_more_threads, wait_until
 from tests.servers import HOST, MqttBroker, Redis, Stack, TlsFiles
 from tests.workers import Bench
 
@@ -242,6 +242,8 @@ def test_a_publisher_that_was_closed_opens_again_under_any_number(
 ) -> None:
     """A worker's controllers may have a thousand connections; above 1023, `select` knows none."""
     with many_open_files(), publishing(mosquitto_server) as publisher:
+        with no_more_threads(), pytest.raises(RuntimeError, match="thread"):
+            publish(publisher, topic_prefix)
         for _ in range(2):
             assert publish(publisher, topic_prefix) == ""
             publisher.close()

@@ -13,7 +13,7 @@ from routemq_transport.items import Item
 
 from routemq.lifecycle.moves import LeaseTimes
 from tests.lifecycle import Place, Worker
-from tests.processes import PATIENCE_S, wait_until
+from tests.processes import PATIENCE_S, no_more_threads, wait_until
 from tests.servers import Redis
 
 TIMES = LeaseTimes(own_s=3, others_s=30)
@@ -97,6 +97,9 @@ def test_a_worker_that_has_just_started_waits_until_all_others_have_renewed(redi
     place.expire_leases(60)
     started = time.monotonic()
     with process(redis_server, place) as sweeper:
+        # As a lost connection, after which there is another lease: this one would never be renewed.
+        with no_more_threads(), pytest.raises(redis.ConnectionError, match="thread"):
+            sweeper.lease.start()
         sweeper.lease.start()
         wait_until(lambda: bool(place.items()), message="it came back")
         assert time.monotonic() - started >= 1

@@ -17,6 +17,7 @@ from routemq.connections import connect_redis
 from routemq.errors import ConfigurationError
 from routemq.settings import Settings
 from routemq.upstream.mqtt_client import mqtt_ssl_context
+from tests.processes import no_more_threads
 
 
 @pytest.fixture
@@ -76,3 +77,9 @@ def test_a_connection_tells_redis_our_clients_version_and_reads_no_metadata_for_
     monkeypatch.setattr(metadata, "version", lambda _name: pytest.fail("read"))
     told = connect_redis(Settings(redis_url="redis://unused")).connection_pool.make_connection().driver_info
     assert (told.formatted_name, told.lib_version) == ("redis-py", redis.__version__)
+
+
+def test_a_lookup_that_there_is_no_thread_for_is_an_error_of_the_connection() -> None:
+    client = connect_redis(Settings(_env_file=None, redis_url="redis://localhost:1"))  # type: ignore[call-arg]
+    with no_more_threads(), pytest.raises(redis.ConnectionError, match="thread"):
+        client.ping()

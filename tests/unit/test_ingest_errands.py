@@ -6,7 +6,7 @@ from concurrent.futures import Future
 import pytest
 from routemq_ingest.errands import Errands
 
-from tests.processes import PATIENCE_S
+from tests.processes import PATIENCE_S, no_more_threads
 
 
 def test_results_and_exceptions_come_back_in_order_to_the_thread_that_asked() -> None:
@@ -39,3 +39,14 @@ def test_what_hangs_is_not_waited_for() -> None:
     errands.tend()
     errands.close()
     go_on.set()
+
+
+def test_what_there_is_no_thread_for_yet_waits() -> None:
+    errands, heard = Errands("test", wake=lambda: None), list[int]()
+    with no_more_threads():
+        errands.ask(lambda: 1, then=lambda answer: heard.append(answer.result()))
+        errands.tend()
+    errands.tend()
+    errands.finish(timeout_s=PATIENCE_S)
+    assert heard == [1]
+    errands.close()

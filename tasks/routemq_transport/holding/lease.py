@@ -123,8 +123,13 @@ class Lease:
         """Look after leases: those of this worker, and those that others have lost."""
         if self._thread is None:
             self._connect_starts()
-            self._thread = threading.Thread(target=self._run, name="routemq-lease", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="routemq-lease", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as exc:
+                # Whoever connects again has another lease; without this thread nothing would be renewed.
+                raise redis.ConnectionError(f"what is held cannot be renewed: {exc}") from exc
+            self._thread = thread
 
     def done(self, *tags: str, route: str | None = None) -> None:
         """Messages are acknowledged; Redis hears of them with the next batch, which is not cut between them.
