@@ -48,7 +48,9 @@ class ProcessGivenUpError(RouteMQError):
 @click.option(
     "--ingest", "ingest_workers", type=click.IntRange(0, 64), help="Ingest processes; default INGEST_WORKERS."
 )
-@click.option("--pool", help="Celery's pool for the workers: prefork, threads, solo, gevent.")
+@click.option(
+    "--pool", type=click.Choice(["prefork", "threads", "solo", "gevent"]), help="Celery's pool for the workers."
+)
 @click.option("--flower/--no-flower", default=False, help="Run Flower too; it reads FLOWER_… by itself.")
 @explains_errors
 def up(*, workers: int | None, ingest_workers: int | None, pool: str | None, flower: bool) -> None:

@@ -1,6 +1,6 @@
-"""Real threads beside the greenlets of gevent and eventlet, and the way back from them.
+"""Real threads beside the greenlets of gevent, and the way back from them.
 
-Both put greenlets in the place of threads, in the whole process. What must not share its thread with every message, as
+It puts greenlets in the place of threads, in the whole process. What must not share its thread with every message, as
 an event loop must not, needs one of the operating system's.
 """
 
@@ -37,7 +37,7 @@ class Greenlets:
 
     def _serve(self) -> None:
         while True:
-            _wait_until_readable(self._reader)
+            import_module("gevent.socket").wait_read(self._reader)
             os.read(self._reader, 4096)
             while self._functions:
                 threading.Thread(target=_quietly, args=(self._functions.popleft(),), daemon=True).start()
@@ -55,7 +55,7 @@ def call(function: Callable[[], Any]) -> None:
 
 def are_greenlets() -> bool:
     """Return whether threads are greenlets in this process."""
-    return _library() != "default"
+    return str(detect_environment()) == "gevent"
 
 
 def is_kill(error: BaseException) -> bool:
@@ -65,19 +65,4 @@ def is_kill(error: BaseException) -> bool:
 
 def start_real_thread(run: Callable[[], Any]) -> None:
     """Start a thread of the operating system, which ends with the process."""
-    if _library() == "gevent":
-        start = import_module("gevent.monkey").get_original("_thread", "start_new_thread")
-    else:
-        start = import_module("eventlet.patcher").original("_thread").start_new_thread
-    start(run, ())
-
-
-def _wait_until_readable(file: int) -> None:
-    if _library() == "gevent":
-        import_module("gevent.socket").wait_read(file)
-    else:
-        import_module("eventlet.hubs").trampoline(file, read=True)
-
-
-def _library() -> str:
-    return str(detect_environment())
+    import_module("gevent.monkey").get_original("_thread", "start_new_thread")(run, ())

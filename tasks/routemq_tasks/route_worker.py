@@ -37,6 +37,7 @@ class RouteWorker(Worker):
         consumed = [queue for queue in queues if queue not in excluded]
         # Celery's command line says `pool`, its constructor takes both.
         pool = get_implementation(options.get("pool") or options.get("pool_cls") or self.app.conf.worker_pool)
+        check_pool(pool)
         options["pool"] = RouteTaskPool if pool is PreforkPool else watched(pool)
         self._set_concurrency(options, consumed)
         self._set_prefetch(options, consumed)
@@ -68,6 +69,19 @@ class RouteWorker(Worker):
             options["loglevel"] = self.app.settings.log_level
         options["loglevel"] = level = mlevel(options["loglevel"])
         quiet_per_message_logs(level)
+
+
+def check_pool(pool: Any) -> None:
+    """Refuse the pool that nobody tries here.
+
+    Raises:
+        click.ClickException: It is eventlet's.
+    """
+    if pool.__module__ == "celery.concurrency.eventlet":
+        raise click.ClickException(
+            "the pool eventlet is not supported, its own authors advise against new use: "
+            "take -P gevent for what is def, or -P threads for what is async def"
+        )
 
 
 def _can_scale(pool: Any) -> bool:

@@ -1,5 +1,8 @@
+import click
 import pytest
+from celery.concurrency import get_implementation
 from routemq_tasks.concurrency import Concurrency, choose_concurrency
+from routemq_tasks.route_worker import check_pool
 
 from routemq.settings import Settings, load_settings
 
@@ -28,3 +31,10 @@ def test_concurrency(
 ) -> None:
     settings = _settings(monkeypatch, env)
     assert choose_concurrency(settings, QUEUES, ["sensors.data", "sensors.raw"], can_scale=can_scale) == chosen
+
+
+def test_a_pool_that_nobody_tries_here_is_refused_in_a_line() -> None:
+    for pool in ("prefork", "threads", "solo"):
+        check_pool(get_implementation(pool))
+    with pytest.raises(click.ClickException, match=r"eventlet is not supported.*-P gevent"):
+        check_pool(type("TaskPool", (), {"__module__": "celery.concurrency.eventlet"}))

@@ -9,7 +9,7 @@
 
 No kombu in here. These are the threads, and what each may touch:
 
-    loop     the event loop's; with gevent or eventlet any greenlet of it. Takes messages in (`hold`) and ends the lease
+    loop     the event loop's; with gevent any greenlet of it. Takes messages in (`hold`) and ends the lease
              (`let_go`, `end`); where tasks run elsewhere, it does all that tasks do
     tasks    those of a pool of threads, in which tasks start and end: `starting`, `done`, `put_back`, and so `flush`
     lease    one for each lease: renews, restores, and does again what failed while Redis was away

@@ -21,7 +21,7 @@ class Poller(stock.MultiChannelPoller):
     """kombu's poller of all channels of a connection, which turns their intake.
 
     It serves both of Celery's loops: the hub (prefork, threads, solo) calls `on_poll_start` in each of its turns and
-    has timers; without a hub (gevent, eventlet, a plain consumer) `get` is the loop.
+    has timers; without a hub (gevent, a plain consumer) `get` is the loop.
     """
 
     # Kombu's transport keeps its timers here.
