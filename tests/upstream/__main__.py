@@ -2,9 +2,9 @@
 
     scripts/upstream [--only celery|kombu] [-k EXPRESSION] [--folder .upstream]
 
-The suites are those of the installed releases, from their source archives, run in a virtual environment of their own
-on a Redis of their own. What differs by intent stands in `expected.toml` with its reason; exit code 1 when anything
-else does. Celery's smoke tests need Docker and are not among them.
+The suites are those of the releases in $VENV, .venv by default, from their source archives, run in a virtual
+environment of their own on a Redis of their own. What differs by intent stands in `expected.toml` with its reason; exit
+code 1 when anything else does. Celery's smoke tests need Docker and are not among them.
 """
 
 import argparse
@@ -53,27 +53,14 @@ class Suite:
         }
 
 
+# The others are about result backends that need servers of their own, or about memory.
 _CELERYS = ("beat", "canvas", "group_chains", "inspect", "loader", "redis_backend", "tasks", "upgrade", "worker")
 
 SUITES = (
     Suite(project="kombu", tests=("t/integration/test_redis.py", "t/integration/test_redis_brpop_qos.py")),
     Suite(
         project="celery",
-        # The others are about result backends that need servers of their own, or about memory.
-        tests=tuple(
-            f"t/integration/test_{what}.py"
-            for what in (
-                "beat",
-                "canvas",
-                "group_chains",
-                "inspect",
-                "loader",
-                "redis_backend",
-                "tasks",
-                "upgrade",
-                "worker",
-            )
-        ),
+        tests=tuple(f"t/integration/test_{what}.py" for what in _CELERYS),
         plugins=("celery.contrib.pytest",),
     ),
 )
@@ -106,7 +93,10 @@ def interpreter(folder: Path) -> Path:
         return python
     _run([sys.executable, "-m", "venv", "--clear", str(folder / "venv")])
     constraints.write_text(frozen, encoding="utf-8")
-    _run([str(python), "-m", "pip", "install", "--quiet", "-c", str(constraints), "-e", str(REPOSITORY), *PLUGINS])
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
+    # Without a word on what goes together: a release above our caps is what is tried.
+    _run([*pip, "--no-deps", "-r", str(constraints), "-e", str(REPOSITORY)])
+    _run([*pip, "-c", str(constraints), *PLUGINS])
     return python
 
 
