@@ -4,7 +4,7 @@ from typing import Any
 
 from routemq_transport.fetching.fetcher import MOST_BYTES, MOST_PER_FETCH, Fetched, Room
 from routemq_transport.fetching.pace import CADENCE_S, IDLE_S, IDLE_UNTOLD_S, Pace
-from routemq_transport.fetching.room import Appetite, Solitude
+from routemq_transport.fetching.room import Appetite, Solitude, window_of
 from routemq_transport.items import Item
 
 
@@ -122,6 +122,11 @@ def test_a_window_that_was_filled_is_filled_again_when_half_of_it_is_free_or_a_m
     clock.now += 2 * CADENCE_S
     assert pace.has_room(64, 63)
     assert not pace.has_room(64, 64)
+
+
+def test_a_window_has_room_for_what_is_run_in_a_moment_unless_somebody_wants_a_small_one() -> None:
+    assert [window_of(32, soon) for soon in (0, 32, 50, 1000)] == [32, 32, 50, MOST_PER_FETCH]
+    assert [window_of(asked, 1000) for asked in (0, 1, 31, 64, 128)] == [0, 1, 31, MOST_PER_FETCH, 128]
 
 
 def test_a_fetch_takes_what_the_window_and_the_bytes_leave() -> None:

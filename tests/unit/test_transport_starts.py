@@ -29,3 +29,4 @@ def test_a_fetch_marks_and_takes_in_turn_as_many_as_will_start_soon_at_the_pace_
     # A window has room for 32, however few will come.
     assert starts.near(32, hands_are_empty=empty) == marks == max(min(32, int(per_s * SOON_S)), int(empty))
     assert starts.in_turn == in_turn
+    assert starts.within(0.010) == per_s // 100

@@ -5,10 +5,28 @@ from collections.abc import Callable
 from routemq.lifecycle.moves import Alone
 from routemq_transport.fetching.fetcher import MOST_BYTES, MOST_PER_FETCH, Fetched, Room
 
+MOMENT_S = 0.010
+"""What is run in this time need not be left to others."""
+
+_USUAL_WINDOW = 32
 _OTHERS_FIRST_S = 0.5
 _FIRST_PATIENCE_S = 1.0
 _PAUSE = 9
 """Times the patience that was in vain: free slots wait a tenth of the time at most."""
+
+
+def window_of(asked: int, in_a_moment: int) -> int:
+    """Return how many messages a worker may hold, 0 for any number.
+
+    Of short runs it may be as many more as one fetch takes: to fetch, and to acknowledge, costs as much as to run some.
+
+    Args:
+        asked: What Celery says; less than usual is somebody's wish.
+        in_a_moment: How many are run in `MOMENT_S`, at the pace of late.
+    """
+    if not _USUAL_WINDOW <= asked < MOST_PER_FETCH:
+        return asked
+    return max(asked, min(MOST_PER_FETCH, in_a_moment))
 
 
 class Solitude:

@@ -119,6 +119,10 @@ class Lease:
         """How many messages of a queue to take before the next one has its turn."""
         return self._starts.in_turn
 
+    def starts_within(self, time_s: float) -> int:
+        """Return how many messages start in so much time, at the pace of late."""
+        return self._starts.within(time_s)
+
     def start(self) -> None:
         """Look after leases: those of this worker, and those that others have lost."""
         if self._thread is None:

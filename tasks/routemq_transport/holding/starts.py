@@ -90,6 +90,10 @@ class Starts:
         """How many messages start in the time that a queue has its turn; one of those that take longer."""
         return max(1, int(self._per_s * TURN_S))
 
+    def within(self, time_s: float) -> int:
+        """Return how many messages start in so much time, at the pace of late."""
+        return int(self._per_s * time_s)
+
     def marked_by_fetch(self, tags: Collection[str]) -> None:
         """The fetch that took these messages has marked them."""
         self._marked.update(tags)

@@ -7,6 +7,7 @@ from typing import Any
 from celery.worker import state
 from kombu.transport import redis as stock
 
+from routemq_transport.fetching.room import MOMENT_S, window_of
 from routemq_transport.holding.acknowledgements import ACK_DELAY_S
 from routemq_transport.holding.lease import Lease
 
@@ -39,6 +40,11 @@ class QoS(stock.QoS):
         return len(self._delivered) + self.waiting
 
     @property
+    def window(self) -> int:
+        """How many messages this worker may hold, 0 for any number."""
+        return window_of(self.prefetch_count, self.lease.starts_within(MOMENT_S))
+
+    @property
     def all_run(self) -> bool:
         """Whether no message in hand waits for its turn, so that slots may be free."""
         if self.waiting:
@@ -50,12 +56,12 @@ class QoS(stock.QoS):
         """Return whether to fetch now."""
         if self.alone is not None:
             return False
-        may: bool = self.channel.intake.pace.has_room(self.prefetch_count, self.in_hand)
+        may: bool = self.channel.intake.pace.has_room(self.window, self.in_hand)
         return may
 
     def can_consume_max_estimate(self) -> int | None:
         """Return how many messages to fetch at most, None for any number."""
-        window = self.prefetch_count
+        window = self.window
         return max(window - self.in_hand, 0) if window else None
 
     def append(self, message: Any, delivery_tag: str) -> None:
@@ -149,7 +155,7 @@ def has_full_hands(channel: Any) -> bool:
     qos = channel.qos
     if not isinstance(qos, QoS):
         return not qos.can_consume()
-    return bool(qos.prefetch_count) and not qos.waiting and qos.in_hand >= qos.prefetch_count
+    return bool(qos.window) and not qos.waiting and qos.in_hand >= qos.window
 
 
 def _route_of(message: Any) -> str | None:
