@@ -1,5 +1,6 @@
 """What a child of the prefork pool has in hand: whoever hears of a run, in whatever way, each job has its end."""
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -141,3 +142,32 @@ def test_what_a_request_fails_of_while_it_is_handed_out_holds_up_nobody(monkeypa
     monkeypatch.setattr(module, "say_starts", fail)
     assert not is_revoked(job)
     say_start([job])
+
+
+def test_a_limit_counts_from_when_a_run_began_and_no_timer_is_set_for_one_that_is_over_when_it_is_seen() -> None:
+    pool = Pool(ours, 3, print)
+    started: list[tuple[Any, float, float]] = []
+    stopped: list[Any] = []
+    limiting = SimpleNamespace(
+        soft_timeout=None,
+        timeout=60.0,
+        on_timeout_set=lambda *timer: started.append(timer),
+        on_timeout_cancel=stopped.append,
+    )
+    for job in pool.jobs:
+        job.request.limits_s = (30.0, None)
+        job.limit(limiting)
+    over, running, _ = pool.jobs
+    pool.page.begin(pool.number, 0)
+    pool.page.done(0)
+    pool.page.begin(pool.number, 1)
+    began_at = pool.page.began_at(1)
+    pool.bundle.look()
+    ((job, soft_s, hard_s),) = started
+    assert job is running
+    assert 30.0 - (time.monotonic() - began_at) <= soft_s <= 30.0
+    assert hard_s - soft_s == pytest.approx(30.0)
+    assert not stopped
+    pool.page.done(1)
+    pool.bundle.look()
+    assert (stopped, over.ready(), running.ready()) == ([running], True, True)
