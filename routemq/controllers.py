@@ -24,6 +24,7 @@ Fill = Callable[[Context], Any]
 """Returns what one parameter gets of a message; may raise InvalidMessageError."""
 
 _CONVERTED_TYPES: dict[Converter, Any] = {"str": str, "int": int, "float": float, "path": str}
+_OF_PARTS = ("list", "dict", "tuple", "set", "frozenset", "typed-dict", "named-tuple")
 _SHOWN_CHARACTERS = 100
 
 
@@ -246,6 +247,12 @@ def _parameter_filler(controller: str, name: str, converted: Any, annotation: An
         return lambda context: context.message.params[name]
     declared = _adapter(controller, name, converted)
     adapter = _adapter(controller, name, wanted)
+    if _takes_no_text(adapter.core_schema):
+        raise BindingError(
+            controller=controller,
+            problem=f"no level of a topic is ever {inspect.formatannotation(wanted)}, which {name!r} asks for",
+            mend="annotate it with a type that is made of text, or with that and a BeforeValidator",
+        )
 
     def fill(context: Context) -> Any:
         text = context.message.params[name]
@@ -272,6 +279,16 @@ def _adapter(controller: str, name: str, annotation: Any) -> pydantic.TypeAdapte
             problem=f"pydantic cannot convert the parameter {name!r} to {annotation!r} ({_first_line(exc)})",
             mend="annotate it with a type that pydantic knows, or with bytes",
         ) from exc
+
+
+def _takes_no_text(schema: Mapping[str, Any]) -> bool:
+    """Return whether pydantic makes nothing of any text, by a schema without a validator of the user's around it."""
+    kind = schema["type"]
+    if kind in ("nullable", "definitions"):
+        return _takes_no_text(schema["schema"])
+    if kind in ("model", "dataclass"):
+        return schema["schema"]["type"] in ("model-fields", "dataclass-args")
+    return kind in _OF_PARTS
 
 
 def _first_line(exc: Exception) -> str:

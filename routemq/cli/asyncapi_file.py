@@ -35,20 +35,24 @@ def asyncapi(*, title: str | None, api_version: str, as_json: bool, as_html: boo
         version=api_version,
         servers={} if no_server else {"mqtt": _server(settings)},
     )
-    click.echo(_written(document, as_json=as_json, as_html=as_html), nl=False)
+    click.echo(written(document, as_json=as_json, as_html=as_html), nl=False)
 
 
-def _written(document: dict[str, Any], *, as_json: bool, as_html: bool) -> str:
+def written(document: dict[str, Any], *, as_json: bool = False, as_html: bool = False) -> str:
+    """Return a document as YAML, or otherwise."""
     if as_html:
         from routemq.asyncapi_page import page
 
         return page(document)
-    if as_json:
-        import orjson
+    from pydantic_core import from_json, to_json
 
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
+    # As both say the same: a default of infinity is `null`, and a bound of any size is exact.
+    text = to_json(document, indent=2, inf_nan_mode="null")
+    if as_json:
+        return text.decode() + "\n"
     import yaml
 
+    document = from_json(text)
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
 
 

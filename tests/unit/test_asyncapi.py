@@ -4,6 +4,7 @@ import contextlib
 import enum
 import gzip
 import json
+import math
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +21,7 @@ from routemq import Batch, Client, Reply, Router
 from routemq.asyncapi import asyncapi_document
 from routemq.asyncapi_page import page
 from routemq.cli import main
+from routemq.cli.asyncapi_file import written
 from routemq.errors import RouteError
 from tests.servers import REPOSITORY
 
@@ -163,6 +165,12 @@ def test_the_page_shows_all_of_it_as_text(document: dict[str, Any]) -> None:
     assert "b" not in read.tags
     assert all(word in read.words for word in ("A <plant>", "Keep a <b>tree</b>.", "</pre><script>alert(1)</script>"))
     assert all(channel["address"] in read.words for channel in document["channels"].values() if channel["address"])
+
+
+def test_yaml_and_json_say_the_same_of_what_json_has_no_word_for() -> None:
+    document = {"default": math.inf, "maximum": 10**30, "enum": ["ü", None]}
+    found = yaml.safe_load(written(document))
+    assert found == json.loads(written(document, as_json=True)) == document | {"default": None}
 
 
 def test_the_command_writes_yaml_json_or_a_page() -> None:

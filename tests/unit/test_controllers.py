@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, RootModel
 
 from routemq import Client, Context, Controller, Message
 from routemq.controllers import bind, controller_name
@@ -309,6 +309,25 @@ def test_unbindable_signature_is_refused_with_a_mend(handler: Any, problem: str)
     assert problem in caught.value.problem
     assert caught.value.controller == f"{__name__}:Unbindable.{handler.__name__}"
     assert caught.value.mend
+
+
+@pytest.mark.parametrize("annotation", [list[int], dict, "list[str] | None", tuple[int, ...], set[str], Reading])
+def test_a_level_of_a_topic_is_refused_as_what_no_text_makes(annotation: Any) -> None:
+    def controller(device_id) -> None: ...  # type: ignore[no-untyped-def]
+
+    controller.__annotations__["device_id"] = annotation
+    with pytest.raises(BindingError, match=r"no level of a topic is ever .*, which 'device_id' asks for"):
+        bind(controller, TopicTemplate("t/{device_id}"))
+
+
+@pytest.mark.parametrize(
+    "annotation", [bytes, int | None, RootModel[str], Annotated[list[str], BeforeValidator(str.split)], int | list[int]]
+)
+def test_a_level_of_a_topic_may_be_whatever_text_makes(annotation: Any) -> None:
+    def controller(device_id) -> None: ...  # type: ignore[no-untyped-def]
+
+    controller.__annotations__["device_id"] = annotation
+    bind(controller, TopicTemplate("t/{device_id}"))
 
 
 def test_name_of_a_controller_is_how_a_route_may_name_it() -> None:
