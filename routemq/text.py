@@ -21,6 +21,11 @@ def printable(text: str, *, lines: bool = False) -> str:
     return "".join(char if _is_read(char) or (lines and char in "\n\t") else _written_out(char) for char in text)
 
 
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Return a number of things in words: `1 letter`, `1,200 letters`; `many` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def error_name(error: BaseException) -> str:
     """Return the exception's class, with its module when that is not `builtins`."""
     kind = type(error)

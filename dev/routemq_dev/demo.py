@@ -20,6 +20,7 @@ from routemq.connections import connect_redis
 from routemq.queues import Keys
 from routemq.settings import Settings, load_settings, variable_of
 from routemq.terminal import fit_output
+from routemq.text import plural
 from routemq_dev.demo_table import DemoTable
 from routemq_dev.dev_session import DevOptions, NotStartedError
 from routemq_dev.progress import RouteProgress, read_progress, total
@@ -115,7 +116,7 @@ def in_words(account: Mapping[str, int]) -> str:
     )
     if account["lost"]:
         return f"{sentence} + {account['lost']:,} LOST"
-    return f"{sentence}. None lost; {account['retried']:,} runs were tried again."
+    return f"{sentence}. None lost; {plural(account['retried'], 'run was', 'runs were')} tried again."
 
 
 def forget_settings() -> None:

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from routemq.text import plural
 from routemq_dev.progress import RouteProgress, total
 
 _RATE_OVER_S = 5.0
@@ -47,7 +48,7 @@ class DemoTable:
             cells = [f"{getattr(route, column):,}" for column in _COLUMNS]
             table.add_row(Text(name), *cells, f"{self._rate(name):,.0f}")
         hidden = len(progress) - len(shown)
-        more = f"… and {hidden} more {'route' if hidden == 1 else 'routes'}\n" if hidden else ""
+        more = f"… and {plural(hidden, 'more route')}\n" if hidden else ""
         return Group(table, Text(""), Text(f"{more}{footer}"))
 
     def _rate(self, route: str) -> float:

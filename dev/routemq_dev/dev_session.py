@@ -17,6 +17,7 @@ from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.terminal_log import TerminalLog
 from routemq.supervision.worker_manager import WorkerManager
+from routemq.text import plural
 from routemq_dev.configured_servers import check_configured_broker, check_configured_redis
 from routemq_dev.ports import LOOPBACK, choose_port
 from routemq_dev.servers import MQTT_SERVER, REDIS_SERVER, mqtt_broker, redis_server
@@ -33,7 +34,7 @@ def route_changes(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[s
     old, new = ({row["name"]: row for row in rows} for rows in (before, after))
     for sign, names in (("+", [name for name in new if name not in old]), ("-", [n for n in old if n not in new])):
         if names:
-            yield f"{sign}{len(names)} {'route' if len(names) == 1 else 'routes'} {', '.join(names)}"
+            yield f"{sign}{plural(len(names), 'route')} {', '.join(names)}"
     for name in new.keys() & old.keys():
         told = [
             f"{key} {old[name][key]} → {row}"

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from routemq.text import plural
+
 _FOLD_S = 10.0
 _DEATHS_APART_S = 2.0
 
@@ -68,5 +70,5 @@ class RunNotes:
             folds = [(route, self._folds.pop(route)) for route in due]
         for route, fold in folds:
             if fold.more:
-                told = f"{fold.more} more {'retry' if fold.more == 1 else 'retries'} in {now - fold.since:.0f} s"
+                told = f"{plural(fold.more, 'more retry', 'more retries')} in {now - fold.since:.0f} s"
                 self._say(fold.name, f"{route}: {told}")

@@ -14,7 +14,7 @@ from routemq.metrics.histogram import difference, quantile
 from routemq.metrics.presence import ProcessReport
 from routemq.metrics.totals import RouteTotals
 from routemq.route import Route
-from routemq.text import printable
+from routemq.text import plural, printable
 
 _RATES_OVER_S = 10.0
 _LATENCY_OVER_S = 5.0
@@ -143,7 +143,7 @@ class FleetView:
         ingest, workers = fleet.processes.live("ingest"), fleet.processes.live("worker")
         parts = [
             f"{len(ingest)} ingest",
-            f"{len(workers)} workers",
+            plural(len(workers), "worker"),
             f"{fleet.server.memory_bytes / _MIB:,.0f} MiB Redis",
         ]
         share = fleet.server.memory_share

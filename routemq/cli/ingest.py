@@ -25,6 +25,7 @@ from routemq.supervision.merged_log import MergedLog
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import STOP_SIGNALS, Stop, ignore_stop_signals
 from routemq.supervision.systemd import ServiceNotification, ServiceWatch, is_service
+from routemq.text import plural
 
 if TYPE_CHECKING:
     from routemq.metrics.http import HealthServer
@@ -121,7 +122,7 @@ def _run_many(settings: Settings, count: int) -> None:
         systemd = ServiceNotification()
         if not late:
             logger.info("%s processes=%d", READY, count)
-            systemd.ready(f"{count} processes")
+            systemd.ready(plural(count, "process", "processes"))
         while not stopping.wait(1.0):
             systemd.alive()
         systemd.stopping()

@@ -19,6 +19,7 @@ from routemq.discovery import load_router
 from routemq.settings import load_settings
 from routemq.supervision.loading import read_queues
 from routemq.supervision.shares import worker_queues
+from routemq.text import plural
 
 _NEXT = {
     "kubernetes": "kubectl apply -k {folder}/one-region",
@@ -68,7 +69,7 @@ def manifests(*, form: str, output: Path | None, force: bool, image: str, projec
         click.echo("\n".join(f"# ==> {path}\n{text}" for path, text in found.items()), nl=False)
     else:
         written, left = _write(output, found, force=force)
-        click.echo("\n  ".join([f"{len(written)} of {len(found)} files written into {output}", *written]))
+        click.echo("\n  ".join([f"{len(written)} of {plural(len(found), 'file')} written into {output}", *written]))
         if left:
             click.echo(f"left as they are, with --force they are replaced: {', '.join(left)}", err=True)
             sys.exit(1)

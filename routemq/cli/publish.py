@@ -12,6 +12,7 @@ from routemq.cli.explain import explains_errors
 from routemq.errors import PublishError
 from routemq.message import PublishProperties
 from routemq.settings import load_settings
+from routemq.text import plural
 from routemq.topics import topic_problem
 
 _PATIENCE_S = 10.0
@@ -64,7 +65,7 @@ def publish(
     finally:
         publisher.close()
     if sys.stderr.isatty():
-        click.echo(f"{len(data)} bytes to {settings.mqtt_broker}:{settings.mqtt_port}", err=True)
+        click.echo(f"{plural(len(data), 'byte')} to {settings.mqtt_broker}:{settings.mqtt_port}", err=True)
 
 
 def _pair(text: str) -> tuple[str, str]:

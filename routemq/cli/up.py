@@ -21,6 +21,7 @@ from routemq.supervision.processes import GivenUp, Supervisor
 from routemq.supervision.stop import Stop
 from routemq.supervision.systemd import ServiceNotification
 from routemq.supervision.worker_manager import WorkerManager
+from routemq.text import plural
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def _stay(supervisor: Supervisor, stopping: Stop, systemd: ServiceNotification) 
         if not announced and all(state.ready for state in states):
             announced = True
             logger.info("%s processes=%d", READY, len(states))
-            systemd.ready(f"{len(states)} processes")
+            systemd.ready(plural(len(states), "process", "processes"))
         systemd.alive()
 
 

@@ -10,6 +10,7 @@ import redis
 from routemq.dead_letters.queued_items import queued_items
 from routemq.dead_letters.watched import WatchedMessages, next_letter, next_run
 from routemq.queues import Keys
+from routemq.text import plural
 
 _CHUNK = 1000
 _MOST_LOOKED_AT = 200_000
@@ -49,12 +50,14 @@ class CanaryReport:
         """Return why the others had better stay where they are; None when they may follow."""
         names = ", ".join(sorted(queues))
         if self.died > self.count * _DIED_AGAIN:
-            return f"{self.died} of {self.count} canaries died again"
+            return f"{self.died} of {plural(self.count, 'canary', 'canaries')} died again"
         if self.waiting:
-            return f"{self.waiting} of {self.count} canaries have not run yet (does a worker consume {names}?)"
+            have = "canary has" if self.count == 1 else "canaries have"
+            return f"{self.waiting} of {self.count} {have} not run yet (does a worker consume {names}?)"
         if self.died + self.unknown > self.count * _DIED_AGAIN and not trusts_absence:
+            are = "canary is" if self.count == 1 else "canaries are"
             return (
-                f"{self.unknown} of {self.count} canaries are neither done nor dead nor anywhere else (were they taken "
+                f"{self.unknown} of {self.count} {are} neither done nor dead nor anywhere else (were they taken "
                 f"off {names}, or does a worker with Celery's own transport consume it?)"
             )
         return None

@@ -9,6 +9,7 @@ from routemq.dead_letters.opened import OpenedLetter, opened
 from routemq.envelope import PastReplay, TaskMessage
 from routemq.errors import NotReplayableError, RouteMQError
 from routemq.queues import queue_problem
+from routemq.text import plural
 
 MOST_GENERATIONS = 3
 """A message that died again after this many replays is replayed by force only."""
@@ -187,7 +188,7 @@ def replayed(
     if message.generation >= MOST_GENERATIONS and not options.force:
         raise NotReplayableError(
             letter_id=letter.id,
-            problem=f"it died again after {message.generation} replays",
+            problem=f"it died again after {plural(message.generation, 'replay')}",
             mend="--force replays it",
         )
     if letter.redacted and payload is None and not options.force:

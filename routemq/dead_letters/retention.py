@@ -18,7 +18,7 @@ from routemq.dead_letters.store import DeadLetters
 from routemq.errors import RouteMQError
 from routemq.queues import Keys
 from routemq.settings import Settings
-from routemq.text import error_line
+from routemq.text import error_line, plural
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class SweepError(RouteMQError):
         self.failures = failures
         route, first = next(iter(failures.items()))
         others = len(failures) - 1
-        more = f" (and {others} more {'route' if others == 1 else 'routes'})" if others else ""
+        more = f" (and {plural(others, 'more route')})" if others else ""
         super().__init__(f"dead letters of {route} are not archived: {error_line(first)}{more}")
 
 

@@ -12,6 +12,7 @@ from routemq.dead_letters.opened import OpenedLetter
 from routemq.dead_letters.peeked import PeekedLetter
 from routemq.dead_letters.replaying import MOST_GENERATIONS
 from routemq.envelope import FailedAttempt, TaskMessage
+from routemq.text import plural
 
 _MOST_LISTED_CHARACTERS = 300
 
@@ -91,7 +92,7 @@ def _cut(text: str | None) -> str | None:
 def _needs_force(letter: DeadLetter, generation: int | None) -> str | None:
     """Return why this letter is replayed only by someone who insists."""
     if generation is not None and generation >= MOST_GENERATIONS:
-        return f"It died again after {generation} replays."
+        return f"It died again after {plural(generation, 'replay')}."
     if letter.redacted:
         names = ", ".join(letter.redacted)
         return f"The values of {names} were not kept: edit the payload before you replay it."

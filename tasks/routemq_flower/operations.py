@@ -20,7 +20,7 @@ from routemq.dead_letters.replaying import ReplayOptions, ReplayPace
 from routemq.dead_letters.strange_routes import StrangeRoutes, one_of_each_route
 from routemq.errors import RouteMQError
 from routemq.refusals import explain
-from routemq.text import error_line
+from routemq.text import error_line, plural
 from routemq_flower.change_progress import Action, ChangeProgress, ChangeStoppedError
 from routemq_flower.threads import DaemonThreads
 
@@ -190,7 +190,9 @@ class Operations:
     def _canary_problem(self, progress: ChangeProgress, canary: Canary, pace: ReplayPace) -> str | None:
         report, deadline = canary.look(), time.monotonic() + pace.canary_wait_s
         while report.is_undecided and time.monotonic() < deadline:
-            progress.note = f"waiting for {report.waiting} of {report.count} canaries; {report.done} are done"
+            progress.note = (
+                f"waiting for {report.waiting} of {plural(report.count, 'canary', 'canaries')}, {report.done} done"
+            )
             self._sleep(progress, _CANARY_POLL_S)
             report = canary.look()
         progress.note = None

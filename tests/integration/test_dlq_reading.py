@@ -171,6 +171,17 @@ def test_stats_count_and_draw(desk: Desk) -> None:
     assert sum(bucket["count"] for bucket in found["over_time"]) == 3
 
 
+def test_one_is_told_as_one(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.bury(a_message(1))
+    assert "\n1 dead letter by time of death" in desk.run("stats").stdout
+    told = desk.run("replay", "--reason", "failed", "--yes", "--canary", "1", "--canary-wait", "1", exit_code=4).stderr
+    assert ": 1 letter.\n" in told
+    assert "1 canary is replayed; waiting up to 1 s" in told
+    assert "1 of 1 canary has not run yet" in told
+    assert "1 of 1 letter is done, 0 are as they were" in told
+
+
 def test_stats_point_out_what_is_too_old_and_stays(redis_desk: Desk) -> None:
     desk = redis_desk
     desk.fill(3, age_s=3 * 86_400)

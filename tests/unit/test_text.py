@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from routemq_tasks.errors import TimedOutError
 
-from routemq.text import error_line, error_text, printable
+from routemq.text import error_line, error_text, plural, printable
 
 ACTING = {*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), *"\u061c\u200e\u200f\u2028\u2029\ufeff"} | {
     *map(chr, range(0x202A, 0x202F)),
@@ -74,3 +74,13 @@ def test_a_text_with_methods_of_its_own_is_no_more_than_text() -> None:
 
 def test_an_error_of_any_size_is_told_by_its_beginning() -> None:
     assert error_line(ValueError("a\x1b\n" * 2_000_000)).startswith("ValueError: a\\x1b a\\x1b a")
+
+
+def test_a_number_of_things_is_told_as_one_says_it() -> None:
+    assert [plural(count, "letter") for count in (0, 1, 2, 1200)] == [
+        "0 letters",
+        "1 letter",
+        "2 letters",
+        "1,200 letters",
+    ]
+    assert [plural(count, "was", "were") for count in (1, 2)] == ["1 was", "2 were"]

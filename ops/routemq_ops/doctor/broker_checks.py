@@ -8,7 +8,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from routemq.route import Route
 from routemq.settings import Settings
-from routemq.text import error_line
+from routemq.text import error_line, plural
 from routemq.topics import share_filter
 from routemq_ops.doctor.finding import Finding, failed, passed, skipped, warned
 from routemq_ops.doctor.own_drops import OwnDrops
@@ -131,7 +131,7 @@ def _grants(settings: Settings, routes: Sequence[Route], version: MQTTProtocolVe
     if lowered:
         yield warned("mqtt subscriptions", f"lowered: {', '.join(lowered)}", "allow the QoS in the broker, or set qos=")
     if not refused and not lowered:
-        told = f"{len(routes)} filters are granted with their QoS"
+        told = f"{plural(len(routes), 'filter is', 'filters are')} granted with the QoS asked for"
         if _is_mosquitto(settings, version):
             told += "; Mosquitto asks its access list for read rights only as messages come"
         yield passed("mqtt subscriptions", told)

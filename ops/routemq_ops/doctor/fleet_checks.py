@@ -6,6 +6,7 @@ from routemq.metrics.fleet import FleetReading
 from routemq.metrics.presence import ProcessReport
 from routemq.route import Route
 from routemq.settings import Settings
+from routemq.text import plural
 from routemq_ops.doctor.finding import Finding, failed, passed, warned
 
 _CLOCKS_S = 2.0
@@ -46,9 +47,7 @@ def _ingest(ingest: Sequence[ProcessReport], routes: Sequence[Route]) -> Finding
         return failed("ingest", "; ".join(stuck), "its log says more")
     if any(not route.shared for route in routes) and not any(process.details.get("holds") for process in ingest):
         return warned("ingest", "nobody holds the non-shared routes now", "it takes some seconds after a crash")
-    return passed(
-        "ingest", "1 process takes messages" if len(ingest) == 1 else f"{len(ingest)} processes take messages"
-    )
+    return passed("ingest", f"{plural(len(ingest), 'process takes', 'processes take')} messages")
 
 
 def _groups(ingest: Sequence[ProcessReport], settings: Settings) -> Finding:
@@ -97,7 +96,9 @@ def _queues(fleet: FleetReading, queues: Mapping[str, int]) -> Iterator[Finding]
     if short:
         yield warned("workers", f"less concurrency than worker_count says: {', '.join(short)}", "start another worker")
     if not (unserved or ill or short):
-        yield passed("workers", f"{len(queues)} queues have a worker with the wanted concurrency")
+        yield passed(
+            "workers", f"{plural(len(queues), 'queue has', 'queues have')} a worker with the wanted concurrency"
+        )
     old = [
         f"{name} {fleet.at - reading.oldest_at:,.0f} s"
         for name, reading in fleet.queues.items()
@@ -106,7 +107,10 @@ def _queues(fleet: FleetReading, queues: Mapping[str, int]) -> Iterator[Finding]
     if old:
         yield warned("waiting", f"messages wait long: {', '.join(old)}", "start more workers, or see why they are slow")
     else:
-        yield passed("waiting", f"{sum(reading.waiting for reading in fleet.queues.values()):,} messages wait")
+        yield passed(
+            "waiting",
+            plural(sum(reading.waiting for reading in fleet.queues.values()), "message waits", "messages wait"),
+        )
 
 
 def _reachable(fleet: FleetReading, queue: str) -> int:

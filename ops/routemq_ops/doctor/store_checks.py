@@ -8,6 +8,7 @@ import redis
 from routemq.connections import OLDEST_REDIS
 from routemq.queues import Keys
 from routemq.route import Route
+from routemq.text import plural
 from routemq_ops.doctor.finding import Finding, failed, passed, warned
 
 _NEARLY_FULL = 0.9
@@ -103,7 +104,7 @@ def _foreign_keys(client: "redis.Redis", keys: Keys, routes: Sequence[Route]) ->
             "redis keys", f"another program's keys lie under our names: {shown}",
             "RENAME or DEL them, and give each program a database or a ROUTEMQ_KEY_PREFIX of its own",
         )  # fmt: skip
-    return passed("redis keys", f"{len(wanted)} names, none taken by another program")
+    return passed("redis keys", f"{plural(len(wanted), 'name')}, none taken by another program")
 
 
 def expected_types(keys: Keys, routes: Sequence[Route]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from routemq.cli.explain import explains_errors
 from routemq.dead_letters import DeadLetters, Operation
 from routemq.dead_letters.audit import write_audit
 from routemq.dead_letters.times import moment
-from routemq.text import printable
+from routemq.text import plural, printable
 
 
 @click.command("bin", short_help="What was discarded and can be brought back.")
@@ -32,12 +32,12 @@ def bin_(empty: bool, yes: bool, as_json: bool) -> None:
             continue
         click.echo(
             f"{found.operation.id}  {moment(found.at)}  {printable(found.operation.actor)}  "
-            f"{_letters(found.letters)} until {moment(found.until)}  {printable(found.operation.detail)}"
+            f"{plural(found.letters, 'letter')} until {moment(found.until)}  {printable(found.operation.detail)}"
         )
     if empty and yes:
         count = store.bin.empty()
         write_audit(store.client, store.keys, "empty", who=actor(), detail="the bin", count=count)
-        say(f"{_letters(count)} went for good.")
+        say(f"{plural(count, 'letter')} went for good.")
     elif empty:
         say("Nothing was done. Do it: routemq dlq bin --empty --yes")
 
@@ -54,7 +54,7 @@ def undo(discard: str | None) -> None:
             say("Nothing that you discarded is in the bin; `routemq dlq bin` shows what others did.")
             sys.exit(1)
     count = sum(store.undo(discard, actor=who))
-    click.echo(f"Brought {_letters(count)} back.")
+    click.echo(f"Brought {plural(count, 'letter')} back.")
 
 
 def tell_of_bin(store: DeadLetters, operation: Operation, count: int) -> None:
@@ -64,7 +64,3 @@ def tell_of_bin(store: DeadLetters, operation: Operation, count: int) -> None:
         return
     what = "It is" if count == 1 else "They are" if found.letters == count else f"Only {found.letters:,} of them are"
     say(f"{what} in the bin until {moment(found.until)}; bring back: routemq dlq undo {operation.id}")
-
-
-def _letters(count: int) -> str:
-    return f"{count:,} {'letter' if count == 1 else 'letters'}"

@@ -19,6 +19,7 @@ from routemq.cli.dlq.part_file import PartFile
 from routemq.cli.dlq.searching import matching, readable
 from routemq.cli.explain import explains_errors
 from routemq.dead_letters import ArchivedLetter, BrokenLineError, DeadLetters, LetterFilter, Operation
+from routemq.text import plural
 
 _BATCH = 500
 
@@ -45,7 +46,7 @@ def export(file: str, **filters: Any) -> None:
     except KeyboardInterrupt:
         say("Stopped: the export is not complete.")
         sys.exit(INTERRUPTED)
-    say(f"Wrote {count:,} {'letter' if count == 1 else 'letters'} to {file}.")
+    say(f"Wrote {plural(count, 'letter')} to {file}.")
 
 
 @click.command("import", short_help="Bring exported dead letters back.")
@@ -65,10 +66,10 @@ def import_(file: str, skip_broken: bool) -> None:
             say(str(problem))
         if broken and not skip_broken:
             raise click.ClickException(
-                f"nothing was imported: {len(broken)} of the lines cannot be read (--skip-broken leaves them out)"
+                f"nothing was imported: {plural(len(broken), 'line')} cannot be read (--skip-broken leaves them out)"
             )
         added, already = _import(store, source, file, digest)
-    click.echo(f"Imported {added:,} {'letter' if added == 1 else 'letters'}; {already:,} were there already.")
+    click.echo(f"Imported {plural(added, 'letter')}; {already:,} {'was' if already == 1 else 'were'} there already.")
     sys.exit(1 if broken else 0)
 
 
@@ -171,7 +172,7 @@ def _import(store: DeadLetters, source: BinaryIO, file: str, digest: str) -> tup
     operation = Operation(actor=actor(), detail=Path(file).name)
     done = store.imported_lines(digest)
     if done:
-        say(f"Going on after {done:,} letters that an earlier import of this file brought.")
+        say(f"Going on after {plural(done, 'letter')} that an earlier import of this file brought.")
     letters = islice(_good_letters(source, file), done, None)
     added = already = 0
     try:
@@ -183,7 +184,7 @@ def _import(store: DeadLetters, source: BinaryIO, file: str, digest: str) -> tup
             added += new
             already += len(batch) - new
     except KeyboardInterrupt:
-        say(f"Stopped after {done:,} letters. Import the same file again to go on.")
+        say(f"Stopped after {plural(done, 'letter')}. Import the same file again to go on.")
         sys.exit(INTERRUPTED)
     store.import_ended(digest)
     return added, already

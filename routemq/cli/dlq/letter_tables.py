@@ -11,7 +11,7 @@ from routemq.dead_letters import DeadLetter, OpenedLetter, Page
 from routemq.dead_letters.desk import PayloadView
 from routemq.dead_letters.frames import raised_by
 from routemq.dead_letters.times import moment
-from routemq.text import printable
+from routemq.text import plural, printable
 
 if TYPE_CHECKING:
     from routemq.dead_letters.decoded import DecodedPayload
@@ -105,13 +105,13 @@ def _print_past(console: Console, opened: OpenedLetter) -> None:
     letter, task = opened.letter, opened.task
     kept = len(opened.attempts)
     missing = f", the last {kept}" if letter.attempts > kept else ""
-    _heading(console, f"{letter.attempts} failed {'run' if letter.attempts == 1 else 'runs'}{missing}")
+    _heading(console, f"{plural(letter.attempts, 'failed run')}{missing}")
     for number, attempt in enumerate(opened.attempts, letter.attempts - kept + 1):
         console.print(
             Text(f"{number}. {moment(attempt.at)}  {printable(attempt.error)}  ({printable(attempt.worker or '?')})")
         )
     if letter.generation:
-        _heading(console, f"replayed {letter.generation} {'time' if letter.generation == 1 else 'times'} before")
+        _heading(console, f"replayed {plural(letter.generation, 'time')} before")
         for replay in task.replays if task else ():
             console.print(Text(f"{moment(replay.at)}  by {printable(replay.by)}, after {printable(replay.error)}"))
 

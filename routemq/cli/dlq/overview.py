@@ -24,7 +24,7 @@ from routemq.dead_letters.order import Position
 from routemq.dead_letters.retention import Overdue
 from routemq.dead_letters.times import moment
 from routemq.settings import load_settings
-from routemq.text import printable
+from routemq.text import plural, printable
 
 _POLL_S = 0.5
 _BUCKETS = 40
@@ -74,7 +74,7 @@ def stats(top: int, as_json: bool, **filters: Any) -> None:
         table.expand = console.is_terminal
         console.print(table)
         console.print()
-    console.print(Text(f"{found.total:,} dead letters by time of death", style="bold cyan"))
+    console.print(Text(f"{plural(found.total, 'dead letter')} by time of death", style="bold cyan"))
     for line in bar_chart(over_time):
         console.print(Text(line))
 

@@ -23,6 +23,7 @@ from routemq.dead_letters.store import some
 from routemq.errors import DeadLetterNotFoundError
 from routemq.lifecycle.moves import BinRoom
 from routemq.settings import load_settings
+from routemq.text import plural
 
 _BATCH = 500
 
@@ -136,7 +137,7 @@ def _remove(
                     store.discard(ids, actor=operation.actor, operation=operation, action=action, for_good=for_good)
                 )
     except KeyboardInterrupt:
-        say(f"Stopped: {removed:,} are removed, the others are as they were. Run it again to go on.")
+        say(f"Stopped: {plural(removed, 'letter')} removed, the others are as they were. Run it again to go on.")
         sys.exit(INTERRUPTED)
     _tell(removed, "Discarded" if path is None else f"Wrote to {path} and removed")
     return removed, stay
@@ -148,4 +149,4 @@ def _batches(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:
 
 
 def _tell(count: int, what: str) -> None:
-    click.echo(f"{what} {count:,} {'letter' if count == 1 else 'letters'}.")
+    click.echo(f"{what} {plural(count, 'letter')}.")

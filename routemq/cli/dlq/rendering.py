@@ -8,7 +8,7 @@ from rich.console import Console
 
 from routemq.dead_letters import Bucket
 from routemq.dead_letters.desk import PayloadView
-from routemq.text import printable
+from routemq.text import plural, printable
 
 _MOST_DUMP_LINES = 64
 _AS_WIDE_AS_IT_TAKES = 100_000
@@ -34,7 +34,7 @@ def size(count: int | None) -> str:
     if count is None:
         return "unreadable"
     if count < 1024:
-        return f"{count} bytes"
+        return plural(count, "byte")
     return f"{count / 1024:.1f} KiB" if count < 1024 * 1024 else f"{count / 1024 / 1024:.1f} MiB"
 
 

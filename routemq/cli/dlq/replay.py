@@ -23,7 +23,7 @@ from routemq.dead_letters.times import moment
 from routemq.discovery import load_router
 from routemq.errors import DeadLetterNotFoundError, RouteMQError, UnknownQueueError
 from routemq.settings import load_settings
-from routemq.text import printable
+from routemq.text import plural, printable
 
 SHOWN = 5
 """Letters of a preview."""
@@ -147,7 +147,9 @@ def _report(result: ReplayResult) -> None:
     if result.replayed:
         count = len(result.replayed)
         queues = ", ".join(sorted(result.queues))
-        click.echo(f"Replayed {count:,} {'letter' if count == 1 else 'letters'} to the queue {queues}.")
+        click.echo(
+            f"Replayed {plural(count, 'letter')} to the {'queue' if len(result.queues) == 1 else 'queues'} {queues}."
+        )
     for letter_id in result.gone:
         say(str(DeadLetterNotFoundError(letter_id=letter_id)))
     for refusal in result.refused.values():
@@ -193,7 +195,7 @@ def _replay_filter(store: DeadLetters, chosen: LetterFilter, request: Request) -
 def preview(store: DeadLetters, found: Found, what: str) -> None:
     """Show what a command would do to the letters of a filter."""
     now = store.now()
-    click.echo(f"{found.count:,} {'letter' if found.count == 1 else 'letters'} would be {what}, the oldest first:")
+    click.echo(f"{plural(found.count, 'letter')} would be {what}, the oldest first:")
     for letter in found.first:
         topic = printable(letter.topic or letter.route or letter.id)
         click.echo(f"  {age(now - letter.died_at):>6}  {letter.reason:<10}  {topic}  {printable(letter.error)[:60]}")
@@ -225,9 +227,10 @@ def _list_replays(store: DeadLetters) -> None:
 
 
 def _finish(ended: FrozenReplay, *, complete: bool = True) -> None:
-    click.echo(f"Replayed {ended.replayed:,} of {ended.total:,} {'letter' if ended.total == 1 else 'letters'}.")
+    click.echo(f"Replayed {ended.replayed:,} of {plural(ended.total, 'letter')}.")
     if ended.gone:
-        say(f"{ended.gone:,} were not there any more: replayed or discarded by someone else.")
+        say(f"{plural(ended.gone, 'was', 'were')} not there any more: replayed or discarded by someone else.")
     if ended.refused:
-        say(f"{ended.refused:,} stay where they are; `routemq dlq replay ID` says why of each.")
+        stay = plural(ended.refused, "stays where it is", "stay where they are")
+        say(f"{stay}; `routemq dlq replay ID` says why of each.")
     sys.exit(0 if complete and not ended.refused else 1)

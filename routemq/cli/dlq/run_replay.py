@@ -13,6 +13,7 @@ from routemq.cli.dlq.frame import CANARIES_DIED, INTERRUPTED, say
 from routemq.dead_letters import DeadLetters, FrozenReplay, ReplayResult
 from routemq.dead_letters.canary import Canary
 from routemq.dead_letters.replaying import ReplayPace
+from routemq.text import plural
 
 _MOST_AT_ONCE = 500
 _CANARY_POLL_S = 0.5
@@ -69,7 +70,8 @@ def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary,
     if not count:
         return
     deadline = time.monotonic() + pace.canary_wait_s
-    say(f"{count} canaries are replayed; waiting up to {pace.canary_wait_s:g} s for what becomes of them.")
+    sent = plural(count, "canary is", "canaries are")
+    say(f"{sent} replayed; waiting up to {pace.canary_wait_s:g} s for what becomes of them.")
     while report.is_undecided and time.monotonic() < deadline:
         time.sleep(_CANARY_POLL_S)
         report = canary.look()
@@ -78,7 +80,7 @@ def _wait_for_canaries(store: DeadLetters, frozen: FrozenReplay, canary: Canary,
     if why is not None:
         _say_how_to_go_on(store, frozen, pace, f"{why}; stopped")
         sys.exit(CANARIES_DIED)
-    done = f"{report.done + report.unknown} of {count} canaries are done"
+    done = f"{report.done + report.unknown} of {plural(count, 'canary is', 'canaries are')} done"
     if report.unknown:
         done += f" ({report.unknown} of them as far as anyone can tell: they are gone, and did not die)"
     say(f"{done}, {report.died} died again; going on.")
@@ -90,7 +92,11 @@ def _going_on(frozen: FrozenReplay, pace: ReplayPace) -> str:
 
 def _say_how_to_go_on(store: DeadLetters, frozen: FrozenReplay, pace: ReplayPace, why: str) -> None:
     now = store.unfinished_replay(frozen.id)
-    say(f"{why}: {now.total - now.remaining:,} of {now.total:,} letters are done, {now.remaining:,} are as they were.")
+    total, rest = (
+        plural(now.total, "letter is", "letters are"),
+        plural(now.remaining, "is as it was", "are as they were"),
+    )
+    say(f"{why}: {now.total - now.remaining:,} of {total} done, {rest}.")
     say(f"Go on with them: {_going_on(frozen, pace)}")
 
 
@@ -111,7 +117,7 @@ def _progress(frozen: FrozenReplay, pace: ReplayPace) -> Iterator[_ProgressBar]:
     done = frozen.total - frozen.remaining
     console = Console(stderr=True)
     # Said first: who is killed cannot say it any more.
-    say(f"Replay {frozen.id}: {frozen.remaining:,} {'letter' if frozen.remaining == 1 else 'letters'}.")
+    say(f"Replay {frozen.id}: {plural(frozen.remaining, 'letter')}.")
     say(f"If it is stopped, go on with: {_going_on(frozen, pace)}")
     if not console.is_terminal:
         yield _ProgressBar(None, frozen.total, done)
