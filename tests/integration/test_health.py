@@ -99,7 +99,7 @@ def flower(quick: Bench) -> Iterator[int]:
     port = free_port()
     env = quick.environment() | {"FLOWER_HEALTH_PORT": str(port), "ROUTEMQ_TASKS": "tests.applications.own_tasks"}
     argv = ["celery", "-A", "routemq", "flower", f"--port={free_port()}"]
-    with running(argv, cwd=REPOSITORY, env=env):
+    with running(argv, cwd=REPOSITORY, env=env, fork=True):
         wait_until(lambda: ask(port, "/healthz")[0] == 200, message="it answers", ignoring=(OSError,))
         yield port
 
@@ -140,7 +140,7 @@ def test_one_scrape_of_the_fleet_counts_each_message_once(quick: Bench, flower: 
 def test_flower_is_not_ready_without_redis(own_store: Callable[..., Redis], key_prefix: str) -> None:
     bench, port = Bench(store=own_store(), key_prefix=key_prefix), free_port()
     env = bench.environment() | {"FLOWER_HEALTH_PORT": str(port)}
-    with running(["celery", "-A", "routemq", "flower", f"--port={free_port()}"], cwd=REPOSITORY, env=env):
+    with running(["celery", "-A", "routemq", "flower", f"--port={free_port()}"], cwd=REPOSITORY, env=env, fork=True):
         wait_until(lambda: readiness(port)["status"] == 200, message="it is ready", ignoring=(OSError,))
         bench.store.stop()
         assert readiness(port)["status"] == 503

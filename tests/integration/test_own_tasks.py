@@ -99,7 +99,10 @@ def test_queues_of_own_tasks_are_known(bench: Bench) -> None:
 
 def test_beat_sends_what_is_due(bench: Bench, tmp_path: Path) -> None:
     beat = ["celery", "-A", "routemq", "beat", "-s", str(tmp_path / "beat"), "--pidfile="]
-    with running(beat, cwd=REPOSITORY, env=bench.environment() | ENV), worker(bench, "-Q", "reports", "-P", "solo"):
+    with (
+        running(beat, cwd=REPOSITORY, env=bench.environment() | ENV, fork=True),
+        worker(bench, "-Q", "reports", "-P", "solo"),
+    ):
         assert given(bench, "report", 2) == ["the clock"] * 2
 
 

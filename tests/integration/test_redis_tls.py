@@ -143,7 +143,7 @@ def test_messages_come_through(
         wait_until(lambda: bench.totals()["slow/async"].done == 1, ignoring=(KeyError,), message="it is done")
         inspect = ["celery", "-A", "routemq", "inspect", "ping", "-d", "one@here", "--timeout", f"{PATIENCE_S:g}"]
         for command in (inspect, ["routemq", "dlq", "stats"]):
-            with running(command, cwd=REPOSITORY, env=env) as process:
+            with running(command, cwd=REPOSITORY, env=env, fork=True) as process:
                 assert process.wait() == 0
         assert worker.terminate() == 0
     assert threading.active_count() < 20

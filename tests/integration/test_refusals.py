@@ -73,7 +73,7 @@ def test_a_worker_that_starts_while_redis_is_full_drains_it(
             wait_until(lambda: bench.held() == 0, message="all are acknowledged")
             # What an orchestrator asks, and an operator.
             ping = ["celery", "-A", "routemq", "inspect", "ping", "-d", "refused@host", "--timeout", "60"]
-            with running(ping, cwd=REPOSITORY, env=bench.environment()) as inspect:
+            with running(ping, cwd=REPOSITORY, env=bench.environment(), fork=True) as inspect:
                 assert inspect.wait() == 0
             client.delete("filler")
             assert "Traceback" not in worker.output()

@@ -64,7 +64,7 @@ def listening(broker: Mosquitto, topic: str) -> Iterator[list[mqtt.MQTTMessage]]
 
 @contextlib.contextmanager
 def ingesting(bench: Bench, env: dict[str, str]) -> Iterator[RunningProcess]:
-    with running(["routemq", "ingest"], cwd=REPOSITORY, env=bench.environment() | env) as process:
+    with running(["routemq", "ingest"], cwd=REPOSITORY, env=bench.environment() | env, fork=True) as process:
         process.wait_for_output("ingest is ready")
         yield process
 

@@ -110,7 +110,7 @@ def test_flower_shows_the_broker_that_it_asks(bench: Bench, theirs: Redis) -> No
     port = free_port()
     flower = ["celery", "-A", "routemq", "flower", f"--port={port}", "--address=127.0.0.1"]
     env = bench.environment() | _environment_of_theirs(theirs)
-    with running(flower, cwd=REPOSITORY, env=env) as process:
+    with running(flower, cwd=REPOSITORY, env=env, fork=True) as process:
         output = process.wait_for_output("Registered tasks")
 
     assert f"Broker: {bench.store.url.replace('//', '//:**@')}" in output

@@ -104,7 +104,7 @@ def test_flower_and_inspect_name_messages_by_their_route(bench: Bench) -> None:
     flower = ["celery", "-A", "routemq", "flower", f"--port={port}", "--address=127.0.0.1"]
     environment = bench.environment() | {"FLOWER_UNAUTHENTICATED_API": "true"}
     with (
-        running(flower, cwd=REPOSITORY, env=environment),
+        running(flower, cwd=REPOSITORY, env=environment, fork=True),
         bench.worker("-Q", "work", "-P", "threads", "-E"),
     ):
         url = f"http://127.0.0.1:{port}/api"
