@@ -51,7 +51,8 @@ class RedisProxy:
         self._seen = 0
         self.struck = threading.Event()
         self._muted: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def arm(self, step: Step, strike: Callable[[], None]) -> None:
         """Strike when this step comes, counted from now."""
@@ -64,7 +65,11 @@ class RedisProxy:
         self._muted.update(self._sockets)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        # What it has just taken is closed, too.
+        self._accepting.join()
         for each in list(self._sockets):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -74,8 +79,9 @@ class RedisProxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 server = socket.create_connection(self._target)
-                self._sockets += [client, server]
+                self._sockets.append(server)
                 awaited: list[Step] = []
                 threading.Thread(target=self._commands, args=(client, server, awaited), daemon=True).start()
                 threading.Thread(target=self._answers, args=(client, server, awaited), daemon=True).start()

@@ -43,8 +43,7 @@ def test_a_pool_grows_with_a_burst_and_shrinks_after_it_and_no_run_is_ended(benc
             bench.put(f"alone/{number}", "0.25")
         bench.wait_for_notes("alone", 3)
         # Twenty times what one hand can do: 20 a second would take five hands.
-        for number in range(3, 103):
-            bench.put(f"alone/{number}", "0.25")
+        bench.put_many([f"alone/{number}" for number in range(3, 103)], "0.25")
         wait_until(lambda: reports(bench)["one@here"].hands >= 3, message="it grows")
         assert "Scaling up" in worker.output()
         bench.wait_for_notes("alone", 103)
@@ -62,8 +61,7 @@ def test_two_workers_of_a_queue_share_what_it_needs(bench: Bench) -> None:
     with scaling(bench, "one@here"), scaling(bench, "two@here"):
         wait_until(lambda: len(reports(bench)) == 2, message="both report themselves")
         # Of a second each, 45 within ten seconds want five hands of both together, not of each.
-        for number in range(45):
-            bench.put(f"alone/{number}", "1")
+        bench.put_many([f"alone/{number}" for number in range(45)], "1")
         most: dict[str, int] = {"one@here": 0, "two@here": 0}
 
         def all_done() -> bool:

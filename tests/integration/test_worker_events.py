@@ -32,10 +32,12 @@ def _listening(bench: Bench) -> Iterator[list[dict[str, Any]]]:
     with Celery(broker=bench.store.url, set_as_current=False) as monitor:
         monitor.conf.broker_transport_options = {"global_keyprefix": bench.key_prefix}
         with monitor.connection() as connection:
-            receiver = monitor.events.Receiver(connection, handlers={"*": events.append})
+            receiver, listens = monitor.events.Receiver(connection, handlers={"*": events.append}), threading.Event()
+            receiver.on_consume_ready = lambda *_, **__: listens.set()
             thread = threading.Thread(target=receiver.capture, kwargs={"limit": None, "wakeup": False})
             thread.start()
             try:
+                assert listens.wait(PATIENCE_S)
                 yield events
             finally:
                 receiver.should_stop = True

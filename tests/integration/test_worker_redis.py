@@ -32,7 +32,8 @@ def test_a_worker_outlives_the_death_of_redis(own_store: Callable[..., Redis], k
         store.kill()
         store.start()
         later = {bench.put("slow/sleep", "0.01").id for _ in range(3)}
-        assert _everywhere(bench) == sent | later
+        if transport == "routemq":
+            assert _everywhere(bench) == sent | later
 
         # What was in hand when Redis died is Celery's own transport's to bring back, after its visibility timeout.
         expected = sent | later if transport == "routemq" else later
@@ -40,7 +41,7 @@ def test_a_worker_outlives_the_death_of_redis(own_store: Callable[..., Redis], k
             lambda: expected <= {note["id"] for note in bench.notes("slept")}, message="the messages are run",
         )  # fmt: skip
         assert worker.terminate() == 0
-        assert _everywhere(bench) == sent | later
+        assert _everywhere(bench) >= expected
 
 
 def test_a_worker_waits_for_a_redis_that_is_not_there_yet(own_store: Callable[..., Redis], key_prefix: str) -> None:
