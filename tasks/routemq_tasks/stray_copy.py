@@ -2,10 +2,13 @@
 
 import logging
 import os
+import signal
 
 from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
+
+_SAY_S = 5
 
 
 def end_copy(pid: int, error: BaseException | None = None) -> None:
@@ -25,6 +28,9 @@ def end_copy(pid: int, error: BaseException | None = None) -> None:
         if isinstance(error, SystemExit):
             status = error.code if isinstance(error.code, int) else int(error.code is not None)
         else:
+            # Another thread may have had a lock of the log's in hand as this process was forked; nobody opens it here.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_SAY_S)
             came = "returned" if error is None else f"failed: {error_line(error)}"
             logger.error("a process that a controller has forked has %s; it ends here, os._exit() is its own way", came)
     finally:
