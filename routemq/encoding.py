@@ -72,9 +72,9 @@ class MessageEncoder:
         argsrepr = orjson.dumps(f"({topic!r}, {len(payload)} bytes)")
         written = body_text(body)
         if written is not None:
-            return self._plain % (written, task_id, argsrepr, task_id, task_id)
+            return self._plain % (written, task_id, argsrepr, task_id)
         encoded = b'"' + binascii.b2a_base64(body, newline=False) + b'"'
-        return self._coded % (encoded, task_id, argsrepr, task_id, task_id)
+        return self._coded % (encoded, task_id, argsrepr, task_id)
 
     def encode_envelope(self, envelope: Envelope) -> bytes:
         """Return the list item of any message."""

@@ -215,7 +215,7 @@ class TaskMessage:
     def wrap(self, *, body: str | orjson.Fragment, argsrepr: str, is_text: bool = False) -> bytes:
         """Return the list item around a body that is encoded already.
 
-        What Celery takes for None where it is absent is left out: each byte is copied and hashed at every step.
+        What Celery and kombu do without is left out: each byte is copied and hashed at every step.
 
         Args:
             is_text: It is no base64.
@@ -232,7 +232,6 @@ class TaskMessage:
                 "content-encoding": "utf-8",
                 "content-type": "application/json",
                 "headers": {
-                    "lang": "py",
                     "task": self.route,
                     "id": self.id,
                     "retries": self.retries,
@@ -243,10 +242,7 @@ class TaskMessage:
                     **({} if self.trace is None else self.trace.pairs()),
                 },
                 "properties": {
-                    "correlation_id": self.id,
-                    "delivery_mode": 2,
                     "delivery_info": {"exchange": "", "routing_key": self.queue},
-                    "priority": 0,
                     **({} if is_text else {"body_encoding": "base64"}),
                     "delivery_tag": self.delivery_tag,
                 },

@@ -44,6 +44,8 @@ def admit(message: Any, app: Application) -> Any:
         # Callbacks, chains and chords would be sent by whoever wrote the message; a route has none.
         body = [[argument], {}, {}]
         headers = _route_headers(message.headers, route.name, mark_of(message))
+        # As Celery's own clients have it.
+        message.properties.setdefault("correlation_id", headers["id"])
     else:
         body, headers = _shaped(message.decode()), message.headers
     _check_headers(headers)

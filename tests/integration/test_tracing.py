@@ -184,7 +184,7 @@ def test_strangers_contexts_cost_no_message_and_an_unsampled_one_is_heeded(
         message = bench.message("raw/queue")
         for value in (b'"' + b"1" * 65_536 + b'"', b"7", b'["x"]', b"null", b"{}"):
             item = message.encode().replace(message.id.encode(), bench.message("raw/queue").id.encode())
-            bench.put_raw("work.raw", item.replace(b'"lang":"py"', b'"lang":"py","traceparent":' + value))
+            bench.put_raw("work.raw", item.replace(b'"retries":0', b'"retries":0,"traceparent":' + value))
         bench.wait_for_notes("raw", len(strange) + 6)
         assert (ingest.terminate(), worker.terminate()) == (0, 0)
     assert len(collector.named("receive")) == len(strange)

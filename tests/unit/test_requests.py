@@ -72,6 +72,7 @@ def test_both_ways_to_make_one_give_the_same(app: RouteMQCelery, item: TaskMessa
     assert first.awaits_pool
     assert second.awaits_pool
     assert _facts(ours) == _facts(theirs)
+    assert ours.correlation_id == theirs.correlation_id == item.id
     assert ours.info() == theirs.info()
     assert vars(ours.context) == vars(theirs.context)
     assert (str(ours), repr(ours)) == (str(theirs), repr(theirs))
