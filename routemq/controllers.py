@@ -10,6 +10,7 @@ from typing import Any
 import pydantic
 
 from routemq.errors import BindingError, InvalidMessageError
+from routemq.logs import unsilence
 from routemq.message import Client, Message
 from routemq.middleware import Context
 from routemq.named_values import NamedValue, Promise, fits
@@ -108,6 +109,7 @@ def resolve(handler: Handler | str) -> Handler:
             problem=f"importing {module_name} failed: {error_line(exc)}{f' ({where})' if where else ''}",
             mend="correct that line" if where else "correct the module's name or its imports",
         ) from exc
+    unsilence()
     for name in path.split("."):
         if not hasattr(found, name):
             raise BindingError(

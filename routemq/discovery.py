@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Literal
 
 from routemq.errors import DiscoveryError, RouteMQError
+from routemq.logs import unsilence
 from routemq.project_frame import project_frame
 from routemq.routing import Router
 from routemq.text import error_line
@@ -90,7 +91,7 @@ def _with_all_under(root: ModuleType) -> Iterator[ModuleType]:
 
 def _import(name: str, *, what: _What = "routers") -> ModuleType:
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name and (name == exc.name or name.startswith(exc.name + ".")):
             raise DiscoveryError(
@@ -106,6 +107,8 @@ def _import(name: str, *, what: _What = "routers") -> ModuleType:
     # it is imported, must not end a worker or a check as if all were well.
     except (Exception, SystemExit) as exc:
         raise _broken(name, exc, what) from exc
+    unsilence()
+    return module
 
 
 def _broken(name: str, exc: BaseException, what: _What) -> DiscoveryError:

@@ -24,6 +24,8 @@ IN_ONE_LINE = "in_one_line"
 """In a record's `extra`: its error is for those who listen to the log; what is written is one line, without frames."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data", IN_ONE_LINE}
+_TELLING = ("routemq", "celery", "kombu")
+"""Beginnings of the names of loggers that tell what becomes of messages."""
 
 
 class PrintableFormatter(logging.Formatter):
@@ -158,6 +160,17 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else PrintableFormatter(LOG_FORMAT))
     handler.addFilter(Sameness())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+
+
+def unsilence() -> None:
+    """Let our loggers and Celery's speak again after a module of the application's was imported.
+
+    `logging.config.dictConfig` silences every logger that it is not told of, unless it is asked not to; then no failure
+    of a message would be in the log.
+    """
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith(_TELLING) and isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 def without_error(record: logging.LogRecord) -> logging.LogRecord:

@@ -1,5 +1,6 @@
 """Routers are found, and what keeps one from being found stops the program with its place and its reason."""
 
+import logging
 import os
 import sys
 import uuid
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from routemq.controllers import resolve
 from routemq.discovery import load_router
 from routemq.errors import DiscoveryError, RouteError
 from routemq.supervision.loading import BrokenApplicationError, read_rows
@@ -178,3 +180,14 @@ def test_application_that_ends_the_process_is_broken_and_not_empty(project: Proj
     routers = project(routers__a="import os\nos.write(1, b'my last words')\nos._exit(0)\n")
     with pytest.raises(BrokenApplicationError, match="my last words"):
         read_rows(Path.cwd(), {**os.environ, "ROUTEMQ_ROUTERS": routers})
+
+
+def test_logging_that_the_application_configures_silences_no_failure_of_a_message(project: Project) -> None:
+    silence = "import logging\nfor name in ('routemq_tasks.outcomes', 'celery.worker', 'shop'):\n"
+    silence += "    logging.getLogger(name).disabled = True\n"  # as `dictConfig` does, by default
+    routers = project(routers__a=silence + ROUTER.format(topic="a"), late=silence + "def handle(): ...\n")
+    load_router(routers)
+    loggers = [logging.getLogger(name) for name in ("routemq_tasks.outcomes", "celery.worker", "shop")]
+    assert [each.disabled for each in loggers] == [False, False, True]
+    resolve(f"{routers.partition('.')[0]}.late:handle")
+    assert [each.disabled for each in loggers] == [False, False, True]
