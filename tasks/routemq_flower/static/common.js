@@ -215,7 +215,13 @@ function copyByHand(text) {
     return isDone;
 }
 
-/** Run `work` now and again and again, but not while nobody looks; shows in the corner whether it works. */
+// What seldom changes any more is asked for as seldom.
+const SETTLED_MS = 30000;
+
+/**
+ * Run `work` now and again and again, but not while nobody looks; shows in the corner whether it works. It may return
+ * what it has found: the longer that has been the same, the less often it is run.
+ */
 export function keepLive(work, everyMs) {
     const dot = byId("live-dot");
     const text = byId("live-text");
@@ -224,6 +230,12 @@ export function keepLive(work, everyMs) {
     let wanted = false;
     let failures = 0;
     let goodAt = null;
+    let found;
+    let foundAt = 0;
+
+    function pause() {
+        return found === undefined ? everyMs : Math.min(SETTLED_MS, Math.max(everyMs, (Date.now() - foundAt) / 4));
+    }
 
     async function run() {
         clearTimeout(timer);
@@ -238,7 +250,11 @@ export function keepLive(work, everyMs) {
         }
         running = true;
         try {
-            await work();
+            const now = await work();
+            if (now !== found) {
+                found = now;
+                foundAt = Date.now();
+            }
             failures = 0;
             dot.className = "status-dot status-dot-live";
             text.textContent = "Live";
@@ -257,7 +273,7 @@ export function keepLive(work, everyMs) {
             }
         }
         running = false;
-        timer = setTimeout(run, wanted ? 0 : everyMs * Math.min(failures + 1, 2));
+        timer = setTimeout(run, wanted ? 0 : failures ? everyMs * 2 : pause());
         wanted = false;
     }
 

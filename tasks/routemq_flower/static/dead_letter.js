@@ -273,8 +273,6 @@ async function discard() {
 }
 
 const LIVE_MS = 2000;
-// What seldom changes any more: an undo brings a letter back.
-const SETTLED_MS = 30000;
 const STATES = {
     waiting: ["on its queue", ""], far: ["on its queue, behind many others", ""], taken: ["in a worker’s hands, not started yet", ""],
     running: ["running", ""], retrying: ["failed, and waits for its next run", "doubtful"], aside: ["set aside while its route is paused", "doubtful"],
@@ -284,17 +282,12 @@ const STATES = {
 
 /** Say live what becomes of a letter that was replayed or discarded; when it is there again, show it. */
 function follow() {
-    let settledAt = null;
     keepLive(async () => {
-        if (settledAt !== null && Date.now() - settledAt < SETTLED_MS) {
-            return;
-        }
         const found = await api(`${path}/outcome`);
-        settledAt = ["done", "died", "discarded", "gone"].includes(found.state) ? Date.now() : null;
         setServerTime(found.now);
         if (found.state === "there") {
             location.reload();
-            return;
+            return "there";
         }
         const [words, kind] = STATES[found.state];
         if (found.topic) {
@@ -316,6 +309,7 @@ function follow() {
         byId("outcome-facts").replaceChildren(...rows.filter(Boolean).map(([name, ...value]) =>
             make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value))));
         updateAges();
+        return JSON.stringify([found.state, found.failures, found.due_at]);
     }, LIVE_MS);
 }
 

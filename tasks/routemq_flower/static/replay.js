@@ -61,6 +61,7 @@ async function load() {
         type: "button", class: "btn btn-sm btn-primary", onclick: () => resume(id, refresh).catch((error) => notice("error", "danger", error.message)),
     }, "Continue") : ""]} : {});
     updateAges();
+    return JSON.stringify({...replay, now: null});
 }
 
 const refresh = keepLive(load, LIVE_MS);
