@@ -91,7 +91,8 @@ class HealthServer:
         try:
             return cls(port, health, metrics)
         except OSError as exc:
-            raise ConfigurationError(variable=variable, value=port, allowed=f"a free port ({exc})") from exc
+            problem = f"the port cannot be had, {exc.strerror or exc}"
+            raise ConfigurationError(variable=variable, value=port, allowed=problem) from exc
 
     def start(self) -> None:
         """Begin to answer."""
