@@ -250,15 +250,7 @@ def own_properties(found: Properties | None) -> PublishProperties | None:
 
 def _wait(wanted: dict[int, int], *, timeout_s: float) -> dict[int, int]:
     """Wait until a socket, by its number, can do what is wanted of it; returns those that can, and what."""
-    # `select` knows no number above 1023, and a process with many connections of its controllers has such. Eventlet
-    # takes `poll` away, and has a `select` that knows them all.
-    if not hasattr(select, "poll"):
-        writing = [number for number, events in wanted.items() if events & select.POLLOUT]
-        readable, writable, _ = select.select(wanted, writing, [], timeout_s)
-        return {
-            number: (number in readable and select.POLLIN) | (number in writable and select.POLLOUT)
-            for number in {*readable, *writable}
-        }
+    # `select` knows no number above 1023, and a process with many connections of its controllers has such.
     poll = select.poll()
     for number, events in wanted.items():
         poll.register(number, events)
