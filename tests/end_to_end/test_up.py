@@ -98,8 +98,11 @@ def test_what_dies_again_and_again_ends_all_of_it_with_its_last_words(
     stack: Stack, project: Path, key_prefix: str, group_name: str
 ) -> None:
     env = stack.environment(key_prefix=key_prefix, group=group_name)
-    with running(["routemq", "up", "--pool", "no-such-pool"], cwd=project, env=env) as process:
+    # The supervisor finds nothing wrong with it.
+    with (project / "app" / "routers.py").open("a", encoding="utf-8") as routers:
+        routers.write("\nimport sys\nif 'worker' in sys.argv:\n    sys.exit('no worker begins here')\n")
+    with running(["routemq", "up"], cwd=project, env=env) as process:
         assert process.wait() == 1
         output = process.output()
         assert "died 5 times in" in output
-        assert "no-such-pool" in output.partition("Its last words:")[2]
+        assert "no worker begins here" in output.partition("Its last words:")[2]
