@@ -13,7 +13,7 @@ from routemq.testing import Dead, Done, Later, Published, Result
 Deliver = Callable[..., Result]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("sample") / "sample.sqlite3"
     with pytest.MonkeyPatch.context() as patch:
