@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 import orjson
-import psutil
+import pydantic
 import redis
 
 from routemq.queues import Keys
@@ -73,19 +73,20 @@ class ProcessReport:
     at: float = 0.0
     clock_ahead_s: float = 0.0
 
-    @classmethod
-    def from_json(cls, text: bytes) -> Self | None:
+    @staticmethod
+    def from_json(text: bytes) -> "ProcessReport | None":
         """Read a report; None when it is not one, or one of another release that cannot be understood."""
         try:
-            found = orjson.loads(text)
-            known = {name: value for name, value in found.items() if name in cls.__dataclass_fields__}
-            return cls(**{**known, "queues": tuple(known.get("queues", ())), "pids": tuple(known.get("pids", ()))})
-        except (orjson.JSONDecodeError, TypeError, AttributeError):
+            return _REPORT.validate_json(text)
+        except pydantic.ValidationError:
             return None
 
     def is_fresh(self, now: float) -> bool:
         """Return whether the report is recent, by Redis' clock."""
         return now - self.at <= STALE_S
+
+
+_REPORT = pydantic.TypeAdapter(ProcessReport)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,7 @@ class Presence(threading.Thread):
         self._stopped = threading.Event()
         self._name: str | None = None
         self._started_at: float | None = None
-        self._namesake: tuple[str, int] | None = None
+        self._namesake: ProcessReport | None = None
         self._met_at = 0.0
 
     def run(self) -> None:
@@ -168,8 +169,8 @@ class Presence(threading.Thread):
                 logger.debug("no goodbye, redis is away: %s", error_line(exc))
 
     def _report(self) -> None:
-        told = self._make_report()
-        name = f"{told.kind}:{told.name}"
+        made = self._make_report()
+        name = f"{made.kind}:{made.name}"
         pipe = self._client.pipeline(transaction=False)
         pipe.time()
         pipe.hget(self._keys.processes, name)
@@ -179,28 +180,25 @@ class Presence(threading.Thread):
         if self._started_at is None:
             self._started_at = now
             self._forget_the_old(now)
-        report = replace(told, at=now, started_at=self._started_at, clock_ahead_s=round(ahead_s, 3))
+        report = replace(made, at=now, started_at=self._started_at, clock_ahead_s=round(ahead_s, 3))
         if before is not None:
             self._look_for_namesake(report, ProcessReport.from_json(before))
         if self._namesake is not None and now - self._met_at <= STALE_S:
-            host, pid = self._namesake
-            report = replace(report, details=report.details | {"namesake": f"process {pid} on {host}"})
+            told = f"process {self._namesake.pid} on {self._namesake.host}"
+            report = replace(report, details=report.details | {"namesake": told})
         self._name = name
         self._client.hset(self._keys.processes, name, orjson.dumps(asdict(report)))
 
     def _look_for_namesake(self, report: ProcessReport, before: ProcessReport | None) -> None:
         """Tell of another process under this one's name, which it must not have: each takes what is the other's."""
-        if before is None or not before.is_fresh(report.at):
-            return
-        namesake = (before.host, before.pid)
-        if namesake == (report.host, report.pid):
-            return
         # The first time it may be the last word of one that was killed a moment ago; later it has overwritten ours.
-        first = self._name is None
-        if first and not (before.host == report.host and psutil.pid_exists(before.pid)):
+        if before is None or self._name is None or not before.is_fresh(report.at):
             return
-        known, self._namesake, self._met_at = self._namesake, namesake, report.at
-        if namesake == known:
+        # Not by host and pid: containers of one host name have the same pid, and a new one has those of the old one.
+        if before.started_at == report.started_at:
+            return
+        known, self._namesake, self._met_at = self._namesake, before, report.at
+        if known is not None and known.started_at == before.started_at:
             return
         logger.error(
             "another process is called %s too: process %d on %s, this is process %d on %s; %s",
