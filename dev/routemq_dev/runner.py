@@ -18,7 +18,7 @@ from rich.text import Text
 from routemq.errors import RouteMQError
 from routemq.supervision.loading import BrokenApplicationError
 from routemq.supervision.processes import Supervisor
-from routemq.supervision.stop import Stop
+from routemq.supervision.stop import Stop, take_stop_signals
 from routemq.supervision.terminal_log import TerminalLog, TerminalLogHandler
 from routemq_dev.dev_session import FLEET, DevOptions, DevSession
 from routemq_dev.run_notes import RunNotes
@@ -74,8 +74,7 @@ class DevRunner:
         logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
         self._asked.then(self._announce_stop)
         self._asked_again.then(self._kill)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        take_stop_signals(self._on_signal)
         return self
 
     def __exit__(self, *_exc: object) -> None:

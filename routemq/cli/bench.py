@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 from contextlib import nullcontext
 
@@ -18,6 +17,7 @@ from routemq_dev.bench.side import NAIVE, ROUTEMQ, WorkerShape
 
 from routemq.batching import MOST_MESSAGES
 from routemq.cli.explain import explains_errors
+from routemq.supervision.stop import take_stop_signals
 
 
 @click.command(short_help="How fast it is on this machine, beside a naive bridge.")
@@ -81,8 +81,7 @@ def bench(
         peer=peer,
         tell=tell,
     )
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: session.stopping.set())
+    take_stop_signals(lambda *_: session.stopping.set())
     try:
         with screen as live:
             session.run()

@@ -18,7 +18,7 @@ from routemq.supervision.commands import flower_command
 from routemq.supervision.loading import read_routes
 from routemq.supervision.merged_log import MergedLog
 from routemq.supervision.processes import GivenUp, Supervisor
-from routemq.supervision.stop import Stop
+from routemq.supervision.stop import Stop, take_stop_signals
 from routemq.supervision.systemd import ServiceNotification
 from routemq.supervision.worker_manager import WorkerManager
 from routemq.text import plural
@@ -130,6 +130,5 @@ def _stop_on_signals(supervisor: Supervisor) -> Stop:
         stopping.set()
 
     killing.then(supervisor.kill)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    take_stop_signals(on_signal)
     return stopping

@@ -1,6 +1,7 @@
 """One command with the process that runs it now."""
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -80,14 +81,14 @@ class Child:
         """Start the process.
 
         Raises:
-            OSError: The program is not there.
+            OSError: The program is not there, or the system has no room for it.
         """
-        self.start_at, self._buried = None, False
+        self.start_at = None
         self.is_ready = self.command.ready is None
         self.last_lines.clear()
         self.started_at = time.monotonic()
         # A session of its own: a Ctrl-C at the terminal reaches the supervisor alone, which then stops all in order.
-        self.popen = subprocess.Popen(
+        popen = subprocess.Popen(
             list(self.command.argv),
             cwd=self.command.cwd,
             env={**_inherited(), "PYTHONUNBUFFERED": "1", **self.command.env},
@@ -96,10 +97,17 @@ class Child:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._reader = threading.Thread(
-            target=self._read, args=(self.popen.stdout,), name=f"output of {self.command.name}", daemon=True
+        reader = threading.Thread(
+            target=self._read, args=(popen.stdout,), name=f"output of {self.command.name}", daemon=True
         )
-        self._reader.start()
+        try:
+            reader.start()
+        except RuntimeError as exc:
+            with popen:
+                popen.kill()
+            raise OSError(errno.EAGAIN, str(exc)) from exc
+        # The one before is dead and buried as long as there is no other.
+        self.popen, self._reader, self._buried = popen, reader, False
 
     @property
     def alive(self) -> bool:

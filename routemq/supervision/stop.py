@@ -6,6 +6,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -59,6 +60,13 @@ class Stop:
         poll.register(self._reader, select.POLLIN)
         poll.poll(None if timeout_s is None else timeout_s * 1000)
         return self._is_set
+
+
+def take_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Have this called by what asks for the end; also by the end of the terminal, unless `nohup` says otherwise."""
+    for number in (*STOP_SIGNALS, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def ignore_stop_signals() -> None:

@@ -135,7 +135,7 @@ class TerminalLog:
     def command(self, text: str) -> None:
         """Show a command, from the beginning of a line, to be copied whole."""
         with self._lock:
-            self._console.print(Text(printable(text), "cyan"), soft_wrap=True)
+            self._write(Text(printable(text), "cyan"))
 
     def say(self, text: str, *, style: str = "bold") -> None:
         """Show a line of this process itself."""
@@ -188,9 +188,21 @@ class TerminalLog:
             row.add_column(no_wrap=True)
             row.add_column(overflow="fold")
             row.add_row(when, who, what)
-            self._console.print(row)
+            self._write(row)
         else:
-            self._console.print(Text(" ").join((when, who, what)), soft_wrap=True)
+            self._write(Text(" ").join((when, who, what)))
+
+    def _write(self, what: Table | Text) -> None:
+        try:
+            self._console.print(what, soft_wrap=isinstance(what, Text))
+        # The terminal is gone, the disk is full, a letter is not in the terminal's code: no reason to end what is
+        # supervised. Where nobody reads a pipe any more, rich has the program end, which is here the thread that has
+        # something to say.
+        except (OSError, ValueError, SystemExit):
+            # Else rich keeps the line, and all that follow, for its next attempt.
+            was_quiet, self._console.quiet = self._console.quiet, True
+            self._console.print()
+            self._console.quiet = was_quiet
 
 
 class TerminalLogHandler(logging.Handler):

@@ -11,7 +11,7 @@ import pytest
 
 from routemq.supervision.child import Command
 from routemq.supervision.processes import ProcessState, Supervisor
-from tests.processes import PATIENCE_S, running, wait_until
+from tests.processes import PATIENCE_S, no_more_threads, running, wait_until
 
 SERVE = "import time; print('serving', flush=True); time.sleep(60)"
 DIE = "print('my last words', flush=True); raise SystemExit(7)"
@@ -76,6 +76,15 @@ def test_killed_process_is_started_again(supervisor: Supervisor) -> None:
     wait_until(lambda: only(supervisor).restarts == 1 and only(supervisor).ready, message="it serves again")
     assert only(supervisor).pid != first.pid
     assert only(supervisor).exit_code == -signal.SIGKILL
+
+
+def test_process_without_a_thread_for_its_output_is_no_process(supervisor: Supervisor) -> None:
+    supervisor.start(python(SERVE, "other"))
+    with no_more_threads(), pytest.raises(OSError, match="thread"):
+        supervisor.start(python(SERVE))
+    assert only(supervisor).name == "other"
+    own = psutil.Process().children(recursive=True)
+    assert [child.pid for child in own if SERVE in child.cmdline()] == [only(supervisor).pid]
 
 
 def test_process_that_keeps_dying_is_restarted_ever_more_slowly_and_quoted(

@@ -1,5 +1,6 @@
 """What a signal handler may call takes no lock: it may interrupt itself, at any line."""
 
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from routemq_ingest.exchange import Bell
 
-from routemq.supervision.stop import Stop
+from routemq.supervision.stop import STOP_SIGNALS, Stop, take_stop_signals
 from tests.processes import PATIENCE_S
 
 
@@ -80,3 +81,18 @@ def test_waiting_ends_with_the_call_of_another_thread() -> None:
 @pytest.mark.parametrize("timeout_s", [0, 0.01])
 def test_waiting_ends_in_time(timeout_s: float) -> None:
     assert Stop().wait(timeout_s) is False
+
+
+@pytest.mark.parametrize("under_nohup", [False, True])
+def test_the_end_of_the_terminal_is_the_end_unless_nohup_says_otherwise(under_nohup: bool) -> None:
+    before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGHUP)}
+    taken: list[int] = []
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if under_nohup else signal.SIG_DFL)
+        take_stop_signals(lambda number, _: taken.append(number))
+        for number in before:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert taken == [*STOP_SIGNALS, *([] if under_nohup else [signal.SIGHUP])]

@@ -1,11 +1,15 @@
 """One readable log out of many: what is shown, and how."""
 
+import contextlib
 import io
+import logging
+import os
+import sys
 
 import pytest
 from rich.console import Console
 
-from routemq.supervision.terminal_log import LINES_PER_SECOND, TerminalLog
+from routemq.supervision.terminal_log import LINES_PER_SECOND, TerminalLog, TerminalLogHandler
 
 
 class Page:
@@ -97,3 +101,29 @@ def test_flood_of_one_process_is_counted_and_hides_no_other(monkeypatch: pytest.
     now += 1.5
     page.log.line("loud", "later")
     assert page.lines[-2:] == ["loud           … and 40 more lines", "loud           later"]
+
+
+@pytest.mark.parametrize("kind", ["terminal", "pipe", "full disk"])
+def test_what_shows_nothing_any_more_ends_nobody_who_has_something_to_say(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    reader = None
+    if kind == "terminal":
+        reader, writer = os.openpty()
+    elif kind == "pipe":
+        reader, writer = os.pipe()
+    else:
+        writer = os.open("/dev/full", os.O_WRONLY)
+    if reader is not None:
+        os.close(reader)
+    console = Console(file=os.fdopen(writer, "w", buffering=1, encoding="utf-8"), force_terminal=kind == "terminal")
+    # Of a pipe that nobody reads, rich lets standard output lead nowhere.
+    monkeypatch.setattr(sys, "stdout", console.file)
+    log = TerminalLog(console)
+    for _ in range(2):
+        TerminalLogHandler(log).emit(logging.makeLogRecord({"msg": "process died"}))
+        log.line("worker a", "a line")
+    log.command("routemq dlq list")
+    assert console._buffer == []
+    with contextlib.suppress(OSError):
+        console.file.close()
