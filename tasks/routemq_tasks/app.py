@@ -18,10 +18,10 @@ from routemq_tasks.application import Application
 from routemq_tasks.broker_settings import check_settings
 from routemq_tasks.companions import Companions
 from routemq_tasks.execution import RouteTask
-from routemq_tasks.listeners import guard_listeners
 from routemq_tasks.own_tasks import load_own_tasks
 from routemq_tasks.remote_control import RemoteControl
 from routemq_tasks.start import before_detach
+from routemq_tasks.upstream.listeners import guard_listeners
 from routemq_tasks.worker_log import quiet_per_message_logs
 
 

@@ -79,6 +79,9 @@ NAMES = {
         "_group_buffer": "what waits for its batch outlives a lost connection",
         "_outbound_buffer": "batches that cannot be sent are kept, so many",
     },
+    "celery.utils.dispatch.signal:Signal": {
+        "_live_receivers(self, sender)": "whoever listens fails for himself, and keeps no other from hearing",
+    },
     "celery.worker.autoscale:Autoscaler": {
         "_shrink(self, n)": "ends idle hands, and none that runs something",
         "_update_consumer_prefetch_count(self, new_max)": "what is taken in hand goes by the hands there are",
