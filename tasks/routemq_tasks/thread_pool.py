@@ -51,6 +51,11 @@ class RunThreads(Executor):
         if len(self._threads) < self._most:
             self._add_thread()
 
+    def add_thread_again(self) -> None:
+        """Have a thread that the system did not give: the next run, and the end of one, may be long in coming."""
+        if self._lacks_threads and self._waiting and not self._has_ended:
+            self._add_thread()
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run this as `start` does, for Celery's own way with a task; what it returns is never done."""
         self.start(partial(fn, *args, **kwargs))
@@ -101,6 +106,10 @@ class ThreadPool(thread.TaskPool):
         super().__init__(*args, **options)
         self.executor = RunThreads(self.limit)
         self._pid = os.getpid()
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Have what waits looked after in each turn of the loop."""
+        loop.on_tick.add(self.executor.add_thread_again)
 
     def take(self, request: Any) -> None:
         """Let a thread run a route's message."""

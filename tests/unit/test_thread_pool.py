@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from routemq_tasks.thread_pool import RunThreads
 
-from tests.processes import wait_until
+from tests.processes import no_more_threads, wait_until
 
 
 @pytest.fixture
@@ -75,6 +75,23 @@ def test_a_thread_outlives_what_a_run_does(caplog: pytest.LogCaptureFixture) -> 
     wait_until(lambda: ran, message="the next has run")
     threads.shutdown()
     assert [record.message for record in caplog.records] == ["a thread's run has not come to its end"]
+
+
+def test_what_the_system_had_no_thread_for_runs_when_it_has_though_nothing_more_comes() -> None:
+    threads, goes_on, ran = RunThreads(2), threading.Event(), list[int]()
+    with no_more_threads():
+        threads.start(goes_on.wait, 30)
+        threads.add_thread_again()
+    threads.add_thread_again()
+    with no_more_threads():
+        # Behind one that takes long.
+        threads.start(ran.append, 1)
+    threads.add_thread_again()
+    wait_until(lambda: ran, message="it has run beside the long one")
+    threads.add_thread_again()
+    assert len([each for each in threading.enumerate() if each.name.startswith("routemq-run-")]) == 2
+    goes_on.set()
+    threads.shutdown()
 
 
 def test_what_waits_is_not_run_once_the_threads_are_told_to_end() -> None:
