@@ -81,10 +81,15 @@ class BatchRequest:
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """The pool runs them now."""
-        # To the lease in one step.
-        self.say_start()
-        for request in self._requests:
-            request.say_accepted(pid, time_accepted)
+        # The lease is told in one step.
+        steps: list[Callable[[], None]] = [self.say_start]
+        steps += [partial(request.say_accepted, pid, time_accepted) for request in self._requests]
+        for tell in steps:
+            try:
+                tell()
+            # They run, whoever fails to hear of it: perhaps the pool has no way to end one, as a command asks.
+            except Exception:
+                logger.exception("the start of a run is not told")
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Do nothing: of a hard limit the pool also tells `on_failure`."""

@@ -76,11 +76,21 @@ def watched(pool: type[Any]) -> type[Any]:
         pid = os.getpid()
 
         def apply_async(self, target: Callable[..., Report], *args: Any, **options: Any) -> Any:
+            if (accept := options.get("accept_callback")) is not None:
+                options["accept_callback"] = partial(_accepted, accept)
             return super().apply_async(partial(report_of, target), *args, **options)
 
     # Celery shows both.
     WatchedPool.__name__, WatchedPool.__module__ = pool.__name__, pool.__module__
     return WatchedPool
+
+
+def _accepted(accept: Callable[..., object], *args: Any, **options: Any) -> None:
+    try:
+        accept(*args, **options)
+    # As in a process, it runs: of what is not run here, no end would be told, and nobody would let go of it.
+    except Exception:
+        logger.exception("the start of a run is not told")
 
 
 class _SoloPool(solo.TaskPool):

@@ -53,6 +53,21 @@ def test_of_a_batch_whose_report_cannot_be_told_of_one_the_others_end_as_they_di
     assert ends == {0: "not done", 1: "given back", 2: "given back", 3: "done"}
 
 
+def test_a_batch_runs_whoever_fails_to_hear_of_its_start(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[int] = []
+
+    def fail(*_: object) -> None:
+        raise NotImplementedError("this pool ends no run")
+
+    batch = messages(3, {})
+    for number, message in enumerate(batch):
+        message.message = None
+        message.say_accepted = fail if number == 1 else lambda *_, number=number: heard.append(number)
+    BatchRequest(batch, SimpleNamespace()).on_accepted(1, 0.0)
+    assert heard == [0, 2]
+    assert [record.message for record in caplog.records] == ["the start of a run is not told"]
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_the_pool_does_not_take_goes_back(count: int) -> None:
     def refuse(_request: object) -> None:

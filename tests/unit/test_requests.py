@@ -305,3 +305,17 @@ def test_what_the_system_has_no_thread_for_waits_for_one_that_there_is(
     wait_until(lambda: ran, message="both have run")
     pool.stop()
     assert told == ["done"]
+
+
+def test_a_task_runs_in_a_thread_whoever_fails_to_hear_of_its_start(
+    app: RouteMQCelery, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise NotImplementedError("this pool ends no run")
+
+    pool, ends = watched(thread.TaskPool)(limit=1, app=app), list[Any]()
+    pool.apply_async(lambda: (0, "None", 0.1), accept_callback=fail, callback=ends.append)
+    wait_until(lambda: ends, message="its end is told")
+    pool.stop()
+    assert ends == [(0, "None", 0.1)]
+    assert [record.message for record in caplog.records] == ["the start of a run is not told"]
