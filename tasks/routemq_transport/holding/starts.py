@@ -91,8 +91,11 @@ class Starts:
         return max(1, int(self._per_s * TURN_S))
 
     def within(self, time_s: float) -> int:
-        """Return how many messages start in so much time, at the pace of late."""
-        return int(self._per_s * time_s)
+        """Return how many messages start in so much time, at the pace of late, or of now if that is slower."""
+        took_s = time.monotonic() - self._counted_at
+        # When runs get slow, much is in hand, and nothing is fetched that would tell.
+        per_s = self._per_s if took_s < _PACE_S else min(self._per_s, self._count / took_s)
+        return int(per_s * time_s)
 
     def marked_by_fetch(self, tags: Collection[str]) -> None:
         """The fetch that took these messages has marked them."""
