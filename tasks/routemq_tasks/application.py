@@ -84,7 +84,9 @@ class Application(Celery):
             return process
         with self._process_lock:
             if self._process is None or self._process.pid != os.getpid():
-                self._process = ProcessResources(self.settings, self.stopping, outcomes=self._outcomes)
+                # Those of a child are not its own children's: what a controller forks may ask, too.
+                outcomes, self._outcomes = self._outcomes, None
+                self._process = ProcessResources(self.settings, self.stopping, outcomes=outcomes)
             return self._process
 
     def before_fork(self) -> None:

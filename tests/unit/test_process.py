@@ -23,3 +23,6 @@ def test_what_records_outcomes_is_made_before_the_fork_for_all_children_and_for_
     first, second = children
     assert first.outcomes is second.outcomes is not parents.outcomes
     assert first.publisher is not second.publisher
+    monkeypatch.setattr(os, "getpid", lambda: 3)
+    # A controller has forked it.
+    assert app.process.outcomes is not second.outcomes
