@@ -38,10 +38,9 @@ def load_router(routers: str = "app.routers") -> Router:
     if here not in sys.path:
         sys.path.insert(0, here)
     _refuse_hidden(routers.partition(".")[0])
-    root = _import(routers)
     joined = Router()
     seen: set[int] = set()
-    for module in _with_all_under(root):
+    for module in _with_all_under(routers):
         for value in vars(module).values():
             # Of the type alone: to ask a proxy, as Celery's of a task, what it stands for may make that too early.
             if issubclass(type(value), Router) and id(value) not in seen:
@@ -82,11 +81,13 @@ def _refuse_hidden(package: str) -> None:
         )
 
 
-def _with_all_under(root: ModuleType) -> Iterator[ModuleType]:
-    yield root
-    under = pkgutil.iter_modules(getattr(root, "__path__", ()), f"{root.__name__}.")
-    for name in sorted(found.name for found in under):
-        yield from _with_all_under(_import(name))
+def _with_all_under(name: str) -> Iterator[ModuleType]:
+    module = _import(name)
+    yield module
+    # Not by its attributes: a module may have a `__getattr__`, or an object of another kind in its place.
+    under = pkgutil.iter_modules(vars(module).get("__path__", ()), f"{name}.")
+    for each in sorted(found.name for found in under):
+        yield from _with_all_under(each)
 
 
 def _import(name: str, *, what: _What = "routers") -> ModuleType:

@@ -4,6 +4,7 @@ import atexit
 import copy
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -24,8 +25,8 @@ IN_ONE_LINE = "in_one_line"
 """In a record's `extra`: its error is for those who listen to the log; what is written is one line, without frames."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data", IN_ONE_LINE}
-_TELLING = ("routemq", "celery", "kombu")
-"""Beginnings of the names of loggers that tell what becomes of messages."""
+_TELLING = re.compile(r"(?:routemq(?:_[a-z]+)?|celery|kombu)(?:\.|\Z)")
+"""Begins the names of loggers that tell what becomes of messages."""
 
 
 class PrintableFormatter(logging.Formatter):
@@ -121,7 +122,12 @@ class Sameness(logging.Filter):
                 kind.record = record
                 timer = threading.Timer(max(0.0, kind.since + 1.0 - now), self._tell, (kind,))
                 timer.daemon = True
-                timer.start()
+                try:
+                    timer.start()
+                except RuntimeError:
+                    # The system has no thread at this moment: this one is written, and nothing is left uncounted.
+                    kind.suppressed = 0
+                    return True
         return False
 
     def tell(self) -> None:
@@ -163,13 +169,13 @@ def configure_logging(settings: Settings) -> None:
 
 
 def unsilence() -> None:
-    """Let our loggers and Celery's speak again after a module of the application's was imported.
+    """Let our loggers and Celery's speak again after the application's code was imported, or has set itself up.
 
     `logging.config.dictConfig` silences every logger that it is not told of, unless it is asked not to; then no failure
     of a message would be in the log.
     """
     for name, logger in list(logging.root.manager.loggerDict.items()):
-        if name.startswith(_TELLING) and isinstance(logger, logging.Logger):
+        if _TELLING.match(name) and isinstance(logger, logging.Logger):
             logger.disabled = False
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from routemq.errors import ConfigurationError
+from routemq.logs import unsilence
 from routemq.settings import Settings
 from routemq.text import error_line
 
@@ -113,6 +114,7 @@ def _load(name: str) -> AlertHook:
         raise ConfigurationError(
             variable="ALERT_HOOK", value=name, allowed=f"package.module:function ({error_line(exc)})"
         ) from exc
+    unsilence()
     if not callable(hook):
         raise ConfigurationError(variable="ALERT_HOOK", value=name, allowed="package.module:function")
     return hook  # type: ignore[no-any-return]

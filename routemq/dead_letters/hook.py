@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from routemq.errors import ConfigurationError, RouteMQError
+from routemq.logs import unsilence
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class GuardedHook:
         except (Exception, SystemExit) as exc:
             problem = f"package.module:function ({type(exc).__name__}: {exc})"
             raise ConfigurationError(variable=_VARIABLE, value=name, allowed=problem) from exc
+        unsilence()
         if not callable(function) or inspect.iscoroutinefunction(function):
             raise ConfigurationError(
                 variable=_VARIABLE, value=name, allowed="a function (topic, payload) -> bytes, which is not async"

@@ -14,6 +14,7 @@ from billiard import get_start_method
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from routemq.errors import WorkerStartError
+from routemq.logs import unsilence
 from routemq.pauses import Pauses
 from routemq.project_frame import project_frame
 from routemq.text import error_line, printable
@@ -100,7 +101,10 @@ class Lifespan:
             return None
         for hook in self._hooks:
             try:
-                closer = begin(hook, loop, self._stopping)
+                try:
+                    closer = begin(hook, loop, self._stopping)
+                finally:
+                    unsilence()
             # Whatever an application's function raises, its worker waits for what it lacks.
             except BaseException as exc:
                 self.close(loop)

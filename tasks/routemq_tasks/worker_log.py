@@ -8,7 +8,7 @@ from celery.app.log import Logging, TaskFormatter
 from celery.exceptions import CPendingDeprecationWarning
 from celery.utils.log import ColorFormatter
 
-from routemq.logs import JsonFormatter, PrintableFormatter, Sameness
+from routemq.logs import JsonFormatter, PrintableFormatter, Sameness, unsilence
 
 _PER_MESSAGE = ("celery.app.trace", "celery.worker.strategy")
 
@@ -36,6 +36,8 @@ class WorkerLogging(Logging):
     def setup(self, *args: Any, **options: Any) -> Any:
         """Set it up, and leave out a page at each loss of the connection on a setting that is not the operator's."""
         found = super().setup(*args, **options)
+        # A receiver of `setup_logging` may have called `dictConfig`.
+        unsilence()
         # After Celery has asked for all of these warnings.
         warnings.filterwarnings("ignore", r"\s*In Celery 5\.1 we introduced", CPendingDeprecationWarning)
         return found

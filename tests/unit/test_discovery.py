@@ -189,5 +189,14 @@ def test_logging_that_the_application_configures_silences_no_failure_of_a_messag
     load_router(routers)
     loggers = [logging.getLogger(name) for name in ("routemq_tasks.outcomes", "celery.worker", "shop")]
     assert [each.disabled for each in loggers] == [False, False, True]
+    logging.getLogger("celery_tasks").disabled = True
     resolve(f"{routers.partition('.')[0]}.late:handle")
     assert [each.disabled for each in loggers] == [False, False, True]
+    assert logging.getLogger("celery_tasks").disabled
+
+
+def test_modules_of_any_kind_may_lie_beside_the_routers(project: Project) -> None:
+    lazy = "def __getattr__(name):\n    return object()\n"
+    facade = "import sys\nclass Facade: ...\nsys.modules[__name__] = Facade()\n"
+    routers = project(routers__a=ROUTER.format(topic="a"), routers__facade=facade, routers__lazy=lazy)
+    assert [route.name for route in load_router(routers).routes] == ["a"]

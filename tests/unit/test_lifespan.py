@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -92,6 +93,16 @@ def test_every_form_is_begun_in_order_and_closed_in_the_other(loop: EventLoop) -
 
 def fails() -> None:
     raise LookupError("no such host")
+
+
+def silences() -> None:
+    logging.getLogger("routemq_tasks.lifespan").disabled = True  # as `dictConfig` does, by default
+    fails()
+
+
+def test_one_that_configures_logging_silences_no_failure(loop: EventLoop, caplog: pytest.LogCaptureFixture) -> None:
+    lifespan(silences).try_start(loop)
+    assert "LookupError: no such host" in caplog.text
 
 
 def leaves() -> None:

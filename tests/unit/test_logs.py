@@ -4,13 +4,19 @@ import json
 import logging
 import subprocess
 import sys
+import threading
+import warnings
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from celery import signals
+from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.worker_log import PrintableColorFormatter, PrintableTaskFormatter
 
+from routemq import Router
 from routemq.logs import LOG_FORMAT, SAME_PER_SECOND, JsonFormatter, PrintableFormatter, Sameness
+from routemq.settings import Settings
 from tests.processes import clean_environment, wait_until
 
 FORGED = "x\n2026-01-01 00:00:00,000 ERROR   routemq: forged\x1b[2J"
@@ -130,6 +136,36 @@ def test_what_is_counted_is_told_by_the_process_that_counted_it_also_at_its_end(
     assert (run.returncode, told) == (3, ["(route child)", "(route parent)"]), run.stderr
     counts = [line for line in run.stderr.splitlines() if ": 3 more" in line or ": 2 more" in line]
     assert len(counts) == 2
+
+
+def test_what_there_is_no_thread_to_count_for_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    sameness = Sameness()
+    record = logging.makeLogRecord({"levelno": logging.WARNING, "msg": "again", "route": "a"})
+    assert all(sameness.filter(record) for _ in range(30))
+
+
+def test_a_set_up_of_logging_that_is_the_applications_silences_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dictConfig(**_signal: object) -> None:
+        logger.disabled = True
+
+    logger = logging.getLogger("routemq_tasks.outcomes")
+    for name in ("CELERY_LOG_LEVEL", "CELERY_LOG_FILE"):
+        monkeypatch.setenv(name, "")
+    signals.setup_logging.connect(dictConfig)
+    try:
+        app = RouteMQCelery(Settings(redis_url="redis://unused"), Router())
+        with warnings.catch_warnings():
+            app.log.setup()
+    finally:
+        logging.captureWarnings(False)
+        signals.setup_logging.disconnect(dictConfig)
+    assert not logger.disabled
 
 
 def test_information_and_what_is_about_no_route_is_never_counted() -> None:
