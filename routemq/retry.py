@@ -31,7 +31,9 @@ class RetryPolicy:
             raise ValueError(f"max_attempts={attempts!r}: the first run counts, so it is a whole number from 1")
         for name in ("base_delay_s", "max_delay_s", "jitter"):
             given: object = getattr(self, name)
-            if not isinstance(given, int | float) or not 0 <= given < float("inf"):
+            # No bound is a bound too.
+            is_finite = name == "max_delay_s" or given != float("inf")
+            if not isinstance(given, int | float) or not (given >= 0 and is_finite):
                 raise ValueError(f"{name}={given!r}: it is a number, and not negative")
         never: object = self.never
         if not isinstance(never, tuple) or not all(isinstance(kind, type) for kind in never):

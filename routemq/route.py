@@ -167,11 +167,11 @@ def declared(source: str, topic: str, handler: Handler | str, options: RouteOpti
     Raises:
         RouteError: The route is impossible.
     """
-    name = options.get("name") or topic
     given: object = options.get("name") or ""
     # It becomes part of Redis keys, of Celery's messages and of lines in the log.
     if not isinstance(given, str) or printable(given) != given:
         raise RouteError(source=source, route=topic, problem=f"name={given!r}", mend="use text that can be printed")
+    topic, name, queue = (_plain(each) for each in (topic, given or topic, options.get("queue")))
     if unknown := sorted(set(options) - set(RouteOptions.__annotations__)):
         raise RouteError(
             source=source,
@@ -196,7 +196,7 @@ def declared(source: str, topic: str, handler: Handler | str, options: RouteOpti
         qos=options.get("qos", 1),
         shared=options.get("shared", False),
         worker_count=options.get("worker_count", 1),
-        queue=options.get("queue") or default_queue(template.literal_levels),
+        queue=queue or default_queue(template.literal_levels),
         middleware=links_of(options.get("middleware"), source=source, route=name),
         retry=options.get("retry") or RetryPolicy(),
         timeout_s=options.get("timeout_s"),
@@ -212,6 +212,11 @@ def declared(source: str, topic: str, handler: Handler | str, options: RouteOpti
     else:
         route.chain()  # an unusable signature is an error where the route is declared, not at its first message
     return route
+
+
+def _plain(given: Any) -> Any:
+    """Return text as no subclass of `str`: an enumeration's member is its value in one place, its name in another."""
+    return str.__str__(given) if isinstance(given, str) else given
 
 
 def _is_whole_from(least: int, value: object) -> bool:

@@ -79,7 +79,7 @@ _ALLOWED: dict[str, tuple[tuple[type, ...], Callable[[Any], bool], str]] = {
     "response_topic": _TEXT,
     "correlation_data": ((bytes, type(None)), _is_any, "bytes, or None"),
     "user_properties": (
-        (Mapping, list, tuple),
+        (Collection,),
         _are_pairs,
         "a mapping, or pairs, of names and values, all text of UTF-8",
     ),

@@ -64,6 +64,14 @@ def test_a_message_is_bound_run_and_answered() -> None:
     assert result.check() is result
 
 
+@pytest.mark.parametrize("properties", [{"a": "b"}.items(), {("a", "b")}, [["a", "b"]]])
+def test_user_properties_are_pairs_in_any_collection(properties: Any) -> None:
+    def controller(message: Message) -> None:
+        assert [*map(tuple, message.envelope.user_properties)] == [("a", "b")]
+
+    deliver(router_of(controller), "d/7", user_properties=properties).check()
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize(
     ("error", "options", "attempt", "outcome"),

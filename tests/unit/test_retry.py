@@ -59,3 +59,8 @@ def test_impossible_policy_names_the_value(options: dict[str, object]) -> None:
     (name,) = options
     with pytest.raises(ValueError, match=f"^{name}="):
         RetryPolicy(**options)
+
+
+def test_a_policy_may_have_no_bound_of_its_delays() -> None:
+    policy = RetryPolicy(max_attempts=1000, max_delay_s=float("inf"), jitter=0)
+    assert policy.delay_after(11) == 1024

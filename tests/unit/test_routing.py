@@ -1,5 +1,6 @@
 """Routes: what is declared, what is refused, and where the error points."""
 
+import enum
 from typing import Any, cast
 
 import pytest
@@ -30,6 +31,15 @@ def test_route_has_the_documented_defaults() -> None:
     assert (route.qos, route.shared, route.worker_count, route.queue) == (1, False, 1, "sensors.data")
     assert (route.middleware, route.retry, route.timeout_s) == ((), RetryPolicy(), None)
     assert route.controller == f"{__name__}:handle"
+
+
+def test_members_of_enumerations_are_the_text_that_they_stand_for() -> None:
+    class Texts(str, enum.Enum):  # noqa: UP042  a StrEnum is its value everywhere
+        TOPIC, NAME, QUEUE = "a/{b}", "name", "queue"
+
+    route = Router().on(Texts.TOPIC, lambda b: None, name=Texts.NAME, queue=Texts.QUEUE)
+    unnamed = Router().on(Texts.TOPIC, lambda b: None)
+    assert f"{route.template.text} {route.name} {route.queue} {unnamed.name}" == "a/{b} name queue a/{b}"
 
 
 def test_options_that_are_none_are_the_defaults() -> None:
