@@ -29,6 +29,7 @@ class Gathering:
         """Take in what came last, and run what is complete."""
         batch, message = self._batch, request.message
         size_bytes = len(message.body)
+        message.channel.qos.gathers = True
         if self._requests and self._size_bytes + size_bytes > batch.max_bytes:
             self._run()
         if not self._requests:

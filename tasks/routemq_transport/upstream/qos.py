@@ -20,7 +20,11 @@ class QoS(stock.QoS):
     Attributes:
         waiting: Messages that were fetched and are not delivered yet.
         alone: Tag of a message that killed two workers, and runs with nothing beside it.
+        gathers: Messages in hand wait for others. So the window keeps its size: from a smaller one, of a slower pace,
+            they would hear neither that it is full nor of more.
     """
+
+    gathers = False
 
     def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
@@ -42,6 +46,8 @@ class QoS(stock.QoS):
     @property
     def window(self) -> int:
         """How many messages this worker may hold, 0 for any number."""
+        if self.gathers:
+            return int(self.prefetch_count)
         return window_of(self.prefetch_count, self.lease.starts_within(MOMENT_S))
 
     @property
