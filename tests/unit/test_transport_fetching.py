@@ -1,11 +1,15 @@
 """When a worker fetches and how much, and when it waits for a message that has to run alone."""
 
+from types import SimpleNamespace
 from typing import Any
 
 from routemq_transport.fetching.fetcher import MOST_BYTES, MOST_PER_FETCH, Fetched, Room
+from routemq_transport.fetching.intake import Intake
 from routemq_transport.fetching.pace import CADENCE_S, IDLE_S, IDLE_UNTOLD_S, Pace
 from routemq_transport.fetching.room import Appetite, Solitude, window_of
 from routemq_transport.items import Item
+
+from routemq.queues import Keys
 
 
 class Clock:
@@ -135,6 +139,17 @@ def test_a_fetch_takes_what_the_window_and_the_bytes_leave() -> None:
     assert room == Room(messages=MOST_PER_FETCH, bytes=MOST_BYTES, waits=False, alone="first")
     room = appetite.room(in_hand=3, held_bytes=1000, window=7, all_run=lambda: True)
     assert room == Room(messages=7, bytes=MOST_BYTES - 1000, waits=True, alone="left")
+
+
+def test_nothing_is_fetched_for_no_room_which_a_slower_pace_may_have_left() -> None:
+    hands = SimpleNamespace(
+        can_consume=lambda: True, can_consume_max_estimate=lambda: 0, in_hand=60, prefetch_count=32, all_run=False
+    )
+    # It has nothing to fetch with.
+    channel: Any = SimpleNamespace(
+        qos=hands, active_queues=("q",), has_lease=False, lease=SimpleNamespace(held_bytes=0)
+    )
+    Intake(channel, Keys("k:")).turn()
 
 
 def test_hands_that_are_full_of_bytes_take_more_only_for_a_slot_that_is_free() -> None:

@@ -187,7 +187,9 @@ class Intake:
         if self._alone is not None:
             self._wait_for_empty_hands(self._alone)
             return
-        if not hands.can_consume():
+        # First the room, which the pace may change in between: a fetch of nothing would say that there is more.
+        window = hands.can_consume_max_estimate()
+        if window == 0 or not hands.can_consume():
             if hands.in_hand < (hands.prefetch_count or 0):
                 channel.turn_in(_SOON_S)
             return
@@ -198,7 +200,7 @@ class Intake:
         room = self._appetite.room(
             in_hand=hands.in_hand,
             held_bytes=channel.lease.held_bytes,
-            window=hands.can_consume_max_estimate(),
+            window=window,
             all_run=lambda: hands.all_run,
         )
         if room is None:
