@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import hypothesis
 import pytest
+from celery import _state
 
 from tests.servers import (
     BROKERS,
@@ -29,9 +30,15 @@ S = TypeVar("S", bound=Server)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_in_hand() -> Iterator[None]:
-    """Leave nothing of a test in what Celery has in hand here, for which a connection that closes keeps its leases."""
+def _nothing_left_to_celery() -> Iterator[None]:
+    """Leave nothing of a test in what Celery knows for the whole process.
+
+    A connection that closes keeps the leases of what it has in hand; a shared task is every later app's.
+    """
+    tasks = _state._on_app_finalizers
+    before = set(tasks)
     yield
+    tasks.intersection_update({each for each in tasks if each in before or each.__module__ == "celery.app.builtins"})
     state = sys.modules.get("celery.worker.state")
     if state is not None:
         for found in (state.requests, state.active_requests, state.reserved_requests, state.scheduled_requests):
