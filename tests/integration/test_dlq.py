@@ -27,6 +27,14 @@ def test_discard_and_purge_ask_before_they_destroy(redis_desk: Desk) -> None:
     assert "write 90s" in desk.run("purge", "--older-than", "soon", exit_code=2).stderr
 
 
+def test_a_letter_of_a_clock_that_was_ahead_is_not_told_to_be_none(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.fill(1, age_s=-3600)
+    assert " until=" in desk.run("discard", "--route", ROUTE, "--yes", exit_code=3).stderr
+    assert "Discarded 1 letter" in desk.run("discard", "m000000:0").stdout
+    assert " until=" not in desk.run("discard", "--route", ROUTE, "--yes", exit_code=3).stderr
+
+
 def test_redis_away_is_one_line(redis_desk: Desk) -> None:
     error = redis_desk.run_process("stats", exit_code=1, REDIS_URL="redis://127.0.0.1:1/0").stderr
     assert error.startswith(b"Error: Redis cannot be reached")

@@ -125,7 +125,8 @@ def _remove(
         first = next(batches, None)
         # Before a file is made that would stay empty.
         if first is None:
-            nothing_matches(store, chosen)
+            # Of a letter by a clock that was ahead, say until when was looked.
+            nothing_matches(store, chosen if next(store.letters(chosen), None) is None else ending)
         with contextlib.nullcontext() if path is None else ArchiveFile(path) as file:
             if file is not None:
                 say(f"Writing to {path} first.")
