@@ -88,6 +88,16 @@ def test_what_a_message_contains_stays_text(place: Place, visit: Callable[..., V
     expect(page.locator("#title")).to_have_text(f"hostile/{SCRIPT}")
     assert page.locator("script", has_text="alert(1)").count() == 0
 
+    # Neither does it turn the direction of what one reads, nor hide.
+    turned = place.bury("turned/\u202ed1", b"\xe2\x80\xaea\nb", error=ValueError("a\u2028b\x00"))
+    page.goto(f"{place.url}/dead-letters?topic=~turned")
+    expect(row_of(page, "turned/\\u202ed1")).to_contain_text("a\\u2028b\\x00")
+    expect(page.get_by_role("checkbox", name="Choose turned/\\u202ed1", exact=True)).to_be_visible()
+    page.goto(f"{place.url}/dead-letters/{turned}")
+    expect(page.locator("#title")).to_have_text("turned/\\u202ed1")
+    expect(page.locator("#payload")).to_have_text("\\u202ea\nb", use_inner_text=True)
+    expect(page.locator("#message")).to_have_text("a\\u2028b\\x00")
+
     page.goto(f"{place.url}/dead-letters/{large}")
     expect(page.locator("#payload-cut")).to_contain_text("195.3 KiB")
     assert len(page.locator("#payload").inner_text()) < 40_000

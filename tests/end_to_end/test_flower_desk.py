@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.lifecycle.moves import SET_ASIDE_S
@@ -377,3 +377,74 @@ def test_a_browser_that_remembers_nothing_can_use_the_pages(place: Place, visit:
     expect(row_of(page, "waiting/forgotten0")).to_have_count(0)
     page.goto(f"{place.url}/dead-letters/{letters[0]}")
     expect(page.locator("#outcome-state")).to_have_text("discarded")
+
+
+def test_a_change_is_asked_for_once_and_agreed_to_by_a_click_of_its_own(
+    place: Place, visit: Callable[..., Visit]
+) -> None:
+    letter = place.bury("waiting/asked", error=OSError("of the one that is asked for"))
+    begun: list[str] = []
+    page = visit().page
+    page.on("request", lambda request: begun.append(request.url) if request.url.endswith("/discard") else None)
+    # The second half of a double click may meet the question, which was not there when it was begun.
+    page.goto(f"{place.url}/dead-letters/{letter}")
+    page.click("#discard")
+    expect(page.locator("#confirmation-cancel")).to_be_focused()
+    page.locator("#confirmation-go").dispatch_event("click", {"detail": 2})
+    page.click("#confirmation-cancel")
+    expect(page.locator("#discard")).to_be_focused()
+    # One who presses twice is asked once, and does it once.
+    page.goto(f"{place.url}/dead-letters?error=of+the+one+that+is+asked+for")
+    expect(page.locator("#bulk-discard")).to_be_enabled()
+    assert begun == []
+    page.evaluate("for (let times = 0; times < 2; times++) document.getElementById('bulk-discard').click()")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_have_text(re.compile("^Discarded 1[.]"))
+    assert len(begun) == 1
+
+
+def test_what_failed_for_a_moment_goes_on(place: Place, visit: Callable[..., Visit]) -> None:
+    letters = [place.bury(f"waiting/moment{number}", error=OSError("of a moment")) for number in range(2)]
+    page = visit().page
+    lost: set[str] = set()
+
+    def pass_on(route: Route) -> None:
+        part = next((part for part in lost if re.search(part, route.request.url)), None)
+        if part is None:
+            route.continue_()
+        else:
+            lost.remove(part)
+            route.abort()
+
+    page.route("**/api/**", pass_on)
+    # The page of a letter that could not be asked for.
+    lost.add("/letter/[^/]+$")
+    page.goto(f"{place.url}/dead-letters/{letters[0]}")
+    expect(page.locator("#notices")).to_contain_text("Flower does not answer")
+    expect(page.locator("#payload")).to_be_visible()
+    expect(page.locator("#notices")).to_be_empty()
+    # The progress of a change, and what was chosen for one that has failed.
+    page.goto(f"{place.url}/dead-letters?error=of+a+moment&route=waiting%2F%7Bdevice_id%7D")
+    row_of(page, "waiting/moment0").get_by_role("checkbox").check()
+    lost.add("/operations/")
+    page.click("#bulk-discard")
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("Discarded 1.")
+    # An undo that did not come through can be pressed again.
+    lost.add("/undo")
+    undo = page.get_by_role("button", name="Undo")
+    undo.click()
+    expect(page.locator("#notices")).to_contain_text("Flower does not answer")
+    undo.click()
+    expect(page.locator("#notices")).to_contain_text("Brought back 1.")
+    expect(row_of(page, "waiting/moment0")).to_be_visible()
+    assert accessibility_faults(page) == []
+    # The keyboard stays at a button while the page goes on looking.
+    place.discard(letters[0])
+    page.goto(f"{place.url}/dead-letter-changes")
+    undo = page.locator("#changes tr", has_text="someone else").first.get_by_role("button", name="Undo")
+    undo.focus()
+    for _ in range(2):
+        with page.expect_response("**/audit?*"):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(undo).to_be_focused()

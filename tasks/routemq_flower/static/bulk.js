@@ -1,6 +1,6 @@
 // Replay or discard many letters: ask, begin, show how far it is.
 
-import {ApiError, address, api, byId, make, notice, number, plural, withdraw} from "./common.js";
+import {ApiError, address, api, byId, make, moment, notice, number, plural, say, withdraw} from "./common.js";
 import {binWords, confirmChange} from "./confirmation.js";
 
 const VERBS = {
@@ -76,9 +76,13 @@ export async function changeChosen(action, {chosen, whenBegun, whenDone}) {
     const begun = await api(`/api/dead-letters/${action}`, {ids, ...agreed});
     const takeBack = chosen.handOver(ids);
     whenBegun();
-    const end = await follow(begun, whenDone);
-    if (end.refused || end.state !== "done") {
-        await takeBack();
+    let end = null;
+    try {
+        end = await follow(begun, whenDone);
+    } finally {
+        if (!end || end.refused || end.state !== "done") {
+            await takeBack();
+        }
     }
 }
 
@@ -91,7 +95,9 @@ export async function changeAll(action, {filter, whenCounted, whenDone}) {
         return;
     }
     if (!counted.count) {
-        notice("bulk", "info", "No dead letter matches any more.");
+        const {letters} = await api(`/api/dead-letters?${new URLSearchParams({...filter, limit: 1})}`);
+        notice("bulk", "info", letters.length ? `What matches died after ${moment(counted.until)}, which is now, by a clock that was ahead: choose these letters themselves.`
+            : "No dead letter matches any more.");
         return;
     }
     const agreed = await confirmed(action, counted.count, inWords(filter), counted.warning);
@@ -146,14 +152,20 @@ async function confirmed(action, count, scope, warning = null) {
 
 /** Bring back what a discard has taken away. */
 export async function undo(discard, whenDone) {
-    await follow(await api("/api/dead-letters/undo", {discard}), whenDone);
+    return follow(await api("/api/dead-letters/undo", {discard}), whenDone);
 }
 
-/** A button that does; it is there until it was pressed. */
+/** A button that does; it is there until all is back. */
 export function undoButton(discard, whenDone) {
-    const button = make("button", {type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => {
-        button.remove();
-        undo(discard, whenDone).catch((error) => notice("error", "danger", error.message));
+    const button = make("button", {type: "button", class: "btn btn-sm btn-outline-secondary", "data-key": `undo ${discard}`, onclick: async () => {
+        button.disabled = true;
+        const end = await undo(discard, whenDone).catch((error) => {
+            notice("error", "danger", error.message);
+        });
+        button.disabled = false;
+        if (end?.state === "done") {
+            button.remove();
+        }
     }}, "Undo");
     return button;
 }
@@ -173,7 +185,7 @@ async function follow(begun, whenDone) {
     }));
     notice(key, "info", words, bar, stop);
     while (progress.state === "running") {
-        words.textContent = describe(progress);
+        say(words, describe(progress));
         if (progress.total === null) {
             bar.removeAttribute("value");
         } else {
@@ -181,10 +193,18 @@ async function follow(begun, whenDone) {
             bar.value = progress.done + progress.gone + progress.refused;
         }
         await new Promise((resolve) => setTimeout(resolve, 400));
-        progress = await api(`/api/dead-letters/operations/${begun.id}`);
+        try {
+            progress = await api(`/api/dead-letters/operations/${begun.id}`);
+        } catch (error) {
+            // A Flower that was started anew knows of none; one that does not answer now goes on with it.
+            if (error.status && error.status < 500) {
+                withdraw(key);
+                throw error;
+            }
+        }
     }
     showEnd(key, progress, whenDone);
-    whenDone();
+    whenDone(progress);
     return progress;
 }
 

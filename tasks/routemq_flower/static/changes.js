@@ -1,6 +1,6 @@
 // The page "Changes": who did what to letters, routes and workers; discards that can be undone, replays that have a page.
 
-import {address, ageElement, api, byId, keepLive, make, moment, number, setServerTime, updateAges} from "./common.js";
+import {address, ageElement, api, byId, keepLive, make, moment, number, refill, setServerTime, updateAges} from "./common.js";
 import {undoButton} from "./bulk.js";
 
 const mayChange = byId("changes-page").dataset.mayChange === "true";
@@ -19,16 +19,12 @@ function row(change) {
             change.undo_until === null ? null : make("small", {class: "muted"}, `in the bin until ${moment(change.undo_until)}`)));
 }
 
-let shown = "";
-
 async function load() {
     const found = await api("/api/dead-letters/audit?limit=200");
     setServerTime(found.now);
-    const signature = JSON.stringify(found.changes);
-    if (signature !== shown) {
-        shown = signature;
-        byId("changes").replaceChildren(...found.changes.map(row));
-    }
+    // Until when something is in the bin is told a little differently each time.
+    const signature = JSON.stringify(found.changes, (name, value) => name === "undo_until" && value !== null ? moment(value) : value);
+    refill(byId("changes"), signature, () => found.changes.map(row));
     byId("nothing").classList.toggle("d-none", found.changes.length > 0);
     updateAges();
 }

@@ -1,8 +1,24 @@
-// What the three pages share. Texts from messages reach the page through textContent alone, never as markup.
+// What the pages share. Texts from messages reach the page through `make` and `say` alone: never as markup, and printable.
 
 export function byId(id) {
     return document.getElementById(id);
 }
+
+/** Write out what would act on the reader rather than be read, such as a mark that turns the direction; see routemq/text.py. */
+function printable(text) {
+    return String(text).replace(/(?![\n\t])[\p{C}\p{Zl}\p{Zp}]/gu, (char) => {
+        const code = char.codePointAt(0);
+        const [letter, length] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
+        return `\\${letter}${code.toString(16).padStart(length, "0")}`;
+    });
+}
+
+/** Show a text, and nothing else, in an element. */
+export function say(element, text) {
+    element.textContent = printable(text);
+}
+
+const SAID = ["title", "aria-label"];
 
 /** Make an element: `make("td", {class: "x", onclick: f}, "text", otherElement)`. */
 export function make(tag, attributes, ...children) {
@@ -13,10 +29,11 @@ export function make(tag, attributes, ...children) {
         } else if (value === true) {
             element.setAttribute(name, "");
         } else if (value !== null && value !== undefined && value !== false) {
-            element.setAttribute(name, value);
+            element.setAttribute(name, SAID.includes(name) ? printable(value) : value);
         }
     }
-    element.append(...children.filter((child) => child !== null && child !== undefined));
+    element.append(...children.filter((child) => child !== null && child !== undefined)
+        .map((child) => child instanceof Node ? child : printable(child)));
     return element;
 }
 
@@ -267,7 +284,7 @@ export function keepLive(work, everyMs) {
             }
             failures += 1;
             dot.className = "status-dot status-dot-error";
-            text.textContent = `${error.message} · trying again`;
+            say(text, `${error.message} · trying again`);
             if (goodAt !== null) {
                 keepNotices("stale", {stale: ["warning", `What you see is as of ${moment(goodAt)}. ${error.message}.`]});
             }
@@ -310,7 +327,12 @@ export function keepNotices(family, current) {
     for (const [key, [kind, ...content]] of Object.entries(current)) {
         const shown = [...byId("notices").children].find((child) => child.dataset.key === key);
         if (shown) {
-            shown.querySelector(".notice-text").replaceChildren(...content);
+            const before = shown.querySelector(".notice-text");
+            const hasKeyboard = before.contains(document.activeElement);
+            before.replaceWith(make("div", {class: "notice-text"}, ...content));
+            if (hasKeyboard) {
+                shown.querySelector(".notice-text button")?.focus();
+            }
         } else if (!dismissed.has(key)) {
             notice(key, kind, ...content).querySelector(".btn-close").addEventListener("click", () => dismissed.add(key));
         }
@@ -326,7 +348,7 @@ export function refill(element, signature, children) {
     element.dataset.signature = signature;
     element.replaceChildren(...children());
     if (focused) {
-        [...element.children].find((child) => child.dataset.key === focused)?.focus();
+        [...element.querySelectorAll("[data-key]")].find((other) => other.dataset.key === focused)?.focus();
     }
 }
 

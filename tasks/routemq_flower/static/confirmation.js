@@ -1,6 +1,6 @@
 // Asks before something is changed. Enter alone never changes anything: the keyboard begins at Cancel.
 
-import {byId, number} from "./common.js";
+import {byId, number, say} from "./common.js";
 
 /** From so many letters on, the person types how many. */
 const TYPED_FROM = 100;
@@ -16,20 +16,26 @@ export function binWords(count) {
     return `${they} into the bin, from which ${count === 1 ? "it" : "they"} can be brought back for a while.${beyond}`;
 }
 
+let isAsking = false;
+
 /**
  * @param more an element between the text and the buttons, which the caller reads afterwards.
  * @param count how many letters it is about, if it is about letters.
- * @returns a promise of null, or of {force} when the person agreed.
+ * @returns a promise of null, or of {force} when the person agreed. One question at a time: a second one is answered by null.
  */
 export function confirmChange({title, text, scope, go, isDangerous, forceText, count, more}) {
+    if (isAsking) {
+        return Promise.resolve(null);
+    }
+    isAsking = true;
     const element = byId("confirmation");
     const modal = bootstrap.Modal.getOrCreateInstance(element);
     const [button, cancel, force, typed] = ["go", "cancel", "force", "typed"].map((name) => byId(`confirmation-${name}`));
     const mustType = count >= TYPED_FROM;
     const before = document.activeElement;
-    byId("confirmation-title").textContent = title;
-    byId("confirmation-text").textContent = text;
-    byId("confirmation-scope").textContent = scope || "";
+    say(byId("confirmation-title"), title);
+    say(byId("confirmation-text"), text);
+    say(byId("confirmation-scope"), scope || "");
     byId("confirmation-scope").classList.toggle("d-none", !scope);
     byId("confirmation-more").replaceChildren(...(more ? [more] : []));
     byId("confirmation-force-row").classList.toggle("d-none", !forceText);
@@ -46,11 +52,15 @@ export function confirmChange({title, text, scope, go, isDangerous, forceText, c
     };
     return new Promise((resolve) => {
         let answer = null;
-        const agree = () => {
+        const agree = (event) => {
+            // The second half of a double click was meant for what was here before the question.
+            if (event.detail > 1) {
+                return;
+            }
             answer = {force: force.checked};
             modal.hide();
         };
-        button.addEventListener("click", agree, {once: true});
+        button.addEventListener("click", agree);
         element.addEventListener("shown.bs.modal", () => (mustType ? typed : cancel).focus(), {once: true});
         element.addEventListener("hidden.bs.modal", () => {
             button.removeEventListener("click", agree);
@@ -58,6 +68,7 @@ export function confirmChange({title, text, scope, go, isDangerous, forceText, c
             const again = before.isConnected ? before : before.id ? byId(before.id)
                 : [...document.querySelectorAll("[data-key]")].find((other) => other.dataset.key === before.dataset.key);
             again?.focus();
+            isAsking = false;
             resolve(answer);
         }, {once: true});
         modal.show();

@@ -1,7 +1,7 @@
 // The page of one dead letter: what it was, why it died, and what to do with it.
 
 import {
-    address, ageElement, api, byId, bytes, copyButton, keepLive, make, moment, notice, number, plural, remember, remembered, sayOnNextPage,
+    address, ageElement, api, byId, bytes, copyButton, keepLive, make, moment, notice, number, plural, remember, remembered, say, sayOnNextPage,
     setServerTime, token, updateAges, withdraw,
 } from "./common.js";
 import {undoButton} from "./bulk.js";
@@ -15,15 +15,16 @@ const VIEWS = [["decoded", "Decoded"], ["json", "JSON"], ["text", "Text"], ["hex
 const MOST_EDITED_BYTES = 1024 * 1024;
 
 let letter = null;
+let shownView = null;
 
 function show(found) {
     letter = found;
-    byId("title").textContent = letter.topic === null ? "(no topic)" : letter.topic || "(empty topic)";
+    say(byId("title"), letter.topic === null ? "(no topic)" : letter.topic || "(empty topic)");
     document.title = `${byId("title").textContent} · Dead letter · Flower`;
-    byId("reason").textContent = letter.reason;
+    say(byId("reason"), letter.reason);
     byId("reason").classList.add(`reason-${letter.reason}`);
-    byId("exception").textContent = letter.exception;
-    byId("message").textContent = letter.message;
+    say(byId("exception"), letter.exception);
+    say(byId("message"), letter.message);
     byId("message").classList.toggle("d-none", !letter.message);
     showPayload();
     byId("error-line").append(copyButton("error", `${letter.exception}${letter.message ? `: ${letter.message}` : ""}`));
@@ -62,9 +63,9 @@ function letScroll() {
 function showTraceback() {
     const raised = letter.raised_by;
     const place = raised[0]?.place;
-    byId("place").textContent = place ? `in ${place}` : "";
+    say(byId("place"), place ? `in ${place}` : "");
     byId("place").classList.toggle("d-none", !place);
-    byId("traceback").textContent = letter.traceback;
+    say(byId("traceback"), letter.traceback);
     byId("traceback-card").classList.toggle("d-none", !letter.traceback);
     byId("traceback-tools").replaceChildren(copyButton("traceback", letter.traceback));
     const parts = raised.filter((part) => part.own.length);
@@ -117,7 +118,7 @@ function showPayload() {
     const payload = letter.payload;
     byId("payload-size").textContent = letter.problem === null ? bytes(payload.bytes) : `${bytes(payload.bytes)}, the whole message`;
     // A link sends no header, so the token is part of its address.
-    byId("copy-payload").replaceChildren(copyButton("payload, as it is shown", () => byId("payload").textContent));
+    byId("copy-payload").replaceChildren(copyButton("payload, as it is shown", () => payload[shownView] || ""));
     byId("download").href = `${address(`${path}/payload`)}?${new URLSearchParams({_xsrf: token()})}`;
     const there = VIEWS.filter(([name]) => payload[name] !== undefined);
     const buttons = there.map(([name, label]) => make("button", {
@@ -134,7 +135,8 @@ function showPayload() {
 
 function view(name) {
     const payload = letter.payload;
-    byId("payload").textContent = payload[name];
+    say(byId("payload"), payload[name]);
+    shownView = name;
     byId("payload").classList.toggle("payload-hex", name === "hex");
     for (const button of byId("payload-views").children) {
         button.classList.toggle("active", button.dataset.view === name);
@@ -229,7 +231,7 @@ async function check() {
     }
     if (turn === checking) {
         verdict.className = `editor-verdict ${words[0]}`;
-        verdict.textContent = words[1];
+        say(verdict, words[1]);
         byId("send-edited").disabled = words[0] === "bad";
     }
 }
@@ -291,7 +293,7 @@ function follow() {
         }
         const [words, kind] = STATES[found.state];
         if (found.topic) {
-            byId("title").textContent = found.topic;
+            say(byId("title"), found.topic);
             letScroll();
         }
         byId("outcome-state").textContent = words;
@@ -380,10 +382,20 @@ if (mayChange) {
     });
 }
 
-withdraw("error");
-// What there is beside it is looked for by itself: of a filter that cannot be used there is nothing.
-showNeighbours().catch(() => {});
-api(path).then(show).catch((error) => {
+async function open() {
+    const found = await api(path);
+    withdraw("error");
+    show(found);
+}
+
+/** Show the letter, or what became of it; where nobody can tell now, again and again. */
+function begin() {
+    // What there is beside it is looked for by itself: of a filter that cannot be used there is nothing.
+    showNeighbours().catch(() => {});
+    open().catch(sayNotShown);
+}
+
+function sayNotShown(error) {
     const {discard} = error.answer || {};
     byId("title").textContent = error.status === 404 ? "Not there any more" : "…";
     if (error.status === 404) {
@@ -391,6 +403,11 @@ api(path).then(show).catch((error) => {
         follow();
     }
     if (error.status !== 404 || discard) {
-        notice("error", error.status === 404 ? "info" : "danger", `${error.message} `, discard && mayChange ? undoButton(discard, () => location.reload()) : null);
+        notice("error", error.status === 404 ? "info" : "danger", `${error.message} `, discard && mayChange ? undoButton(discard, (end) => end.state === "done" && location.reload()) : null);
     }
-});
+    if (error.status === 0 || error.status >= 500) {
+        setTimeout(begin, LIVE_MS);
+    }
+}
+
+begin();

@@ -2,7 +2,7 @@
 
 import {
     address, ageElement, api, byId, bytes, keepFold, keepLive, keepNotices, make, moment, notice, number, plural, recalled, refill, remember, remembered, saySaved,
-    serverNow, setServerTime, shortName, updateAges, withdraw,
+    say, serverNow, setServerTime, shortName, updateAges, withdraw,
 } from "./common.js";
 import {drawBars} from "./bars.js";
 import {changeAll, changeChosen, describe, resume, undoButton} from "./bulk.js";
@@ -90,7 +90,7 @@ function showFieldError(name, message) {
         field.removeAttribute("aria-invalid");
         field.removeAttribute("aria-describedby");
     }
-    byId("filter-error").textContent = name ? message : "";
+    say(byId("filter-error"), name ? message : "");
     if (name) {
         const field = form.elements[name];
         byId("filter-fold").open = true;
@@ -153,7 +153,7 @@ async function load() {
         api(overviewPath()), wantsList ? api(listPath()) : null, mayChange ? state.chosen.look() : null,
     ]).catch((error) => {
         if (turn === state.turn && !state.hasLoaded) {
-            byId("matching").textContent = error.message;
+            say(byId("matching"), error.message);
         }
         throw error;
     });

@@ -93,7 +93,7 @@ function choose(next) {
 const route = asked.get("route");
 if (route) {
     if (![...byId("route").options].some((option) => option.value === route)) {
-        byId("route").append(make("option", {}, route));
+        byId("route").append(make("option", {value: route}, route));
     }
     byId("route").value = route;
 }

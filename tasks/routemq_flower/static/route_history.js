@@ -1,6 +1,6 @@
 // The page of a route: what it did in the last day, minute by minute, or in the last month, hour by hour.
 
-import {address, api, byId, keepLive, keepNotices, make, moment, number} from "./common.js";
+import {address, api, byId, keepLive, keepNotices, make, moment, number, say} from "./common.js";
 import {drawChart} from "./chart.js";
 
 const LIVE_MS = 15000;
@@ -17,9 +17,9 @@ let shown = null;
 let tabled = null;
 let charts = [];
 
-byId("title").textContent = route;
+say(byId("title"), route);
 byId("retries").search = new URLSearchParams({route});
-document.title = `${route} · Flower`;
+document.title = `${byId("title").textContent} · Flower`;
 
 function time(seconds) {
     if (seconds === null) {
