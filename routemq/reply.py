@@ -132,11 +132,15 @@ def answer_encoder(
         if hasattr(value, "SerializeToString"):
             return bytes(value.SerializeToString())
         if codec is not None:
-            plain = to_jsonable_python(value) if annotation is Any else adapter.dump_python(value, mode="json")
+            plain = (
+                to_jsonable_python(value)
+                if annotation is Any
+                else adapter.dump_python(value, mode="json", by_alias=True)
+            )
             return encoded(codec.of(asked), plain)
         if isinstance(value, str):
             return value.encode()
-        return to_json(value, inf_nan_mode="null") if annotation is Any else adapter.dump_json(value)
+        return to_json(value, inf_nan_mode="null") if annotation is Any else adapter.dump_json(value, by_alias=True)
 
     def encode(value: Any, asked: Envelope) -> bytes:
         try:

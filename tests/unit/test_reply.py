@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from routemq import Batch, Client, Message, PublishProperties, Reply, Router
 from routemq.envelope import Envelope
@@ -72,6 +72,14 @@ def typed(value: Any) -> Answer:
     return Answer(at=value)
 
 
+class Renamed(BaseModel):
+    number: int = Field(1, alias="No")
+
+
+def renamed() -> Renamed:
+    return Renamed()
+
+
 def perhaps(value: Any) -> Answer | None:
     return value  # type: ignore[no-any-return]
 
@@ -101,6 +109,9 @@ async def text() -> str:
         (untyped, Answer(at=AT), b'{"at":"2026-01-01T00:00:00Z","number":1}'),
         (typed, Answer(at=AT), b'{"at":"2026-01-01T00:00:00Z","number":1}'),
         (typed, {"at": AT, "number": 2, "secret": "kept"}, b'{"at":"2026-01-01T00:00:00Z","number":2}'),
+        # As the document of the routes has it, and as a payload of this type is read.
+        (renamed, Renamed(), b'{"No":1}'),
+        (untyped, Renamed(), b'{"No":1}'),
         (perhaps, None, b""),
         (done, None, b""),
         (text, "x", b"x"),
