@@ -100,7 +100,8 @@ def links_of(given: object, *, source: str, route: str) -> tuple[Middleware, ...
     Raises:
         RouteError: It is no sequence, or something in it is no middleware.
     """
-    if given is None:
+    # False as of `middleware=settings.debug and [Timing()]`.
+    if given is None or given is False:
         return ()
     if isinstance(given, Middleware) or not isinstance(given, Iterable):
         mend = "write a list, middleware=[…], also of one"

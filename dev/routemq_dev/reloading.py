@@ -31,13 +31,14 @@ class Changes:
 
     Raises:
         OSError: By iterating; the system's limit of watched folders is too low.
+        Exception: Likewise, whatever else ended the watch.
     """
 
     def __init__(self, project: Path, stop: Stop) -> None:
         self._news = threading.Condition()  # guards all below
         self._changed: set[str] = set()
         self._ended = False
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         threading.Thread(target=self._watch, args=(project, stop), name="changes", daemon=True).start()
 
     def __bool__(self) -> bool:
@@ -64,7 +65,8 @@ class Changes:
                 with self._news:
                     self._changed |= {str(Path(path).relative_to(project)) for _, path in found}
                     self._news.notify()
-        except OSError as exc:
+        # Raised where the changes are taken: this thread has nobody to tell.
+        except Exception as exc:  # noqa: BLE001
             self._error = exc
         finally:
             with self._news:

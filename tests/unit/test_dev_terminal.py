@@ -1,13 +1,16 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from routemq_dev import run_notes
+from routemq_dev import reloading, run_notes
 from routemq_dev.demo_table import DemoTable
 from routemq_dev.dev_session import route_changes
 from routemq_dev.progress import RouteProgress
 from routemq_dev.run_notes import RunNotes
 from routemq_dev.stray_routers import stray_routers
+
+from routemq.supervision.stop import Stop
 
 RETRY = "2026-01-01 12:00:00,000 WARNING r.o: message {id} ({place}) failed in run 1, next in 1.1 s: E"
 DEATH = "2026-01-01 12:00:00,000 ERROR r.o: message {id} (a/{{b}}, topic a/1) is dead, reason failed: E"
@@ -87,3 +90,17 @@ def test_the_table_fits_a_terminal_of_80_columns_and_hides_what_has_no_room() ->
     assert [line.split()[1] for line in lines[1:4]] == ["6", "7", "8"]
     assert lines[4].split()[:2] == ["all", "36"]
     assert lines[-2:] == ["… and 6 more routes", "Flower http://127.0.0.1:5555"]
+
+
+def test_whatever_ends_the_watch_of_the_project_is_told_where_changes_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watch(*_args: object, **_options: object) -> Iterator[set[tuple[int, str]]]:
+        yield {(1, str(tmp_path / "a.py"))}
+        raise RuntimeError("the watcher has ended")
+
+    monkeypatch.setattr(reloading, "watch", watch)
+    changes = iter(reloading.Changes(tmp_path, Stop()))
+    assert next(changes) == ("a.py",)
+    with pytest.raises(RuntimeError, match="the watcher has ended"):
+        next(changes)

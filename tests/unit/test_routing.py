@@ -45,6 +45,8 @@ def test_members_of_enumerations_are_the_text_that_they_stand_for() -> None:
 def test_options_that_are_none_are_the_defaults() -> None:
     route = Router().on("a/b", handle, queue=None, name=None, middleware=None, retry=None, timeout_s=None)
     assert (route.name, route.queue, route.middleware, route.retry) == ("a/b", "a.b", (), RetryPolicy())
+    is_debug = False
+    assert Router().on("a/b", handle, middleware=is_debug and [Named("x")]).middleware == ()
 
 
 def test_worker_counts_of_one_queue_add_up() -> None:
