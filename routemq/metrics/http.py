@@ -115,6 +115,9 @@ class HealthServer:
 
 
 class _ProbeServer(ThreadingHTTPServer):
+    # Beyond what waits here, the system lets a connection try again after a second, when a probe has given up.
+    request_queue_size = 128
+
     def server_bind(self) -> None:
         # HTTPServer would ask a name server for this host's name, which nobody needs.
         TCPServer.server_bind(self)

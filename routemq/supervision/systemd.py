@@ -1,6 +1,7 @@
 """What systemd is told by a service of `Type=notify`; see sd_notify(3) and systemd.service(5)."""
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -8,8 +9,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Self
 
+from routemq.text import error_line
+
 if TYPE_CHECKING:
     from routemq.metrics.http import ProcessHealth
+
+logger = logging.getLogger(__name__)
 
 NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """For the process that systemd has started, and none that it starts."""
@@ -72,7 +77,12 @@ class ServiceWatch(threading.Thread):
     def run(self) -> None:
         announced = False
         while not self._stopped.wait(_LOOK_EVERY_S):
-            now = self._health()
+            try:
+                now = self._health()
+            # Without this thread systemd would kill a process that is well; one that stays unknown it does.
+            except Exception as exc:  # noqa: BLE001
+                logger.debug("it is not known how this process is: %s", error_line(exc))
+                continue
             if now.ready and not announced:
                 announced = True
                 self._systemd.ready("serving")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from celery.concurrency.prefork import TaskPool as PreforkPool
+from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -57,8 +58,8 @@ def worker_health(worker: Any) -> WorkerHealth:
     """
     running = len(state.active_requests)
     stalled_s = time.monotonic() - getattr(worker.consumer, "turned_at", 0.0)
-    # Solo runs its task in the consumer's own thread.
-    busy = running > 0 and not isinstance(worker.pool, PreforkPool)
+    # Solo and greenlets run a task in the consumer's own thread.
+    busy = running > 0 and (worker.pool.is_green or isinstance(worker.pool, SoloPool))
     children = pool_children(worker.pool)
     return WorkerHealth(
         alive=busy or stalled_s < _DEAD_S,
