@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -44,6 +45,9 @@ AlertHook = Callable[[Alert], object]
 class Delivery:
     """Where alerts go.
 
+    Attributes:
+        half_told: By their key: those that the log and the function have had, and the address has not.
+
     Raises:
         ConfigurationError: `ALERT_HOOK` names no function, or `ALERT_WEBHOOK` is no address.
     """
@@ -51,6 +55,7 @@ class Delivery:
     def __init__(self, settings: Settings) -> None:
         self._url = None if settings.alert_webhook is None else _checked(settings.alert_webhook.get_secret_value())
         self._hook = None if settings.alert_hook is None else _load(settings.alert_hook)
+        self.half_told: dict[str, Alert] = {}
 
     @property
     def is_wanted(self) -> bool:
@@ -58,9 +63,20 @@ class Delivery:
         return self._url is not None or self._hook is not None
 
     def deliver(self, alert: Alert) -> bool:
-        """Tell it; False when it did not arrive, and should be told again."""
+        """Tell it; False when it did not arrive, and should be told again: the function then hears of it no more."""
+        before = self.half_told.get(alert.key)
+        if before is None or before.event != alert.event:
+            self.half_told[alert.key] = alert
+            self.deliver_here(alert)
+        if not self._post(alert):
+            return False
+        del self.half_told[alert.key]
+        return True
+
+    def deliver_here(self, alert: Alert) -> None:
+        """Tell it to the log and the application's function alone."""
         logger.warning("alert %s: %s", alert.event, alert.text, extra={"alert": alert.key})
-        return self._call(alert) and self._post(alert)
+        self._call(alert)
 
     def _post(self, alert: Alert) -> bool:
         if self._url is None:
@@ -79,29 +95,45 @@ class Delivery:
         request = urllib.request.Request(  # noqa: S310  the scheme was checked
             self._url, data=orjson.dumps(body), headers={"Content-Type": "application/json", "User-Agent": "routemq"}
         )
+        opener = urllib.request.OpenerDirector()
+        # None for redirections: those are followed by a GET, which tells nobody anything, and is told that all is well.
+        for handler in (
+            urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
+            urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor,
+        ):  # fmt: skip
+            opener.add_handler(handler())
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310  likewise
+            with opener.open(request, timeout=_TIMEOUT_S):
                 return True
         except (OSError, http.client.HTTPException, urllib.error.URLError, ValueError) as exc:
             # Not the address: it may hold a token.
             logger.error("alert not delivered to ALERT_WEBHOOK, trying again: %s", error_line(exc))
             return False
 
-    def _call(self, alert: Alert) -> bool:
+    def _call(self, alert: Alert) -> None:
         if self._hook is None:
-            return True
+            return
         try:
             self._hook(alert)
         # The hook is the user's code; an alert that it cannot take must not end what tells of it. `SystemExit` would
         # end this thread without a word.
         except BaseException as exc:  # noqa: BLE001
             logger.error("ALERT_HOOK failed: %s", error_line(exc))
-        return True
 
 
 def _checked(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(variable="ALERT_WEBHOOK", value="(hidden)", allowed="an address, https://…")
+    try:
+        parts = urlsplit(url)
+        is_address = (
+            parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
+            and url.isprintable() and " " not in url and f"{parts.path}{parts.query}".isascii()
+        )  # fmt: skip
+    except ValueError:
+        is_address = False
+    if not is_address:
+        # What cannot be asked would be told of with a part of the address in each error.
+        allowed = "an address, https://host/…, without a user's name and password, and with %-signs for special letters"
+        raise ConfigurationError(variable="ALERT_WEBHOOK", value="(hidden)", allowed=allowed)
     return url
 
 

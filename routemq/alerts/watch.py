@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, cast
 
 import orjson
@@ -86,6 +87,12 @@ class AlertWatch(threading.Thread):
         for key, (since, text) in told.items():
             if key not in found:
                 self._end(key, text, since, fleet.at)
+        for key, alert in list(self._delivery.half_told.items()):
+            holds = key in found
+            # It changed before the address took it, which then is not told of it at all.
+            if holds != (alert.event == "began"):
+                del self._delivery.half_told[key]
+                self._delivery.deliver_here(replace(alert, event="began" if holds else "ended", at=fleet.at))
 
     def _has_lock(self) -> bool:
         key = self._keys.alerts_lock
@@ -97,6 +104,7 @@ class AlertWatch(threading.Thread):
         # The readings of a time when another one looked say nothing about now.
         self._readings.clear()
         self._seen.clear()
+        self._delivery.half_told.clear()
         return False
 
     def _before(self, fleet: FleetReading) -> FleetReading | None:

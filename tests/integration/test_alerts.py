@@ -3,14 +3,17 @@
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from routemq.alerts.delivery import Delivery
+from routemq.alerts.delivery import Alert, Delivery
 from routemq.alerts.watch import AlertWatch
+from routemq.metrics.presence import ProcessReport
 from routemq.settings import Settings
 from tests.processes import PATIENCE_S, wait_until
 from tests.servers import HOST, Redis
@@ -24,15 +27,19 @@ class Listener:
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
+        self.refused: list[str] = []
         self.refuses = False
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if not listener.refuses:
-                    listener.told.append(json.loads(body))
-                self.send_response(503 if listener.refuses else 204)
+                alert = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                refuses = listener.refuses
+                if refuses:
+                    listener.refused.append(alert["key"])
+                else:
+                    listener.told.append(alert)
+                self.send_response(503 if refuses else 204)
                 self.end_headers()
 
             def log_message(self, *args: object) -> None:
@@ -63,9 +70,9 @@ def bench(redis_server: Redis, key_prefix: str) -> Bench:
 
 
 @contextlib.contextmanager
-def watching(bench: Bench, listener: Listener) -> Iterator[AlertWatch]:
+def watching(bench: Bench, listener: Listener, *, hook: str | None = None) -> Iterator[AlertWatch]:
     settings = Settings(_env_file=None, redis_url=bench.store.url, ROUTEMQ_KEY_PREFIX=bench.key_prefix,  # type: ignore[call-arg]
-                        alert_webhook=listener.url)  # fmt: skip
+                        alert_webhook=listener.url, alert_hook=hook)  # fmt: skip
     with bench.store.client() as client:
         watch = AlertWatch(settings, client, Delivery(settings), queues={"slow": 2}, routes=(), look_every_s=0.1)
         watch.start()
@@ -100,13 +107,28 @@ def test_several_watch_one_tells_and_the_next_one_goes_on(bench: Bench, listener
     assert listener.events("ingest") == ["began"]
 
 
-def test_what_could_not_be_delivered_is_told_later(bench: Bench, listener: Listener) -> None:
+HEARD: list[Alert] = []
+
+
+def hear(alert: Alert) -> None:
+    HEARD.append(alert)
+
+
+def test_what_could_not_be_delivered_is_told_later_and_the_function_once(bench: Bench, listener: Listener) -> None:
     listener.refuses = True
-    with watching(bench, listener), bench.store.client() as client:
-        wait_until(lambda: client.exists(f"{bench.key_prefix}routemq:alerts-lock"), message="it looks")
+    HEARD.clear()
+    with watching(bench, listener, hook=f"{__name__}:hear") as watch, bench.store.client() as client:
+        wait_until(lambda: listener.refused.count("ingest") > 2, message="it is told again and again")
         assert not client.exists(f"{bench.key_prefix}routemq:alerts")
+        there = ProcessReport(kind="ingest", name="here", at=time.time() + 3600)
+        client.hset(watch._keys.processes, "ingest:here", json.dumps(asdict(there)))
+        wait_until(lambda: any(alert.event == "ended" for alert in HEARD), message="it is over before it was told")
+        assert not listener.told
+        client.delete(watch._keys.processes)
+        wait_until(lambda: len([alert for alert in HEARD if alert.key == "ingest"]) == 3, message="it begins again")
         listener.refuses = False
         wait_until(lambda: listener.events("ingest") == ["began"], message="it is told")
+    assert [alert.event for alert in HEARD if alert.key == "ingest"] == ["began", "ended", "began"]
 
 
 def test_a_worker_watches_by_itself_and_calls_the_applications_function(bench: Bench, listener: Listener) -> None:

@@ -1,16 +1,66 @@
 """How somebody is told."""
 
+import http.server
 import logging
+import threading
 
 import pytest
 
 from routemq.alerts.delivery import Alert, Delivery
+from routemq.errors import ConfigurationError
 from routemq.settings import Settings
+from tests.servers import HOST
+
+ALERT = Alert(event="began", key="ingest", text="no ingest", group="routemq", since=0.0, at=0.0)
 
 
 def test_a_hook_that_ends_what_calls_it_is_told_as_one_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     delivery = Delivery(Settings(_env_file=None, alert_hook="sys:exit"))  # type: ignore[call-arg]
-    alert = Alert(event="began", key="ingest", text="no ingest", group="routemq", since=0.0, at=0.0)
     with caplog.at_level(logging.ERROR):
-        assert delivery.deliver(alert)
+        assert delivery.deliver(ALERT)
     assert "ALERT_HOOK failed: SystemExit: Alert(" in caplog.text
+
+
+class Elsewhere(http.server.BaseHTTPRequestHandler):
+    """Sends everybody elsewhere, where all is well."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(int(self.path.rpartition("/")[2]))
+        self.send_header("Location", "/login")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_an_alert_that_is_sent_elsewhere_has_not_arrived(caplog: pytest.LogCaptureFixture, status: int) -> None:
+    with http.server.HTTPServer((HOST, 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://{HOST}:{server.server_port}/{status}"
+        delivery = Delivery(Settings(_env_file=None, alert_webhook=url))  # type: ignore[call-arg]
+        assert not delivery.deliver(ALERT)
+        server.shutdown()
+    assert f"HTTP Error {status}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hush@localhost/x", "https://hush@localhost/x", "http://localhost/hooks/hush token",
+        "http://localhost/h\u00fcsh", "http:///hush", "http://[hush/x", "http://localhost:hush/", "ftp://localhost/hush",
+        "hush",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_told_at_once_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Delivery(Settings(_env_file=None, alert_webhook=url))  # type: ignore[call-arg]
+    assert "ALERT_WEBHOOK" in str(refused.value)
+    assert "hush" not in str(refused.value)
