@@ -1,5 +1,7 @@
 """The worker program: which queues it serves, with how many hands."""
 
+import logging
+import threading
 from typing import Any
 
 import click
@@ -17,6 +19,11 @@ from routemq_tasks.reports import watched
 from routemq_tasks.start import check_start
 from routemq_tasks.upstream.prefork import RouteTaskPool
 from routemq_tasks.worker_log import quiet_per_message_logs
+
+logger = logging.getLogger(__name__)
+
+_ENDS_WITHIN_S = 1.0
+"""A process takes so long to end when nothing keeps it."""
 
 
 class RouteWorker(Worker):
@@ -44,6 +51,13 @@ class RouteWorker(Worker):
         self._set_log_level(options)
         super().__init__(app=self.app, hostname=hostname, **options)
 
+    def start(self) -> None:
+        """Work until the end, which threads of the application may keep from coming."""
+        super().start()
+        timer = threading.Timer(_ENDS_WITHIN_S, _tell_of_threads)
+        timer.daemon = True
+        timer.start()
+
     def _set_concurrency(self, options: dict[str, Any], consumed: list[str]) -> None:
         by_hand = options.get("concurrency") or self.app.conf.worker_concurrency or options.get("autoscale")
         if by_hand:
@@ -69,6 +83,11 @@ class RouteWorker(Worker):
             options["loglevel"] = self.app.settings.log_level
         options["loglevel"] = level = mlevel(options["loglevel"])
         quiet_per_message_logs(level)
+
+
+def _tell_of_threads() -> None:
+    names = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
+    logger.warning("the worker has ended, but its process waits for threads that are not daemons: %s", ", ".join(names))
 
 
 def check_pool(pool: Any) -> None:

@@ -155,3 +155,20 @@ def test_a_worker_ends_soon_though_no_name_server_answers(
         worker.wait_for_output("no name server has answered within 5 s")
         # Long before the name server says its last word.
         assert worker.terminate() == 0
+
+
+THREAD = """
+import threading
+from tests.applications.execution import router
+threading.Thread(target=threading.Event().wait, name="a thread that nobody ends").start()
+"""
+
+
+def test_a_thread_that_keeps_the_process_is_named(redis_server: Redis, key_prefix: str, tmp_path: Path) -> None:
+    (tmp_path / "keeping.py").write_text(THREAD, encoding="utf-8")
+    bench = Bench(store=redis_server, key_prefix=key_prefix, application="keeping")
+    with bench.worker("-P", "threads", env={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}) as worker:
+        worker.signal(signal.SIGTERM)
+        worker.wait_for_output("threads that are not daemons: a thread that nobody ends")
+        worker.signal(signal.SIGKILL)
+        worker.wait()
