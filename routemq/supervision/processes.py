@@ -1,21 +1,18 @@
 """Supervised child processes: read line by line, restarted when they die, and never left behind."""
 
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from routemq.supervision.child import MOST_DEATHS, Child, Command, OnLine, log_line
+from routemq.supervision.guardian_process import GuardianProcess
 
 logger = logging.getLogger(__name__)
 
-_GUARDIAN = Path(__file__).with_name("guardian.py")
 _POLL_S = 0.05
 _STEADY_S = 30.0
 """A process that ran so long has started well: its earlier deaths are forgotten."""
@@ -84,7 +81,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._lock = threading.RLock()
         self._closing = threading.Event()
-        self._guardian: subprocess.Popen[bytes] | None = None
+        self._guardian: GuardianProcess | None = None
         self._monitor: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -192,9 +189,8 @@ class Supervisor:
         self._closing.set()
         if self._monitor is not None:
             self._monitor.join()
-        if self._guardian is not None and self._guardian.stdin is not None:
-            self._guardian.stdin.close()
-            self._guardian.wait()
+        if self._guardian is not None:
+            self._guardian.close()
         self._guardian = self._monitor = None
 
     @staticmethod
@@ -217,28 +213,19 @@ class Supervisor:
         if self._monitor is not None:
             return
         self._closing.clear()
-        self._guardian = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_GUARDIAN)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._guardian = GuardianProcess()
         self._monitor = threading.Thread(target=self._keep_running, name="supervisor", daemon=True)
         self._monitor.start()
 
     def _tell_guardian(self, sign: str, child: Child) -> None:
-        if self._guardian is None or self._guardian.stdin is None:
-            return
-        try:
-            self._guardian.stdin.write(f"{sign}{child.popen.pid}\n".encode())
-            self._guardian.stdin.flush()
-        except OSError as exc:
-            logger.error("guardian is gone; a SIGKILL of this process would leave its children behind error=%s", exc)
+        if self._guardian is not None:
+            self._guardian.tell(sign, child.popen.pid)
 
     def _keep_running(self) -> None:
         while not self._closing.wait(_POLL_S):
             with self._lock:
+                if self._guardian is not None:
+                    self._guardian.keep(child.popen.pid for child in self._children.values() if child.alive)
                 for child in self._children.values():
                     if not child.wanted or child.alive:
                         continue

@@ -52,6 +52,19 @@ def only(supervisor: Supervisor) -> ProcessState:
     return state
 
 
+def guardians(pid: int) -> list[psutil.Process]:
+    found = psutil.Process(pid).children()
+    return [child for child in found if not is_gone(child.pid) and "guardian.py" in " ".join(child.cmdline())]
+
+
+def test_a_stop_ends_well_though_the_guardian_has_died(supervisor: Supervisor) -> None:
+    supervisor.start(python(SERVE))
+    (guardian,) = guardians(os.getpid())
+    guardian.kill()
+    supervisor.restart("one")
+    supervisor.close()
+
+
 def is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
@@ -140,7 +153,8 @@ def test_line_without_end_does_not_stop_the_reading(supervisor: Supervisor, line
     assert sum(len(line) for _, line in lines) == 300_000 + len("after")
 
 
-def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("guardian", ["lives", "was killed"])
+def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path, guardian: str) -> None:
     program = (
         "import sys, time\nfrom routemq.supervision.child import Command\n"
         "from routemq.supervision.processes import Supervisor\n"
@@ -152,5 +166,8 @@ def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
         process.wait_for_output("child ")
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) == 3, "the process, its child and the guardian"
+        if guardian == "was killed":
+            guardians(process.pid)[0].kill()
+            wait_until(lambda: guardians(process.pid), message="there is another one", ignoring=(psutil.Error,))
         process.kill()
         wait_until(lambda: all(is_gone(member.pid) for member in family), message="all of them are gone")
