@@ -237,6 +237,8 @@ def read_histogram(
 
 
 def _edges(start: float, end: float, buckets: int) -> list[float]:
+    # A hand may have written any number for a time.
+    start = min(max(start, 0.0), end)
     width = max((end - start) / buckets, 1e-3)
     edges = [start + width * number for number in range(buckets)]
     edges.append(max(end, edges[-1] + 1e-3))

@@ -1,6 +1,7 @@
 """What a dead letter is."""
 
 import hashlib
+import math
 import re
 import uuid
 from dataclasses import dataclass, replace
@@ -186,7 +187,8 @@ class DeadLetter:
         fields = _fields(letter_id, description)
         return cls(
             id=letter_id,
-            died_at=died_at,
+            # JSON has no infinity, and a letter without a time could be exported and not be imported.
+            died_at=died_at if math.isfinite(died_at) else 0.0,
             route=fields["route"],
             queue=fields["queue"],
             reason=fields["reason"],

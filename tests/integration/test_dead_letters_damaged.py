@@ -100,6 +100,19 @@ def test_a_letter_that_cannot_be_read_keeps_no_other_from_anything(desk: Desk) -
     assert desk.client.hkeys(desk.keys.dead_entries) == []
 
 
+def test_a_time_of_death_without_end_hides_no_letter_and_is_exported(redis_desk: Desk) -> None:
+    desk = redis_desk
+    desk.bury(*map(a_message, range(3)))
+    desk.client.zadd(desk.keys.dead_by_time(ROUTE), {"m000000:0": "-inf", "m000001:0": "inf"})
+    assert len(desk.run("list").stdout.splitlines()) > 3
+    assert "3 dead letters" in desk.run("stats").stdout
+    desk.run("stats", "--topic", "sensors/+/data")
+    desk.run("show", "m000001:0")
+    desk.run("export", "letters")
+    desk.run("discard", *(f"m00000{number}:0" for number in range(3)))
+    assert "Imported 3 letters" in desk.run("import", "letters").stdout
+
+
 def test_what_a_hand_has_written_of_changes_hides_no_other_change(redis_desk: Desk) -> None:
     desk, keys = redis_desk, redis_desk.keys
     desk.bury(*(a_message(number) for number in range(4)))

@@ -1,5 +1,6 @@
 """Letters for the eye: ages, payloads, bars."""
 
+import math
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,7 +23,9 @@ def wide_console() -> Console:
 
 
 def age(seconds: float) -> str:
-    """Return `3 min`, `5 h`, `12 d`."""
+    """Return `3 min`, `5 h`, `12 d`; `?` of what a time that somebody has written makes endless."""
+    if not math.isfinite(seconds):
+        return "?"
     for least, unit, name in _AGES:
         if seconds >= least:
             return f"{int(seconds / unit)} {name}"
