@@ -14,6 +14,7 @@ from flower.views import BaseHandler
 from routemq.errors import RouteMQError
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.refusals import code_of, explain
+from routemq.text import printable
 from routemq_flower.backend import Backend
 from routemq_flower.loopback import asks_for_loopback, comes_from_here, listens_on_loopback_alone
 from routemq_flower.upstream.steady_events import SteadyEvents
@@ -85,6 +86,15 @@ class RouteMQHandler(BaseHandler):
                 return "unknown"
         return "anonymous"
 
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log what is unexpected; an absent Redis or a refused request is one line, and no traceback."""
+        is_refusal = isinstance(value, tornado.web.HTTPError) and value.log_message
+        if is_refusal or isinstance(value, redis.RedisError | RouteMQError):
+            # It may quote the request, in which anybody writes what they like.
+            logger.warning("request refused path=%s error=%s", printable(self.request.path), printable(str(value)))
+            return
+        super().log_exception(typ, value, tb)
+
 
 class ApiHandler(RouteMQHandler):
     """JSON in, JSON out; errors too: `{"error": "…"}`."""
@@ -152,10 +162,3 @@ class ApiHandler(RouteMQHandler):
         # A page says it at the field.
         field = {"field": name} if isinstance(name := getattr(error, "field", None), str) else {}
         self.finish({"error": message, **field})
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log what is unexpected; an absent Redis or a refused request is no traceback."""
-        if isinstance(value, redis.RedisError | RouteMQError):
-            logger.warning("request refused path=%s error=%s", self.request.path, value)
-            return
-        super().log_exception(typ, value, tb)

@@ -61,6 +61,13 @@ def test_numbers_that_mean_something_are_taken(place: Place) -> None:
     assert ask(place, "/audit?limt=5")[0] == 400
 
 
+def test_what_a_request_says_reaches_the_log_printable(place: Place) -> None:
+    for path in ("?since=%1b[31mred%0aforged", "/letter/no%1b[31mred%0aforged"):
+        assert ask(place, path)[0] in (400, 404)
+        place.process.wait_for_output("red\\nforged")
+    assert "\x1b[31mred" not in place.process.output()
+
+
 def test_a_large_payload_is_looked_at_without_keeping_anyone_waiting(place: Place) -> None:
     payload = b'{"blob": "' + b"x" * 24_000_000 + b'"}'
     letter = place.bury("waiting/large", payload)

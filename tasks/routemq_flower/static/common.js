@@ -286,7 +286,7 @@ export function keepLive(work, everyMs) {
             dot.className = "status-dot status-dot-error";
             say(text, `${error.message} · trying again`);
             if (goodAt !== null) {
-                keepNotices("stale", {stale: ["warning", `What you see is as of ${moment(goodAt)}. ${error.message}.`]});
+                keepNotices("stale", {stale: ["warning", `What you see is as of ${moment(goodAt)}. ${error.message.replace(/[.]$/, "")}.`]});
             }
         }
         running = false;

@@ -399,6 +399,7 @@ function sayNotShown(error) {
     const {discard} = error.answer || {};
     byId("title").textContent = error.status === 404 ? "Not there any more" : "…";
     if (error.status === 404) {
+        withdraw("error");
         byId("outcome").classList.remove("d-none");
         follow();
     }
