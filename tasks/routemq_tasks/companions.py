@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 from celery import bootsteps
+from celery.exceptions import WorkerShutdown
 
 from routemq.alerts.wanted import alert_watch
 from routemq.connections import connect_redis
+from routemq.errors import ConfigurationError
 from routemq.eviction import EvictionError, EvictionWatch
 from routemq.metrics.http import HealthServer
 from routemq.metrics.presence import Presence
@@ -53,7 +55,12 @@ class Companions(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Begin."""
         # All are made before one runs: what is wrong with a setting ends the worker as if nothing had begun.
-        for companion in list(_companions(parent)):
+        try:
+            companions = list(_companions(parent))
+        except ConfigurationError as exc:
+            logger.critical("%s", exc)
+            raise WorkerShutdown(1) from exc
+        for companion in companions:
             companion.start()
             self._started.callback(companion.stop)
 

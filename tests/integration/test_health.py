@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -86,6 +87,16 @@ def test_a_pool_without_children_is_told_and_a_frozen_worker_answers_nothing(ben
             os.kill(worker.pid, signal.SIGCONT)
         run = wait_until(lambda: (run := health(port)).returncode == 0 and run, message="it is ready again")
         assert json.loads(run.stdout)["ready"] is True
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(bench: Bench) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        env = {"WORKER_HEALTH_PORT": str(taken.getsockname()[1])}
+        with bench.worker("-Q", "slow", "-P", "threads", env=env, ready=False) as worker:
+            assert worker.wait() == 1
+            output = worker.output()
+    assert "the port cannot be had, Address already in use" in output
+    assert "Traceback" not in output
 
 
 @pytest.fixture
