@@ -31,8 +31,17 @@ def choose_concurrency(
         can_scale: Whether its pool can grow and shrink; one that cannot gets the greatest number at once.
     """
     if settings.worker_auto_scale:
-        least, most = settings.worker_min_count, settings.worker_max_count
-        return Concurrency(count=least, autoscale=(most, least)) if can_scale else Concurrency(count=most)
+        return within(settings.worker_max_count, settings.worker_min_count, can_scale=can_scale)
     if settings.worker_count is not None:
         return Concurrency(count=settings.worker_count)
     return Concurrency(count=max(1, sum(queues[queue] for queue in consumed)))
+
+
+def within(most: int, least: int, *, can_scale: bool) -> Concurrency:
+    """Return the concurrency of a worker that is to scale, as far as its pool can.
+
+    The least is one: `--autoscale=10` leaves it at zero, where nothing is ever seen to run that would say what is
+    needed.
+    """
+    most, least = max(1, most), max(1, least)
+    return Concurrency(count=least, autoscale=(most, least)) if can_scale else Concurrency(count=most)

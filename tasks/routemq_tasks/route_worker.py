@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from routemq.tracing.start_tracing import WORKER, start_tracing
 from routemq_tasks.application import Application
-from routemq_tasks.concurrency import choose_concurrency
+from routemq_tasks.concurrency import choose_concurrency, within
 from routemq_tasks.configuration import PREFETCH_MULTIPLIER
 from routemq_tasks.reports import watched
 from routemq_tasks.start import check_start
@@ -59,11 +59,13 @@ class RouteWorker(Worker):
         timer.start()
 
     def _set_concurrency(self, options: dict[str, Any], consumed: list[str]) -> None:
-        by_hand = options.get("concurrency") or self.app.conf.worker_concurrency or options.get("autoscale")
-        if by_hand:
+        can_scale, autoscale = _can_scale(options["pool"]), options.get("autoscale")
+        if autoscale and not isinstance(autoscale, str):
+            chosen = within(*autoscale, can_scale=can_scale)
+        elif autoscale or options.get("concurrency") or self.app.conf.worker_concurrency:
             return
-        can_scale = _can_scale(options["pool"])
-        chosen = choose_concurrency(self.app.settings, self.app.queues, consumed, can_scale=can_scale)
+        else:
+            chosen = choose_concurrency(self.app.settings, self.app.queues, consumed, can_scale=can_scale)
         options["concurrency"], options["autoscale"] = chosen.count, chosen.autoscale
 
     def _set_prefetch(self, options: dict[str, Any], consumed: list[str]) -> None:

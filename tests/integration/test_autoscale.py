@@ -73,3 +73,10 @@ def test_two_workers_of_a_queue_share_what_it_needs(bench: Bench) -> None:
     assert min(most.values()) > 1
     assert max(most.values()) < 8
     assert len(bench.notes("alone")) == 45
+
+
+def test_a_worker_that_may_have_no_hand_by_hand_has_one(bench: Bench) -> None:
+    """`celery worker --autoscale=10` leaves the least number at zero."""
+    with bench.worker("-Q", "alone", "--autoscale=2"):
+        bench.put("alone/1", "0")
+        bench.wait_for_notes("alone", 1)

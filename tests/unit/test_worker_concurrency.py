@@ -1,7 +1,7 @@
 import click
 import pytest
 from celery.concurrency import get_implementation
-from routemq_tasks.concurrency import Concurrency, choose_concurrency
+from routemq_tasks.concurrency import Concurrency, choose_concurrency, within
 from routemq_tasks.route_worker import check_pool
 
 from routemq.settings import Settings, load_settings
@@ -31,6 +31,22 @@ def test_concurrency(
 ) -> None:
     settings = _settings(monkeypatch, env)
     assert choose_concurrency(settings, QUEUES, ["sensors.data", "sensors.raw"], can_scale=can_scale) == chosen
+
+
+@pytest.mark.parametrize(
+    ("most", "least", "can_scale", "chosen"),
+    [
+        (5, 2, True, Concurrency(count=2, autoscale=(5, 2))),
+        (10, 0, True, Concurrency(count=1, autoscale=(10, 1))),
+        (0, 0, True, Concurrency(count=1, autoscale=(1, 1))),
+        (5, 1, False, Concurrency(count=5)),
+        (0, 0, False, Concurrency(count=1)),
+    ],
+)
+def test_a_range_by_hand_has_one_at_least_and_is_for_pools_that_scale(
+    most: int, least: int, can_scale: bool, chosen: Concurrency
+) -> None:
+    assert within(most, least, can_scale=can_scale) == chosen
 
 
 def test_a_pool_that_nobody_tries_here_is_refused_in_a_line() -> None:

@@ -27,7 +27,8 @@ class LoadAutoscaler(Autoscaler):
     @property
     def qty(self) -> int:
         """How many hands Celery should see to."""
-        return self._cooldown.settle(max(self.wanted, self.min_concurrency), now=time.monotonic())
+        # Without one nothing runs that would say what is needed, whatever `celery control autoscale` has set.
+        return self._cooldown.settle(max(self.wanted, self.min_concurrency, 1), now=time.monotonic())
 
     def maybe_scale(self, req: Any = None) -> None:
         """Look once; that one more message was fetched says nothing."""
