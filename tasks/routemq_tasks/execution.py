@@ -136,7 +136,7 @@ class RouteTask(Task):
     def retry(
         self,
         *_new: object,
-        exc: BaseException | None = None,
+        exc: object = None,
         throw: bool = True,
         eta: datetime | None = None,
         countdown: float | None = None,
@@ -149,8 +149,11 @@ class RouteTask(Task):
         """
         if eta is not None:
             countdown = (eta - datetime.now(eta.tzinfo)).total_seconds()
-        asked = Retry("" if exc is None else error_line(exc), delay_s=countdown)
-        asked.__cause__ = exc
+        # Celery takes words for it, too, or a class.
+        error = exc if isinstance(exc, BaseException) else None
+        why = "" if exc is None else str(exc)
+        asked = Retry(why if error is None else error_line(error), delay_s=countdown)
+        asked.__cause__ = error
         if throw:
             raise asked
         return asked

@@ -14,6 +14,7 @@ from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.execution import RouteTask
 from routemq_tasks.upstream.tracer import hasten_current_task
 
+from routemq import Retry as RetryAsked
 from routemq.routing import Router
 from routemq.settings import Settings
 
@@ -207,3 +208,19 @@ def test_a_stack_of_celerys_that_is_quick_already_stays_as_it_is(monkeypatch: py
     hasten_current_task()
     quick.push("task")
     assert _state.get_current_task() == "task"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (None, "the controller asked for a retry"),
+        (ValueError("no"), "ValueError: no"),
+        ("no connection", "no connection"),
+        (ValueError, "<class 'ValueError'>"),
+    ],
+)
+def test_celerys_retry_is_ours_whatever_it_is_for(task: RouteTask, given: object, why: str) -> None:
+    asked = task.retry(exc=given, countdown=5, throw=False)
+    assert isinstance(asked, RetryAsked)
+    assert (str(asked), asked.delay_s) == (why, 5)
+    assert asked.__cause__ is (given if isinstance(given, ValueError) else None)
