@@ -23,7 +23,8 @@ from routemq.text import plural
 
 _NEXT = {
     "kubernetes": "kubectl apply -k {folder}/one-region",
-    "compose": "docker compose -f {folder}/docker-compose.yml up --build --wait",
+    # What the file names, as `./deploy`, and `.env`, lie in the application's folder.
+    "compose": "docker compose --project-directory . -f {folder}/docker-compose.yml up --build --wait",
     "systemd": "sudo cp {folder}/* /etc/systemd/system/ && sudo systemctl daemon-reload && "
     "sudo systemctl enable --now routemq.service",
 }

@@ -60,7 +60,7 @@ def of_kind(*kinds: str, files: dict[str, str] | None = None) -> dict[str, dict[
     [
         (KUBERNETES, (), "kubectl apply -k"),
         (SYSTEMD, ("--format", "systemd", "--project", "/srv/routemq"), "sudo cp"),
-        (REPOSITORY / "docker-compose.yml", ("--format", "compose"), "docker compose -f"),
+        (REPOSITORY / "docker-compose.yml", ("--format", "compose"), "docker compose --project-directory . -f"),
     ],
     ids=["kubernetes", "systemd", "compose"],
 )
