@@ -1,8 +1,7 @@
 """What the doctor's own tries make an MQTT broker drop, which counts it with everybody's."""
 
 import logging
-import time
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import redis
@@ -39,9 +38,11 @@ class OwnDrops:
         """
         try:
             with connect_redis(self._settings, timeout_s=_REDIS_TIMEOUT_S) as client:
-                before = self._noted(client, uptime_s)
+                # Redis' clock: who asks next may sit at another host.
+                now = float(cast("tuple[int, int]", client.time())[0])
+                before = self._noted(client, uptime_s, now=now)
                 if self.now:
-                    note = {"at": time.time(), "count": before + self.now}
+                    note = {"at": now, "count": before + self.now}
                     client.hset(self._key, self._broker, orjson.dumps(note))
         # What is wrong with Redis is told by the checks of Redis.
         except (redis.RedisError, RouteMQError) as exc:
@@ -49,12 +50,12 @@ class OwnDrops:
             before = 0
         return before + self.now
 
-    def _noted(self, client: "redis.Redis", uptime_s: int) -> int:
+    def _noted(self, client: "redis.Redis", uptime_s: int, *, now: float) -> int:
         note: Any = client.hget(self._key, self._broker)
         try:
             found = orjson.loads(note or b"{}")
             began = found["at"]
-            return int(found["count"]) if 0 <= time.time() - began <= uptime_s else 0
+            return int(found["count"]) if 0 <= now - began <= uptime_s else 0
         # Of a later release, or of somebody else.
         except (KeyError, TypeError, ValueError):
             return 0
