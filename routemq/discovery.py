@@ -106,7 +106,9 @@ def _import(name: str, *, what: _What = "routers") -> ModuleType:
         raise  # it says itself where and what
     # Whatever an application's module raises, an operator must see which file it was. One that ends the process, while
     # it is imported, must not end a worker or a check as if all were well.
-    except (Exception, SystemExit) as exc:
+    except BaseException as exc:
+        if isinstance(exc, KeyboardInterrupt):
+            raise
         raise _broken(name, exc, what) from exc
     unsilence()
     return module

@@ -142,7 +142,9 @@ def _load(name: str) -> AlertHook:
     try:
         hook: Any = getattr(importlib.import_module(module), attribute)
     # A module of the user's may raise anything while it is imported.
-    except (Exception, SystemExit) as exc:
+    except BaseException as exc:
+        if isinstance(exc, KeyboardInterrupt):
+            raise
         raise ConfigurationError(
             variable="ALERT_HOOK", value=name, allowed=f"package.module:function ({error_line(exc)})"
         ) from exc

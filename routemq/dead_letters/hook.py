@@ -53,7 +53,9 @@ class GuardedHook:
         try:
             function: Any = getattr(importlib.import_module(module), attribute)
         # Importing runs the user's code.
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:
+            if isinstance(exc, KeyboardInterrupt):
+                raise
             problem = f"package.module:function ({type(exc).__name__}: {exc})"
             raise ConfigurationError(variable=_VARIABLE, value=name, allowed=problem) from exc
         unsilence()

@@ -96,6 +96,8 @@ def test_folder_that_an_installed_package_hides_is_refused(
         ("from routemq import nothing", "ImportError"),
         ("import sys; sys.exit()", "SystemExit"),
         ("raise SystemExit(0)", "SystemExit: 0"),
+        ("import asyncio; raise asyncio.CancelledError", "CancelledError"),
+        ("raise BaseExceptionGroup('all', [SystemExit(0)])", "BaseExceptionGroup: all"),
         ("class Hostile(Exception):\n    __str__ = None\nraise Hostile", "Hostile"),
     ],
 )
