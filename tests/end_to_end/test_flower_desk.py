@@ -448,3 +448,16 @@ def test_what_failed_for_a_moment_goes_on(place: Place, visit: Callable[..., Vis
         with page.expect_response("**/audit?*"):
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(undo).to_be_focused()
+
+
+def test_a_flower_that_hangs_is_not_told_to_be_live(place: Place, visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    hangs = [True]
+    page.route("**/api/routes", lambda route: None if hangs[0] else route.continue_())
+    page.add_init_script(
+        "{ const all = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = (ms) => all(ms / 20); }"
+    )
+    page.goto(f"{place.url}/routes")
+    expect(page.locator("#live-text")).to_contain_text("Flower does not answer")
+    hangs[0] = False
+    expect(page.locator(f'[data-route="{WAITING}"]')).to_be_visible()

@@ -86,6 +86,8 @@ export function token() {
     return found ? decodeURIComponent(found[1]) : "";
 }
 
+const ANSWER_MS = 30000;
+
 /** Ask the JSON API. Throws an ApiError with the server's own words; its status is 0 when nobody answered. */
 export async function api(path, body) {
     const headers = {"X-XSRFToken": token(), Accept: "application/json"};
@@ -94,14 +96,18 @@ export async function api(path, body) {
         options.method = "POST";
         options.body = JSON.stringify(body);
         headers["Content-Type"] = "application/json";
+    } else {
+        // A connection may live though nobody is behind it, and the page would say for ever that all is live.
+        options.signal = AbortSignal.timeout(ANSWER_MS);
     }
     let response;
+    let text;
     try {
         response = await fetch(address(path), options);
+        text = await response.text();
     } catch (error) {
         throw new ApiError(0, "Flower does not answer");
     }
-    const text = await response.text();
     let answer = {};
     try {
         answer = JSON.parse(text);
