@@ -16,7 +16,7 @@ class Publish(NamedTuple):
     Attributes:
         topic: Topic name as it came; brokers should refuse what is not UTF-8, not all do.
         payload: Application message.
-        qos: 0 or 1.
+        qos: 0 or 1; 2 of a session that another program has left behind.
         retain: Whether it is sent because a subscription was made, not because it was published just now.
         mid: Packet identifier; 0 with QoS 0.
         identifiers: Subscription identifiers, one per subscription that it is delivered for; empty in MQTT 3.1.1.
@@ -42,11 +42,11 @@ def decode_publish(header: int, data: bytes, start: int, end: int, *, mqtt5: boo
     and again. Text in properties that is not UTF-8, which no broker should pass on, gets replacement characters.
 
     Raises:
-        MalformedPacketError: Lengths do not fit, an unknown property, or QoS 2, which is never asked for.
+        MalformedPacketError: Lengths do not fit, an unknown property, or QoS 3.
     """
     qos = header >> 1 & 3
-    if qos > 1:
-        raise MalformedPacketError(problem="a QoS that was not granted")
+    if qos > 2:
+        raise MalformedPacketError(problem="a QoS that there is not")
     at = start + 2
     topic_end = at + (data[start] << 8 | data[start + 1]) if at <= end else end + 1
     body = topic_end + 2 if qos else topic_end

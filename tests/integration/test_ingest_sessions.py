@@ -9,6 +9,7 @@ from routemq import Router
 from routemq.queues import Keys
 from routemq.settings import Settings
 from tests.ingest import CONTROLLER, FakeBroker, ingesting, payloads, publish_packet, settings_for, wait_for_payloads
+from tests.mqtt_peer import Peer
 from tests.processes import wait_until
 from tests.servers import MqttBroker, Redis, Stack
 
@@ -141,3 +142,24 @@ def test_what_is_to_be_left_is_known_as_soon_as_redis_is_there(
         wait_until(lambda: broker.left == [old], message="the old filter is left")
         wait_until(lambda: worker.ready, message="ingest is ready")
     assert wait_for_payloads(store, key_prefix, "data", 0) == []
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_what_waits_in_a_session_that_asked_for_qos_2_is_taken(
+    mosquitto_server: MqttBroker, redis_server: Redis, router: Router, key_prefix: str, group_name: str,
+    topic_prefix: str, version: int,
+) -> None:  # fmt: skip
+    stack = Stack(name="mosquitto+redis", broker=mosquitto_server, store=redis_server)
+    settings = settings_for(stack, key_prefix=key_prefix, group=group_name, mqtt_receive_maximum=1,
+                            mqtt_protocol="5" if version == 5 else "3.1.1")  # fmt: skip
+    before = Peer(mosquitto_server.port, client_id=f"{settings.client_id_base}-0", version=version)
+    before.connect(clean=version == 5, **({"SessionExpiryInterval": 3600} if version == 5 else {}))
+    before.subscribe(f"$share/{group_name}/{topic_prefix}/data", qos=2)
+    before.close()
+    sender = Peer(mosquitto_server.port).connect()
+    for number in range(3):
+        sender.publish(f"{topic_prefix}/data", str(number), qos=2)
+    sender.close()
+    with ingesting(settings, router):
+        # Each but the first comes when the broker has heard the end of the one before.
+        assert wait_for_payloads(redis_server, key_prefix, "data", 3) == [b"0", b"1", b"2"]

@@ -59,7 +59,6 @@ def test_mqtt_3_1_1_has_no_properties() -> None:
 @pytest.mark.parametrize(
     ("header", "packet"),
     [
-        (0x34, b"\0\x01t\0\x01\0"),  # QoS 2
         (0x36, b"\0\x01t\0\x01\0"),  # no QoS at all
         (0x30, b""),
         (0x30, b"\0"),

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _READ_BYTES = 65_536
 _HUNG_UP: int | None = getattr(select, "POLLRDHUP", None)
 """Linux alone tells it without reading; elsewhere the next ping finds out."""
-_PUBLISH, _PUBACK, _PINGRESP = 0x30, 0x40, 0xD0
+_PUBLISH, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP, _PINGRESP = 0x30, 0x40, 0x50, 0x60, 0x70, 0xD0
 _PING_AFTER_S = 4.0
 
 
@@ -58,6 +58,7 @@ class BrokerConnection(MqttClient):
         self.heard_at = time.monotonic()
         self.published = self.owed = self.pongs = self._pings = 0
         self.broken_by = ""
+        self._received: set[int] = set()
         self._data = b""
         self._at = 0
         self._chunks: list[bytes] = []
@@ -87,8 +88,14 @@ class BrokerConnection(MqttClient):
         if self._sock is None:
             return
         self.owed -= len(mids)
-        packets = b"".join(struct.pack("!BBH", _PUBACK, 2, mid) for mid in mids)
+        packets = b"".join(struct.pack("!BBH", self._answer(mid), 2, mid) for mid in mids)
         self._packet_queue(_PUBACK, packets, 0, 0)
+
+    def _answer(self, mid: int) -> int:
+        if mid not in self._received:
+            return _PUBACK
+        self._received.remove(mid)
+        return _PUBREC
 
     def ping(self) -> int:
         """Send a PING; `pongs` is this number, or more, when it was answered."""
@@ -202,7 +209,12 @@ class BrokerConnection(MqttClient):
             self.published += 1
             if header & 0x06:
                 self.owed += 1
-            room = on_publish(decode_publish(header, data, start, end, mqtt5=mqtt5))
+            publish = decode_publish(header, data, start, end, mqtt5=mqtt5)
+            if header & 0x04:
+                # Nobody here asks for QoS 2; who had the session before may have.
+                self._received.add(publish.mid)
+                publish = publish._replace(qos=1)
+            room = on_publish(publish)
         return room
 
     def _send_pingreq(self) -> MQTTErrorCode:
@@ -218,6 +230,9 @@ class BrokerConnection(MqttClient):
         self._in_packet["pos"] = 0
         try:
             code = self._packet_handle()
+            if not code and header & 0xF0 == _PUBREL:
+                # Who acknowledges by hand gets no answer to it from paho, and the broker keeps the place taken.
+                self._packet_queue(_PUBCOMP, struct.pack("!BB", _PUBCOMP, 2) + packet[:2], 0, 0)
         except (MQTTException, ValueError, KeyError, IndexError, struct.error) as exc:
             logger.error("mqtt broker broke the protocol: %s: %s", type(exc).__name__, exc)
             code = MQTTErrorCode.MQTT_ERR_PROTOCOL
