@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from routemq.metrics.http import HealthServer
 from routemq.supervision.systemd import ServiceWatch
+from tests.processes import PATIENCE_S
 from tests.servers import HOST, free_port
 from tests.systemd import listening
 
@@ -34,6 +35,7 @@ def test_a_hundred_who_come_at_once_are_let_in() -> None:
     with ExitStack() as stack:
         for _ in range(100):
             asking = stack.enter_context(socket.create_connection((HOST, port), timeout=0.9))
+        asking.settimeout(PATIENCE_S)
         server.start()
         asking.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
         assert asking.recv(100).startswith(b"HTTP/1.0 200")
