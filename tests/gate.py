@@ -23,6 +23,7 @@ class Gate:
         self.port = free_port()
         self._listener: socket.socket | None = None
         self._passing: list[socket.socket] = []
+        self._lock = threading.Lock()
 
     def lead_to(self, store: Redis) -> None:
         """Let new connections reach another Redis; those there are stay where they are."""
@@ -34,12 +35,13 @@ class Gate:
 
     def close(self) -> None:
         """Cut all connections, and refuse new ones."""
-        for each in (self._listener, *self._passing):
-            if each is not None:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
-        self._listener, self._passing = None, []
+        with self._lock:
+            for each in (self._listener, *self._passing):
+                if each is not None:
+                    with contextlib.suppress(OSError):
+                        each.shutdown(socket.SHUT_RDWR)
+                    each.close()
+            self._listener, self._passing = None, []
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -51,7 +53,13 @@ class Gate:
                     # Nobody is there: as good as refused.
                     client.close()
                     continue
-                self._passing += [client, server]
+                with self._lock:
+                    if self._listener is not listener:
+                        # Closed while it was taken.
+                        client.close()
+                        server.close()
+                        return
+                    self._passing += [client, server]
                 threading.Thread(target=self._pass, args=(client, server), daemon=True).start()
                 threading.Thread(target=self._pass, args=(server, client), daemon=True).start()
 

@@ -26,6 +26,7 @@ class Link:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PART_BYTES)
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
+        self._lock, self._is_cut = threading.Lock(), False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -36,17 +37,24 @@ class Link:
 
     def cut(self) -> None:
         """End all connections, and refuse new ones."""
-        for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        with self._lock:
+            self._is_cut = True
+            for each in (self._listener, *self._sockets):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection((HOST, self._behind))
-                self._sockets += [client, server]
+                with self._lock:
+                    if self._is_cut:
+                        client.close()
+                        server.close()
+                        return
+                    self._sockets += [client, server]
                 threading.Thread(target=self._pump, args=(client, server, self._bytes_per_s), daemon=True).start()
                 threading.Thread(target=self._pump, args=(server, client, None), daemon=True).start()
 
