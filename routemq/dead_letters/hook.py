@@ -9,6 +9,7 @@ from typing import Any
 
 from routemq.errors import ConfigurationError, RouteMQError
 from routemq.logs import unsilence
+from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class GuardedHook:
         except BaseException as exc:
             if isinstance(exc, KeyboardInterrupt):
                 raise
-            problem = f"package.module:function ({type(exc).__name__}: {exc})"
+            problem = f"package.module:function ({error_line(exc)})"
             raise ConfigurationError(variable=_VARIABLE, value=name, allowed=problem) from exc
         unsilence()
         if not callable(function) or inspect.iscoroutinefunction(function):

@@ -10,6 +10,7 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -364,3 +365,15 @@ def test_large_payloads_are_searched_quickly_or_not_kept() -> None:
     many = orjson.dumps([{"password": f"hunter-{number}"} for number in range(2_000)])
     assert b"hunter" not in kept_of(many)[1]
     assert time.process_time() - started < 5
+
+
+def test_a_hook_whose_module_raises_what_cannot_be_told_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mute_hook.py").write_text(
+        "class MuteError(Exception):\n    def __str__(self):\n        raise ValueError\nraise MuteError\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"DLQ_REDACT_HOOK.*MuteError"):
+        GuardedHook.load("mute_hook:hide")
