@@ -164,7 +164,7 @@ def arguments_of(
     except Exception as exc:
         raise BindingError(
             controller=name,
-            problem=f"its signature cannot be read: {type(exc).__name__}: {exc}",
+            problem=f"its signature cannot be read: {error_line(exc)}",
             mend="import the names its annotations use",
         ) from exc
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):

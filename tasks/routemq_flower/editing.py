@@ -7,6 +7,7 @@ from routemq.dead_letters.edits import check_edit
 from routemq.envelope import TaskMessage
 from routemq.errors import BindingError, InvalidMessageError
 from routemq.routing import Router
+from routemq.text import error_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,5 +49,5 @@ def check_payload(router: Router, task: TaskMessage, edited: bytes | str) -> Pay
         return PayloadCheck(unchecked=str(exc))
     # A model's validators are the application's code.
     except Exception as exc:  # noqa: BLE001
-        return PayloadCheck(problem=f"{type(exc).__name__}: {exc}")
+        return PayloadCheck(problem=error_line(exc))
     return PayloadCheck()

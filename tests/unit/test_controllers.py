@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, BeforeValidator, Field, RootModel
 
-from routemq import Client, Context, Controller, Message
+from routemq import Client, Context, Controller, Message, Router
 from routemq.controllers import bind, controller_name
 from routemq.envelope import Envelope
-from routemq.errors import BindingError, InvalidMessageError
+from routemq.errors import BindingError, InvalidMessageError, RouteMQError
 from routemq.topics import TopicTemplate
 
 
@@ -334,3 +334,21 @@ def test_name_of_a_controller_is_how_a_route_may_name_it() -> None:
     assert controller_name(Message.retry) == "routemq.message:Message.retry"
     assert controller_name("pkg.module:Class.method") == "pkg.module:Class.method"
     assert "partial" in controller_name(functools.partial(Message.text))
+
+
+class MuteError(Exception):
+    """Its text cannot be made."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def mute() -> None:
+    raise MuteError
+
+
+def test_an_annotation_that_raises_what_cannot_be_told_is_named() -> None:
+    def controller(device_id: mute()) -> None: ...  # type: ignore[valid-type]
+
+    with pytest.raises(RouteMQError, match="cannot be read: MuteError"):
+        Router().on("t/{device_id}", controller)
