@@ -68,11 +68,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         files.setdefault(item.path, []).append(item)
     long = [path for path in files if path.parent.name in ("end_to_end", "integration")]
+    for item in (item for path in long for item in files[path]):
+        # A machine that stops for seconds is not what they are about.
+        item.add_marker(pytest.mark.flaky(reruns=1))
     for path in sorted(long, key=lambda path: (path.parent.name, -len(files[path]))):
         min(parts, key=len).extend(files[path])
     for item in (item for path in files if path not in long for item in files[path]):
         min(parts, key=len).append(item)
     items[:] = [item for part in parts for item in part]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show how each test failed that had a second try: whatever became of that, it has told of a defect."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"the first try of {report.nodeid}")
+        terminalreporter.line(report.longreprtext)
 
 
 def _serving(server: S) -> Iterator[S]:
