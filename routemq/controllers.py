@@ -1,6 +1,5 @@
 """Bind a controller's signature once, when its route is made, so that a message only fills it in."""
 
-import importlib
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -9,14 +8,13 @@ from typing import Any
 
 import pydantic
 
-from routemq.errors import BindingError, InvalidMessageError
-from routemq.logs import unsilence
+from routemq.errors import BindingError, InvalidMessageError, NamedCodeError
 from routemq.message import Client, Message
 from routemq.middleware import Context
+from routemq.named_code import named
 from routemq.named_values import NamedValue, Promise, fits
 from routemq.payload_codecs import RouteCodec, payload_reader
 from routemq.payloads import summary
-from routemq.project_frame import project_frame
 from routemq.text import error_line
 from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
@@ -96,26 +94,10 @@ def resolve(handler: Handler | str) -> Handler:
     """
     if not isinstance(handler, str):
         return handler
-    module_name, colon, path = handler.partition(":")
-    if not (module_name and colon and path):
-        raise BindingError(controller=handler, problem="not of the form", mend="write 'package.module:Class.method'")
     try:
-        found: Any = importlib.import_module(module_name)
-    # Whatever the user's module raises, the route that names it must be told.
-    except (Exception, SystemExit) as exc:
-        where = project_frame(exc)
-        raise BindingError(
-            controller=handler,
-            problem=f"importing {module_name} failed: {error_line(exc)}{f' ({where})' if where else ''}",
-            mend="correct that line" if where else "correct the module's name or its imports",
-        ) from exc
-    unsilence()
-    for name in path.split("."):
-        if not hasattr(found, name):
-            raise BindingError(
-                controller=handler, problem=f"{found!r} has no {name!r}", mend="correct the name after the colon"
-            )
-        found = getattr(found, name)
+        found = named(handler)
+    except NamedCodeError as exc:
+        raise BindingError(controller=handler, problem=exc.problem, mend=exc.mend) from exc
     if not callable(found):
         raise BindingError(controller=handler, problem="it is not callable", mend="name a function")
     return typing.cast("Handler", found)

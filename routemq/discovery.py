@@ -1,18 +1,14 @@
 """Find the application's routers: every `router` in the modules of one package."""
 
-import importlib
 import pkgutil
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from routemq.errors import DiscoveryError, RouteMQError
-from routemq.logs import unsilence
-from routemq.project_frame import project_frame
+from routemq.errors import DiscoveryError, NamedCodeError, RouteMQError
+from routemq.named_code import imported
 from routemq.routing import Router
-from routemq.text import error_line
 
 _What = Literal["routers", "tasks"]
 _SETTINGS: dict[_What, str] = {
@@ -34,9 +30,6 @@ def load_router(routers: str = "app.routers") -> Router:
             import.
         RouteError: A route cannot be made, or two of them clash.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     _refuse_hidden(routers.partition(".")[0])
     joined = Router()
     seen: set[int] = set()
@@ -92,33 +85,16 @@ def _with_all_under(name: str) -> Iterator[ModuleType]:
 
 def _import(name: str, *, what: _What = "routers") -> ModuleType:
     try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as exc:
-        if exc.name and (name == exc.name or name.startswith(exc.name + ".")):
+        return imported(name)
+    except NamedCodeError as exc:
+        cause = exc.__cause__
+        if isinstance(cause, RouteMQError):
+            raise cause from cause.__cause__  # it says itself where and what
+        if isinstance(cause, ModuleNotFoundError) and cause.name and f"{name}.".startswith(f"{cause.name}."):
             raise DiscoveryError(
                 module=name,
-                problem=f"there is no module {exc.name!r} in {Path.cwd()} or on the Python path",
+                problem=f"there is no module {cause.name!r} in {Path.cwd()} or on the Python path",
                 mend=f"run the command in the project's folder, or set {_SETTINGS[what]}",
                 what=what,
-            ) from exc
-        raise _broken(name, exc, what) from exc
-    except RouteMQError:
-        raise  # it says itself where and what
-    # Whatever an application's module raises, an operator must see which file it was. One that ends the process, while
-    # it is imported, must not end a worker or a check as if all were well.
-    except BaseException as exc:
-        if isinstance(exc, KeyboardInterrupt):
-            raise
-        raise _broken(name, exc, what) from exc
-    unsilence()
-    return module
-
-
-def _broken(name: str, exc: BaseException, what: _What) -> DiscoveryError:
-    where = project_frame(exc)
-    return DiscoveryError(
-        module=name,
-        problem=f"importing it failed: {error_line(exc)}{f' ({where})' if where else ''}",
-        mend="correct that line" if where else "correct that module",
-        what=what,
-    )
+            ) from cause
+        raise DiscoveryError(module=name, problem=exc.problem, mend=exc.mend, what=what) from cause

@@ -58,6 +58,18 @@ class BindingError(RouteMQError):
         super().__init__(f"controller {controller}: {problem}. Mend: {mend}.")
 
 
+class NamedCodeError(RouteMQError):
+    """What the application names, `package.module:name`, cannot be imported, or is another kind of thing.
+
+    Attributes:
+        mend: What to change.
+    """
+
+    def __init__(self, *, problem: str, mend: str) -> None:
+        self.problem, self.mend = problem, mend
+        super().__init__(f"{problem}. Mend: {mend}.")
+
+
 class NamedValueError(RouteMQError):
     """A value that a controller asks for by its name is not provided, or cannot be.
 

@@ -1,7 +1,6 @@
 """The codecs that a route can name; each imports its library when a route does."""
 
 import datetime as dt
-import importlib
 from collections.abc import Mapping
 from decimal import Decimal
 from io import BytesIO
@@ -9,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic_core import from_json, to_json
 
-from routemq.errors import CodecError
+from routemq.errors import CodecError, NamedCodeError
+from routemq.named_code import named
 
 NAMED = ("json", "cbor", "msgpack", "protobuf:package.module.Message", "sparkplug")
 """What `codec=` takes for a name; the extras of the package have the same."""
@@ -156,10 +156,12 @@ def _message_class(name: str, path: str) -> Any:
 
     module, _, attribute = path.replace(":", ".").rpartition(".")
     try:
-        found: Any = getattr(importlib.import_module(module), attribute, None) if module else None
-    except ModuleNotFoundError as exc:
-        if not f"{module}.".startswith(f"{exc.name}."):
-            raise
+        found: Any = named(f"{module}:{attribute}") if module else None
+    except NamedCodeError as exc:
+        missing = exc.__cause__
+        is_elsewhere = isinstance(missing, ModuleNotFoundError) and f"{module}.".startswith(f"{missing.name}.")
+        if not (is_elsewhere or isinstance(missing, AttributeError)):
+            raise CodecError(given=name, problem=exc.problem, mend=exc.mend) from exc
         found = None
     if found is None:
         try:

@@ -1,17 +1,16 @@
 """How an alert reaches somebody: an HTTP request, a function of the application, or both."""
 
-import importlib
 import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import orjson
 
-from routemq.errors import ConfigurationError
-from routemq.logs import unsilence
+from routemq.errors import ConfigurationError, NamedCodeError
+from routemq.named_code import named_function
 from routemq.settings import Settings
 from routemq.text import error_line
 
@@ -138,17 +137,8 @@ def _checked(url: str) -> str:
 
 
 def _load(name: str) -> AlertHook:
-    module, _, attribute = name.partition(":")
     try:
-        hook: Any = getattr(importlib.import_module(module), attribute)
-    # A module of the user's may raise anything while it is imported.
-    except BaseException as exc:
-        if isinstance(exc, KeyboardInterrupt):
-            raise
-        raise ConfigurationError(
-            variable="ALERT_HOOK", value=name, allowed=f"package.module:function ({error_line(exc)})"
-        ) from exc
-    unsilence()
-    if not callable(hook):
-        raise ConfigurationError(variable="ALERT_HOOK", value=name, allowed="package.module:function")
-    return hook  # type: ignore[no-any-return]
+        return named_function(name, "alert")
+    except NamedCodeError as exc:
+        allowed = f"package.module:function ({exc.problem}; mend: {exc.mend})"
+        raise ConfigurationError(variable="ALERT_HOOK", value=name, allowed=allowed) from exc

@@ -1,15 +1,12 @@
 """The user's own function that makes the payload a dead letter keeps, at arm's length."""
 
-import importlib
 import inspect
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
 
-from routemq.errors import ConfigurationError, RouteMQError
-from routemq.logs import unsilence
-from routemq.text import error_line
+from routemq.errors import ConfigurationError, NamedCodeError, RouteMQError
+from routemq.named_code import named_function
 
 logger = logging.getLogger(__name__)
 
@@ -50,20 +47,11 @@ class GuardedHook:
         Raises:
             ConfigurationError: There is no such function.
         """
-        module, _, attribute = name.partition(":")
         try:
-            function: Any = getattr(importlib.import_module(module), attribute)
-        # Importing runs the user's code.
-        except BaseException as exc:
-            if isinstance(exc, KeyboardInterrupt):
-                raise
-            problem = f"package.module:function ({error_line(exc)})"
-            raise ConfigurationError(variable=_VARIABLE, value=name, allowed=problem) from exc
-        unsilence()
-        if not callable(function) or inspect.iscoroutinefunction(function):
-            raise ConfigurationError(
-                variable=_VARIABLE, value=name, allowed="a function (topic, payload) -> bytes, which is not async"
-            )
+            function = named_function(name, "topic", "payload")
+        except NamedCodeError as exc:
+            allowed = f"package.module:function ({exc.problem}; mend: {exc.mend})"
+            raise ConfigurationError(variable=_VARIABLE, value=name, allowed=allowed) from exc
         return cls(function)
 
     def __call__(self, topic: str, payload: bytes) -> bytes:

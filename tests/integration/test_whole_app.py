@@ -130,7 +130,7 @@ def test_async_tests_have_it_too() -> None:
 def test_what_does_not_start_says_why_and_an_application_without_routes_does() -> None:
     router = Router()
     router.on("a", "nowhere:Controller.run")
-    with pytest.raises(NotServingError, match="importing nowhere failed"), TestApp(router):
+    with pytest.raises(NotServingError, match=r"nowhere.*: importing it failed"), TestApp(router):
         pytest.fail("it runs")
     with TestApp(Router()) as app:
         app.publish("a")

@@ -172,9 +172,11 @@ def test_so_does_a_controller_that_is_given_by_name(project: Project) -> None:
         ended="exit(0)\n",
     )
     failing, ended = load_router(routers).routes
-    with pytest.raises(RouteError, match=r"late failed: JSONDecodeError: .*late\.py, line 3: handle = json\.loads"):
+    with pytest.raises(
+        RouteError, match=r"late:handle: .* failed: JSONDecodeError: .*late\.py, line 3: handle = json\.loads"
+    ):
         failing.chain()
-    with pytest.raises(RouteError, match=r"ended failed: SystemExit: 0 .*ended\.py, line 1"):
+    with pytest.raises(RouteError, match=r"ended:handle: .* failed: SystemExit: 0 .*ended\.py, line 1"):
         ended.chain()
 
 

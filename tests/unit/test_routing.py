@@ -205,7 +205,7 @@ def test_controller_that_cannot_be_bound_is_refused_where_it_is_declared() -> No
 @pytest.mark.parametrize(
     ("controller", "problem"),
     [
-        ("no_such_module_at_all:handle", "importing no_such_module_at_all failed: ModuleNotFoundError"),
+        ("no_such_module_at_all:handle", "importing it failed: ModuleNotFoundError"),
         (f"{__name__}:nothing", "has no 'nothing'"),
         (f"{__name__}:Named.handle", "a method without its instance"),
         (f"{__name__}:__name__", "not callable"),
