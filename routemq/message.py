@@ -4,11 +4,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pydantic import BaseModel
 from pydantic_core import from_json
 
 from routemq.envelope import Envelope
 from routemq.errors import InvalidMessageError
+from routemq.publishable import Payload
 from routemq.retry import Reject, Retry
 from routemq.unseen import with_unseen
 
@@ -159,13 +159,13 @@ class Client(Protocol):
     def publish(
         self,
         topic: str,
-        payload: bytes | str | dict[str, Any] | list[Any] | BaseModel,
+        payload: Payload,
         qos: int = 0,
         retain: bool = False,
         *,
         properties: PublishProperties | None = None,
     ) -> None:
-        """Publish to the MQTT broker; a dict, a list or a model goes out as JSON.
+        """Publish to the MQTT broker; a dict, a list, a model or a number goes out as JSON.
 
         Returns at once; the message counts as done only when the broker has confirmed its QoS 1 publishes.
         """
@@ -173,7 +173,7 @@ class Client(Protocol):
     def request(
         self,
         topic: str,
-        payload: bytes | str | dict[str, Any] | list[Any] | BaseModel,
+        payload: Payload,
         *,
         timeout_s: float = 10.0,
         qos: int = 1,

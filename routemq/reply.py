@@ -7,13 +7,14 @@ from difflib import get_close_matches
 from typing import Any
 
 import pydantic
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from routemq.envelope import Envelope
 from routemq.errors import BindingError, InvalidMessageError, ReplyError, TopicTemplateError
 from routemq.message import Message
 from routemq.payload_codecs import RouteCodec, encoded
 from routemq.payloads import summary
+from routemq.publishable import json_bytes
 from routemq.text import error_line, printable
 from routemq.topics import TopicTemplate, topic_problem
 
@@ -140,7 +141,7 @@ def answer_encoder(
             return encoded(codec.of(asked), plain)
         if isinstance(value, str):
             return value.encode()
-        return to_json(value, inf_nan_mode="null") if annotation is Any else adapter.dump_json(value, by_alias=True)
+        return json_bytes(value) if annotation is Any else adapter.dump_json(value, by_alias=True)
 
     def encode(value: Any, asked: Envelope) -> bytes:
         try:

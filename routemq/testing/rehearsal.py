@@ -31,12 +31,13 @@ from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.envelope import Envelope, TaskMessage
 from routemq.errors import RouteMQError
+from routemq.publishable import publishable
 from routemq.queues import Keys
 from routemq.route import Route
 from routemq.routing import Router
 from routemq.settings import Settings
 from routemq.testing.delivery_options import DeliveryOptions, check_options
-from routemq.testing.result import Done, Published, Result, payload_bytes
+from routemq.testing.result import Done, Published, Result
 from routemq.topics import topic_problem
 
 _WORKER = "deliver@routemq.testing"
@@ -70,6 +71,7 @@ def deliver(router: Router, topic: str, payload: Any = b"", **options: Unpack[De
     Raises:
         NoSingleRouteError: No route takes the topic, or several do and none is named.
         RouteError: The controller is given by name, and cannot be loaded.
+        PublishError: Nobody can publish such a payload.
         ValueError: Nobody can publish to such a topic, or a message like this.
         TypeError: There is no such option, or it is of another type.
     """
@@ -95,7 +97,7 @@ def _deliver(loop: EventLoop, router: Router, topic: str, payload: Any, options:
     properties = options.get("user_properties", ())
     envelope = Envelope(
         topic=topic,
-        payload=payload_bytes(payload),
+        payload=publishable(topic, payload),
         qos=options.get("qos", 1),
         retain=options.get("retain", False),
         received_at=options.get("received_at", time.time()),

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
-from pydantic_core import to_json
 from routemq_tasks.fate import Dead, Later
 
 from routemq.message import PublishProperties
@@ -51,10 +50,3 @@ class Result:
         if self.error is not None:
             raise self.error
         return self
-
-
-def payload_bytes(payload: Any) -> bytes:
-    """Return what is published of a payload: bytes and text as they are, anything else as JSON."""
-    if isinstance(payload, (bytes, bytearray, memoryview)):
-        return bytes(payload)
-    return payload.encode() if isinstance(payload, str) else to_json(payload)

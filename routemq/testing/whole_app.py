@@ -29,6 +29,7 @@ from routemq.dead_letters import DeadLetter, DeadLetters
 from routemq.errors import RouteMQError
 from routemq.lifecycle.moves import Moves
 from routemq.message import PublishProperties
+from routemq.publishable import publishable
 from routemq.queues import Keys
 from routemq.routing import Router
 from routemq.settings import Settings
@@ -40,7 +41,7 @@ from routemq.testing.parts import (
     temporary_redis,
     worker_thread,
 )
-from routemq.testing.result import Published, payload_bytes
+from routemq.testing.result import Published
 from routemq.upstream.mqtt_client import mqtt_client
 
 _CONFIRM_S = 10.0
@@ -155,7 +156,7 @@ class TestApp:
         """
         self._check_running()
         told = None if properties is None else paho_properties(properties)
-        sent = self._mqtt.publish(topic, payload_bytes(payload), qos=qos, retain=retain, properties=told)
+        sent = self._mqtt.publish(topic, publishable(topic, payload), qos=qos, retain=retain, properties=told)
         sent.wait_for_publish(_CONFIRM_S)
         if not sent.is_published():
             raise NotServingError(part="the MQTT broker")

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
-
 from routemq.errors import PublishError, RequestError
 from routemq.message import PublishProperties
+from routemq.publishable import Payload, publishable
 from routemq.reply import expiry_problem
 from routemq.topics import topic_problem
 from routemq_tasks.asking import Question
@@ -22,8 +19,6 @@ from routemq_tasks.publisher import Publisher
 
 if TYPE_CHECKING:
     from routemq_tasks.run_spans import Runs
-
-Payload = bytes | str | dict[str, Any] | list[Any] | BaseModel
 
 _LONGEST_PROPERTY = 65_535
 _MOST_REMEMBERED = 1000
@@ -98,7 +93,7 @@ class MessageClient:
         problem = topic_problem(topic) or _qos_problem(qos) or _properties_problem(properties)
         if problem is not None:
             raise PublishError(topic=topic, problem=problem)
-        data = _encoded(topic, payload)
+        data = publishable(topic, payload)
         span = None if self.runs is None else self.runs.publishing(topic, len(data), int(qos))
         publication = Publication(
             topic, data, int(qos), bool(retain), span=span, properties=properties, question=question
@@ -189,24 +184,3 @@ def _is_utf8(text: object) -> bool:
         return isinstance(text, str) and len(text.encode()) <= _LONGEST_PROPERTY and "\0" not in text
     except UnicodeEncodeError:
         return False
-
-
-def _encoded(topic: str, payload: object) -> bytes:
-    if isinstance(payload, (bytes, bytearray, memoryview)):
-        return bytes(payload)
-    try:
-        if isinstance(payload, str):
-            return payload.encode()
-        if isinstance(payload, (dict, list, BaseModel)):
-            return orjson.dumps(payload, default=_of_model)
-    except (TypeError, UnicodeEncodeError) as exc:
-        raise PublishError(topic=topic, problem=f"the payload cannot be encoded: {exc}") from exc
-    raise PublishError(
-        topic=topic, problem=f"a payload is bytes, str, dict, list or a model, not {type(payload).__name__}"
-    )
-
-
-def _of_model(value: object) -> Any:
-    if not isinstance(value, BaseModel):
-        raise TypeError
-    return to_jsonable_python(value)

@@ -52,7 +52,7 @@ def test_a_model_goes_as_the_json_that_reads_it_wherever_it_stands() -> None:
         ("\ud800", b"", 0, "not valid UTF-8"),
         ("a", b"", 3, "qos=3"),
         ("a", b"", 1.0, r"qos=1\.0"),
-        ("a", 7, 0, "not int"),
+        ("a", None, 0, "None is no payload"),
         ("a", {"b": object()}, 0, "cannot be encoded"),
         ("a", Unserializable(), 0, "cannot be encoded"),
     ],
