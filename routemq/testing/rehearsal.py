@@ -15,7 +15,6 @@ from functools import cache
 from typing import Any, Self, Unpack
 
 import orjson
-from celery.app.task import Context as CeleryRequest
 from routemq_ingest.errors import PayloadTooLargeError
 from routemq_tasks.event_loop import EventLoop
 from routemq_tasks.execution import RouteTask
@@ -26,6 +25,8 @@ from routemq_tasks.outcomes import Outcomes, Settled
 from routemq_tasks.process import ProcessResources
 from routemq_tasks.publication import Publication
 from routemq_tasks.publisher import Publisher
+from routemq_tasks.request_stack import RequestStack
+from routemq_tasks.upstream.tracer import RouteContext, running
 
 from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetter, DeadLetters
@@ -113,18 +114,20 @@ def _deliver(loop: EventLoop, router: Router, topic: str, payload: Any, options:
     process = _process().of_one_run(loop)
     task = _RehearsedTask(route, _RehearsalApp(process, Gate((route,)), router))
     task.load()
-    request = CeleryRequest(
-        id=options.get("message_id") or str(uuid.uuid4()),
-        task=route.name,
-        retries=attempt - 1,
-        hostname=_WORKER,
-        delivery_info={"routing_key": route.queue},
-        properties={"delivery_tag": _WORKER},
-        routemq={"generation": options.get("generation", 0), "failures": [], "replays": [], "strikes": 0},
-    )
+    arguments = [orjson.loads(orjson.dumps(envelope.to_wire()))]
+    headers = {
+        "id": options.get("message_id") or str(uuid.uuid4()),
+        "task": route.name,
+        "retries": attempt - 1,
+        "hostname": _WORKER,
+        "delivery_info": {"routing_key": route.queue},
+        "properties": {"delivery_tag": _WORKER},
+        "routemq": {"generation": options.get("generation", 0), "failures": [], "replays": [], "strikes": 0},
+    }
+    request = RouteContext(headers, arguments, {})
     # What it raises is for Celery; who judged the error has it.
-    with contextlib.suppress(Exception):
-        task.execute(request, [orjson.loads(orjson.dumps(envelope.to_wire()))])
+    with running(task, request), contextlib.suppress(Exception):
+        task.execute(request, arguments)
     error, fate = process.outcomes.error, process.outcomes.fate
     if error is not None and (fate is None or not isinstance(error, _JUDGED)):
         raise error
@@ -207,6 +210,7 @@ class _RehearsedTask(RouteTask):
     """A route's task that no Celery app knows."""
 
     app: Any = None  # each instance has its own, where a task of Celery has one for all of its class
+    request_stack = RequestStack()
 
     def __init__(self, route: Route, app: _RehearsalApp) -> None:
         super().__init__(route)

@@ -5,6 +5,7 @@ Longer than most: all ways by which a run can end stand beside each other here.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -246,7 +247,8 @@ class RouteTask(Task):
                     start = partial(chain.run, subject)
                     result = process.loop.run(start if span is None else span.carried(start), timeout_s=timeout_s)
                 else:
-                    result = chain.run(subject)
+                    # What it sets in context variables is not for the thread's next message.
+                    result = copy_context().run(chain.run, subject)
                 data = None if asked is None or self._encode is None else self._encode(result, asked[0].envelope)
             finally:
                 soft_limit.end()

@@ -1,13 +1,17 @@
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from celery import current_task
 from pydantic import BaseModel
 
 from routemq import Client, Context, Message, Middleware, Reject, Retry, RetryPolicy, Router
 from routemq.middleware import Next
 from routemq.testing import Dead, Done, Later, NoSingleRouteError, Published, TestApp, deliver, deliver_async
+
+OF_ONE_RUN: ContextVar[str] = ContextVar("OF_ONE_RUN")
 
 
 class Reading(BaseModel):
@@ -249,3 +253,28 @@ def test_nothing_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> N
     }.items():
         monkeypatch.setenv(name, value)
     assert deliver(router_of(lambda device: None), "d/7", b"xyz").outcome == Done()
+
+
+def test_a_message_sees_the_tests_context_and_leaves_none_of_its_own() -> None:
+    seen: list[str] = []
+
+    def controller(device: str) -> None:
+        seen.append(OF_ONE_RUN.get())
+        OF_ONE_RUN.set(device)
+
+    OF_ONE_RUN.set("the test")
+    router = router_of(controller)
+    for _ in range(2):
+        deliver(router, "d/7").check()
+    assert [*seen, OF_ONE_RUN.get()] == ["the test"] * 3
+
+
+def test_celery_has_a_current_task_while_a_sync_controller_runs() -> None:
+    def controller(message: Message, client: Client) -> None:
+        request = current_task.request
+        client.publish("told", [request.id == message.id, request.retries, current_task.name])
+        current_task.retry(countdown=7)
+
+    result = deliver(router_of(controller), "d/7", attempt=2)
+    assert (result.outcome, result.published[0].json()) == (Later(7), [True, 1, "d/{device}"])
+    assert not current_task
