@@ -1,6 +1,7 @@
 """One contestant, measured once: its workers alone on a full queue, then all of it from the publisher on."""
 
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,21 +11,27 @@ from pathlib import Path
 
 from routemq_dev.bench import recorder
 from routemq_dev.bench.figures import Figures
-from routemq_dev.bench.measuring import Measuring
+from routemq_dev.bench.measuring import NO_PROGRESS_S, Measuring
 from routemq_dev.bench.quick_publisher import FIRST_NUMBER, QuickPublisher, payload_of
 from routemq_dev.bench.run import Bench
 from routemq_dev.bench.side import Side, WorkerShape
 
 from benchmarks.peers.contestants import Contestant
+from routemq.errors import RouteMQError
 from routemq.supervision.processes import Supervisor
 
-_FILLED_FROM = FIRST_NUMBER + 5_000_000
-"""The publisher does not come so far."""
 _LONGEST_WAIT_S = 60.0
-_NO_PROGRESS_S = 10.0
 _STOP_S = 5.0
 _POLL_S = 0.01
 _PROBE_S = 0.3
+
+
+class NothingArrivesError(RouteMQError):
+    """A contestant that serves, as it says, runs nothing of what is published."""
+
+    def __init__(self, *, name: str, within_s: float) -> None:
+        self.name, self.within_s = name, within_s
+        super().__init__(f"{name} runs nothing of what is published, for {within_s:g} s")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,16 +69,21 @@ class Bout(Bench):
             side, self.plan, publisher, supervisor, check=lambda: self.check(supervisor), tell=lambda *_: None
         )
         figures = measuring.run_under_load()
-        self._account(side)
+        self._account(side, supervisor)
         supervisor.stop(*(command.name for command in side.commands), within_s=_STOP_S)
         return figures
 
+    @property
+    def _filled(self) -> range:
+        """The numbers of the backlog, which the publisher does not use."""
+        return range(FIRST_NUMBER - self.backlog, FIRST_NUMBER)
+
     def _measure_alone(self, side: Side, supervisor: Supervisor) -> None:
-        numbers = range(_FILLED_FROM, _FILLED_FROM + self.backlog)
+        numbers = self._filled
         self.contestant.fill(side, [(f"bench/d{number % 100}/data", payload_of(number).decode()) for number in numbers])
         # They take what they find before they say that they are ready.
         supervisor.start(*side.workers)
-        with closing(recorder.RunReader(side.runs)) as reader:
+        with closing(recorder.RunReader(side.runs, numbers)) as reader:
             for _ in self._until_nothing_comes(reader, supervisor):
                 if reader.count() >= self.backlog:
                     break
@@ -82,11 +94,13 @@ class Bout(Bench):
             took_s = runs[-tenth][1] - runs[tenth][1]
             self.alone.end_to_end.append((len(runs) - 2 * tenth) / took_s)
 
-    def _account(self, side: Side) -> None:
+    def _account(self, side: Side, supervisor: Supervisor) -> None:
         """Count what became of the backlog, when whoever was late has had the time of the other measurement too."""
-        numbers = range(_FILLED_FROM, _FILLED_FROM + self.backlog)
-        with closing(recorder.RunReader(side.runs)) as reader:
-            runs = Counter(number for number, _ in reader.runs() if number in numbers)
+        with closing(recorder.RunReader(side.runs, self._filled)) as reader:
+            for _ in self._until_nothing_comes(reader, supervisor):
+                if reader.count() >= self.backlog:
+                    break
+            runs = Counter(number for number, _ in reader.runs() if number in self._filled)
         self.alone.published = self.backlog
         self.alone.lost = self.backlog - len(runs)
         self.alone.duplicates = runs.total() - len(runs)
@@ -95,7 +109,7 @@ class Bout(Bench):
         """Give turns until nothing more is run; the first may take as long as a start."""
         began = progress_at = time.monotonic()
         seen = 0
-        while (now := time.monotonic()) - progress_at < (_NO_PROGRESS_S if seen else _LONGEST_WAIT_S):
+        while (now := time.monotonic()) - progress_at < (NO_PROGRESS_S if seen else _LONGEST_WAIT_S):
             self.check(supervisor)
             yield
             if (count := reader.count()) > seen:
@@ -105,13 +119,19 @@ class Bout(Bench):
             time.sleep(_POLL_S)
 
     def _get_one_through(self, side: Side, publisher: QuickPublisher, supervisor: Supervisor) -> None:
-        """Publish until a message is run: who does not say that it is subscribed loses nothing until then."""
-        with closing(recorder.RunReader(side.runs)) as reader:
-            before = reader.count()
+        """Publish until one of these is run: who does not say that it is subscribed loses nothing from then on.
+
+        Raises:
+            NothingArrivesError: None is.
+        """
+        probes = range(publisher.next_number, sys.maxsize)
+        with closing(recorder.RunReader(side.runs, probes)) as reader:
             began = time.monotonic()
-            while reader.count() == before and time.monotonic() - began < _LONGEST_WAIT_S:
+            while not reader.count():
+                if time.monotonic() - began > _LONGEST_WAIT_S:
+                    raise NothingArrivesError(name=side.name, within_s=_LONGEST_WAIT_S)
                 publisher.publish(1, check=lambda: self.check(supervisor))
                 until = time.monotonic() + _PROBE_S
-                while reader.count() == before and time.monotonic() < until:
+                while not reader.count() and time.monotonic() < until:
                     self.check(supervisor)
                     time.sleep(_POLL_S)

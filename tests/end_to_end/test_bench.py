@@ -75,8 +75,10 @@ def test_peers_are_measured_in_one_run_and_who_cannot_take_part_is_told_of(tmp_p
         figures = found[contestant]
         assert figures["backlog_per_s"]["median"] > 0
         assert figures["end_to_end_per_s"]["median"] > 0
-        assert (figures["why_not"], figures["lost"], figures["duplicates"]) == (None, 0, 0)
+        assert figures["why_not"] is None
         assert figures["published"] > 800
+    # What a rival loses is its own affair.
+    assert found["routemq-solo"]["lost"] == found["routemq-solo"]["duplicates"] == 0
     assert "Celery, 2 solo" in (tmp_path / "figures.svg").read_text("utf-8")
     with pytest.raises(NotHereError, match=r"^needs Python 3\.99, not on this machine$"):
         programs_of(tmp_path, ["faster==1"], minor=99)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from routemq_dev.servers import REDIS_SERVER
 
 IN_PIPELINE = 5_000
 """Published and not yet run: as many as keep every part busy, so that the publisher works until the end."""
+NO_PROGRESS_S = 30.0
+"""Longer than a busy machine stands still: what comes later is taken for lost."""
 
 _WARM_UP = 500
-_NO_PROGRESS_S = 10.0
 _POLL_S = 0.003
 _ANY_NUMBER = 1_000_000
 
@@ -60,10 +62,9 @@ class Measuring:
         self.figures = Figures()
         self._side, self._plan, self._publisher, self._supervisor = side, plan, publisher, supervisor
         self._check, self._tell = check, tell
-        self._reader = RunReader(side.runs)
         self._since = publisher.next_number
-        # What was run before is none of this.
-        self._wanted = self._reader.count()
+        self._published = range(0)
+        self._reader = RunReader(side.runs, self._to_come)
 
     def run(self) -> Figures:
         """Measure every round, and count what was lost and what was run twice."""
@@ -86,6 +87,11 @@ class Measuring:
         finally:
             self._reader.close()
 
+    @property
+    def _to_come(self) -> range:
+        """All that the publisher has not sent yet."""
+        return range(self._publisher.next_number, sys.maxsize)
+
     def _warm_up(self) -> None:
         self._publish(_WARM_UP)
         self._wait()
@@ -102,16 +108,16 @@ class Measuring:
         figures.rates.append(rate_per_s)
 
     def _under_load(self) -> float:
-        began, before, first = time.monotonic(), self._wanted, self._publisher.next_number
+        began, first = time.monotonic(), self._publisher.next_number
 
         def room() -> int:
-            done = self._reader.count() - before
+            done = self._reader.count()
             # A slow side must not work off for half a minute what was published in two seconds.
             return min(IN_PIPELINE, _WARM_UP + done // 2) - (self._publisher.next_number - first) + done
 
         spent_s = self._processor_s(*self._names)
         self._publish(_ANY_NUMBER, for_s=self._plan.seconds, room=room)
-        count = self._wait() - before
+        count = self._wait()
         elapsed_s = time.monotonic() - began
         self.figures.processor_us.append((self._processor_s(*self._names) - spent_s) * 1e6 / max(1, count))
         return count / elapsed_s
@@ -129,14 +135,13 @@ class Measuring:
 
     def _from_backlog(self, count: int) -> float:
         ingest = next(state.pid for state in self._supervisor.states if state.name == self._side.ingest.name)
-        before = self._wanted
         os.kill(ingest, signal.SIGSTOP)
         try:
             self._publish(count)
         finally:
             os.kill(ingest, signal.SIGCONT)
         began = time.monotonic()
-        return (self._wait() - before) / (time.monotonic() - began)
+        return self._wait() / (time.monotonic() - began)
 
     def _at_rate(self, rate_per_s: float) -> list[float]:
         # Messages that come one by one cost most in what they wake.
@@ -158,21 +163,22 @@ class Measuring:
         rate_per_s: float | None = None,
         room: Callable[[], int] = lambda: IN_PIPELINE,
     ) -> range:
-        numbers = self._publisher.publish(count, for_s=for_s, rate_per_s=rate_per_s, room=room, check=self._check)
-        self._wanted += len(numbers)
-        return numbers
+        # What was lost of those before is not waited for again, and what was late does not count.
+        self._reader.count_only(self._to_come)
+        self._published = self._publisher.publish(
+            count, for_s=for_s, rate_per_s=rate_per_s, room=room, check=self._check
+        )
+        return self._published
 
     def _wait(self) -> int:
-        """Wait until everything is run, or nothing more is; return how many runs there were."""
+        """Wait until what was published last is run, or nothing more is; return how much of it was."""
         seen, progress_at = self._reader.count(), time.monotonic()
-        while seen < self._wanted and time.monotonic() - progress_at < _NO_PROGRESS_S:
+        while seen < len(self._published) and time.monotonic() - progress_at < NO_PROGRESS_S:
             self._check()
             time.sleep(_POLL_S)
             now = self._reader.count()
             if now > seen:
                 seen, progress_at = now, time.monotonic()
-        # What is lost is not waited for again.
-        self._wanted = seen
         return seen
 
     def _account(self) -> None:

@@ -11,8 +11,8 @@ from routemq.errors import RouteMQError
 from routemq.mqtt_wire import binary, packet
 
 TOPIC_TEMPLATE = "bench/{device_id}/data"
-FIRST_NUMBER = 1_000_000
-"""Numbers have seven digits, so that all payloads are 47 bytes."""
+FIRST_NUMBER = 2_000_000
+"""Numbers have seven digits, so that all payloads are 47 bytes; those before it are never published."""
 
 _PUBLISH_QOS_1 = 0x32
 _PUBACK = 0x40

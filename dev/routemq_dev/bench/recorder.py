@@ -15,6 +15,8 @@ VARIABLE = "ROUTEMQ_BENCH_RUNS"
 _RECORD = struct.Struct("=Qd")
 _CAPACITY = 4_000_000
 """Records of one process; the file is sparse, and as large as what was written."""
+_CHUNK = 64
+"""Records that are read at a time."""
 
 
 class RunRecorder:
@@ -50,30 +52,42 @@ class RunRecorder:
 
 
 class RunReader:
-    """Reads what all processes have noted so far."""
+    """Reads what all processes have noted so far.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        numbers: Of the messages that are counted. What was sent before may be run while these are waited for.
+    """
+
+    def __init__(self, folder: Path, numbers: range) -> None:
         self._folder = folder
         self._memories: dict[Path, mmap.mmap] = {}
-        self._counts: dict[Path, int] = {}
+        self._read: dict[Path, int] = {}
+        self.count_only(numbers)
+
+    def count_only(self, numbers: range) -> None:
+        """Count these from now on, of which none has been run yet."""
+        self._numbers = numbers
+        self._seen: set[int] = set()
 
     def count(self) -> int:
-        """Return how many runs were noted, a message that was run twice counted twice; cheap enough to poll."""
+        """Return how many of the messages were run, each counted once; cheap enough to poll."""
         for path in self._folder.glob("*.runs"):
             # Between its making and its sizing a file cannot be mapped.
             if path not in self._memories and path.stat().st_size:
                 with path.open("rb") as file:
                     self._memories[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                self._counts[path] = 0
+                self._read[path] = 0
         for path, memory in self._memories.items():
-            self._counts[path] = _filled(memory, self._counts[path])
-        return sum(self._counts.values())
+            found = [number for number, _ in _records(memory, self._read[path])]
+            self._read[path] += len(found)
+            self._seen.update(number for number in found if number in self._numbers)
+        return len(self._seen)
 
     def runs(self) -> Iterator[tuple[int, float]]:
-        """Give number and time, on this machine's monotonic clock, of each run."""
+        """Give number and time, on this machine's monotonic clock, of each run, whatever its number."""
         self.count()
         for path, memory in self._memories.items():
-            yield from _RECORD.iter_unpack(memory[: self._counts[path] * _RECORD.size])
+            yield from _RECORD.iter_unpack(memory[: self._read[path] * _RECORD.size])
 
     def close(self) -> None:
         """Let go of the files."""
@@ -82,18 +96,11 @@ class RunReader:
         self._memories.clear()
 
 
-def _filled(memory: mmap.mmap, least: int) -> int:
-    """Return how many records are filled, of which `least` are known to be."""
-
-    def is_filled(index: int) -> bool:
-        return index < _CAPACITY and memory[index * _RECORD.size : index * _RECORD.size + 8] != bytes(8)
-
-    step = 1
-    while is_filled(least + step - 1):
-        least += step
-        step *= 2
-    while step > 1:
-        step //= 2
-        if is_filled(least + step - 1):
-            least += step
-    return least
+def _records(memory: mmap.mmap, start: int) -> Iterator[tuple[int, float]]:
+    """Give what is written from a position on."""
+    for at in range(start * _RECORD.size, len(memory), _CHUNK * _RECORD.size):
+        for number, run_at in _RECORD.iter_unpack(memory[at : at + _CHUNK * _RECORD.size]):
+            # A thread that has its position may not have written yet, or half; those behind it are read later.
+            if not number or not run_at:
+                return
+            yield number, run_at
