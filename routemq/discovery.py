@@ -94,7 +94,20 @@ def _import(name: str, *, what: _What = "routers") -> ModuleType:
             raise DiscoveryError(
                 module=name,
                 problem=f"there is no module {cause.name!r} in {Path.cwd()} or on the Python path",
-                mend=f"run the command in the project's folder, or set {_SETTINGS[what]}",
+                mend=_where_it_is(name) or f"run the command in the project's folder, or set {_SETTINGS[what]}",
                 what=what,
             ) from cause
         raise DiscoveryError(module=name, problem=exc.problem, mend=exc.mend, what=what) from cause
+
+
+def _where_it_is(name: str) -> str | None:
+    """Return what to do about a module that lies above the working directory, or in its `src`."""
+    here, path = Path.cwd(), Path(*name.split("."))
+    for folder in (*here.parents, here / "src"):
+        if (folder / path).is_dir() or (folder / path).with_suffix(".py").is_file():
+            return (
+                f"install the project (pip install -e .), or set PYTHONPATH=src: it is in {folder}"
+                if folder.parent == here
+                else f"run the command in {folder}, where it is"
+            )
+    return None

@@ -99,6 +99,7 @@ class DevSession:
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _strays: set[str] = field(default_factory=set)
     _not_loaded: set[str] = field(default_factory=set)  # changed files, since the application was loaded last
+    _waits_for_a_start: set[str] = field(default_factory=set)
     _workers: WorkerManager | None = None
 
     def start(self) -> None:
@@ -130,11 +131,12 @@ class DevSession:
             out_of_date: Whether more was changed meanwhile. Then what starts is not waited for: it may be unable to.
 
         Raises:
-            BrokenApplicationError: It cannot be loaded; what runs was left as it is.
-            RouteMQError: Its settings cannot be used, or something does not start.
+            RouteMQError: It cannot be loaded, its settings cannot be used, or something does not start. What runs was
+                left as it is, but for the last.
         """
         before = self._rows
         self._not_loaded.update(changed)
+        self._say_what_waits_for_a_start(load_settings())
         self._take(read_rows(self.options.project, {**os.environ, **self.env}))
         for told in route_changes(before, self._rows):
             self.log.say(told)
@@ -176,6 +178,16 @@ class DevSession:
         """Stop everything, in peace, the servers last."""
         self.stop_work()
         self.supervisor.stop(MQTT_SERVER, REDIS_SERVER)
+
+    def _say_what_waits_for_a_start(self, settings: Settings) -> None:
+        """Say it of servers that were configured since those were brought along, which their processes go on using."""
+        brought = {"mqtt_broker": "MQTT_BROKER", "redis_url": "REDIS_URL"}
+        now = {name for field, name in brought.items() if name in self.env and field in settings.model_fields_set}
+        for name in sorted(now - self._waits_for_a_start):
+            self.log.say(
+                f"{name} counts when routemq dev is started anew; it runs on a server of its own", style="yellow"
+            )
+        self._waits_for_a_start = now
 
     def _concerns_ingest(self, before: list[dict[str, Any]], changed: Collection[str]) -> bool:
         """Whether ingest must be started anew: with other settings or routes, or when it runs code of the project."""

@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from routemq.errors import RouteMQError
-from routemq.supervision.loading import BrokenApplicationError
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import Stop, take_stop_signals
 from routemq.supervision.terminal_log import TerminalLog, TerminalLogHandler
@@ -103,8 +102,7 @@ class DevRunner:
         try:
             self.session.reload(changed, out_of_date=out_of_date)
         except RouteMQError as exc:
-            goes_on = isinstance(exc, BrokenApplicationError) and self.session.serves
-            mend = "The code from before goes on running." if goes_on else "Correct it and save."
+            mend = "The code from before goes on running." if self.session.serves else "Correct it and save."
             self.log.say(f"{exc}\n{mend}", style="red")
         else:
             if not (self.session.stopping.is_set() or out_of_date()):

@@ -5,11 +5,14 @@ import pytest
 from rich.console import Console
 from routemq_dev import reloading, run_notes
 from routemq_dev.demo_table import DemoTable
-from routemq_dev.dev_session import route_changes
+from routemq_dev.dev_session import DevOptions, route_changes
 from routemq_dev.progress import RouteProgress
 from routemq_dev.run_notes import RunNotes
+from routemq_dev.runner import DevRunner
+from routemq_dev.state import StateFolderError, state_folder
 from routemq_dev.stray_routers import stray_routers
 
+from routemq.errors import RouteMQError
 from routemq.supervision.stop import Stop
 
 RETRY = "2026-01-01 12:00:00,000 WARNING r.o: message {id} ({place}) failed in run 1, next in 1.1 s: E"
@@ -104,3 +107,30 @@ def test_whatever_ends_the_watch_of_the_project_is_told_where_changes_are_taken(
     assert next(changes) == ("a.py",)
     with pytest.raises(RuntimeError, match="the watcher has ended"):
         next(changes)
+
+
+def test_a_server_that_is_configured_meanwhile_is_said_to_wait_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    console = Console(width=200, record=True)
+    runner = DevRunner(DevOptions(project=tmp_path, state=tmp_path), console, level="INFO")
+    runner.session.env = {"MQTT_BROKER": "127.0.0.1", "REDIS_URL": "redis://127.0.0.1:6379/0"}
+    for _ in range(2):
+        (tmp_path / ".env").write_text(
+            "ROUTEMQ_ROUTERS=nowhere\nMQTT_BROKER=h\nREDIS_URL=redis://h\n", encoding="utf-8"
+        )
+        with pytest.raises(RouteMQError, match="there is no module"):
+            runner.session.reload([".env"], out_of_date=lambda: False)
+    (tmp_path / ".env").write_text("MQTT_PORT=abc\n", encoding="utf-8")
+    with pytest.raises(RouteMQError, match="MQTT_PORT"):
+        runner.session.reload([".env"], out_of_date=lambda: False)
+    told = console.export_text()
+    assert told.count("MQTT_BROKER counts when") == told.count("REDIS_URL counts when") == 1
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "/proc/none", "x" * 300, "nul\0"])
+def test_a_folder_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateFolderError, match="Mend: name another folder"), state_folder(tmp_path / name):
+        pytest.fail("it is used")

@@ -69,6 +69,21 @@ def test_package_that_is_not_there_says_where_it_was_looked_for(project: Project
     assert "ROUTEMQ_ROUTERS" in caught.value.mend
 
 
+def test_package_that_lies_above_or_in_src_is_told_with_what_to_do(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    routers = project(routers__a=ROUTER.format(topic="a"), below__a="")
+    package = routers.partition(".")[0]
+    monkeypatch.chdir(tmp_path / package / "below")
+    with pytest.raises(DiscoveryError, match=rf"run the command in {tmp_path}, where it is"):
+        load_router(routers)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "src").mkdir()
+    (tmp_path / package).rename(tmp_path / "src" / package)
+    with pytest.raises(DiscoveryError, match=rf"PYTHONPATH=src: it is in {tmp_path}/src"):
+        load_router(routers)
+
+
 def test_folder_that_an_installed_package_hides_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
