@@ -9,6 +9,7 @@ from shlex import quote
 
 import click
 from routemq_ops.manifests.compose import FILE as COMPOSE_FILE
+from routemq_ops.manifests.compose import IMAGE as COMPOSE_IMAGE
 from routemq_ops.manifests.compose import compose_file
 from routemq_ops.manifests.deployment import Deployment, queue_workers
 from routemq_ops.manifests.kubernetes import kubernetes_files
@@ -30,13 +31,14 @@ _NEXT = {
 }
 """What puts the files into force; what is to be had before it is told in the guide."""
 _GUIDE = "docs/deployment.md"
+_IMAGE = "routemq:latest"
 
 
 @click.command(short_help="Print what deploys this application: Kubernetes, Compose, systemd.")
 @click.option("--format", "form", type=click.Choice(list(_NEXT)), default="kubernetes", show_default=True)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write the files into this folder.")
 @click.option("--force", is_flag=True, help="Write also over files that are there and differ.")
-@click.option("--image", default="routemq:latest", show_default=True, help="Your application's image.")
+@click.option("--image", help=f"Your application's image; by default {_IMAGE}, with Compose {COMPOSE_IMAGE}.")
 @click.option(
     "--project", type=click.Path(path_type=Path),
     help="For systemd: your application's folder there, with its .venv; by default this one, with this Python.",
@@ -46,7 +48,9 @@ _GUIDE = "docs/deployment.md"
     help="How long a worker that is told to end may go on with what it runs.",
 )  # fmt: skip
 @explains_errors
-def manifests(*, form: str, output: Path | None, force: bool, image: str, project: Path | None, grace_s: int) -> None:
+def manifests(
+    *, form: str, output: Path | None, force: bool, image: str | None, project: Path | None, grace_s: int
+) -> None:
     """Print, or write, the files that run ingest, a worker for each queue, and Flower.
 
     Start it in the project's folder. They are yours: change what you like; a second run leaves files that differ as
@@ -54,6 +58,8 @@ def manifests(*, form: str, output: Path | None, force: bool, image: str, projec
 
     Exit code 1 when such files were left.
     """
+    if image is None:
+        image = COMPOSE_IMAGE if form == "compose" else _IMAGE
     if not image.strip():
         raise click.BadParameter("is empty; perhaps a variable is not set", param_hint="--image")
     deployment = _deployment(image, grace_s)

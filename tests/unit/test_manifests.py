@@ -13,7 +13,7 @@ import yaml
 from routemq_ops.manifests.compose import compose_file
 from routemq_ops.manifests.deployment import Deployment, queue_workers
 from routemq_ops.manifests.kubernetes import kubernetes_files
-from routemq_ops.manifests.systemd_units import escaped, systemd_files
+from routemq_ops.manifests.systemd_units import UnitNameTooLongError, escaped, systemd_files
 
 from routemq.metrics.exposition import FleetMetrics
 from routemq.metrics.fleet import FleetReading, QueueReading, ServerReading
@@ -29,6 +29,13 @@ SYSTEMD = REPOSITORY / "deploy" / "systemd"
 GRACE_S, STOP_S = 60, 75
 OLDEST, NEWEST = "1.30.0", "1.34.0"
 ODD = {"sensors": 2, "sensors.data": 3, "a-b": 1, "a.b": 1, "Größe\"'$x": 1, "%h": 1, "x/y\\z": 1, "q" * 90: 1, ":": 1}
+ODD |= {"$(HOME)": 1, "a$$b$": 12, "🔥": 1}
+
+
+def as_kubernetes_fills_in(argument: str) -> str:
+    """Return a command's word as a container gets it, of a pod whose environment has HOME."""
+    filled_in = {"$$": "$", "$(HOME)": "/root"}
+    return re.sub(r"\$\$|\$\(HOME\)", lambda found: filled_in[found[0]], argument)
 
 
 def of_deploy(folder: Path) -> dict[str, str]:
@@ -153,7 +160,7 @@ def test_each_kustomization_names_files_that_are_there_and_every_file_is_named()
 def test_a_worker_serves_each_queue_whatever_its_name() -> None:
     workers = of_kind("Deployment", files=kubernetes_files(odd()))
     commands = [item["spec"]["template"]["spec"]["containers"][0]["command"] for item in workers.values()]
-    served = {command[command.index("-Q") + 1] for command in commands if "-Q" in command}
+    served = {as_kubernetes_fills_in(command[command.index("-Q") + 1]) for command in commands if "-Q" in command}
     assert served == set(worker_queues(ODD))
     scaled = of_kind("ScaledObject", files=kubernetes_files(odd()))
     metrics = [trigger["metadata"]["valueLocation"] for item in scaled.values() for trigger in item["spec"]["triggers"]]
@@ -227,12 +234,17 @@ def test_keda_scales_by_a_metric_that_is_served_in_all_regions() -> None:
         assert trigger["metadata"]["valueLocation"].partition("{")[0] in served
         assert trigger["metadata"]["format"] == "prometheus"
         assert name in of_kind("Deployment")
-    for path in KUBERNETES.glob("three-regions/*/kustomization.yaml"):
-        region = yaml.safe_load(path.read_text("utf-8"))
-        patched = {patch["target"]["name"]: yaml.safe_load(patch["patch"]) for patch in region["patches"]}
-        assert set(patched) == set(of_kind("ScaledObject"))
-        for operations in patched.values():
-            assert [f".{region['namespace']}.svc" in operation["value"] for operation in operations] == [True]
+    # It asks from a namespace of its own, for that of the overlay, which each of them puts into the address.
+    assert trigger["metadata"]["url"] == "http://routemq-flower.routemq.svc.cluster.local:9466/metrics"
+    overlays = [KUBERNETES / "one-region/kustomization.yaml", *KUBERNETES.glob("three-regions/*/kustomization.yaml")]
+    for overlay in (yaml.safe_load(path.read_text("utf-8")) for path in overlays):
+        (replacement,) = overlay["replacements"]
+        assert replacement["source"] == {
+            "kind": "Service", "name": "routemq-flower", "fieldPath": "metadata.namespace",
+        }  # fmt: skip
+        (target,) = replacement["targets"]
+        assert target["options"] == {"delimiter": ".", "index": 1}
+        assert (overlay["namespace"], target["select"]) == (overlay["namespace"], {"kind": "ScaledObject"})
 
 
 def test_compose_has_a_service_for_each_queue_and_the_rest_as_it_is() -> None:
@@ -244,7 +256,7 @@ def test_compose_has_a_service_for_each_queue_and_the_rest_as_it_is() -> None:
     ]
     for queues in (ODD, *others_of_one):
         workers = queue_workers(worker_queues(queues), queues)
-        text = compose_file(Deployment(workers=workers, image="x", grace_s=GRACE_S))
+        text = compose_file(Deployment(workers=workers, image="routemq-sample", grace_s=GRACE_S))
         assert len(re.findall(r"^  worker-[^ ]+:$", text, re.MULTILINE)) == len(workers)
         services = yaml.safe_load(text)["services"]
         # A dollar that is not for Compose to fill in is written twice.
@@ -256,6 +268,17 @@ def test_compose_has_a_service_for_each_queue_and_the_rest_as_it_is() -> None:
         assert sorted(name for queue in asked for name in expand_queues([queue], queues)) == sorted(queues)
         others = {name: item for name, item in services.items() if not name.startswith("worker-")}
         assert others == {name: item for name, item in sample.items() if not name.startswith("worker-")}
+
+
+def test_compose_is_given_the_image_the_time_and_the_memory_that_the_workers_need() -> None:
+    workers = queue_workers({"few": 6, "many": 40}, ["few", "many"])
+    made = yaml.safe_load(compose_file(Deployment(workers=workers, image="registry/shop:1.2", grace_s=300)))["services"]
+    for worker in (made["worker-few"], made["worker-many"]):
+        assert worker["image"] == made["flower"]["image"] == "registry/shop:1.2"
+        assert worker["environment"]["SHUTDOWN_GRACE_S"] == "${SHUTDOWN_GRACE_S:-300}"
+        assert worker["stop_grace_period"] == "${WORKER_STOP_GRACE:-330s}"
+    limits = {name: made[f"worker-{name}"]["mem_limit"] for name in ("few", "many")}
+    assert limits == {"few": "${WORKER_MEMORY:-512m}", "many": "${WORKER_MEMORY:-2688m}"}
 
 
 def test_units_pass_systemds_own_check(tmp_path: Path) -> None:
@@ -279,6 +302,13 @@ def test_units_pass_systemds_own_check(tmp_path: Path) -> None:
 def test_a_queue_is_escaped_as_systemd_escapes_it(name: str) -> None:
     run = subprocess.run(["systemd-escape", name], capture_output=True, encoding="utf-8", check=True)
     assert escaped(name) == run.stdout.removesuffix("\n")
+
+
+def test_a_queue_that_no_unit_can_be_named_after_is_told() -> None:
+    queues = {"ö" * 30: 1, "ö" * 29: 1}
+    deployment = Deployment(workers=queue_workers(queues, queues), image="x", grace_s=GRACE_S)
+    with pytest.raises(UnitNameTooLongError, match=r"queue .*would have 263 characters, of 255"):
+        systemd_files(deployment, project=REPOSITORY, environment=Path(sys.prefix))
 
 
 def test_units_stop_later_than_the_longest_task_and_keep_secrets_out_of_the_environment() -> None:

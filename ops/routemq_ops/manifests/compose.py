@@ -4,9 +4,10 @@ import json
 import re
 from pathlib import Path
 
-from routemq_ops.manifests.deployment import Deployment, QueueWorker
+from routemq_ops.manifests.deployment import Deployment, QueueWorker, quoted
 
 FILE = "docker-compose.yml"
+IMAGE = "routemq-sample"
 
 # A wheel takes it along; in a checkout it is where Compose looks for it.
 _OF_WHEEL = Path(__file__).with_name("templates") / FILE
@@ -14,6 +15,10 @@ _OF_CHECKOUT = Path(__file__).parents[3] / FILE
 
 _WORKER = re.compile(r"^  (worker-[\w.-]+):\n(?:(?:    .*)?\n)*?(?=^ {0,3}\S|\Z)", re.MULTILINE)
 _QUEUE = re.compile(r'"-Q", ("(?:[^"\\]|\\.)*")')
+_GRACE, _STOP = "${SHUTDOWN_GRACE_S:-60}", "${WORKER_STOP_GRACE:-90s}"
+_LONGER_S = 30
+_MEMORY_MB, _WORKER_MB, _HAND_MB = 512, 128, 64
+"""What the sample's workers may have; a worker with many children, and each of these."""
 
 
 def compose_file(deployment: Deployment) -> str:
@@ -26,9 +31,12 @@ def compose_file(deployment: Deployment) -> str:
         served = [worker for worker in deployment.workers if _serves(block[0], worker)]
         if len(served) == 1 and (block[1] == served[0].name or block[1] not in made):
             kept.add(served[0].name)
-            blocks.append(block[0])
+            blocks.append(_with_room(block[0], served[0]))
     blocks += [_made(found[0], worker) for worker in deployment.workers if worker.name not in kept]
-    return text[: found[0].start()] + "".join(blocks) + text[found[-1].end() :]
+    text = text[: found[0].start()] + "".join(blocks) + text[found[-1].end() :]
+    text = text.replace(_GRACE, _GRACE.replace("60", str(deployment.grace_s)))
+    text = text.replace(_STOP, _STOP.replace("90", str(deployment.grace_s + _LONGER_S)))
+    return text if deployment.image == IMAGE else text.replace(f"image: {IMAGE}", f"image: {quoted(deployment.image)}")
 
 
 def _serves(block: str, worker: QueueWorker) -> bool:
@@ -40,5 +48,13 @@ def _serves(block: str, worker: QueueWorker) -> bool:
 
 def _made(model: "re.Match[str]", worker: QueueWorker) -> str:
     # What is for Compose to fill in begins with a dollar.
-    queue = json.dumps(worker.queue).replace("$", "$$")
-    return _QUEUE.sub(lambda _: f'"-Q", {queue}', model[0].replace(model[1], worker.name))
+    queue = quoted(worker.queue.replace("$", "$$"))
+    return _with_room(_QUEUE.sub(lambda _: f'"-Q", {queue}', model[0].replace(model[1], worker.name)), worker)
+
+
+def _with_room(block: str, worker: QueueWorker) -> str:
+    """Give a worker of many hands more memory than the others: at the limit the kernel kills what asks for more."""
+    memory_mb = _WORKER_MB + _HAND_MB * worker.hands
+    if memory_mb <= _MEMORY_MB:
+        return block
+    return block.replace("    <<: *worker\n", f"    <<: *worker\n    mem_limit: ${{WORKER_MEMORY:-{memory_mb}m}}\n")

@@ -74,5 +74,15 @@ def filled(path: str, **fields: object) -> str:
     return _FIELD.sub(lambda found: str(fields[found[1]]), text).rstrip("\n")
 
 
+def quoted(text: str) -> str:
+    """Return a text as a string of YAML: not JSON's, for two escapes that make one character are an error there."""
+    escapes = {'"': '\\"', "\\": "\\\\"}
+    return f'"{"".join(escapes.get(mark) or _escaped(mark) for mark in text)}"'
+
+
+def _escaped(mark: str) -> str:
+    return mark if mark.isprintable() else f"\\U{ord(mark):08x}"
+
+
 def _label(queue: str) -> str:
     return _NO_NAME.sub("-", queue.lower())[:_LONGEST_NAME].strip("-")

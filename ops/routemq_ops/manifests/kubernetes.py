@@ -2,7 +2,7 @@
 
 import json
 
-from routemq_ops.manifests.deployment import Deployment, QueueWorker, filled
+from routemq_ops.manifests.deployment import Deployment, QueueWorker, filled, quoted
 
 REGIONS = {"us-east": "us_east_workers", "eu-west": "eu_west_workers", "asia": "asia_workers"}
 """Name of a region in Kubernetes → its group."""
@@ -23,7 +23,7 @@ def kubernetes_files(deployment: Deployment) -> dict[str, str]:
     workers = deployment.workers
     found = {path: _filled(path) for path in _AS_THEY_ARE}
     for path in ("base/ingest.yaml", "base/flower.yaml", "base/settings.env"):
-        found[path] = _filled(path, image=json.dumps(deployment.image), grace_s=deployment.grace_s)
+        found[path] = _filled(path, image=quoted(deployment.image), grace_s=deployment.grace_s)
     found["base/kustomization.yaml"] = _filled("base/kustomization.yaml", resources=_resources(workers))
     for worker in workers:
         found[f"base/{worker.name}.yaml"] = _worker(worker, deployment)
@@ -39,7 +39,7 @@ def kubernetes_files(deployment: Deployment) -> dict[str, str]:
         found[f"three-regions/{region}/namespace.yaml"] = _filled("three-regions/namespace.yaml", region=region)
         found[f"three-regions/{region}/kustomization.yaml"] = _filled(
             "three-regions/region.yaml",
-            region=region, group=group, patches="\n".join(_patch(worker, region) for worker in workers),
+            region=region, group=group,
         )  # fmt: skip
     return {path: text + "\n" for path, text in sorted(found.items())}
 
@@ -48,10 +48,11 @@ def _worker(worker: QueueWorker, deployment: Deployment) -> str:
     return _filled(
         "base/worker.yaml",
         name=worker.name,
-        # JSON's strings are YAML's.
-        queue=json.dumps(worker.queue),
+        queue=quoted(worker.queue),
+        # Of a command Kubernetes fills in $(NAME), and makes one dollar of two.
+        argument=quoted(worker.queue.replace("$", "$$")),
         hands=worker.hands,
-        image=json.dumps(deployment.image),
+        image=quoted(deployment.image),
         stop_s=deployment.stop_s,
         memory_mi=_WORKER_MI + _HAND_MI * worker.hands,
         most_memory_mi=_WORKER_MI + _MOST_HAND_MI * worker.hands,
@@ -59,15 +60,8 @@ def _worker(worker: QueueWorker, deployment: Deployment) -> str:
 
 
 def _trigger(worker: QueueWorker, queue: str) -> str:
-    value = json.dumps(f"routemq_queue_unfinished{{queue={json.dumps(queue, ensure_ascii=False)}}}", ensure_ascii=False)
+    value = quoted(f"routemq_queue_unfinished{{queue={json.dumps(queue, ensure_ascii=False)}}}")
     return _filled("keda/trigger.yaml", value=value, hands=worker.hands, target=_MESSAGES_PER_HAND * worker.hands)
-
-
-def _patch(worker: QueueWorker, region: str) -> str:
-    operations = "\n".join(
-        _filled("three-regions/operation.yaml", number=number, region=region) for number in range(len(worker.served))
-    )
-    return _filled("three-regions/patch.yaml", name=worker.name, operations=operations)
 
 
 def _resources(workers: "list[QueueWorker] | tuple[QueueWorker, ...]") -> str:
