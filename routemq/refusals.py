@@ -56,6 +56,11 @@ def code_of(error: BaseException) -> str:
     return getattr(error, "status_code", None) or ""
 
 
+def is_silence(error: BaseException) -> bool:
+    """Return whether Redis has given no answer, not even a refusal: that it is away, others tell of."""
+    return isinstance(error, redis.RedisError) and not isinstance(error, redis.ResponseError) and not code_of(error)
+
+
 def said(error: BaseException) -> str:
     """Return the server's words; what redis-py puts before them names the command, and with it payloads."""
     return str(error).rpartition(_IN_PIPELINE)[2]

@@ -21,6 +21,11 @@ def printable(text: str, *, lines: bool = False) -> str:
     return "".join(char if _is_read(char) or (lines and char in "\n\t") else _written_out(char) for char in text)
 
 
+def stored_text(data: bytes) -> str:
+    """Return a text that Redis keeps; what is no UTF-8 in it, which anybody may have written, is replaced."""
+    return data.decode("utf-8", "replace")
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """Return a number of things in words: `1 letter`, `1,200 letters`; `many` where it is not `one` with an s."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

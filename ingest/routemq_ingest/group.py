@@ -13,9 +13,12 @@ from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.settings import MqttShare, Settings
+from routemq.text import stored_text
 from routemq_ingest.errands import Errands
 
 logger = logging.getLogger(__name__)
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError)
 
 _ASK_S, _ASK_SOON_S = 2.0, 0.5
 _HOLD_S = 8.0
@@ -124,8 +127,8 @@ class Group:
             ],
         )
         holder, holder_serves, members = cast("tuple[bytes, bytes, list[bytes]]", answer)
-        names = [member.decode() for member in members]
-        return holder.decode(), holder_serves == b"1", dict(zip(names[::2], names[1::2], strict=True))
+        names = [stored_text(member) for member in members]
+        return stored_text(holder), holder_serves == b"1", dict(zip(names[::2], names[1::2], strict=True))
 
     def _scan(self) -> Mapping[str, str]:
         """Return whose sessions have shared subscriptions of this group, by processes that do not know this list."""
@@ -145,11 +148,12 @@ class Group:
         self._asking = False
         try:
             holder, self.holder_serves, others = answer.result()
-        except redis.RedisError as exc:
+        # Whatever it is, it is asked again: who is in the group must not end who takes messages.
+        except Exception as exc:  # noqa: BLE001
             before = self.trouble
             self.trouble = f"redis does not say who is in the group {self._name}: {explain(exc)}"
             # As with the lease: that Redis is away is told already.
-            if self.trouble != before and isinstance(exc, redis.ResponseError):
+            if self.trouble != before and not isinstance(exc, _AWAY):
                 logger.error("the shared routes get no messages, trying again: %s", self.trouble)
             return
         self.trouble = None

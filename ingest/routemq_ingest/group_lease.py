@@ -9,9 +9,12 @@ import redis
 from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
 from routemq.refusals import explain
+from routemq.text import stored_text
 from routemq_ingest.errands import Errands
 
 logger = logging.getLogger(__name__)
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError)
 
 LEASE_S = 8.0
 UNSERVED_S = 15.0
@@ -88,10 +91,11 @@ class GroupLease:
         ask_s = _STEP_BACK_S if self._steps_back else _ASK_S
         try:
             owner = answer.result()
-        except redis.RedisError as exc:
+        # Whatever it is, it is asked again: the lease must not end who takes messages of the other routes.
+        except Exception as exc:  # noqa: BLE001
             before, self.trouble = self.trouble, f"the key {self._key!r} of the non-shared routes: {explain(exc)}"
             # That Redis is away is told already, by who has messages for it.
-            if self.trouble != before and isinstance(exc, redis.ResponseError):
+            if self.trouble != before and not isinstance(exc, _AWAY):
                 logger.error("nobody can hold the non-shared routes: %s", self.trouble)
             self._ask_at = now + ask_s
             return
@@ -104,10 +108,10 @@ class GroupLease:
         else:
             self._ends_at, self._ask_at = 0.0, now + ask_s
             if was_held:
-                logger.warning("another process holds the non-shared routes now holder=%s", owner.decode())
+                logger.warning("another process holds the non-shared routes now holder=%s", stored_text(owner))
 
     def _released(self, answer: "Future[int]") -> None:
         try:
             answer.result()
-        except redis.RedisError as exc:
+        except Exception as exc:  # noqa: BLE001  whatever it is, it ends by itself
             logger.warning("lease not released, it ends by itself in %.0f s: %s", LEASE_S, exc)

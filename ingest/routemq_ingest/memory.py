@@ -10,9 +10,12 @@ import redis
 
 from routemq.queues import Keys
 from routemq.refusals import explain
+from routemq.text import stored_text
 from routemq_ingest.errands import Errands
 
 logger = logging.getLogger(__name__)
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError)
 
 MOST_PROCESSES = 64
 """Of one host; so far is looked for sessions that some of them left behind."""
@@ -36,9 +39,10 @@ class SessionMemory:
         def answered(answer: "Future[Collection[str]]") -> None:
             try:
                 known = answer.result()
-            except redis.RedisError as exc:
+            # Whatever it is, it is asked again, and nothing is left that the broker may have.
+            except Exception as exc:  # noqa: BLE001
                 logger.log(
-                    logging.ERROR if isinstance(exc, redis.ResponseError) else logging.DEBUG,
+                    logging.DEBUG if isinstance(exc, _AWAY) else logging.ERROR,
                     "the filters of the mqtt session are not known client_id=%s: %s", client_id, explain(exc),
                 )  # fmt: skip
                 then(None)
@@ -56,7 +60,7 @@ class SessionMemory:
             self._errands.ask(partial(self._client.srem, key, *filters), then=_ignore)
 
     def _note(self, key: str, filters: Collection[str]) -> Collection[str]:
-        known = {member.decode() for member in cast("set[bytes]", self._client.smembers(key))}
+        known = {stored_text(member) for member in cast("set[bytes]", self._client.smembers(key))}
         if set(filters) - known:
             self._client.sadd(key, *filters)
         return known

@@ -12,9 +12,12 @@ from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.settings import Settings
+from routemq.text import stored_text
 from routemq_ingest.errands import Errands
 
 logger = logging.getLogger(__name__)
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError)
 
 LEASE_S = 8.0
 """So long a holder that says nothing more is thought to be there."""
@@ -112,22 +115,23 @@ class NameLease:
         self._asking = False
         try:
             number, held, left = answer.result()
-        except redis.RedisError as exc:
+        # Whatever it is, it is asked again.
+        except Exception as exc:  # noqa: BLE001
             # Others may not have been able to renew theirs either.
             self._left.clear()
             self._ask_at = time.monotonic() + _ASK_AGAIN_S
             before, self.trouble = self.trouble, f"the mqtt client ids, key {self._key!r}: {explain(exc)}"
-            if self.trouble != before and (not self.given or isinstance(exc, redis.ResponseError)):
+            if self.trouble != before and (not self.given or not isinstance(exc, _AWAY)):
                 logger.error("redis does not say which mqtt client id is free, trying again: %s", self.trouble)
             return
         self.trouble = None
-        self.number = number.decode() or None
+        self.number = stored_text(number) or None
         if self.number is None:
             self._ends_at, self._ask_at = 0.0, float("inf")
             return
         self.given += not held
         self._ends_at, self._ask_at = asked_at + LEASE_S, asked_at + _RENEW_S
-        self._left = {name.decode(): self._left.get(name.decode(), asked_at) for name in left}
+        self._left = {name: self._left.get(name, asked_at) for name in map(stored_text, left)}
 
 
 def _released(answer: "Future[int]") -> None:

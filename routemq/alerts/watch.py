@@ -13,17 +13,21 @@ import redis
 
 from routemq.alerts.conditions import Condition, Limits, find_conditions
 from routemq.alerts.delivery import Alert, Delivery
+from routemq.lock import Lock
 from routemq.metrics.fleet import FleetReading, read_fleet
+from routemq.pauses import Reminders
 from routemq.queues import Keys
+from routemq.refusals import is_silence
 from routemq.route import Route
 from routemq.settings import Settings
-from routemq.text import error_line
+from routemq.text import error_line, stored_text
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
 _LOCK_S = 15
 _RATE_OVER_S = 60.0
+_SAY_AGAIN_S = 60.0
 _SEEN_TWICE = 2
 """A condition is told when it holds at two looks in a row, and is over when it does not: a restart is none."""
 
@@ -48,7 +52,8 @@ class AlertWatch(threading.Thread):
         self._keys, self._queues, self._routes = Keys(settings.key_prefix), queues, routes
         self._limits = Limits.of(settings)
         self._look_every_s = look_every_s
-        self._name = uuid.uuid4().hex
+        self._lock = Lock(client=client, key=self._keys.alerts_lock, name=uuid.uuid4().hex, lasts_s=_LOCK_S)
+        self._reminders = Reminders(_SAY_AGAIN_S)
         self._stopped = threading.Event()
         self._readings: deque[FleetReading] = deque()
         self._seen: dict[str, int] = {}
@@ -60,7 +65,11 @@ class AlertWatch(threading.Thread):
                     self.look()
             # To watch must not end what is watched, and an error now is no error at the next look.
             except Exception as exc:  # noqa: BLE001
-                logger.debug("no look at the fleet: %s", error_line(exc))
+                if is_silence(exc):
+                    logger.debug("no look at the fleet: %s", error_line(exc))
+                # Else nobody would hear that nobody is told.
+                elif self._reminders.speak(told := error_line(exc)):
+                    logger.error("alerts are not sent meanwhile: %s", told)
 
     def stop(self) -> None:
         """End the thread; returns at once."""
@@ -95,11 +104,7 @@ class AlertWatch(threading.Thread):
                 self._delivery.deliver_here(replace(alert, event="began" if holds else "ended", at=fleet.at))
 
     def _has_lock(self) -> bool:
-        key = self._keys.alerts_lock
-        if self._client.set(key, self._name, nx=True, ex=_LOCK_S):
-            return True
-        if self._client.get(key) == self._name.encode():
-            self._client.expire(key, _LOCK_S)
+        if self._lock.take():
             return True
         # The readings of a time when another one looked say nothing about now.
         self._readings.clear()
@@ -116,7 +121,7 @@ class AlertWatch(threading.Thread):
 
     def _told(self) -> dict[str, tuple[float, str]]:
         found = cast("dict[bytes, bytes]", self._client.hgetall(self._keys.alerts))
-        return {key.decode(): tuple(orjson.loads(value)) for key, value in found.items()}
+        return {stored_text(key): note for key, value in found.items() if (note := _note(value)) is not None}
 
     def _begin(self, condition: Condition, at: float) -> None:
         if self._delivery.deliver(self._alert("began", condition.key, condition.text, at, at)):
@@ -128,3 +133,12 @@ class AlertWatch(threading.Thread):
 
     def _alert(self, event: Literal["began", "ended"], key: str, text: str, since: float, at: float) -> Alert:
         return Alert(event=event, key=key, text=text, group=self._settings.mqtt_group_name, since=since, at=at)
+
+
+def _note(value: bytes) -> tuple[float, str] | None:
+    """Read when a condition was told to have begun, and its text; None of what anybody else has written there."""
+    try:
+        since, text = orjson.loads(value)
+        return float(since), str(text)
+    except (ValueError, TypeError):
+        return None

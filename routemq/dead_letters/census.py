@@ -16,6 +16,7 @@ from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.order import bounds
 from routemq.dead_letters.reading import LetterReader
+from routemq.text import stored_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ def read_stats(reader: LetterReader, wanted: LetterFilter, *, most_errors: int) 
         reasons=_largest_first(by_reason),
         errors=groups[:most_errors],
         error_count=len(errors) if wanted.reason is None else len(groups),
-        full_routes={route.decode(): queue.decode() for route, queue in full.items()},
+        full_routes={stored_text(route): stored_text(queue) for route, queue in full.items()},
         archive_problem=None if problem is None else problem.decode(errors="replace"),
     )
 

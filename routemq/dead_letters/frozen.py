@@ -14,7 +14,7 @@ from routemq.dead_letters.replaying import ReplayOptions, ReplayPace
 from routemq.errors import RouteMQError
 from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
-from routemq.text import error_line
+from routemq.text import error_line, stored_text
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class FrozenReplays:
         there = []
         for name in names:
             try:
-                there.append(self.get(name.decode()))
+                there.append(self.get(stored_text(name)))
             except FrozenReplayNotFoundError:
                 self.client.zrem(self.keys.dead_frozen_all, name)
             except (UnusableKeyError, DamagedReplayError) as exc:
@@ -195,7 +195,7 @@ class FrozenReplays:
     def head(self, replay_id: str, limit: int) -> list[str]:
         """Return the letters that are next."""
         names = cast("list[bytes]", self.client.lrange(self.keys.dead_frozen_ids(replay_id), 0, limit - 1))
-        return [name.decode() for name in names]
+        return [stored_text(name) for name in names]
 
     def wait_s(self, replay_id: str, each_s: float, *, now: float) -> float:
         """Return how long the next step has to wait for those before it, whoever took them; as `replay.lua` has it."""
@@ -211,7 +211,7 @@ class FrozenReplays:
         key = self.keys.dead_frozen(replay_id)
         if self.client.hsetnx(key, "canaries", _written(canaries)):
             return canaries
-        return _canaries((cast("bytes | None", self.client.hget(key, "canaries")) or b"").decode()) or canaries
+        return _canaries(stored_text(cast("bytes | None", self.client.hget(key, "canaries")) or b"")) or canaries
 
     def canaries_sent(self, replay_id: str, canaries: SentCanaries) -> None:
         """Note which of them were sent."""
@@ -246,7 +246,7 @@ class FrozenReplays:
 
 
 def _read(replay_id: str, found: Mapping[bytes, bytes], remaining: int) -> FrozenReplay:
-    fields = {name.decode(): value.decode() for name, value in found.items()}
+    fields = {stored_text(name): stored_text(value) for name, value in found.items()}
     rate = float(fields["rate"]) if fields.get("rate") else None
     return FrozenReplay(
         operation=Operation(id=replay_id, actor=fields["actor"], detail=fields["detail"]),

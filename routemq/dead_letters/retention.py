@@ -16,6 +16,7 @@ from routemq.dead_letters.letter import DeadLetter
 from routemq.dead_letters.letter_filter import LetterFilter
 from routemq.dead_letters.store import DeadLetters
 from routemq.errors import RouteMQError
+from routemq.lock import Lock
 from routemq.queues import Keys
 from routemq.settings import Settings
 from routemq.text import error_line, plural
@@ -81,6 +82,8 @@ class Retention:
             settings.dlq_retention_days, settings.dlq_max_entries, settings.dlq_archive_dir
         )  # fmt: skip
         self._operation = Operation(actor="retention", detail="DLQ_RETENTION_DAYS, DLQ_MAX_ENTRIES")
+        lock = self._keys.dead_retention_lock
+        self._lock = Lock(client=client, key=lock, name=self._operation.id, lasts_s=_LOCK_S)
 
     def sweep(self) -> int:
         """Archive and remove what is due, and return how many letters that were.
@@ -98,13 +101,12 @@ class Retention:
                     "replay, discard or purge some (queue %s)", route, self._most, queue, extra={"route": route},
                 )  # fmt: skip
             return 0
-        if not self._client.set(self._keys.dead_retention_lock, self._operation.id, nx=True, ex=_LOCK_S):
+        if not self._lock.take():
             return 0
         try:
             return self._sweep_routes(self._folder, failures)
         finally:
-            if self._holds_lock():
-                self._client.delete(self._keys.dead_retention_lock)
+            self._lock.release()
 
     def _sweep_routes(self, folder: Path, failures: dict[str, Exception]) -> int:
         removed = 0
@@ -122,9 +124,6 @@ class Retention:
             raise error
         self._client.delete(self._keys.dead_archive_problem)
         return removed
-
-    def _holds_lock(self) -> bool:
-        return self._client.get(self._keys.dead_retention_lock) == self._operation.id.encode()
 
     def _mark_routes(self) -> dict[str, Exception]:
         # A limit that was changed or taken away holds at once, also for a route on which nothing happens.
@@ -158,10 +157,9 @@ class Retention:
                         ids, actor="retention", operation=self._operation, action="archive", for_good=True
                     )
                 )
-                if not self._holds_lock():
+                if not self._lock.take():
                     # A slow disk took longer than the lock lasts; another sweeper is at it.
                     break
-                self._client.expire(self._keys.dead_retention_lock, _LOCK_S)
                 batch = list(islice(due, _BATCH))
         logger.warning("archived %d dead letters of %s to %s", removed, route, path, extra={"route": route})
         return removed

@@ -11,6 +11,7 @@ import redis
 from routemq.dead_letters.frozen import KEPT_S, FrozenReplay
 from routemq.dead_letters.watched import WatchedMessages, next_letter, next_run
 from routemq.queues import Keys
+from routemq.text import stored_text
 
 MOST_WATCHED = 10_000
 """Messages of a replay; what becomes of further ones is not looked for."""
@@ -82,7 +83,7 @@ class SentMessages:
             queues: Where those that failed wait.
         """
         sent, died = self.keys.dead_frozen_sent(replay.id), self.keys.dead_frozen_died(replay.id)
-        names = [name.decode() for name in cast("set[bytes]", self.client.smembers(sent))]
+        names = [stored_text(name) for name in cast("set[bytes]", self.client.smembers(sent))]
         done_now: list[str] = []
         died_now: list[str] = []
         undecided: set[bytes] = set()
@@ -100,7 +101,7 @@ class SentMessages:
                 elif unreplayed is None:
                     undecided.add(next_run(name).encode())
         self._note(died, sent, died_now)
-        again = [name.decode() for name in cast("set[bytes]", self.client.smembers(died))]
+        again = [stored_text(name) for name in cast("set[bytes]", self.client.smembers(died))]
         there = self.client.hmget(self.keys.dead_entries, again) if again else []
         done = self._settled(replay, sent, done_now)
         return ReplayOutcome(

@@ -27,11 +27,15 @@ from routemq.dead_letters.replaying import ReplayOptions, ReplayPace, ReplayResu
 from routemq.dead_letters.sent import SentMessages
 from routemq.dead_letters.watched import WatchedMessages
 from routemq.lifecycle.moves import BinRoom
+from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.settings import Settings
+from routemq.text import stored_text
 
 logger = logging.getLogger(__name__)
+
+_MOST_DIGITS = 18
 
 
 class DeadLetters(LetterReader):
@@ -130,7 +134,7 @@ class DeadLetters(LetterReader):
     def full_routes(self) -> dict[str, str]:
         """Return the routes that may not be consumed, with their queues: they have as many dead letters as they may."""
         found = cast("dict[bytes, bytes]", self.client.hgetall(self.keys.dead_full_routes))
-        return {route.decode(): queue.decode() for route, queue in found.items()}
+        return {stored_text(route): stored_text(queue) for route, queue in found.items()}
 
     def replay(
         self,
@@ -355,8 +359,16 @@ class DeadLetters(LetterReader):
         return self._changes.import_(letters, operation, file_digest=file_digest, lines_before=lines_before)
 
     def imported_lines(self, file_digest: str) -> int:
-        """Return how many lines of a file an import brought that was broken off."""
-        return int(cast("bytes | None", self.client.get(self.keys.dead_import(file_digest))) or 0)
+        """Return how many lines of a file an import brought that was broken off.
+
+        Raises:
+            UnusableKeyError: Another program's key lies there.
+        """
+        key = self.keys.dead_import(file_digest)
+        found = cast("bytes", self.client.get(key) or b"0")
+        if not found.isdigit() or len(found) > _MOST_DIGITS:
+            raise UnusableKeyError({"key": key, "found": "string", "wanted": "number of lines"})
+        return int(found)
 
     def import_ended(self, file_digest: str) -> None:
         """Forget how far a file was imported: importing it again begins at its first line."""

@@ -12,6 +12,7 @@ import redis
 from routemq.lifecycle.limits import STRIKES_TO_RUN_ALONE
 from routemq.lifecycle.scripts import KeyReports, Script, script_text
 from routemq.queues import Keys
+from routemq.text import stored_text
 
 PutBack = Literal["unread", "returned"]
 """`unread`: to the front, as if it had not been taken; `returned`: to the back, counted, later each time."""
@@ -462,4 +463,4 @@ def _route_parts(done: ByRoute) -> Iterator[tuple[list[tuple[str, int]], list[st
 
 
 def _texts(answer: Any) -> list[str]:
-    return [tag.decode() if isinstance(tag, bytes) else tag for tag in answer]
+    return [stored_text(tag) if isinstance(tag, bytes) else tag for tag in answer]

@@ -12,6 +12,9 @@
 
 look(KEYS[1], 'HDEL')
 look(KEYS[2], 'ZREM')
+if #KEYS < 3 then
+  error('no list to put the message on')
+end
 for index = 3, #KEYS do
   look(KEYS[index], 'LPUSH')
 end

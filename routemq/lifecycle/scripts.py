@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import redis
 
 from routemq.errors import RouteMQError
+from routemq.text import stored_text
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class KeyReports:
     def log_all(self, reported: Sequence[bytes | str]) -> None:
         """Log what a script has reported."""
         for found in reported:
-            self.log(UnusableKeyError(json.loads(found)))
+            self.log(UnusableKeyError(json.loads(stored_text(found) if isinstance(found, bytes) else found)))
 
     def good(self, answers: Iterable[Any], otherwise: Any) -> list[Any]:
         """Return the answers of a pipeline, with another in the place of each about a key of another program.

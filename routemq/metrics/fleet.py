@@ -16,6 +16,7 @@ from routemq.paused import Pause, by_route, resting_queues
 from routemq.queues import Keys
 from routemq.refusals import code_of
 from routemq.route import Route
+from routemq.text import stored_text
 
 PRIORITY_SEPARATOR = "\x06\x16"
 PRIORITY_STEPS = (3, 6, 9)
@@ -143,7 +144,7 @@ def read_fleet(
             route: DeadReading(count=count, oldest_at=oldest[0][1] if oldest else None)
             for route, count, oldest in zip(wanted, _good(dead[::2], 0), _good(dead[1::2], []), strict=True)
         },
-        full_routes=frozenset(route.decode() for route in full) if isinstance(full, list) else frozenset(),
+        full_routes=frozenset(stored_text(route) for route in full) if isinstance(full, list) else frozenset(),
         processes=processes,
         server=_server(info),
         lease_holder=holder.decode(errors="replace") if isinstance(holder, bytes) else None,

@@ -8,6 +8,7 @@ import redis
 from routemq.errors import RouteMQError
 from routemq.lifecycle.scripts import script_text
 from routemq.queues import Keys
+from routemq.text import stored_text
 
 MOST_ROUTES = 250
 """Some 100 MB of Redis, if each of them is busy all the time."""
@@ -42,5 +43,5 @@ def find_room(
     if not routes:
         return frozenset(), frozenset()
     found = client.eval(_ROOM, 1, keys.history_routes, f"{at:.3f}", str(most), str(_IDLE_S), str(_KEPT_S), *routes)
-    left_out, ended = (frozenset(map(bytes.decode, names)) for names in cast("list[list[bytes]]", found))
+    left_out, ended = (frozenset(map(stored_text, names)) for names in cast("list[list[bytes]]", found))
     return left_out, ended

@@ -15,7 +15,7 @@ from routemq.lifecycle.scripts import UnusableKeyError
 from routemq.paused import Pause, resting_queues
 from routemq.pauses import Reminders
 from routemq.queues import Keys, lists_of
-from routemq.refusals import code_of, explain
+from routemq.refusals import explain, is_silence
 from routemq.route import Route
 from routemq.settings import Settings
 from routemq.text import error_line
@@ -65,7 +65,7 @@ class GateKeeper(threading.Thread):
                 try:
                     step()
                 except redis.RedisError as exc:
-                    if not (code_of(exc) or isinstance(exc, UnusableKeyError)):
+                    if is_silence(exc):
                         logger.debug("not looked which queues to leave alone, redis is away: %s", error_line(exc))
                         break
                     why = str(exc) if isinstance(exc, UnusableKeyError) else explain(exc)

@@ -64,7 +64,7 @@ def query_task(state: Any, ids: Any, **options: Any) -> dict[str, Any]:
     with _redis_of(state) as client:
         keys = Keys(state.app.settings.key_prefix)
         for each in find_waiting(client, keys, _consumed(state), missing, within_s=_SEARCH_S):
-            found[each.headers["id"]] = "scheduled", _info(each)
+            found[each.id] = "scheduled", _info(each)
     return found
 
 

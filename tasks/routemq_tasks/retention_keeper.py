@@ -10,7 +10,7 @@ from routemq.connections import connect_redis
 from routemq.dead_letters.archive import ArchiveError
 from routemq.dead_letters.retention import Retention, SweepError
 from routemq.pauses import Reminders
-from routemq.refusals import code_of, explain
+from routemq.refusals import explain, is_silence
 from routemq.settings import Settings
 from routemq.text import error_line
 
@@ -44,10 +44,10 @@ class RetentionKeeper(threading.Thread):
             unforeseen = next((error for error in exc.failures.values() if not isinstance(error, ArchiveError)), None)
             self._say("%s; they stay in redis", error_line(exc), error=unforeseen)
         except redis.RedisError as exc:
-            if code_of(exc):
-                self._say("dead letters are not looked after: %s", explain(exc))
-            else:
+            if is_silence(exc):
                 logger.debug("dead letters not looked after, redis is away: %s", error_line(exc))
+            else:
+                self._say("dead letters are not looked after: %s", explain(exc))
         # Whatever else it was: a thread that ends takes the limits with it, and tells nobody.
         except Exception as exc:  # noqa: BLE001
             self._say("dead letters are not looked after: %s", error_line(exc), error=exc)

@@ -107,6 +107,20 @@ def test_several_watch_one_tells_and_the_next_one_goes_on(bench: Bench, listener
     assert listener.events("ingest") == ["began"]
 
 
+def test_another_programs_keys_stop_nothing_without_a_word(
+    bench: Bench, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = bench.keys
+    with bench.store.client() as client:
+        client.hset(keys.alerts, mapping={"x": "no JSON", "y": "[1]", "z": '["a", 1]', b"\xff": b"\xff"})
+        client.set(keys.alerts_lock, "of another program")
+        with watching(bench, listener):
+            wait_until(lambda: keys.alerts_lock in caplog.text, message="the lock that nobody lets go is told")
+            client.delete(keys.alerts_lock)
+            wait_until(lambda: listener.events("ingest") == ["began"], message="it goes on")
+    assert "is a key that stays where RouteMQ keeps a lock that expires" in caplog.text
+
+
 HEARD: list[Alert] = []
 
 

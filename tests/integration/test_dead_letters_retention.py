@@ -66,10 +66,16 @@ def test_what_looks_after_the_limits_outlives_any_error(redis_desk: Desk, caplog
     desk, folder = redis_desk, redis_desk.folder / "archive"
     desk.fill(3, age_s=3 * 86_400)
     options = {"redis_url": desk.url, "ROUTEMQ_KEY_PREFIX": desk.prefix, "dlq_archive_dir": folder}
+    desk.client.sadd(desk.keys.dead_retention_lock, "of another program")
     # It has no folder.
     keeper = RetentionKeeper(Settings(**options, dlq_retention_days=2), sweep_s=0.1)  # type: ignore[arg-type]
     keeper.start()
     try:
+        wait_until(lambda: f"{desk.keys.dead_retention_lock!r} is a set" in caplog.text)
+        desk.client.delete(desk.keys.dead_retention_lock)
+        desk.client.set(desk.keys.dead_retention_lock, "for ever")
+        wait_until(lambda: "is a key that stays" in caplog.text)
+        desk.client.delete(desk.keys.dead_retention_lock)
         wait_until(lambda: "cannot write" in caplog.text)
         folder.mkdir()
         wait_until(lambda: not desk.store.count(), message="it goes on")

@@ -10,6 +10,7 @@ from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetter, DeadLetters, LetterFilter
 from routemq.envelope import Envelope, TaskMessage
 from routemq.lifecycle.scripts import UnusableKeyError
+from routemq.metrics.fleet import read_fleet
 from routemq.metrics.totals import read_totals
 from routemq.queues import Keys
 from routemq.settings import Settings
@@ -100,6 +101,28 @@ def test_what_is_of_one_route_hides_no_other(
     assert "good" in [group.name for group in letters.stats().routes]
     assert sum(bucket.count for bucket in letters.histogram()) >= 1
     assert f"left alone: the Redis key {key(keys)!r} is a string where RouteMQ keeps a" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "9" * 5000, b"\xff"])
+def test_what_is_no_count_of_imported_lines_is_named(
+    client: redis.Redis, keys: Keys, letters: DeadLetters, value: str | bytes
+) -> None:
+    client.set(keys.dead_import("d"), value)
+    with pytest.raises(UnusableKeyError, match="Mend: rename or delete it"):
+        letters.imported_lines("d")
+
+
+def test_what_is_no_text_hides_nothing(client: redis.Redis, keys: Keys, letters: DeadLetters) -> None:
+    begun = letters.freeze(["good:0"], actor="ana")
+    client.zadd(keys.dead_frozen_all, {b"\xff": 1})
+    client.hset(keys.dead_frozen(begun.id), b"\xff", b"\xff")
+    client.sadd(keys.dead_frozen_sent(begun.id), b"\xff")
+    client.hset(keys.dead_full_routes, b"\xff", b"\xff")
+    assert [replay.id for replay in letters.unfinished_replays()] == [begun.id]
+    assert letters.sent.look(begun, ["q"]).letters == ()
+    assert letters.full_routes() == {"\ufffd": "\ufffd"}
+    assert letters.stats().total == 2
+    assert read_fleet(client, keys, queues=["q"], routes=(), group="g").full_routes == {"\ufffd"}
 
 
 @pytest.mark.parametrize("value", [None, "x", ""])

@@ -114,6 +114,19 @@ def test_a_lease_that_would_outlast_its_holder_by_far_is_cut_to_its_length(
         assert not waiting.lease.held
 
 
+def test_a_holder_whose_name_is_no_text_is_a_holder(
+    holder: Callable[[str], Holder], redis_store: Redis, key_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine, key = holder("me"), Keys(key_prefix).lease("g")
+    mine.tend()
+    with redis_store.client() as client:
+        client.set(key, b"\xff", px=60_000)
+        mine.lease._ask_at = 0.0
+        mine.tend()
+        assert not mine.lease.held
+        assert "another process holds" in caplog.text
+
+
 @pytest.mark.parametrize("command", ["RPUSH", "SET"])
 def test_a_key_of_another_in_the_place_of_the_lease_is_told(
     holder: Callable[[str], Holder], redis_store: Redis, key_prefix: str, command: str,

@@ -195,6 +195,20 @@ def test_who_knows_nothing_of_groups_is_counted_by_its_subscriptions(
         assert filters(worker) == ([shared], [])
 
 
+def test_what_is_no_text_in_the_groups_keys_ends_nobody(
+    stack: Stack, router: Router, make_settings: Callable[..., Settings], key_prefix: str, group_name: str
+) -> None:
+    keys, settings = Keys(key_prefix), make_settings("auto")
+    with stack.store.client() as client:
+        client.hset(keys.ingest_group(group_name), b"\xff", f"{10**15} auto")
+        client.set(keys.plain_holder(group_name), b"1 \xff", px=60_000)
+        client.sadd(keys.subscriptions(f"{settings.client_id_base}-0"), b"\xff")
+        with ingesting(settings, router, ready=False) as worker:
+            wait_until(lambda: worker._group.holder == "\ufffd", message="the holder is waited for")
+            client.delete(keys.plain_holder(group_name), keys.ingest_group(group_name))
+            wait_until(lambda: worker.ready, message="ingest is ready")
+
+
 def test_a_key_of_another_kind_under_the_groups_name_is_told(
     stack: Stack, router: Router, make_settings: Callable[..., Settings], key_prefix: str, topic_prefix: str,
     group_name: str,

@@ -42,6 +42,10 @@ def test_what_waits_in_redis_is_scheduled(bench: Bench, worker: RunningProcess) 
     assert [each["request"]["id"] for each in found] == [urgent, soon, later]
     assert found[1]["request"]["name"] == "slow/async"
     assert "payload" not in json.dumps(found)
+    assert f"left alone: the Redis key {bench.keys.delayed('work.act')!r} is a string" in worker.output()
+    with bench.store.client() as client:
+        strange = {b'{"headers":{"id":["%s"]}}' % later.encode(): 1, b"\xff" + later.encode(): 2, later.encode(): 3}
+        client.zadd(bench.keys.delayed("work.raw"), strange)
     asked = bench.ask("query_task", ids=[later, elsewhere, "unknown"])
     assert {task_id: state for task_id, (state, _) in asked.items()} == {later: "scheduled"}
 
