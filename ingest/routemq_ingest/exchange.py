@@ -45,7 +45,7 @@ class Bell:
 class Exchange:
     """Waits for all connections of a process at once, and for the answer of Redis that the loop itself awaits.
 
-    Nothing is read that the batch has no room for.
+    Nothing is read that the batch has no room for, and nothing while the handover rests.
     """
 
     def __init__(self, batch: OpenBatch, handover: Handover, bell: Bell) -> None:
@@ -65,9 +65,10 @@ class Exchange:
             poll.register(answer, select.POLLIN)
         numbers: dict[int, BrokerConnection] = {}
         reading: list[BrokerConnection] = []
+        has_room = batch.has_room and not self._handover.rests
         for connection, may_read in connections:
             events = select.POLLOUT if connection.want_write() else 0
-            if may_read and batch.has_room:
+            if may_read and has_room:
                 reading.append(connection)
                 events |= select.POLLIN
             if events:

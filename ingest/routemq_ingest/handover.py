@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from routemq.errors import ConfigurationError
 from routemq.text import error_line
 from routemq_ingest.batch import OpenBatch
+from routemq_ingest.cadence import Cadence
 from routemq_ingest.errands import Errands
 from routemq_ingest.flow import Flow
 from routemq_ingest.queue_writer import QueueWriter, Sent
@@ -52,6 +53,12 @@ class Handover:
         self._receipts = receipts
         self._asking = False
         self._began_at: float | None = None
+        self._cadence = Cadence()
+
+    @property
+    def rests(self) -> bool:
+        """Whether what comes stays with the MQTT broker for a moment, to go on together."""
+        return self._cadence.rest_s > 0
 
     @property
     def awaits(self) -> int | None:
@@ -61,6 +68,9 @@ class Handover:
     @property
     def idle_s(self) -> float:
         """For so long there is nothing to do, unless something comes."""
+        rest_s = self._cadence.rest_s
+        if rest_s:
+            return rest_s
         if self._asking:
             return _LOOK_S
         if self._flow.pause is not None:
@@ -79,7 +89,8 @@ class Handover:
             if now >= self._flow.retry_at:
                 self._look()
         elif self._batch:
-            self._send()
+            if not self.rests:
+                self._send()
         elif self.answered_at is None or now >= self.answered_at + _LOOK_S:
             self._look()
 
@@ -98,6 +109,7 @@ class Handover:
 
     def _send(self) -> None:
         self._asking = True
+        self._cadence.sent(len(self._batch))
         if self._flow.pause is None and self._writer.begin(self._batch.head()):
             self._began_at = time.monotonic()
         else:
