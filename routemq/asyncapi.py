@@ -14,6 +14,7 @@ from routemq.controllers import resolve
 from routemq.errors import RouteError
 from routemq.route import Route
 from routemq.routing import Router
+from routemq.signatures import signature_of
 from routemq.topics import TopicTemplate
 
 _PLAIN_TYPES: dict[Any, str] = {str: "text/plain", bytes: "application/octet-stream", None: "application/octet-stream"}
@@ -69,7 +70,7 @@ class _Description:
         """Describe a route, what it answers and what it says that it publishes."""
         route.chain()
         handler = resolve(route.handler)
-        signature, told = inspect.signature(handler, eval_str=True), _told(handler)
+        signature, told = signature_of(handler), _told(handler)
         payload = _payload_of(signature, is_batch=route.batch is not None)
         received = self._message(route, route.name, payload, "validation", codec_types=route.codec_types, told=told)
         channel = self._channel(route.name, _address(route.template), received)

@@ -22,6 +22,7 @@ from routemq.message import Client, Message
 from routemq.middleware import Context
 from routemq.named_values import NamedValue, Promise
 from routemq.payload_codecs import RouteCodec
+from routemq.signatures import asks_for
 from routemq.topics import TopicTemplate
 
 _SINGULAR = {"payloads": "payload", "messages": "message"}
@@ -103,7 +104,7 @@ def _is_single(fill: Fill) -> bool:
 
 def _list_filler(controller: str, parameter: inspect.Parameter, inputs: Inputs) -> Fill | None:
     name, annotation, template = parameter.name, parameter.annotation, inputs.template
-    if name == "client" or annotation is Client:
+    if name == "client" or asks_for(annotation, Client):
         return _client
     if name in inputs.named:
         return named_filler(controller, parameter, inputs)
@@ -114,7 +115,7 @@ def _list_filler(controller: str, parameter: inspect.Parameter, inputs: Inputs) 
             f"name the topic's parameter otherwise than {name!r}",
         )
     element = _element(annotation)
-    if name in _SINGULAR.values() or annotation is Message:
+    if name in _SINGULAR.values() or asks_for(annotation, Message):
         of_batch = "payloads" if name == "payload" else "messages"
         raise _refusal(
             controller,

@@ -15,6 +15,7 @@ from routemq.named_code import named
 from routemq.named_values import NamedValue, Promise, fits
 from routemq.payload_codecs import RouteCodec, payload_reader
 from routemq.payloads import summary
+from routemq.signatures import asks_for, signature_of
 from routemq.text import error_line
 from routemq.topics import RESERVED_NAMES, Converter, TopicTemplate
 
@@ -141,13 +142,13 @@ def arguments_of(
     if not callable(handler):
         raise BindingError(controller=name, problem="it is not callable", mend="give a function, or its name")
     try:
-        signature = inspect.signature(handler, eval_str=True)
+        signature = signature_of(handler)
     # An annotation is code, and evaluating it may raise anything.
     except Exception as exc:
         raise BindingError(
             controller=name,
             problem=f"its signature cannot be read: {error_line(exc)}",
-            mend="import the names its annotations use",
+            mend="correct its annotations, whose names are to be there at run time, not under TYPE_CHECKING alone",
         ) from exc
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
         raise BindingError(
@@ -187,9 +188,9 @@ def filler(controller: str, parameter: inspect.Parameter, inputs: Inputs) -> Fil
     if parameter.name == "payload":
         read = payload_reader(annotation, inputs.codec, lambda: _adapter(controller, "payload", annotation))
         return lambda context: read(context.message)
-    if parameter.name == "message" or annotation is Message:
+    if parameter.name == "message" or asks_for(annotation, Message):
         return lambda context: context.message
-    if parameter.name == "client" or annotation is Client:
+    if parameter.name == "client" or asks_for(annotation, Client):
         return lambda context: context.client
     if parameter.name in inputs.named:
         return named_filler(controller, parameter, inputs)

@@ -1,7 +1,6 @@
 """A topic and a payload that a controller takes, made from its annotations: for a command that somebody copies."""
 
 import contextlib
-import inspect
 import json
 from typing import Any, get_args
 
@@ -9,6 +8,7 @@ import pydantic
 
 from routemq.controllers import resolve
 from routemq.route import Route
+from routemq.signatures import signature_of
 
 _ANY = ("+", "#")
 _GENERIC = '{"hello": "world"}'
@@ -63,7 +63,7 @@ def _example_level(route: Route, name: str, converter: str) -> str:
 
 def _annotation(route: Route, name: str) -> Any:
     """Return what a controller wants under a name, of one message."""
-    parameter = inspect.signature(resolve(route.handler), eval_str=True).parameters.get(name)
+    parameter = signature_of(resolve(route.handler)).parameters.get(name)
     if parameter is None or parameter.annotation is parameter.empty:
         return Any
     return parameter.annotation if route.batch is None else get_args(parameter.annotation)[0]

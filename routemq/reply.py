@@ -15,6 +15,7 @@ from routemq.message import Message
 from routemq.payload_codecs import RouteCodec, encoded
 from routemq.payloads import summary
 from routemq.publishable import json_bytes
+from routemq.signatures import signature_of
 from routemq.text import error_line, printable
 from routemq.topics import TopicTemplate, topic_problem
 
@@ -112,7 +113,7 @@ def answer_encoder(
     Raises:
         BindingError: Its annotation cannot be used.
     """
-    annotation = inspect.signature(handler, eval_str=True).return_annotation
+    annotation = signature_of(handler).return_annotation
     is_open = annotation is inspect.Signature.empty or hasattr(annotation, "SerializeToString")
     annotation = Any if is_open else annotation
     try:
