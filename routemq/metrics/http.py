@@ -1,7 +1,9 @@
 """What an orchestrator and Prometheus may ask a process, over HTTP."""
 
+import contextlib
 import json
 import logging
+import socket
 import sys
 import threading
 import time
@@ -20,6 +22,8 @@ from routemq.errors import ConfigurationError
 logger = logging.getLogger(__name__)
 
 _REQUEST_TIMEOUT_S = 5.0
+_MOST_UNHEARD = 64
+_MOST_THREADS = 128
 _NO_DESCRIPTOR_S = 0.2
 
 
@@ -42,7 +46,7 @@ class HealthServer:
     """Serves `/healthz`, `/readyz` and `/metrics`, from a thread of its own: a process that is frozen answers nothing.
 
     `/healthz`, also as `/health`: 200 while the process is alive, 503 when a restart would help. `/readyz`: 200 while
-    it can do its work; else 503. Both say the same about it.
+    it can do its work; else 503. Both say the same about it. It listens on IPv6 as well, where the system has it.
 
     Args:
         health: Called for each request, in that thread.
@@ -57,6 +61,7 @@ class HealthServer:
             timeout = _REQUEST_TIMEOUT_S
 
             def do_GET(self) -> None:
+                server.is_heard(self.connection)
                 path = self.path.partition("?")[0]
                 if path == "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
@@ -72,14 +77,17 @@ class HealthServer:
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET  # noqa: N815  http.server's name
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name for it
                 logger.debug(format, *args)
 
         # A probe comes from another host; there is nothing but numbers to be read.
-        self._server = _ProbeServer(("", port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._server = server = _ProbeServer(("", port), Handler)
+        self._thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
 
     @classmethod
     def on(cls, port: int, health: Callable[[], ProcessHealth], metrics: Collector, *, variable: str) -> "HealthServer":
@@ -115,10 +123,26 @@ class HealthServer:
 
 
 class _ProbeServer(ThreadingHTTPServer):
+    """A thread for each probe, of which there is a bounded number.
+
+    Who has not said within five seconds what he wants is broken off, whatever he sent meanwhile, and earlier when many
+    are like that: the next one may be a probe. All that is noted of connections is under the lock; one that is still in
+    `_unheard` is not closed yet.
+    """
+
     # Beyond what waits here, the system lets a connection try again after a second, when a probe has given up.
     request_queue_size = 128
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._lock, self._busy = threading.Lock(), 0
+        self._unheard: dict[socket.socket, float] = {}
+        if socket.has_dualstack_ipv6():
+            self.address_family = socket.AF_INET6
+        super().__init__(address, handler)
+
     def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         # HTTPServer would ask a name server for this host's name, which nobody needs.
         TCPServer.server_bind(self)
 
@@ -130,5 +154,39 @@ class _ProbeServer(ThreadingHTTPServer):
             time.sleep(_NO_DESCRIPTOR_S)
             raise
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._busy += 1
+            self._unheard[request] = time.monotonic() + _REQUEST_TIMEOUT_S
+            self._break_off(len(self._unheard) - _MOST_UNHEARD)
+            has_room = self._busy <= _MOST_THREADS
+        if has_room:
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def service_actions(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._break_off(sum(until < now for until in self._unheard.values()))
+
+    def is_heard(self, request: socket.socket) -> None:
+        """Give the answer its time, which is that of the fleet's size."""
+        with self._lock:
+            self._unheard.pop(request, None)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._busy -= 1
+            self._unheard.pop(request, None)
+        super().shutdown_request(request)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("a probe was not answered address=%s: %r", client_address, sys.exception())
+
+    def _break_off(self, count: int) -> None:
+        for request in list(self._unheard)[: max(0, count)]:
+            del self._unheard[request]
+            # Its thread reads the end, and closes it.
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)

@@ -1,8 +1,9 @@
 """What answers probes, and what tells systemd."""
 
 import socket
+import threading
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from routemq.metrics import http
 from routemq.metrics.http import HealthServer
 from routemq.supervision.systemd import ServiceWatch
-from tests.processes import PATIENCE_S
+from tests.processes import PATIENCE_S, wait_until
 from tests.servers import HOST, free_port
 from tests.systemd import listening
 
@@ -40,6 +42,55 @@ def test_a_hundred_who_come_at_once_are_let_in() -> None:
         asking.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
         assert asking.recv(100).startswith(b"HTTP/1.0 200")
         server.stop()
+
+
+def test_who_does_not_say_what_he_wants_is_broken_off_and_keeps_no_probe_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_REQUEST_TIMEOUT_S", 1.0)
+    port = free_port()
+    with HealthServer(port, Well, Nothing()), ExitStack() as stack:
+        dawdlers = [stack.enter_context(socket.create_connection((HOST, port))) for _ in range(300)]
+        for dawdler in dawdlers:
+            dawdler.settimeout(PATIENCE_S)
+        for _ in range(3):
+            # As those who drip: each byte is within any time for one.
+            for dawdler in dawdlers:
+                with suppress(OSError):
+                    dawdler.sendall(b"G")
+            assert answer(port, b"GET /readyz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200")
+        # Each but the last ones is broken off at once; they hold no threads either.
+        assert all(is_broken_off(dawdler) for dawdler in dawdlers[:200])
+        wait_until(lambda: threading.active_count() < 100, message="their threads end")
+        drip = dawdlers[-1]
+        wait_until(lambda: dripped(drip), message="so does the last one, whatever it goes on to send")
+
+
+def test_probes_may_come_by_ipv6_and_ask_for_the_head_alone() -> None:
+    port = free_port()
+    with HealthServer(port, Well, Nothing()):
+        for host in (HOST, *(("::1",) if socket.has_dualstack_ipv6() else ())):
+            head, _, body = answer(port, b"HEAD /readyz HTTP/1.0\r\n\r\n", host=host).partition(b"\r\n\r\n")
+            assert (head.startswith(b"HTTP/1.0 200"), body) == (True, b"")
+
+
+def answer(port: int, request: bytes, *, host: str = HOST) -> bytes:
+    with socket.create_connection((host, port), timeout=PATIENCE_S) as asking:
+        asking.sendall(request)
+        return b"".join(iter(lambda: asking.recv(4096), b""))
+
+
+def is_broken_off(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def dripped(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"G")
+    except ConnectionError:
+        return True
+    return False
 
 
 def test_systemd_hears_of_a_process_also_after_one_look_has_failed(
