@@ -25,6 +25,7 @@ from routemq.supervision.merged_log import MergedLog
 from routemq.supervision.processes import Supervisor
 from routemq.supervision.stop import STOP_SIGNALS, Stop, ignore_stop_signals
 from routemq.supervision.systemd import ServiceNotification, ServiceWatch, is_service
+from routemq.supervision.unheld_stream import unheld_stderr
 from routemq.text import plural
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def _health_server(port: int, worker: IngestWorker | NamedWorker, drops: BrokerD
     return HealthServer.on(port, lambda: worker.health, metrics, variable="INGEST_HEALTH_PORT")
 
 
+@unheld_stderr()
 def _run_many(settings: Settings, count: int) -> None:
+    configure_logging(settings)
     load_router(settings.routers)  # what every process would die of is said once, here
     stopping = Stop.on(*STOP_SIGNALS)
     several = {"INGEST_WORKERS": str(count)}  # so that each knows from the start that it is one of many

@@ -20,6 +20,7 @@ from routemq.supervision.merged_log import MergedLog
 from routemq.supervision.processes import GivenUp, Supervisor
 from routemq.supervision.stop import Stop, take_stop_signals
 from routemq.supervision.systemd import ServiceNotification
+from routemq.supervision.unheld_stream import unheld_stderr
 from routemq.supervision.worker_manager import WorkerManager
 from routemq.text import plural
 
@@ -54,6 +55,7 @@ class ProcessGivenUpError(RouteMQError):
 )
 @click.option("--flower/--no-flower", default=False, help="Run Flower too; it reads FLOWER_… by itself.")
 @explains_errors
+@unheld_stderr()
 def up(*, workers: int | None, ingest_workers: int | None, pool: str | None, flower: bool) -> None:
     """Run ingest and a Celery worker per queue on this host, and restart what dies.
 
