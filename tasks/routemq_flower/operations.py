@@ -138,8 +138,13 @@ class Operations:
                 progress.error, progress.state = str(exc), "stopped"
             # Whatever stopped it, the page that waits for it must hear of it.
             except Exception as exc:
-                logger.exception("dead letters: %s stopped", progress.action, extra={"operation": progress.id})
+                is_foreseen = isinstance(exc, redis.RedisError | RouteMQError)
                 told = explain(exc) if isinstance(exc, redis.RedisError) else error_line(exc)
+                # What a server refuses is no defect, and a traceback would say nothing of it.
+                logger.error(
+                    "dead letters: %s stopped: %s", progress.action, told,
+                    exc_info=not is_foreseen, extra={"operation": progress.id},
+                )  # fmt: skip
                 progress.error, progress.state = told, "failed"
 
         (self._unhurried if is_unhurried else self._executor).submit(guarded)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from routemq_flower.change_progress import Action, ChangeProgress
 from routemq_flower.operations import Operations
 
@@ -129,3 +130,21 @@ def test_a_replay_that_runs_is_not_run_twice(redis_server: Redis, key_prefix: st
         assert (ended(begun).state, store.count()) == ("stopped", 20)
         again = operations.resume(store.unfinished_replays()[0])
         assert (ended(again).state, store.count()) == ("done", 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "has_traceback"), [(redis.ConnectionError("gone"), False), (ZeroDivisionError(), True)]
+)
+def test_what_a_server_refuses_is_logged_in_one_line(
+    redis_server: Redis, key_prefix: str, caplog: pytest.LogCaptureFixture, error: Exception, has_traceback: bool
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with redis_server.client() as client:
+        store = Watched(client, Keys(key_prefix))
+        store.after_step = fail
+        bury(store, 1)
+        failed = ended(Operations(store, STRANGE).start("discard", BY_INDEX, actor="ana", options=ReplayOptions()))
+    assert failed.state == "failed"
+    assert [bool(record.exc_info) for record in caplog.records] == [has_traceback]
