@@ -66,7 +66,7 @@ class RouteList(ApiHandler):
         backend = self.backend
         queues, totals, dead, full, paused, processes = await backend.read(self._look)
         inspected, known = self.application.workers, self.application.events.state.workers
-        hands, waiting = serving(inspected, known), awaits_answer(inspected, known)
+        hands, waiting = serving(inspected, known, processes), awaits_answer(inspected, known, processes)
         rates = backend.rates.add(totals)
         needed = backend.router.queues
         rows = [
@@ -186,30 +186,39 @@ class WorkerHands(ApiHandler):
         await self.answer({"done": 1})
 
 
-def serving(inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> dict[str, QueueHands]:
-    """Return who serves each queue, by what Flower's inspector and its events say.
+def serving(
+    inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any], processes: Processes
+) -> dict[str, QueueHands]:
+    """Return who serves each queue: by the workers' own reports, and of others by what Flower hears of them.
 
     Args:
         inspected: Worker → what it answered last; a worker that is gone stays here.
         known: Worker → its state by its heartbeats.
+        processes: What they report themselves. It needs no events, and tells within seconds of one that was killed.
     """
-    found: dict[str, QueueHands] = {}
-    for worker, info in sorted(inspected.items()):
+    hands = {report.name: dict.fromkeys(report.queues, report.hands) for report in processes.live("worker")}
+    told = _told(processes)
+    for worker, info in inspected.items():
         state = known.get(worker)
-        if state is not None and not state.alive:
-            continue
-        for queue in info.get("active_queues") or []:
-            before = found.get(queue["name"], QueueHands(workers=(), concurrency=0))
-            found[queue["name"]] = QueueHands(
-                workers=(*before.workers, worker),
-                concurrency=before.concurrency + _concurrency(info.get("stats") or {}),
-            )
+        if worker not in told and (state is None or state.alive):
+            queues = info.get("active_queues") or []
+            hands[worker] = {queue["name"]: _concurrency(info.get("stats") or {}) for queue in queues}
+    found: dict[str, QueueHands] = {}
+    for worker, of_queues in sorted(hands.items()):
+        for queue, concurrency in of_queues.items():
+            before = found.get(queue, QueueHands(workers=(), concurrency=0))
+            found[queue] = QueueHands(workers=(*before.workers, worker), concurrency=before.concurrency + concurrency)
     return found
 
 
-def awaits_answer(inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> bool:
+def awaits_answer(inspected: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any], processes: Processes) -> bool:
     """Return whether a live worker has not said yet what it serves; see `serving`."""
-    return any(state.alive and "active_queues" not in inspected.get(worker, {}) for worker, state in known.items())
+    told = _told(processes) | {name for name, info in inspected.items() if "active_queues" in info}
+    return any(state.alive and worker not in told for worker, state in known.items())
+
+
+def _told(processes: Processes) -> set[str]:
+    return {report.name for report in processes.reports if report.kind == "worker"}
 
 
 def _concurrency(stats: Mapping[str, Any]) -> int:

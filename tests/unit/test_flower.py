@@ -16,6 +16,7 @@ from routemq_flower.upstream.templates import EXTENSIONS, UNUSED_SCRIPTS, Overla
 from tornado.template import Loader
 
 from routemq.errors import RouteMQError
+from routemq.metrics.presence import Processes, ProcessReport
 from routemq.metrics.rates import RouteRates
 from routemq.metrics.totals import RouteTotals
 from tests.processes import clean_environment
@@ -201,13 +202,26 @@ def test_hands_of_a_queue_are_those_of_its_live_workers() -> None:
         "gone": worker({"max-concurrency": 8}, "a"),
         "silent": {},
     }
-    found = serving(inspected, {"grown": State(True), "gone": State(False)})
+    nobody = Processes(at=100.0, reports=())
+    found = serving(inspected, {"grown": State(True), "gone": State(False)}, nobody)
     assert (found["a"].workers, found["a"].concurrency) == (("grown", "threads"), 7)
     assert (found["b"].workers, found["b"].concurrency) == (("grown",), 3)
 
-    assert not awaits_answer(inspected, {"grown": State(True), "gone": State(False), "never asked": State(False)})
-    assert awaits_answer(inspected, {"grown": State(True), "silent": State(True)})
-    assert awaits_answer(inspected, {"never asked": State(True)})
+    assert not awaits_answer(
+        inspected, {"grown": State(True), "gone": State(False), "never asked": State(False)}, nobody
+    )
+    assert awaits_answer(inspected, {"grown": State(True), "silent": State(True)}, nobody)
+    assert awaits_answer(inspected, {"never asked": State(True)}, nobody)
+
+    # What workers report needs no events, and is newer than what Flower has heard.
+    def report(name: str, at: float) -> ProcessReport:
+        return ProcessReport(kind="worker", name=name, queues=("a",), hands=5, at=at)
+
+    told = Processes(at=100.0, reports=(report("grown", 99.0), report("threads", 10.0), report("unheard", 99.0)))
+    found = serving(inspected, {"grown": State(True), "threads": State(True), "gone": State(False)}, told)
+    assert (found["a"].workers, found["a"].concurrency) == (("grown", "unheard"), 10)
+    assert "b" not in found
+    assert not awaits_answer({}, {"grown": State(True), "threads": State(True)}, told)
 
 
 def test_no_coroutine_reads_letters_itself() -> None:
