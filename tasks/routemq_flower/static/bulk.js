@@ -78,7 +78,7 @@ export async function changeChosen(action, {chosen, whenBegun, whenDone}) {
     whenBegun();
     let end = null;
     try {
-        end = await follow(begun, whenDone);
+        end = await follow(begun, whenDone, ids.length);
     } finally {
         if (!end || end.refused || end.state !== "done") {
             await takeBack();
@@ -103,7 +103,7 @@ export async function changeAll(action, {filter, whenCounted, whenDone}) {
     const agreed = await confirmed(action, counted.count, inWords(filter), counted.warning);
     if (agreed) {
         const wanted = {filter: {...filter, ...times(counted)}};
-        await follow(await api(`/api/dead-letters/${action}`, {...wanted, ...agreed}), whenDone);
+        await follow(await api(`/api/dead-letters/${action}`, {...wanted, ...agreed}), whenDone, counted.count);
     }
 }
 
@@ -174,7 +174,8 @@ export async function resume(id, whenDone) {
     await follow(await api("/api/dead-letters/replay", {resume: id}), whenDone);
 }
 
-async function follow(begun, whenDone) {
+/** @param agreed to how many letters the person has said yes, if somebody was asked. */
+async function follow(begun, whenDone, agreed = 0) {
     const key = `operation-${begun.id}`;
     let progress = begun;
     const words = make("span", {});
@@ -203,7 +204,7 @@ async function follow(begun, whenDone) {
             }
         }
     }
-    showEnd(key, progress, whenDone);
+    showEnd(key, progress, whenDone, agreed);
     whenDone(progress);
     return progress;
 }
@@ -218,7 +219,7 @@ export function describe(progress) {
     return `${verb.doing}: ${number(progress.done + progress.gone + progress.refused)} of ${number(progress.total)}${progress.note ? `, ${progress.note}` : ""} `;
 }
 
-function showEnd(key, progress, whenDone) {
+function showEnd(key, progress, whenDone, agreed) {
     const verb = VERBS[progress.action];
     const words = [`${verb.done} ${number(progress.done)}.`];
     if (progress.binned && progress.binned < progress.done) {
@@ -226,8 +227,11 @@ function showEnd(key, progress, whenDone) {
     } else if (progress.action === "discard" && progress.done && !progress.binned) {
         words.push("There is no bin, so they are gone for good.");
     }
-    if (progress.gone) {
-        words.push(`${number(progress.gone)} had gone: someone else was first.`);
+    // Some go between the question and the change, which finds only what is there: whoever agreed to more is told.
+    const asked = progress.state === "done" ? agreed || progress.total || 0 : 0;
+    const gone = Math.max(progress.gone, asked - progress.done - progress.refused);
+    if (gone) {
+        words.push(`${number(gone)} ${progress.action === "undo" ? "had left the bin" : "had gone"}: someone else was first.`);
     }
     if (progress.refused) {
         words.push(`${number(progress.refused)} ${progress.refused === 1 ? "stays" : "stay"} here` +
@@ -245,7 +249,8 @@ function showEnd(key, progress, whenDone) {
     if (progress.state === "stopped") {
         words.push("The others are as they were.");
     }
-    notice(key, progress.state === "failed" ? "danger" : progress.refused || progress.warning || progress.state === "stopped" ? "warning" : progress.action === "replay" ? "info" : "success", words.join(" "),
+    notice(key, progress.state === "failed" ? "danger" : gone || progress.refused || progress.warning || progress.state === "stopped" ? "warning" : progress.action === "replay" ? "info" : "success", words.join(" "),
+        gone ? make("a", {href: address("/dead-letter-changes")}, " See who, and when") : null,
         progress.binned ? undoButton(progress.id, whenDone) : null,
         progress.frozen_id && progress.done ? make("a", {href: address(`/dead-letters/replays/${progress.frozen_id}`)}, " See what becomes of them") : null);
 }
