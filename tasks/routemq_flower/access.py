@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import redis
 import tornado.web
 from flower.views import BaseHandler
+from tornado.iostream import StreamClosedError
 
 from routemq.errors import RouteMQError
 from routemq.lifecycle.scripts import UnusableKeyError
@@ -88,6 +89,9 @@ class RouteMQHandler(BaseHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log what is unexpected; an absent Redis or a refused request is one line, and no traceback."""
+        if isinstance(value, StreamClosedError):
+            # Whoever asked does not wait any more.
+            return
         is_refusal = isinstance(value, tornado.web.HTTPError) and value.log_message
         if is_refusal or isinstance(value, redis.RedisError | RouteMQError):
             # It may quote the request, in which anybody writes what they like.
@@ -106,6 +110,7 @@ class ApiHandler(RouteMQHandler):
             tornado.web.HTTPError: 401, as Flower's own API answers when it has no password and was not opened.
         """
         self.set_header("Cache-Control", "no-store")
+        self.set_header("RouteMQ-Pages", self.backend.edition(read_only=self.application.options.read_only))
         if not self.may_look:
             raise tornado.web.HTTPError(401, NOT_LOCAL)
         if self.is_unguarded and not self._is_own_page():

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from routemq.connections import connect_redis
@@ -43,6 +45,7 @@ class Backend:
         self.operations = Operations(self.letters, self.strange)
         self.rates = RouteRates()
         self.pauses = PausedRoutes(self.client, self.keys)
+        self._files = _files_digest()
         self._reading = DaemonThreads(_READING_THREADS, name="routemq-reading")
         self._searching = DaemonThreads(_SEARCHING_THREADS, name="routemq-searching")
 
@@ -55,6 +58,11 @@ class Backend:
             found = application.settings[_SETTING] = cls(app.settings, app.router, app.queues)
         return found
 
+    def edition(self, *, read_only: bool) -> str:
+        """Return a name of all that a page holds from its opening on: another one is the page of another Flower."""
+        held = [route.name for route in self.router.routes], self.queues, self.settings.dlq_bin_hours, read_only
+        return sha256(self._files + repr(held).encode()).hexdigest()[:16]
+
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call what answers quickly."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, partial(function, *args, **kwargs))
@@ -62,3 +70,12 @@ class Backend:
     async def search(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call what may look at every letter."""
         return await asyncio.get_running_loop().run_in_executor(self._searching, partial(function, *args, **kwargs))
+
+
+def _files_digest() -> bytes:
+    """Return what tells the files of our pages from those of another release."""
+    digest = sha256()
+    for folder in ("static", "templates"):
+        for path in sorted((Path(__file__).parent / folder).iterdir()):
+            digest.update(path.read_bytes())
+    return digest.digest()

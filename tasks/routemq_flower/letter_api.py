@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 from tornado import web
@@ -39,6 +40,7 @@ _MOST_OPENED_BYTES = 4 * 1024 * 1024
 
 _PEEKED_BYTES = 256 * 1024
 _DOWNLOADED_AT_ONCE_BYTES = 1024 * 1024
+_EXPORTED_AT_ONCE = 500
 
 R = TypeVar("R")
 
@@ -258,6 +260,30 @@ class LetterDownload(LetterHandler):
         self.set_header("Content-Length", len(data))
         for start in range(0, len(data), _DOWNLOADED_AT_ONCE_BYTES):
             self.write(bytes(data[start : start + _DOWNLOADED_AT_ONCE_BYTES]))
+            await self.flush()
+        await self.finish()
+
+
+class LetterExport(LetterHandler):
+    """GET: the letters of a filter, as `routemq dlq export` writes them; what dies from now on is not caught."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        letters, wanted = self.backend.letters, self.wanted()
+        now = await self.backend.read(letters.now)
+        walk = letters.walk(ending_at(wanted, min(now, wanted.until or now)), oldest_first=True)
+        self.set_header("Content-Type", "application/x-ndjson")
+        self.set_header("Content-Disposition", f'attachment; filename="dead-letters-{int(now)}.jsonl"')
+        # In steps, between which others are answered.
+        while looked_at := await self.backend.search(lambda: list(islice(walk, _EXPORTED_AT_ONCE))):
+            found = [letter for _, letter in looked_at if letter is not None]
+            self.write(
+                b"".join(
+                    await self.backend.search(
+                        lambda some: [archived.to_line() for archived in letters.archived(some)], found
+                    )
+                )
+            )
             await self.flush()
         await self.finish()
 

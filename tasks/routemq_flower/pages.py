@@ -53,6 +53,7 @@ class PageHandler(RouteMQHandler):
             scripts=scripts,
             may_change=self.may_change,
             read_only=options.read_only,
+            edition=self.backend.edition(read_only=options.read_only),
             bin_hours=self.backend.settings.dlq_bin_hours,
             bin_letters=BinRoom(kept_s=0).letters,
             own_file=lambda name: self.reverse_url("routemq-static", name),

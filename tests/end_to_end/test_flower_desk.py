@@ -4,9 +4,11 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import Route, expect
 
+from routemq.dead_letters import ArchivedLetter
 from routemq.envelope import Envelope, FailedAttempt, TaskMessage
 from routemq.lifecycle.moves import SET_ASIDE_S
 from routemq.metrics.history import add_counts, add_times
@@ -22,8 +24,14 @@ def test_everybody_can_use_the_pages(place: Place, visit: Callable[..., Visit]) 
     page.goto(f"{place.url}/dead-letters?topic=waiting/many7")
     expect(page.locator("#letters tbody tr")).to_have_count(1)
     assert accessibility_faults(page) == []
-    page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for path, part in (("dead-letters?topic=waiting/many7", ".error-column"), ("routes", ".topic-cell")):
+        page.goto(f"{place.url}/{path}")
+        # A phone, half a screen, one that is zoomed, and a small one.
+        for width in (390, 800, 1000, 1280):
+            page.set_viewport_size({"width": width, "height": 844})
+            expect(page.locator(f"tbody {part}").first).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.locator(f"tbody {part}").first.bounding_box()["width"] > 180
     page.set_viewport_size({"width": 1280, "height": 900})
 
     # From a hundred letters on, nobody discards them without having read how many.
@@ -148,6 +156,11 @@ def test_filters_are_told_and_taken_away_and_back_leads_back(place: Place, visit
     expect(page.locator("#by-route button")).to_have_count(2)
     page.locator("#by-route button", has_text=OTHER).click()
     expect(page.locator("#total")).to_have_text("1")
+    # What matches is a file for the terminal, byte for byte.
+    with page.expect_download() as download:
+        page.click("#export")
+    (line,) = Path(download.value.path()).read_bytes().splitlines()
+    assert ArchivedLetter.from_line(line, source="export", number=1).letter.topic == "other/d1"
     page.go_back()
     expect(page.locator("#total")).to_have_text("56")
 
@@ -402,6 +415,21 @@ def test_a_change_is_asked_for_once_and_agreed_to_by_a_click_of_its_own(
     expect(page.locator("#notices")).to_have_text(re.compile("^Discarded 1[.]"))
     assert len(begun) == 1
 
+    # Whoever comes second is told so, however the letters were chosen and whenever the other one took them.
+    for chooses in (False, True):
+        letters = [place.bury("waiting/second", error=OSError("of two people")) for _ in range(3)]
+        page.goto(f"{place.url}/dead-letters?error=of+two+people")
+        expect(page.locator("#letters tbody tr")).to_have_count(3)
+        if chooses:
+            page.check("#choose-all")
+        page.click("#bulk-discard")
+        expect(page.locator("#confirmation")).to_be_visible()
+        place.discard(*letters[1:])
+        page.click("#confirmation-go")
+        expect(page.locator("#notices")).to_contain_text("Discarded 1. 2 had gone: someone else was first.")
+    page.get_by_role("link", name="See who, and when").click()
+    expect(page.locator("#changes tr", has_text="someone else").first).to_be_visible()
+
 
 def test_what_failed_for_a_moment_goes_on(place: Place, visit: Callable[..., Visit]) -> None:
     letters = [place.bury(f"waiting/moment{number}", error=OSError("of a moment")) for number in range(2)]
@@ -461,3 +489,69 @@ def test_a_flower_that_hangs_is_not_told_to_be_live(place: Place, visit: Callabl
     expect(page.locator("#live-text")).to_contain_text("Flower does not answer")
     hangs[0] = False
     expect(page.locator(f'[data-route="{WAITING}"]')).to_be_visible()
+
+
+def test_a_page_that_is_older_than_flower_or_has_no_login_any_more_says_so(
+    place: Place, visit: Callable[..., Visit]
+) -> None:
+    letter = place.bury("waiting/old", error=OSError("of an old page"))
+    page = visit().page
+    answers: list[Callable[[Route], None]] = []
+    page.route("**/api/**", lambda route: answers[-1](route) if answers else route.continue_())
+    for path in ("routes", "routes/retries", "dead-letters", "dead-letter-changes"):
+        page.goto(f"{place.url}/{path}")
+        expect(page.locator("#live-text")).to_have_text("Live")
+        # A login of Flower's own, one of a proxy, and a proxy behind which Flower is away.
+        for answer, told in (
+            ({"status": 302, "headers": {"Location": "https://login.example/"}}, "Your login has ended"),
+            ({"status": 200, "content_type": "text/html", "body": "<h1>Who are you?</h1>"}, "Your login has ended"),
+            ({"status": 502, "content_type": "text/html", "body": "<h1>Bad gateway</h1>"}, "Flower answered 502"),
+        ):
+            answers[:] = [lambda route, answer=answer: route.fulfill(**answer)]
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            expect(page.locator("#live-text")).to_contain_text(told)
+            expect(page.locator("#notices")).to_contain_text("What you see is as of")
+        answers.clear()
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(page.locator("#live-text")).to_have_text("Live")
+    # Flower was started anew.
+    page.goto(f"{place.url}/dead-letters/{letter}")
+    expect(page.locator("#payload")).to_be_visible()
+
+    def newer(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, headers=answer.headers | {"routemq-pages": "newer"})
+
+    answers.append(newer)
+    page.click("#edit")
+    expect(page.locator("#notices")).to_contain_text("Flower was started anew")
+    answers.clear()
+    page.get_by_role("button", name="Reload").click()
+    expect(page.locator("#payload")).to_be_visible()
+    expect(page.locator("#notices")).to_be_empty()
+
+
+def test_what_somebody_reads_or_presses_stays(place: Place, visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    look = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.goto(f"{place.url}/routes")
+    pause = page.get_by_role("button", name=f"Pause {WAITING}", exact=True)
+    waiting = page.locator(f'[data-route="{WAITING}"] [data-label="Dead"]')
+    before = waiting.inner_text()
+    # A button that is pressed is let go after the table was filled anew.
+    pause.hover()
+    page.mouse.down()
+    letter = place.bury("waiting/read", error=OSError("of what is read"))
+    expect(waiting).not_to_have_text(before)
+    page.mouse.up()
+    page.click("#confirmation-cancel")
+    # Text that is selected can be copied.
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#routes td[data-label=Dead]'))")
+    place.discard(letter)
+    with page.expect_response("**/api/routes"):
+        page.evaluate(look)
+    expect(page.locator("#live-text")).to_have_text("Live, but for what is selected")
+    expect(waiting).not_to_have_text(before)
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(waiting).to_have_text(before)
+    expect(page.locator("#live-text")).to_have_text("Live")

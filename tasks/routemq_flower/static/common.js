@@ -87,11 +87,14 @@ export function token() {
 }
 
 const ANSWER_MS = 30000;
+const NO_ANSWER = "Flower does not answer";
+const NO_LOGIN = "Your login has ended, or a proxy asks for one: reload this page";
 
-/** Ask the JSON API. Throws an ApiError with the server's own words; its status is 0 when nobody answered. */
-export async function api(path, body) {
+/** Ask Flower. Throws an ApiError with the server's own words; its status is 0 when nobody answered, or somebody else. */
+export async function ask(path, body) {
     const headers = {"X-XSRFToken": token(), Accept: "application/json"};
-    const options = {headers, credentials: "same-origin", cache: "no-store"};
+    // A login leads away from here, to a page that is no answer.
+    const options = {headers, credentials: "same-origin", cache: "no-store", redirect: "manual"};
     if (body !== undefined) {
         options.method = "POST";
         options.body = JSON.stringify(body);
@@ -100,24 +103,41 @@ export async function api(path, body) {
         // A connection may live though nobody is behind it, and the page would say for ever that all is live.
         options.signal = AbortSignal.timeout(ANSWER_MS);
     }
-    let response;
-    let text;
-    try {
-        response = await fetch(address(path), options);
-        text = await response.text();
-    } catch (error) {
-        throw new ApiError(0, "Flower does not answer");
-    }
-    let answer = {};
-    try {
-        answer = JSON.parse(text);
-    } catch (error) {
-        answer = {error: text.slice(0, 200)};
+    const response = await fetch(address(path), options).catch(() => {
+        throw new ApiError(0, NO_ANSWER);
+    });
+    if (response.type === "opaqueredirect") {
+        throw new ApiError(0, NO_LOGIN);
     }
     if (!response.ok) {
+        const answer = await response.json().catch(() => ({}));
         throw new ApiError(response.status, answer.error || `Flower answered ${response.status}`, answer);
     }
-    return answer;
+    seeEdition(response.headers.get("RouteMQ-Pages"));
+    return response;
+}
+
+/** Ask the JSON API; see `ask`. */
+export async function api(path, body) {
+    const response = await ask(path, body);
+    const text = await response.text().catch(() => {
+        throw new ApiError(0, NO_ANSWER);
+    });
+    try {
+        return JSON.parse(text);
+    } catch (error) {
+        throw new ApiError(0, NO_LOGIN);
+    }
+}
+
+const {edition} = byId("page-script").dataset;
+
+/** A page may be open for days, and know nothing of what Flower can do since it was started anew. */
+function seeEdition(now) {
+    if (now && now !== edition) {
+        keepNotices("edition", {edition: ["warning", "Flower was started anew with other pages, routes or options than this page knows. ",
+            make("button", {type: "button", class: "btn btn-sm btn-primary", onclick: () => location.reload()}, "Reload")]});
+    }
 }
 
 export function number(value) {
@@ -272,6 +292,7 @@ export function keepLive(work, everyMs) {
             return;
         }
         running = true;
+        isHeld = false;
         try {
             const now = await work();
             if (now !== found) {
@@ -280,7 +301,7 @@ export function keepLive(work, everyMs) {
             }
             failures = 0;
             dot.className = "status-dot status-dot-live";
-            text.textContent = "Live";
+            text.textContent = isHeld ? "Live, but for what is selected" : "Live";
             goodAt = serverNow();
             text.title = `Last looked at ${moment(goodAt)}`;
             withdraw("stale");
@@ -345,17 +366,59 @@ export function keepNotices(family, current) {
     }
 }
 
-/** Replace what an element holds, only if it has changed, and keep the keyboard where it was. */
+let isHeld = false;
+
+/** Whether somebody has selected text of an element, perhaps to copy it: then it stays as it is, and the corner says so. */
+export function isSelected(element) {
+    const selection = getSelection();
+    const isSo = selection.type === "Range" && selection.getRangeAt(0).intersectsNode(element);
+    isHeld ||= isSo;
+    return isSo;
+}
+
+/** Keep the keyboard where it is while an element is filled anew. */
+function keepKeyboard(element, fill) {
+    const focused = element.contains(document.activeElement) ? document.activeElement : null;
+    fill();
+    if (focused && !focused.isConnected) {
+        [...element.querySelectorAll("[data-key]")].find((other) => other.dataset.key === focused.dataset.key)?.focus();
+    }
+}
+
+/** Replace what an element holds, only if it has changed. */
 export function refill(element, signature, children) {
-    if (element.dataset.signature === signature) {
+    if (element.dataset.signature === signature || isSelected(element)) {
         return;
     }
-    const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     element.dataset.signature = signature;
-    element.replaceChildren(...children());
-    if (focused) {
-        [...element.querySelectorAll("[data-key]")].find((other) => other.dataset.key === focused)?.focus();
+    keepKeyboard(element, () => element.replaceChildren(...children()));
+}
+
+/** Fill a table anew but for the cells that are as they were: a button that is being pressed must not be another one when it is let go. */
+export function refillRows(body, rows) {
+    if (isSelected(body)) {
+        return;
     }
+    const before = new Map([...body.rows].map((row) => [row.dataset.row, row]));
+    keepKeyboard(body, () => {
+        const wanted = rows.map((row) => {
+            const kept = before.get(row.dataset.row);
+            if (kept?.cells.length !== row.cells.length) {
+                return row;
+            }
+            const cells = [...row.cells];
+            [...kept.cells].forEach((cell, index) => cell.isEqualNode(cells[index]) || cell.replaceWith(cells[index]));
+            return kept;
+        });
+        placeRows(body, wanted);
+    });
+}
+
+/** Put rows where they belong without moving those that are there, so that keyboard and pointer keep theirs. */
+export function placeRows(body, rows) {
+    const wanted = new Set(rows);
+    [...body.rows].filter((row) => !wanted.has(row)).forEach((row) => row.remove());
+    rows.forEach((row, index) => body.rows[index] === row || body.insertBefore(row, body.rows[index] || null));
 }
 
 export function withdraw(key) {

@@ -1,8 +1,8 @@
 // The page of one dead letter: what it was, why it died, and what to do with it.
 
 import {
-    address, ageElement, api, byId, bytes, copyButton, keepLive, make, moment, notice, number, plural, remember, remembered, say, sayOnNextPage,
-    setServerTime, token, updateAges, withdraw,
+    address, ageElement, api, ask, byId, bytes, copyButton, keepLive, make, moment, notice, number, plural, refill, remember, remembered, say,
+    sayOnNextPage, setServerTime, token, updateAges, withdraw,
 } from "./common.js";
 import {undoButton} from "./bulk.js";
 import {binWords, confirmChange} from "./confirmation.js";
@@ -154,11 +154,7 @@ async function beginEdit() {
     if (letter.payload.not_editable) {
         throw new Error(`${letter.payload.not_editable}: it cannot be edited here.`);
     }
-    const response = await fetch(address(`${path}/payload`), {credentials: "same-origin", headers: {"X-XSRFToken": token()}});
-    const data = await response.arrayBuffer();
-    if (!response.ok) {
-        throw new Error("The payload is not there any more.");
-    }
+    const data = await (await ask(`${path}/payload`)).arrayBuffer();
     let text;
     if (isDecoded()) {
         text = letter.payload.decoded;
@@ -308,7 +304,7 @@ function follow() {
             found.at && [found.state === "done" ? "Done" : "Dead again", moment(found.at), " · ", ageElement(found.at)],
             found.later && ["The letter that it is now", make("a", {href: address(`/dead-letters/${encodeURIComponent(found.later)}`)}, found.later)],
         ];
-        byId("outcome-facts").replaceChildren(...rows.filter(Boolean).map(([name, ...value]) =>
+        refill(byId("outcome-facts"), JSON.stringify({...found, now: null}), () => rows.filter(Boolean).map(([name, ...value]) =>
             make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value))));
         updateAges();
         return JSON.stringify([found.state, found.failures, found.due_at]);

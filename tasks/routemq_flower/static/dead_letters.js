@@ -1,8 +1,8 @@
 // The page "Dead letters": overview, filter, live table.
 
 import {
-    address, ageElement, api, byId, bytes, keepFold, keepLive, keepNotices, make, moment, notice, number, plural, recalled, refill, remember, remembered, saySaved,
-    say, serverNow, setServerTime, shortName, updateAges, withdraw,
+    address, ageElement, api, byId, bytes, isSelected, keepFold, keepLive, keepNotices, make, moment, notice, number, placeRows, plural, recalled, refill, remember, remembered,
+    saySaved, say, serverNow, setServerTime, shortName, token, updateAges, withdraw,
 } from "./common.js";
 import {drawBars} from "./bars.js";
 import {changeAll, changeChosen, describe, resume, undoButton} from "./bulk.js";
@@ -164,7 +164,7 @@ async function load() {
     showOverview(overview);
     if (list) {
         state.listedAt = Date.now();
-        const isFrozen = state.hasLoaded && !state.mustShow && (state.chosen.size > 0 || body.matches(":hover"));
+        const isFrozen = state.hasLoaded && !state.mustShow && (state.chosen.size > 0 || body.matches(":hover") || isSelected(body));
         const fresh = isFrozen ? list.letters.filter((letter) => !state.rows.has(letter.id)).length : 0;
         if (isFrozen) {
             byId("show-new").classList.toggle("d-none", fresh === 0);
@@ -270,7 +270,7 @@ function showList(list) {
         rows.set(letter.id, row);
     }
     state.rows = rows;
-    showRows([...rows.values()]);
+    placeRows(body, [...rows.values()]);
     const isFiltered = Object.keys(state.filter).length > 0;
     byId("nothing").classList.toggle("d-none", rows.size > 0);
     byId("suggestions").classList.toggle("d-none", !list.unknown);
@@ -309,13 +309,6 @@ function suggestions({criterion, close, known, others}) {
     const buttons = names.map((name) => make("button", {type: "button", class: "btn btn-sm btn-link", onclick: () => setFilter({[criterion]: name})}, name));
     return [close.length ? `No ${criterion} has that name; did you mean` : `No ${criterion} has that name. There are`, ...buttons,
         others && !close.length ? `and ${number(others)} more` : ""];
-}
-
-/** Put rows where they belong without moving those that are there, so that keyboard and pointer keep theirs. */
-function showRows(rows) {
-    const wanted = new Set(rows);
-    [...body.rows].filter((row) => !wanted.has(row)).forEach((row) => row.remove());
-    rows.forEach((row, index) => body.rows[index] === row || body.insertBefore(row, body.rows[index] || null));
 }
 
 function letterRow(letter) {
@@ -365,6 +358,9 @@ function matchingWords() {
 
 function showBulk() {
     byId("matching").textContent = matchingWords();
+    // A link sends no header, so the token is part of its address.
+    byId("export").href = `${address("/api/dead-letters/export")}?${new URLSearchParams({...state.filter, _xsrf: token()})}`;
+    byId("export").classList.toggle("d-none", state.matching === 0 || (!state.rows.size && !state.next));
     if (!mayChange) {
         return;
     }

@@ -1,7 +1,7 @@
 // The page of one replay: who, what and how, and what has become of the messages.
 
 import {
-    address, ageElement, api, byId, keepLive, keepNotices, make, moment, notice, number, plural, setServerTime, shortName, updateAges,
+    address, ageElement, api, byId, keepLive, keepNotices, make, moment, notice, number, plural, refill, setServerTime, shortName, updateAges,
 } from "./common.js";
 import {resume} from "./bulk.js";
 
@@ -50,10 +50,11 @@ async function load() {
     byId("watched-note").classList.toggle("d-none", !isPart);
     byId("watched-note").textContent = `What becomes of them is known of ${number(replay.watched)}: a replay is watched as far as its first ` +
         `${number(replay.most_watched)}.`;
-    byId("facts").replaceChildren(...facts(replay).map(([name, ...value]) =>
+    const signature = JSON.stringify({...replay, now: null});
+    refill(byId("facts"), signature, () => facts(replay).map(([name, ...value]) =>
         make("div", {class: "detail-row"}, make("dt", {}, name), make("dd", {}, ...value))));
     byId("letters-card").classList.toggle("d-none", !replay.letters.length);
-    byId("letters").replaceChildren(...replay.letters.map(letterRow));
+    refill(byId("letters"), JSON.stringify(replay.letters), () => replay.letters.map(letterRow));
     byId("letters-note").textContent = replay.died > replay.letters.length ? `${number(replay.letters.length)} of ${number(replay.died)} are shown or still there` : "";
     const isLeft = replay.ended_at === null && !replay.is_running;
     keepNotices("left", isLeft ? {left: ["warning", `${replay.note ? `It stopped: ${replay.note}. ` : "It was broken off. "}` +
@@ -61,7 +62,7 @@ async function load() {
         type: "button", class: "btn btn-sm btn-primary", onclick: () => resume(id, refresh).catch((error) => notice("error", "danger", error.message)),
     }, "Continue") : ""]} : {});
     updateAges();
-    return JSON.stringify({...replay, now: null});
+    return signature;
 }
 
 const refresh = keepLive(load, LIVE_MS);

@@ -1,13 +1,12 @@
 // The page "Retries": what failed and is run again later, and what is set aside with a paused route.
 
-import {address, ageElement, api, byId, duration, keepLive, keepNotices, make, moment, number, plural, serverNow, setServerTime, updateAges} from "./common.js";
+import {address, ageElement, api, byId, duration, keepLive, keepNotices, make, moment, number, plural, refillRows, serverNow, setServerTime, updateAges} from "./common.js";
 
 const LIVE_MS = 3000;
 const LIMIT = 200;
 const page = byId("retries-page");
 const asked = new URLSearchParams(location.search);
 let kind = asked.get("kind") === "aside" ? "aside" : "later";
-let shown = null;
 
 function when(message) {
     const at = message.due_at ?? message.aside_since;
@@ -22,15 +21,15 @@ function due(at) {
     return seconds <= 0 ? "now" : `in ${duration(Math.ceil(seconds))}`;
 }
 
-function row(message) {
+function row(message, index) {
     const at = message.due_at ?? message.aside_since;
     if (!message.id) {
-        return make("tr", {}, make("td", {class: "died-cell"}, when(message)), make("td", {class: "topic-cell"}, "not readable",
+        return make("tr", {"data-row": `unread ${index}`}, make("td", {class: "died-cell"}, when(message)), make("td", {class: "topic-cell"}, "not readable",
             make("small", {class: "muted"}, `on queue ${message.queue}`)), make("td"), make("td"));
     }
     const runs = message.attempts ? `${number(message.attempts)}${message.max_attempts === null ? "" : ` of ${number(message.max_attempts)}`}` : "none";
     const failed = message.failed_at === null ? null : make("small", {class: "muted"}, ageElement(message.failed_at), message.worker ? ` on ${message.worker}` : "");
-    return make("tr", {"data-id": message.id},
+    return make("tr", {"data-row": message.id, "data-id": message.id},
         make("td", {class: "died-cell"}, when(message), at === null ? null : make("small", {class: "muted"}, moment(at))),
         // One of the application's own Celery tasks has no history.
         make("td", {class: "topic-cell"}, message.max_attempts === null ? message.route
@@ -64,11 +63,7 @@ async function load() {
     byId("later").textContent = number(found.later);
     byId("aside").textContent = number(found.aside);
     byId("note").textContent = note(found);
-    const signature = JSON.stringify([wanted, found.messages]);
-    if (signature !== shown) {
-        shown = signature;
-        byId("messages").replaceChildren(...found.messages.map(row));
-    }
+    refillRows(byId("messages"), found.messages.map(row));
     byId("when").textContent = kind === "later" ? "Due" : "Set aside";
     byId("nothing").classList.toggle("d-none", found.messages.length > 0);
     const where = found.problems.length ? " where it can be read" : "";

@@ -1,6 +1,6 @@
 // The page "Routes": where messages wait, how fast they come and go, and who works on them.
 
-import {age, api, byId, bytes, duration, keepLive, keepNotices, make, notice, number, plural, setServerTime, serverNow} from "./common.js";
+import {age, api, byId, bytes, duration, keepLive, keepNotices, make, notice, number, plural, refillRows, setServerTime, serverNow} from "./common.js";
 import {confirmChange} from "./confirmation.js";
 
 const LIVE_MS = 2000;
@@ -33,7 +33,7 @@ function row(route) {
     const dead = route.dead_letters
         ? make("a", {class: "bad", href: `${page.dataset.deadLetters}?${new URLSearchParams({route: route.name})}`}, number(route.dead_letters))
         : "0";
-    return make("tr", {"data-route": route.name},
+    return make("tr", {"data-row": route.name, "data-route": route.name},
         make("td", {class: "topic-cell"}, make("a", {class: "route-link", href: `${page.dataset.history}?${new URLSearchParams({route: route.name})}`, "data-key": `history of ${route.name}`}, route.name),
             make("small", {class: "muted", title: route.controller},
                 route.name === route.template ? controller : `${route.template} · ${controller}`),
@@ -101,7 +101,7 @@ function workerRow(worker) {
         onclick: () => change(`/api/workers/${action}`, {worker: worker.name})}, sign);
     const byHand = mayChange && worker.scaling === "hand";
     const note = worker.scaling === "auto" ? make("small", {class: "muted"}, "scales by itself") : null;
-    return make("tr", {"data-worker": worker.name},
+    return make("tr", {"data-row": worker.name, "data-worker": worker.name},
         make("td", {class: "topic-cell"}, make("strong", {}, worker.name), worker.problem ? make("small", {class: "bad"}, worker.problem) : make("small", {class: "muted"}, worker.pool)),
         make("td", {"data-label": "Queues"}, worker.queues.join(", ")),
         make("td", {class: "number-column", "data-label": "Running"}, number(worker.running)),
@@ -109,15 +109,6 @@ function workerRow(worker) {
         make("td", {class: "number-column hands-cell", "data-label": "Hands"},
             byHand ? step("shrink", "−", "One hand less for ") : null, make("span", {class: "hands-count"}, number(worker.hands)),
             byHand ? step("grow", "+", "One hand more for ") : null, note));
-}
-
-/** Fill a table anew, and keep the keyboard where it was. */
-function fill(id, items, makeRow) {
-    const focused = document.activeElement?.dataset?.key;
-    byId(id).replaceChildren(...items.map(makeRow));
-    if (focused) {
-        [...byId(id).querySelectorAll("[data-key]")].find((element) => element.dataset.key === focused)?.focus();
-    }
 }
 
 async function load() {
@@ -131,8 +122,8 @@ async function load() {
     byId("sum-out").textContent = isKnown ? number(Math.round(sum("rate_out") * 10) / 10) : "—";
     byId("sum-depth").textContent = number([...queues.values()].reduce((total, depth) => total + depth, 0));
     byId("sum-dead").textContent = number(sum("dead_letters"));
-    fill("routes", routes, row);
-    fill("workers", found.workers, workerRow);
+    refillRows(byId("routes"), routes.map(row));
+    refillRows(byId("workers"), found.workers.map(workerRow));
     keepNotices("blind", found.blind && found.blind.because !== null ? {blind: ["warning", `Flower has heard nothing of the workers for ` +
         `${duration(serverNow() - found.blind.since)}: what it shows of them, here and on its own pages, is as it was then. ` +
         `It tries again every two seconds (${found.blind.because}).`]} : {});
