@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from itertools import islice
 from typing import Any, TypeVar
 
 from tornado import web
@@ -39,8 +38,6 @@ _MOST_OPENED_BYTES = 4 * 1024 * 1024
 """A larger message is not decoded to be looked at: ingest lets in a payload of 1 MiB, and base64 doubles it nearly."""
 
 _PEEKED_BYTES = 256 * 1024
-_DOWNLOADED_AT_ONCE_BYTES = 1024 * 1024
-_EXPORTED_AT_ONCE = 500
 
 R = TypeVar("R")
 
@@ -244,48 +241,6 @@ class LetterNeighbours(LetterHandler):
             for side, letter in sides.items()
         }
         await self.answer({**letters, "is_complete": found.is_complete})
-
-
-class LetterDownload(LetterHandler):
-    """GET: the payload, or the whole message as it lay on its queue, byte for byte and never as a page."""
-
-    @web.authenticated
-    async def get(self, letter_id: str, part: str) -> None:
-        opened = await self.opened(letter_id)
-        name = "".join(mark if mark.isascii() and (mark.isalnum() or mark in "-.") else "_" for mark in letter_id)
-        self.set_header("Content-Type", "application/octet-stream")
-        self.set_header("Content-Disposition", f'attachment; filename="{name[:100]}.{part}"')
-        self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
-        data = memoryview(opened.payload if part == "payload" else opened.raw)
-        self.set_header("Content-Length", len(data))
-        for start in range(0, len(data), _DOWNLOADED_AT_ONCE_BYTES):
-            self.write(bytes(data[start : start + _DOWNLOADED_AT_ONCE_BYTES]))
-            await self.flush()
-        await self.finish()
-
-
-class LetterExport(LetterHandler):
-    """GET: the letters of a filter, as `routemq dlq export` writes them; what dies from now on is not caught."""
-
-    @web.authenticated
-    async def get(self) -> None:
-        letters, wanted = self.backend.letters, self.wanted()
-        now = await self.backend.read(letters.now)
-        walk = letters.walk(ending_at(wanted, min(now, wanted.until or now)), oldest_first=True)
-        self.set_header("Content-Type", "application/x-ndjson")
-        self.set_header("Content-Disposition", f'attachment; filename="dead-letters-{int(now)}.jsonl"')
-        # In steps, between which others are answered.
-        while looked_at := await self.backend.search(lambda: list(islice(walk, _EXPORTED_AT_ONCE))):
-            found = [letter for _, letter in looked_at if letter is not None]
-            self.write(
-                b"".join(
-                    await self.backend.search(
-                        lambda some: [archived.to_line() for archived in letters.archived(some)], found
-                    )
-                )
-            )
-            await self.flush()
-        await self.finish()
 
 
 def ending_at(wanted: LetterFilter, until: float) -> LetterFilter:

@@ -22,12 +22,11 @@ from routemq_flower.history_api import LetterAudit, LetterOutcome, ReplayDetails
 from routemq_flower.letter_api import (
     LetterCount,
     LetterDetails,
-    LetterDownload,
-    LetterExport,
     LetterList,
     LetterNeighbours,
     LetterOverview,
 )
+from routemq_flower.letter_downloads import LetterDownload, LetterExport
 from routemq_flower.pages import (
     ChangesPage,
     DeadLettersPage,
