@@ -48,6 +48,23 @@ def asyncapi_document(router: Router, *, title: str, version: str, servers: Mapp
     return document
 
 
+def _of_draft_7(value: Any) -> Any:
+    """Return pydantic's schemas in AsyncAPI's dialect: draft 7, where those are OpenAPI's of draft 2020-12."""
+    if isinstance(value, list):
+        return [_of_draft_7(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: _of_draft_7(inner) for name, inner in value.items()}
+    # A tuple's parts. A property of such a name is a schema, and no list.
+    if isinstance(found.get("prefixItems"), list):
+        found["items"] = found.pop("prefixItems")
+    # AsyncAPI means something else by it; the constants of the choices tell them apart.
+    told = found.get("discriminator")
+    if "oneOf" in found and isinstance(told, dict) and "propertyName" in told:
+        del found["discriminator"]
+    return found
+
+
 def _encodable(value: Any) -> Any:
     """Replace what no file can hold: half a character (a lone surrogate) in a docstring, a title, a field's name."""
     if isinstance(value, str):
@@ -110,8 +127,8 @@ class _Description:
         inputs = [(name, mode, adapter) for name, (_, mode, adapter) in self._types.items()]
         found, shared = pydantic.TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
         for (name, _), schema in found.items():
-            self._messages[name]["payload"] = schema
-        return self._messages, shared.get("$defs", {})
+            self._messages[name]["payload"] = _of_draft_7(schema)
+        return self._messages, _of_draft_7(shared.get("$defs", {}))
 
     def _message(
         self,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jsonschema
 import pytest
@@ -43,6 +43,28 @@ def another() -> type[BaseModel]:
 
 
 Other = another()
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    position: tuple[float, float]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    discriminator: str
+
+
+class Span(NamedTuple):
+    first: int
+    last: int = 0
+
+
+Pet = Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+def chosen(payload: Pet | Span) -> tuple[str, int]:
+    raise NotImplementedError
 
 
 def tree(node: str, payload: Node, client: Client) -> Answer:
@@ -119,6 +141,23 @@ def test_the_specifications_schema_takes_it_and_every_reference_leads_somewhere(
     assert [reference for reference in references(document) if not at(document, reference)] == []
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft7Validator(schema).validate({**document, "operations": {"x": {"action": "nothing"}}})
+
+
+def test_choices_and_tuples_are_written_as_draft_7_has_them() -> None:
+    router = Router()
+    router.on("chosen", chosen, reply=True)
+    document = asyncapi_document(router, title="", version="0", servers={})
+    specified = json.loads(gzip.decompress((REPOSITORY / "tests/schemas/asyncapi-3.0.0.json.gz").read_bytes()))
+    jsonschema.Draft7Validator(specified).validate(document)
+    schemas, messages = document["components"]["schemas"], document["components"]["messages"]
+    assert messages["chosen"]["payload"]["anyOf"][0] == {
+        "oneOf": [{"$ref": "#/components/schemas/Cat"}, {"$ref": "#/components/schemas/Dog"}]
+    }
+    assert [each["type"] for each in schemas["Cat"]["properties"]["position"]["items"]] == ["number", "number"]
+    assert "discriminator" in schemas["Dog"]["properties"]
+    assert [each["type"] for each in schemas["Span"]["items"]] == ["integer", "integer"]
+    assert messages["chosen.reply"]["payload"]["items"] == [{"type": "string"}, {"type": "integer"}]
+    assert "prefixItems" not in json.dumps(document)
 
 
 def test_it_says_what_the_routes_say(document: dict[str, Any]) -> None:
