@@ -53,13 +53,17 @@ Deliver = Callable[..., Result]
 
 
 @pytest.mark.parametrize(("temperature", "topics"), [(21.5, []), (31.0, ["alerts/d1"])])
-def test_only_what_is_hot_is_warned_of(routemq_deliver: Deliver, temperature: float, topics: list[str]) -> None:
-    result = routemq_deliver("sensors/d1/data", Reading(temperature=temperature)).check()
+def test_only_what_is_hot_is_warned_of(
+    routemq_deliver: Deliver, temperature: float, topics: list[str]
+) -> None:
+    reading = Reading(temperature=temperature)
+    result = routemq_deliver("sensors/d1/data", reading).check()
     assert [each.topic for each in result.published] == topics
 
 
 def test_what_does_not_fit_is_a_dead_letter(routemq_deliver: Deliver) -> None:
-    assert routemq_deliver("sensors/d1/data", {"temperature": "warm"}).outcome == Dead("invalid")
+    result = routemq_deliver("sensors/d1/data", {"temperature": "warm"})
+    assert result.outcome == Dead("invalid")
 
 
 def test_all_of_it_together(routemq_app: TestApp) -> None:
@@ -127,6 +131,9 @@ FILES = {
 }
 """Path of each file → what it says."""
 
+IGNORED = ".gitignore"
+"""The one of them that a new repository has already, and that it may keep."""
+
 
 class ProjectThereError(RouteMQError):
     """Files of a new project are there already."""
@@ -140,17 +147,19 @@ class ProjectThereError(RouteMQError):
 
 
 def make_project(folder: Path) -> list[Path]:
-    """Write the files of a new project, and return them.
+    """Write the files of a new project, and return them; a `.gitignore` that is there is left as it is.
 
     Raises:
         ProjectThereError: One of them is there; nothing is written.
         OSError: The folder cannot be written to.
     """
     there = [name for name in FILES if _is_taken(folder, name)]
-    if there:
+    if there and not (there == [IGNORED] and (folder / IGNORED).is_file()):
         raise ProjectThereError(folder=folder, there=there)
     written = []
     for name, text in FILES.items():
+        if name in there:
+            continue
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         # A file that somebody else has made meanwhile is left alone too.
@@ -158,6 +167,12 @@ def make_project(folder: Path) -> list[Path]:
             file.write(text)
         written.append(path)
     return written
+
+
+def not_ignored(folder: Path) -> list[str]:
+    """Return what a `.gitignore` that was there does not name, and no repository should have."""
+    lines = {line.strip().strip("/") for line in (folder / IGNORED).read_text("utf-8", "replace").splitlines()}
+    return [line for line in FILES[IGNORED].splitlines() if line.strip("/") not in lines]
 
 
 def _is_taken(folder: Path, name: str) -> bool:

@@ -26,6 +26,10 @@ def test_a_new_project_has_tests_that_pass_and_files_that_are_valid(tmp_path: Pa
         cwd=tmp_path / "shop", capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    for check in (["format", "--check"], ["check"]):
+        ruff = [sys.executable, "-m", "ruff", *check, "--isolated", "."]
+        run_of_ruff = subprocess.run(ruff, cwd=tmp_path / "shop", capture_output=True, encoding="utf-8", check=False)
+        assert run_of_ruff.returncode == 0, run_of_ruff.stdout
     # What needs servers is the same test that the sample application has.
     run = pytest_in(tmp_path / "shop", "-k", "not together")
     assert "3 passed" in run.stdout, run.stdout + run.stderr
@@ -50,3 +54,14 @@ def test_what_is_there_is_left_alone_and_nothing_is_written(tmp_path: Path, name
         make_project(tmp_path)
     assert texts(tmp_path) == before
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_repository_keeps_its_own_gitignore_and_is_told_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_bytes(b"/.env\n__pycache__\n\xff\n")
+    shown = CliRunner().invoke(main, ["init", str(tmp_path)])
+    assert shown.exit_code == 0
+    assert ".gitignore was there; add to it: .routemq/, .venv/\n" in shown.output
+    assert (tmp_path / ".gitignore").read_bytes() == b"/.env\n__pycache__\n\xff\n"
+    assert (tmp_path / "app/routers/sensors.py").exists()
+    with pytest.raises(ProjectThereError):
+        make_project(tmp_path)
