@@ -2,7 +2,9 @@
 
 import logging
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -41,6 +43,44 @@ class Alert:
 AlertHook = Callable[[Alert], object]
 
 
+class _Aside:
+    """Waits for what is not ours, as long as it may take, and asks it for nothing more while it is still at it."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def ask(self, call: Callable[[], object]) -> None:
+        """Have it called.
+
+        Raises:
+            TimeoutError: It has not ended, or has not even ended what it was asked before.
+            RuntimeError: The system has no thread at this moment.
+            BaseException: It raised that.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            raise TimeoutError("it is still at an earlier one")
+        future: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as exc:  # noqa: BLE001  raised where it was asked for
+                future.set_exception(exc)
+            else:
+                future.set_result(None)
+
+        # A daemon: it may hang for ever.
+        thread = threading.Thread(target=run, name="routemq-alert", daemon=True)
+        thread.start()
+        self._thread = thread
+        try:
+            future.result(_TIMEOUT_S)
+        except TimeoutError as exc:
+            if future.done():
+                raise
+            raise TimeoutError(f"it takes longer than {_TIMEOUT_S:g} s") from exc
+
+
 class Delivery:
     """Where alerts go.
 
@@ -54,6 +94,7 @@ class Delivery:
     def __init__(self, settings: Settings) -> None:
         self._url = None if settings.alert_webhook is None else _checked(settings.alert_webhook.get_secret_value())
         self._hook = None if settings.alert_hook is None else _load(settings.alert_hook)
+        self._address, self._function = _Aside(), _Aside()
         self.half_told: dict[str, Alert] = {}
 
     @property
@@ -61,13 +102,17 @@ class Delivery:
         """Whether anybody wants to be told."""
         return self._url is not None or self._hook is not None
 
-    def deliver(self, alert: Alert) -> bool:
-        """Tell it; False when it did not arrive, and should be told again: the function then hears of it no more."""
+    def deliver(self, alert: Alert, *, here_alone: bool = False) -> bool:
+        """Tell it; False when it did not arrive, and should be told again: the function then hears of it no more.
+
+        Args:
+            here_alone: Leave the address for the next time.
+        """
         before = self.half_told.get(alert.key)
         if before is None or before.event != alert.event:
             self.half_told[alert.key] = alert
             self.deliver_here(alert)
-        if not self._post(alert):
+        if self._url is not None and (here_alone or not self._post(self._url, alert)):
             return False
         del self.half_told[alert.key]
         return True
@@ -77,9 +122,7 @@ class Delivery:
         logger.warning("alert %s: %s", alert.event, alert.text, extra={"alert": alert.key})
         self._call(alert)
 
-    def _post(self, alert: Alert) -> bool:
-        if self._url is None:
-            return True
+    def _post(self, url: str, alert: Alert) -> bool:
         # Megabytes that nobody needs who is told of nothing.
         import http.client
         import urllib.error
@@ -92,7 +135,7 @@ class Delivery:
             "host": socket.gethostname(), "since": alert.since, "at": alert.at,
         }  # fmt: skip
         request = urllib.request.Request(  # noqa: S310  the scheme was checked
-            self._url, data=orjson.dumps(body), headers={"Content-Type": "application/json", "User-Agent": "routemq"}
+            url, data=orjson.dumps(body), headers={"Content-Type": "application/json", "User-Agent": "routemq"}
         )
         opener = urllib.request.OpenerDirector()
         # None for redirections: those are followed by a GET, which tells nobody anything, and is told that all is well.
@@ -101,19 +144,29 @@ class Delivery:
             urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor,
         ):  # fmt: skip
             opener.add_handler(handler())
+
+        def post() -> None:
+            try:
+                opener.open(request, timeout=_TIMEOUT_S).close()
+            except urllib.error.HTTPError as exc:
+                exc.close()
+                raise
+
         try:
-            with opener.open(request, timeout=_TIMEOUT_S):
-                return True
-        except (OSError, http.client.HTTPException, urllib.error.URLError, ValueError) as exc:
+            # The limit of a socket is that of each byte.
+            self._address.ask(post)
+        except (OSError, http.client.HTTPException, RuntimeError, ValueError) as exc:
             # Not the address: it may hold a token.
             logger.error("alert not delivered to ALERT_WEBHOOK, trying again: %s", error_line(exc))
             return False
+        return True
 
     def _call(self, alert: Alert) -> None:
-        if self._hook is None:
+        hook = self._hook
+        if hook is None:
             return
         try:
-            self._hook(alert)
+            self._function.ask(lambda: hook(alert))
         # The hook is the user's code; an alert that it cannot take must not end what tells of it. `SystemExit` would
         # end this thread without a word.
         except BaseException as exc:  # noqa: BLE001

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ LOOK_EVERY_S = 5.0
 _LOCK_S = 15
 _RATE_OVER_S = 60.0
 _SAY_AGAIN_S = 60.0
+_MOST_AT_ADDRESS_S = 5.0
+"""So long one look asks a slow address; what it has not been told by then waits for the next one."""
 _SEEN_TWICE = 2
 """A condition is told when it holds at two looks in a row, and is over when it does not: a restart is none."""
 
@@ -57,6 +60,7 @@ class AlertWatch(threading.Thread):
         self._stopped = threading.Event()
         self._readings: deque[FleetReading] = deque()
         self._seen: dict[str, int] = {}
+        self._here_alone_after = 0.0
 
     def run(self) -> None:
         while not self._stopped.wait(self._look_every_s):
@@ -88,6 +92,7 @@ class AlertWatch(threading.Thread):
             condition.key: condition
             for condition in find_conditions(fleet, self._before(fleet), queues=self._queues, limits=self._limits)
         }
+        self._here_alone_after = time.monotonic() + _MOST_AT_ADDRESS_S
         self._seen = {key: self._seen.get(key, 0) + 1 for key in found}
         told = self._told()
         for key, condition in found.items():
@@ -124,12 +129,18 @@ class AlertWatch(threading.Thread):
         return {stored_text(key): note for key, value in found.items() if (note := _note(value)) is not None}
 
     def _begin(self, condition: Condition, at: float) -> None:
-        if self._delivery.deliver(self._alert("began", condition.key, condition.text, at, at)):
+        if self._arrives(self._alert("began", condition.key, condition.text, at, at)):
             self._client.hset(self._keys.alerts, condition.key, orjson.dumps([at, condition.text]))
 
     def _end(self, key: str, text: str, since: float, at: float) -> None:
-        if self._delivery.deliver(self._alert("ended", key, text, since, at)):
+        if self._arrives(self._alert("ended", key, text, since, at)):
             self._client.hdel(self._keys.alerts, key)
+
+    def _arrives(self, alert: Alert) -> bool:
+        # To tell takes its time: meanwhile nobody else may begin, and tell the same.
+        if not self._lock.take():
+            return False
+        return self._delivery.deliver(alert, here_alone=time.monotonic() > self._here_alone_after)
 
     def _alert(self, event: Literal["began", "ended"], key: str, text: str, since: float, at: float) -> Alert:
         return Alert(event=event, key=key, text=text, group=self._settings.mqtt_group_name, since=since, at=at)

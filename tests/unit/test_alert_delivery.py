@@ -1,11 +1,14 @@
 """How somebody is told."""
 
+import contextlib
 import http.server
 import logging
 import threading
+from dataclasses import replace
 
 import pytest
 
+from routemq.alerts import delivery as delivery_module
 from routemq.alerts.delivery import Alert, Delivery
 from routemq.errors import ConfigurationError
 from routemq.settings import Settings
@@ -49,6 +52,51 @@ def test_an_alert_that_is_sent_elsewhere_has_not_arrived(caplog: pytest.LogCaptu
         assert not delivery.deliver(ALERT)
         server.shutdown()
     assert f"HTTP Error {status}" in caplog.text
+
+
+class Dripping(http.server.BaseHTTPRequestHandler):
+    """Answers byte by byte, each within any time for one."""
+
+    def do_POST(self) -> None:
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.0 200 ")
+            while not ENDED.wait(0.05):
+                self.wfile.write(b"O")
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+ENDED, HEARD = threading.Event(), list[Alert]()
+
+
+def hang(alert: Alert) -> None:
+    HEARD.append(alert)
+    ENDED.wait()
+
+
+def test_neither_a_function_nor_an_address_that_does_not_end_holds_up_the_next_alert(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "_TIMEOUT_S", 0.3)
+    ENDED.clear()
+    HEARD.clear()
+    with http.server.ThreadingHTTPServer((HOST, 0), Dripping) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://{HOST}:{server.server_port}/"
+        delivery = Delivery(Settings(_env_file=None, alert_webhook=url, alert_hook=f"{__name__}:hang"))  # type: ignore[call-arg]
+        threads = threading.active_count()
+        for number in range(20):
+            assert not delivery.deliver(replace(ALERT, key=str(number)))
+        # One for each of the two, and one of the server's.
+        assert threading.active_count() <= threads + 3
+        ENDED.set()
+        server.shutdown()
+    assert [alert.key for alert in HEARD] == ["0"]
+    for who in ("ALERT_HOOK", "ALERT_WEBHOOK"):
+        told = [record.getMessage() for record in caplog.records if who in record.getMessage()]
+        assert "it takes longer than 0.3 s" in told[0]
+        assert "it is still at an earlier one" in told[1]
 
 
 @pytest.mark.parametrize(
