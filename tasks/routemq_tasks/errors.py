@@ -5,6 +5,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from routemq.envelope import VERSION
 from routemq.errors import EnvelopeError, RouteMQError
 from routemq.route import Route
+from routemq.text import error_line
 
 
 class UnroutableError(RouteMQError):
@@ -53,6 +54,13 @@ class NotReplacedError(RouteMQError):
     def __init__(self, *, route: str) -> None:
         self.route = route
         super().__init__(f"the message of route {route!r} is replaced by no task; send that with delay(), and return")
+
+
+class LoopBrokenError(RouteMQError):
+    """The event loop came to an end under an async controller: another one had closed what the loop stands on."""
+
+    def __init__(self, *, error: BaseException) -> None:
+        super().__init__(f"the event loop has ended, a controller has closed what it stands on: {error_line(error)}")
 
 
 class ControllerFailedError(RouteMQError):

@@ -1,6 +1,7 @@
 """One event loop per process: what async controllers keep open lives on from one message to the next."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from routemq_tasks.errors import TimedOutError
+from routemq_tasks.errors import LoopBrokenError, TimedOutError
 from routemq_tasks.green import Greenlets, are_greenlets, call, start_real_thread
 from routemq_tasks.stray_copy import end_copy
 
@@ -43,6 +44,7 @@ class _Call:
         self._ended = threading.Event()
         self._task: asyncio.Task[Any] | None = None
         self._is_cancelled = False
+        self._broken: LoopBrokenError | None = None
 
     def begin(self, run: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._loop.call_soon_threadsafe(self._begin, run)
@@ -51,9 +53,18 @@ class _Call:
         return self._ended.wait(timeout_s)
 
     def cancel(self) -> None:
-        self._loop.call_soon_threadsafe(self._cancel)
+        # There may be no loop any more that it runs on.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def fail(self, error: LoopBrokenError) -> None:
+        """It has no loop any more."""
+        self._broken = error
+        self._hand_over(self._ended.set)
 
     def result(self) -> Any:
+        if self._broken is not None:
+            raise self._broken
         if self._task is None or self._task.cancelled():
             raise asyncio.CancelledError
         outcome = self._task.result()
@@ -87,6 +98,8 @@ class EventLoop:
         self._lock = threading.Lock()
         self._loop = loop
         self._hand_over: Callable[[Callable[[], Any]], Any] = call
+        self._calls: set[_Call] = set()
+        self._is_closing = False
         self._stopped = threading.Event()
 
     def run(
@@ -101,11 +114,14 @@ class EventLoop:
         Raises:
             TimedOutError: It took longer than `timeout_s`.
             TimeoutError: The loop has said nothing within `patience_s`.
+            LoopBrokenError: The loop came to an end under it.
             BaseException: Whatever it raised.
         """
-        run = _Call(self._loop or self._started(), self._hand_over)
-        run.begin(partial(_run, start, timeout_s))
+        with self._lock:
+            run = _Call(self._loop or self._started(), self._hand_over)
+            self._calls.add(run)
         try:
+            run.begin(partial(_run, start, timeout_s))
             if not run.wait(patience_s):
                 raise TimeoutError("the event loop does not answer, something on it blocks")  # noqa: TRY301  as below
         except BaseException:
@@ -113,6 +129,8 @@ class EventLoop:
             if not run.wait(_CLEANUP_S):
                 logger.warning("a cancelled controller did not end within %.0f s; it is left behind", _CLEANUP_S)
             raise
+        finally:
+            self._calls.discard(run)
         return run.result()
 
     def hand_over(self, function: Callable[[], Any]) -> None:
@@ -121,26 +139,26 @@ class EventLoop:
 
     def close(self) -> None:
         """Cancel what still runs on the loop, and stop it; what does not end soon is left behind."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._is_closing = True
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
             self._stopped.wait(2 * _CLEANUP_S)
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                begun = threading.Event()
-                if are_greenlets():
-                    greenlets = Greenlets()
-                    self._hand_over = greenlets.call
-                    start_real_thread(partial(self._serve, partial(_GreenLoop, greenlets), begun))
-                else:
-                    serve = partial(self._serve, _threaded_loop, begun)
-                    threading.Thread(target=serve, name="routemq-loop", daemon=True).start()
-                begun.wait()
-            # Made by the thread that runs it: sockets of gevent belong to one.
-            loop = self._loop
-            assert loop is not None  # noqa: S101  what `begun` says
-            return loop
+        begun = threading.Event()
+        if are_greenlets():
+            greenlets = Greenlets()
+            self._hand_over = greenlets.call
+            start_real_thread(partial(self._serve, partial(_GreenLoop, greenlets), begun))
+        else:
+            serve = partial(self._serve, _threaded_loop, begun)
+            threading.Thread(target=serve, name="routemq-loop", daemon=True).start()
+        begun.wait()
+        # Made by the thread that runs it: sockets of gevent belong to one.
+        loop = self._loop
+        assert loop is not None  # noqa: S101  what `begun` says
+        return loop
 
     def _serve(self, make: Callable[[], asyncio.AbstractEventLoop], begun: threading.Event) -> None:
         threading.current_thread().name = "routemq-loop"
@@ -148,9 +166,24 @@ class EventLoop:
         asyncio.set_event_loop(loop)
         self._hand_over(begun.set)
         try:
-            _serve(loop)
+            _serve(loop, is_closing=lambda: self._is_closing)
+            _end(loop)
+        # A controller has closed what it stands on: whoever waits for it would wait for ever.
+        except BaseException as exc:  # noqa: BLE001
+            self._break(loop, exc)
         finally:
             self._hand_over(self._stopped.set)
+
+    def _break(self, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:
+        logger.error("%s; the next async controller begins another", LoopBrokenError(error=error))
+        with self._lock:
+            self._loop = None
+            calls = list(self._calls)
+        for each in calls:
+            each.fail(LoopBrokenError(error=error))
+        # Whoever comes to it late is refused.
+        with contextlib.suppress(Exception):
+            loop.close()
 
 
 class _SyncLinks(ThreadPoolExecutor):
@@ -208,16 +241,17 @@ def _settle(future: "asyncio.Future[Any]", setter: Callable[[Any], None], value:
         setter(value)
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    while True:
+def _serve(loop: asyncio.AbstractEventLoop, *, is_closing: Callable[[], bool]) -> None:
+    """Run a loop until it is closed, whoever else stops it."""
+    while not is_closing():
         try:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as exc:
             # Raised in a task that a controller started: asyncio lets it through, the other messages' runs go on.
             logger.error("a controller's background task raised %s; the event loop goes on", type(exc).__name__)
         else:
-            _end(loop)
-            return
+            if not is_closing():
+                logger.error("a controller has stopped the event loop, which is that of others too; it goes on")
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:

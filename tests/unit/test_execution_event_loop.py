@@ -1,10 +1,13 @@
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from routemq_tasks.errors import TimedOutError
+from routemq_tasks.errors import LoopBrokenError, TimedOutError
 from routemq_tasks.event_loop import EventLoop
 
 from tests.processes import PATIENCE_S
@@ -37,6 +40,58 @@ def test_what_a_run_raises_reaches_its_caller_and_the_loop_goes_on(loop: EventLo
         loop.run(fail)
     assert raised.value is error
     assert loop.run(fine) == "fine"
+
+
+def test_a_loop_that_a_controller_stops_goes_on_with_what_others_run(loop: EventLoop) -> None:
+    began, goes_on = threading.Event(), asyncio.Event()
+
+    async def waits() -> str:
+        began.set()
+        await goes_on.wait()
+        return "fine"
+
+    async def stop() -> None:
+        asyncio.get_running_loop().stop()
+
+    async def release() -> None:
+        goes_on.set()
+
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(loop.run, waits)
+        assert began.wait(PATIENCE_S)
+        loop.run(stop)
+        loop.run(release)
+        assert waiting.result(PATIENCE_S) == "fine"
+
+
+def test_nobody_waits_for_a_loop_that_a_controller_has_broken(loop: EventLoop) -> None:
+    began, broken = threading.Event(), list[Any]()
+
+    async def waits() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def break_it() -> None:
+        broken.append(asyncio.get_running_loop())
+        for task in asyncio.all_tasks():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # of another test's log
+        broken[0]._selector.close()
+
+    async def fine() -> str:
+        return "fine"
+
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(loop.run, waits)
+        assert began.wait(PATIENCE_S)
+        with contextlib.suppress(LoopBrokenError):
+            loop.run(break_it)
+        with pytest.raises(LoopBrokenError, match="has closed what it stands on"):
+            waiting.result(PATIENCE_S)
+    assert loop.run(fine) == "fine"
+    # As far as it can be closed.
+    for end in (broken[0]._ssock, broken[0]._csock):
+        end.close()
+    asyncio.BaseEventLoop.close(broken[0])
 
 
 def test_a_run_that_takes_too_long_is_cancelled(loop: EventLoop) -> None:
