@@ -174,9 +174,10 @@ class Presence(threading.Thread):
         pipe = self._client.pipeline(transaction=False)
         pipe.time()
         pipe.hget(self._keys.processes, name)
+        asked_at = time.time()
         (seconds, microseconds), before = pipe.execute()
         now = seconds + microseconds / 1_000_000
-        ahead_s = time.time() - now
+        ahead_s = clock_ahead_s(now, asked_at=asked_at, told_at=time.time())
         if self._started_at is None:
             self._started_at = now
             self._forget_the_old(now)
@@ -211,3 +212,11 @@ class Presence(threading.Thread):
             report = ProcessReport.from_json(text)
             if report is None or now - report.at > _FORGET_S:
                 self._client.hdel(self._keys.processes, name)
+
+
+def clock_ahead_s(theirs: float, *, asked_at: float, told_at: float) -> float:
+    """Return by how much our clock is ahead of theirs at the least, negative when it is behind.
+
+    They looked at it at some time between the two of ours; however long that took, it is no fault of a clock.
+    """
+    return max(0.0, asked_at - theirs) + min(0.0, told_at - theirs)

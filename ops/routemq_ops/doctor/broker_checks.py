@@ -15,7 +15,7 @@ from routemq_ops.doctor.own_drops import OwnDrops
 from routemq_ops.doctor.probe import Probe, ProbeError
 
 _FIVE, _OLD = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
-_SPLIT = 20
+_SPLIT, _MORE_S = 20, 0.5
 _BACKLOG = 1_200
 """Mosquitto drops what comes after the thousandth message for a client that is away, unless it is told otherwise."""
 
@@ -189,8 +189,13 @@ def _split(settings: Settings, version: MQTTProtocolVersion, *, live: bool) -> I
                 yield _none(settings, f"$share is refused (code {code})")
                 return
         sender.publish(topic, [b"%d" % number for number in range(_SPLIT)])
-        members[0].wait_until_quiet(quiet_s=0.5, timeout_s=5)
-        members[1].wait_until_quiet(quiet_s=0.5, timeout_s=5)
+
+        def arrived() -> int:
+            return sum(len(member.received) for member in members)
+
+        members[0].wait_while_more(arrived, _SPLIT)
+        # Where each gets every message, more come.
+        members[0].wait_while_more(arrived, 2 * _SPLIT, timeout_s=_MORE_S)
         counts = [len(member.received) for member in members]
     if sum(counts) == 0:
         yield _none(settings, "$share/… is taken for an ordinary topic: nothing arrives")
@@ -229,8 +234,7 @@ def _backlog(settings: Settings, version: MQTTProtocolVersion, *, live: bool, ow
                     check, "the broker does not keep a session over its connection", "allow persistent sessions"
                 )
                 return
-            back.wait_for(_BACKLOG)
-            count = back.wait_until_quiet(quiet_s=0.5, timeout_s=5)
+            count = back.wait_for(_BACKLOG)
     finally:
         with Probe(settings, version=version, client_id=client_id):
             pass

@@ -18,6 +18,9 @@ from routemq.upstream.mqtt_client import mqtt_client
 
 PATIENCE_S = 5.0
 
+_TURN_S = 0.1
+_LONGEST_TURN_S = 0.2
+
 
 class ProbeError(RouteMQError):
     """The broker did not do what a probe asked of it."""
@@ -58,6 +61,7 @@ class Probe:
         self._client.on_subscribe = self._on_answer
         self._client.on_unsubscribe = self._on_answer
         self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
         # Probes of limits want their messages out at once.
         self._client.max_inflight_messages_set(0)
 
@@ -101,29 +105,26 @@ class Probe:
         Raises:
             ProbeError: It did not.
         """
-        deadline = time.monotonic() + 2 * PATIENCE_S
         sent = [self._client.publish(topic, payload, qos) for payload in payloads]
         for each in sent:
             try:
-                each.wait_for_publish(max(0.01, deadline - time.monotonic()))
-                confirmed = each.is_published()
+                confirmed = self._wait(each.is_published)
             except (RuntimeError, ValueError) as exc:
                 raise ProbeError(problem=str(exc)) from exc
             if not confirmed:
                 raise ProbeError(problem=f"it did not acknowledge a PUBLISH to {topic}")
 
     def wait_for(self, count: int, *, timeout_s: float = PATIENCE_S) -> int:
-        """Wait for so many messages, and return how many came."""
-        self._wait(lambda: len(self.received) >= count, timeout_s)
-        return len(self.received)
+        """Wait for so many messages, as long as the next one comes in time, and return how many came."""
+        return self.wait_while_more(lambda: len(self.received), count, timeout_s=timeout_s)
 
-    def wait_until_quiet(self, *, quiet_s: float, timeout_s: float) -> int:
-        """Wait until nothing more comes, and return how many came."""
-        deadline, count = time.monotonic() + timeout_s, -1
-        while count != len(self.received) and time.monotonic() < deadline:
-            count = len(self.received)
-            self._wait(lambda seen=count: len(self.received) > seen, quiet_s)  # type: ignore[misc]
-        return len(self.received)
+    def wait_while_more(self, counted: Callable[[], int], count: int, *, timeout_s: float = PATIENCE_S) -> int:
+        """Wait until so many are counted, as long as the next one is in time, and return how many were."""
+        seen = -1
+        while seen < (now := counted()) < count:
+            seen = now
+            self._wait(lambda before=now: counted() > before, timeout_s)  # type: ignore[misc]
+        return counted()
 
     def _answer(self, mid: int | None, what: str) -> list[Any]:
         if mid is None or not self._wait(lambda: mid in self._answers):
@@ -131,8 +132,15 @@ class Probe:
         return self._answers[mid]
 
     def _wait(self, predicate: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
+        """Wait so long; what this process itself stands still, as its machine does, is no time of the broker's."""
+        left_s = timeout_s
         with self._changed:
-            return self._changed.wait_for(predicate, timeout_s)
+            while left_s > 0:
+                began = time.monotonic()
+                if self._changed.wait_for(predicate, min(_TURN_S, left_s)):
+                    return True
+                left_s -= min(time.monotonic() - began, _LONGEST_TURN_S)
+        return predicate()
 
     def _refuse(self, problem: str) -> None:
         with self._changed:
@@ -155,6 +163,10 @@ class Probe:
     def _on_answer(self, _client: paho.Client, _: Any, mid: int, codes: list[Any], _more: Any) -> None:
         with self._changed:
             self._answers[mid] = codes
+            self._changed.notify_all()
+
+    def _on_publish(self, *_: object) -> None:
+        with self._changed:
             self._changed.notify_all()
 
     def _on_message(self, _client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
