@@ -37,7 +37,14 @@ class PrintableFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return what is written of a record."""
-        return super().format(without_error(record))
+        record = without_error(record)
+        try:
+            return super().format(record)
+        # logging would write the arguments to standard error, raw and whole, and leave the record out.
+        except Exception:  # noqa: BLE001  the text is anybody's code
+            record = copy.copy(record)
+            record.msg, record.args = _message(record), None
+            return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
         """Return the record's line, or lines."""
@@ -56,7 +63,7 @@ class JsonFormatter(logging.Formatter):
     """Writes each record as one JSON object on one line.
 
     `time` (RFC 3339, UTC), `level`, `logger`, `message`, `pid`; `route` and `message_id` where a record is about a
-    message; `exception` and `stack` as text; whatever else was passed as `extra`.
+    message; `exception` and `stack` as text; whatever else was passed as `extra`, with `_` behind a name that is ours.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -65,10 +72,11 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": printable(record.getMessage()),
+            "message": printable(_message(record)),
             "pid": record.process,
         }
-        told |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        more = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        told |= {f"{name}_" if name in told else name: value for name, value in more.items()}
         record = without_error(record)
         if record.exc_info:
             told["exception"] = printable(self.formatException(record.exc_info), lines=True)
@@ -78,7 +86,7 @@ class JsonFormatter(logging.Formatter):
             return orjson.dumps(told, default=_shown, option=orjson.OPT_NON_STR_KEYS).decode()
         # What was passed as `extra` is anybody's; the record itself must not be lost for it.
         except (TypeError, ValueError):
-            return orjson.dumps({name: _shown(value) for name, value in told.items()}).decode()
+            return orjson.dumps({_shown(name): _shown(value) for name, value in told.items()}).decode()
 
 
 class Sameness(logging.Filter):
@@ -104,7 +112,9 @@ class Sameness(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to write the record."""
         route = getattr(record, "route", None)
-        if record.levelno < logging.WARNING or route is None or hasattr(record, "suppressed"):
+        # Others may call anything at all a route, and say what is no text.
+        is_ours = isinstance(route, str) and isinstance(record.msg, str)
+        if record.levelno < logging.WARNING or not is_ours or hasattr(record, "suppressed"):
             return True
         key = (record.name, record.levelno, record.msg, route, _error_class(record))
         now = time.monotonic()
@@ -185,6 +195,13 @@ def without_error(record: logging.LogRecord) -> logging.LogRecord:
         record = copy.copy(record)
         record.exc_info = record.exc_text = None
     return record
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as exc:  # noqa: BLE001  the text is anybody's code
+        return f"{_shown(record.msg)} (what it is about cannot be shown: {type(exc).__name__})"
 
 
 def _within(text: str) -> str:

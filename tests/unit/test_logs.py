@@ -69,6 +69,38 @@ def test_what_cannot_be_json_does_not_lose_its_record() -> None:
     assert found["message"] == "said"
 
 
+class Nameless:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "told"),
+    [("%d\x1b", ("secret",), "%d\\x1b"), ("%s %s", (1,), "%s %s"), ("%s", (Nameless(),), "%s"),
+     (Nameless(), (), "a Nameless")],
+)  # fmt: skip
+def test_a_record_that_has_no_text_is_told_all_the_same(
+    text: str, args: tuple[object, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for formatter in (JsonFormatter(), PrintableFormatter(LOG_FORMAT), PrintableTaskFormatter(LOG_FORMAT)):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(formatter)
+        handler.handle(record(text, *args))
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in (json.loads(line)["message"] if line.startswith("{") else line)
+        assert "cannot be shown" in line
+        assert "secret" not in line
+
+
+def test_nobody_else_says_when_a_record_was_written_and_of_what_level() -> None:
+    found = json.loads(JsonFormatter().format(record("said", time=0.2, logger="mine", **{"\ud800": 1})))
+    assert found["time"].endswith("+00:00")
+    assert (found["logger"], found["logger_"]) == ("routemq_tasks.outcomes", "mine")
+    assert found["\\ud800"] == "1"
+
+
 def test_an_exception_is_told_in_the_same_line() -> None:
     try:
         int("no \x1b sensor")
@@ -166,6 +198,11 @@ def test_a_set_up_of_logging_that_is_the_applications_silences_no_failure(
         logging.captureWarnings(False)
         signals.setup_logging.disconnect(dictConfig)
     assert not logger.disabled
+
+
+@pytest.mark.parametrize(("text", "route"), [("said", {"rule": "/x"}), ("said", ["r"]), ({"said": 1}, "r")])
+def test_what_others_call_a_route_and_a_text_is_written(text: str, route: object) -> None:
+    assert all(Sameness().filter(record(text, route=route)) for _ in range(SAME_PER_SECOND + 1))
 
 
 def test_information_and_what_is_about_no_route_is_never_counted() -> None:
