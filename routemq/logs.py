@@ -1,6 +1,7 @@
 """How logs look; set up by the front doors alone."""
 
 import atexit
+import contextlib
 import copy
 import logging
 import os
@@ -176,6 +177,13 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else PrintableFormatter(LOG_FORMAT))
     handler.addFilter(Sameness())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+
+
+def say(logger: logging.Logger, level: int, text: str, *arguments: object, **options: Any) -> None:
+    """Log what is said as a message's fate is decided: that hangs on no handler or filter of the application."""
+    # Who could be told of a failure is who has failed.
+    with contextlib.suppress(Exception):
+        logger.log(level, text, *arguments, stacklevel=2, **options)
 
 
 def unsilence() -> None:

@@ -10,6 +10,7 @@ from celery.exceptions import TaskRevokedError, Terminated
 from celery.worker import state
 from routemq_transport.starting_request import say_starts
 
+from routemq.logs import say
 from routemq.text import error_name, printable
 from routemq_tasks.batch_run import BatchReport, run_batch
 from routemq_tasks.reports import Report
@@ -88,8 +89,8 @@ class BatchRequest:
             try:
                 tell()
             # They run, whoever fails to hear of it: perhaps the pool has no way to end one, as a command asks.
-            except Exception:
-                logger.exception("the start of a run is not told")
+            except Exception:  # noqa: BLE001
+                say(logger, logging.ERROR, "the start of a run is not told", exc_info=True)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Do nothing: of a hard limit the pool also tells `on_failure`."""
@@ -141,9 +142,9 @@ class BatchRequest:
         try:
             step()
         # Whatever it is: what nobody lets go of is in this worker's hands for as long as it lives.
-        except Exception:
+        except Exception:  # noqa: BLE001
             text = "what became of %d messages (%s) is not known to all, which come back"
-            logger.exception(text, len(self._requests), self._requests[0].name)
+            say(logger, logging.ERROR, text, len(self._requests), self._requests[0].name, exc_info=True)
             give_back(self._requests)
 
     def _run_again(self, why: str, *, in_halves: bool = True) -> None:
@@ -158,7 +159,7 @@ class BatchRequest:
             # Once for each batch: an error that each message has makes twice as many runs as there are messages.
             level = logging.DEBUG if self._is_part else logging.WARNING
             text = "%d messages (%s) failed together, each half is run by itself: %s"
-            logger.log(level, text, len(requests), requests[0].name, why, extra={"route": requests[0].name})
+            say(logger, level, text, len(requests), requests[0].name, why, extra={"route": requests[0].name})
         middle = (len(requests) + 1) // 2 if in_halves else len(requests)
         consumer = self._consumer
         for part in (requests[:middle], requests[middle:]):
@@ -180,8 +181,9 @@ def hand_to_pool(requests: Sequence[RouteRequest], consumer: Any, *, is_part: bo
     try:
         consumer.on_task_request(BatchRequest.of(requests, consumer, is_part=is_part))
     # As above; and the system may have no thread for it.
-    except Exception:
-        logger.exception("%d messages (%s) cannot be run here, they go back", len(requests), requests[0].name)
+    except Exception:  # noqa: BLE001
+        text = "%d messages (%s) cannot be run here, they go back"
+        say(logger, logging.ERROR, text, len(requests), requests[0].name, exc_info=True)
         give_back(requests)
 
 

@@ -37,6 +37,8 @@ from routemq_tasks.upstream.tracer import Tracer, hasten_current_task, tracer_of
 if TYPE_CHECKING:
     from routemq_tasks.run_spans import Run
 
+from routemq.logs import say
+
 logger = logging.getLogger(__name__)
 
 HARD_LIMIT_GRACE_S = 5.0
@@ -288,7 +290,8 @@ class RouteTask(Task):
         """Have it recorded what becomes of a message whose run failed, and return what to tell Celery."""
         told: Exception = CeleryReject("its outcome is not recorded", requeue=True)
         if process is None:
-            logger.error("message %s (%s) stays on its queue: %s", request.id, self.name, error_line(error))
+            text = "message %s (%s) stays on its queue: %s"
+            say(logger, logging.ERROR, text, request.id, self.name, error_line(error))
             return told
         held = self.held(
             vars(request), lambda: arguments, tag=request.properties["delivery_tag"], worker=request.hostname

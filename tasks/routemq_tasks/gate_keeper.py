@@ -12,6 +12,7 @@ from routemq.connections import connect_redis
 from routemq.dead_letters import DeadLetters
 from routemq.lifecycle.moves import Moves
 from routemq.lifecycle.scripts import UnusableKeyError
+from routemq.logs import say
 from routemq.paused import Pause, resting_queues
 from routemq.pauses import Reminders
 from routemq.queues import Keys, lists_of
@@ -66,7 +67,8 @@ class GateKeeper(threading.Thread):
                     step()
                 except redis.RedisError as exc:
                     if is_silence(exc):
-                        logger.debug("not looked which queues to leave alone, redis is away: %s", error_line(exc))
+                        text = "not looked which queues to leave alone, redis is away: %s"
+                        say(logger, logging.DEBUG, text, error_line(exc))
                         break
                     why = str(exc) if isinstance(exc, UnusableKeyError) else explain(exc)
                     self._complain(why, error=None)
@@ -80,16 +82,16 @@ class GateKeeper(threading.Thread):
 
     def _complain(self, why: str, *, error: Exception | None) -> None:
         if self._reminders.speak(why):
-            logger.error("which queues to leave alone is not known: %s", why, exc_info=error)
+            say(logger, logging.ERROR, "which queues to leave alone is not known: %s", why, exc_info=error)
 
     def _look_at_pauses(self) -> None:
         before, paused = self._paused, self._gate.refresh(self._client, self._keys)
         self._paused = paused
         for name in sorted(paused.keys() - before.keys()):
-            logger.warning("route %s is paused %s", name, paused[name], extra={"route": name})
+            say(logger, logging.WARNING, "route %s is paused %s", name, paused[name], extra={"route": name})
         resumed = sorted(before.keys() - paused.keys())
         for name in resumed:
-            logger.warning("route %s is not paused any more", name, extra={"route": name})
+            say(logger, logging.WARNING, "route %s is not paused any more", name, extra={"route": name})
         self._note_what_to_take_up(resumed)
 
     def _note_what_to_take_up(self, resumed: Iterable[str]) -> None:
@@ -121,14 +123,14 @@ class GateKeeper(threading.Thread):
         for queue in sorted(closed & set(self._app.amqp.queues.consume_from)):
             if queue not in self._left_alone and queue not in resting:
                 routes = ", ".join(route for route, its_queue in full.items() if its_queue == queue)
-                logger.error(
+                say(logger, logging.ERROR,
                     "queue %s is not consumed any more: %s has as many dead letters as it may; "
                     "replay, discard or purge some", queue, routes, extra={"queue": queue},
                 )  # fmt: skip
             self._left_alone.add(queue)
             self._consumer.call_soon(_close, self._consumer, queue)
         for queue in sorted(self._left_alone - closed):
-            logger.warning("queue %s is consumed again", queue, extra={"queue": queue})
+            say(logger, logging.WARNING, "queue %s is consumed again", queue, extra={"queue": queue})
             self._left_alone.discard(queue)
             self._consumer.call_soon(_open, self._consumer, queue)
         self._gate.resting = resting & self._left_alone

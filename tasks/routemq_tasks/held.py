@@ -10,6 +10,7 @@ from routemq_transport.items import Item
 from routemq.dead_letters import DeadLetter, Reason
 from routemq.envelope import Envelope, TaskMessage
 from routemq.errors import EnvelopeError
+from routemq.logs import say
 from routemq.retry import RetryPolicy
 from routemq.text import error_line, printable
 from routemq_tasks.fate import USUAL_POLICY
@@ -71,7 +72,7 @@ class Held:
                 message = TaskMessage.from_request(headers=fields, queue=queue, envelope=envelope, strikes=strikes)
             # Nothing about it was checked, so it may fail in any way; then it is no message of ours.
             except Exception as exc:  # noqa: BLE001
-                logger.debug("message %s cannot be read: %s", message_id, error_line(exc))
+                say(logger, logging.DEBUG, "message %s cannot be read: %s", message_id, error_line(exc))
         return cls(
             tag=tag,
             route=named or route or queue,

@@ -23,7 +23,7 @@ from routemq.errors import EnvelopeError
 from routemq.lifecycle.moves import Moves
 from routemq.lifecycle.record import HeldItem
 from routemq.lifecycle.scripts import UnusableKeyError
-from routemq.logs import IN_ONE_LINE
+from routemq.logs import IN_ONE_LINE, say
 from routemq.mark import Mark
 from routemq.paused import PausedRoutes
 from routemq.queues import Keys
@@ -155,14 +155,14 @@ class Outcomes:
             self._insist(lambda: self._give_back(found, mark, delivery_tag, delay_s), deadline)
         # It comes back by its visibility timeout.
         except Exception as exc:  # noqa: BLE001
-            logger.error("a message could not be given back: %s", error_line(exc))
+            say(logger, logging.ERROR, "a message could not be given back: %s", error_line(exc))
 
     def acknowledge(self, delivery_tag: str, *, patience_s: float) -> None:
         """Let go of a message that is done, when the connection it came by is gone."""
         try:
             self._insist(lambda: self._moves.acknowledge({None: [delivery_tag]}), time.monotonic() + patience_s)
         except (_StaysError, redis.RedisError) as exc:
-            logger.warning("acknowledgement not sent, the message is run again: %s", error_line(exc))
+            say(logger, logging.WARNING, "acknowledgement not sent, the message is run again: %s", error_line(exc))
 
     def _steps(
         self, held: Held, error: BaseException, told: str
@@ -252,7 +252,7 @@ class Outcomes:
         except BaseException as exc:
             if is_shutdown(exc):
                 raise
-            logger.debug("an error cannot be told")
+            say(logger, logging.DEBUG, "an error cannot be told")
         return printable(type(error).__name__), True
 
     def _following(self, held: Held, told: str, later: Later) -> TaskMessage:
@@ -289,7 +289,7 @@ class Outcomes:
                 in_haste = self._stopping is not None and self._stopping.begun
                 if time.monotonic() + pause_s > deadline or (in_haste and pause_s > _LONGEST_LAST_PAUSE_S):
                     raise _StaysError(explain(exc)) from exc
-                logger.warning("outcome not recorded yet, trying again: %s", explain(exc))
+                say(logger, logging.WARNING, "outcome not recorded yet, trying again: %s", explain(exc))
             time.sleep(pause_s)
             pause_s = min(2.0, pause_s * 2)
 
@@ -354,4 +354,4 @@ def _say(level: int, held: Held, text: str, *arguments: object, error: Exception
         # Which device it was is what the reader looks for first.
         topic = extra["topic"] = held.message.envelope.topic[:_MOST_SHOWN]
         place = held.route if topic == held.route else f"{held.route}, topic {topic}"
-    logger.log(level, text, held.id or "without an id", place, *arguments, exc_info=error, extra=extra)
+    say(logger, level, text, held.id or "without an id", place, *arguments, exc_info=error, extra=extra)

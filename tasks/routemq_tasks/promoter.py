@@ -8,6 +8,7 @@ import redis
 
 from routemq.connections import connect_redis
 from routemq.lifecycle.moves import Moves
+from routemq.logs import say
 from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq.settings import Settings
@@ -36,12 +37,12 @@ class RetryPromoter(threading.Thread):
                 next_due_s = self._moves.promote(self._queues())
             except redis.RedisError as exc:
                 if not away:
-                    logger.warning("due retries wait: %s", explain(exc))
+                    say(logger, logging.WARNING, "due retries wait: %s", explain(exc))
                 away, pause_s = True, _MOST_PAUSE_S
                 continue
             # A thread that ends would let no retry come due any more, and tell nobody.
-            except Exception:
-                logger.exception("due retries wait, trying again")
+            except Exception:  # noqa: BLE001
+                say(logger, logging.ERROR, "due retries wait, trying again", exc_info=True)
                 pause_s = _MOST_PAUSE_S
                 continue
             away = False

@@ -13,6 +13,7 @@ from celery.exceptions import Ignore, Reject, Retry, TaskPredicate, WorkerShutdo
 from celery.utils.serialization import get_pickleable_exception
 
 from routemq.dead_letters.fingerprint import shortened
+from routemq.logs import say
 from routemq.text import error_line, printable
 from routemq_tasks.errors import ControllerFailedError, NotEndedError
 from routemq_tasks.stray_copy import end_copy
@@ -54,7 +55,7 @@ def tellable(error: BaseException, told: str) -> Exception:
         get_pickleable_exception(error)
     # Even `SystemExit`: an exception that is asked for its text, its truth or its parts runs the user's code.
     except BaseException as exc:  # noqa: BLE001
-        logger.debug("an exception cannot be told to Celery: %s", type(exc).__name__)
+        say(logger, logging.DEBUG, "an exception cannot be told to Celery: %s", type(exc).__name__)
         return ControllerFailedError(told)
     if isinstance(error, Exception) and not isinstance(error, (MemoryError, TaskPredicate)):
         return error
@@ -89,8 +90,8 @@ def _accepted(accept: Callable[..., object], *args: Any, **options: Any) -> None
     try:
         accept(*args, **options)
     # As in a process, it runs: of what is not run here, no end would be told, and nobody would let go of it.
-    except Exception:
-        logger.exception("the start of a run is not told")
+    except Exception:  # noqa: BLE001
+        say(logger, logging.ERROR, "the start of a run is not told", exc_info=True)
 
 
 class _SoloPool(solo.TaskPool):

@@ -11,6 +11,7 @@ from celery.exceptions import Reject, Retry, TaskRevokedError, Terminated, TimeL
 from celery.worker import state
 from routemq_transport.upstream.quick_message import QuickMessage, acknowledge_together
 
+from routemq.logs import say
 from routemq.text import error_line
 from routemq_tasks.errors import NotEndedError, TimedOutError
 from routemq_tasks.fate import Dead, Kept, Later
@@ -87,8 +88,8 @@ class RouteRequest(OpenRequest):
                 return
             self.on_accepted(pid, time.monotonic())
         # It runs, as in a process, whoever fails to hear of its start; nobody would look at the thread's result.
-        except Exception:
-            logger.exception("the start of a run is not told")
+        except Exception:  # noqa: BLE001
+            say(logger, logging.ERROR, "the start of a run is not told", exc_info=True)
         self.on_success(report_of(self.trace))
 
     def on_success(self, report: Report, **options: Any) -> None:
@@ -102,8 +103,8 @@ class RouteRequest(OpenRequest):
             self.acknowledge()
             self.send_event("task-succeeded", result=value, runtime=runtime_s)
         # Every pool would forget it. What nobody lets go of is in this worker's hands for as long as it lives.
-        except Exception:
-            logger.exception("the end of a run is not told to all")
+        except Exception:  # noqa: BLE001
+            say(logger, logging.ERROR, "the end of a run is not told to all", exc_info=True)
             self._come_back()
 
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> None:
@@ -117,8 +118,8 @@ class RouteRequest(OpenRequest):
         try:
             self._on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         # As above.
-        except Exception:
-            logger.exception("the end of a run is not told to all")
+        except Exception:  # noqa: BLE001
+            say(logger, logging.ERROR, "the end of a run is not told to all", exc_info=True)
             self._come_back()
 
     def _on_failure(self, exc_info: ExceptionInfo, *, send_failed_event: bool, return_ok: bool) -> None:

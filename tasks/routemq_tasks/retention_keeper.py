@@ -9,6 +9,7 @@ import redis
 from routemq.connections import connect_redis
 from routemq.dead_letters.archive import ArchiveError
 from routemq.dead_letters.retention import Retention, SweepError
+from routemq.logs import say
 from routemq.pauses import Reminders
 from routemq.refusals import explain, is_silence
 from routemq.settings import Settings
@@ -45,7 +46,7 @@ class RetentionKeeper(threading.Thread):
             self._say("%s; they stay in redis", error_line(exc), error=unforeseen)
         except redis.RedisError as exc:
             if is_silence(exc):
-                logger.debug("dead letters not looked after, redis is away: %s", error_line(exc))
+                say(logger, logging.DEBUG, "dead letters not looked after, redis is away: %s", error_line(exc))
             else:
                 self._say("dead letters are not looked after: %s", explain(exc))
         # Whatever else it was: a thread that ends takes the limits with it, and tells nobody.
@@ -54,7 +55,7 @@ class RetentionKeeper(threading.Thread):
 
     def _say(self, message: str, told: str, *, error: Exception | None = None) -> None:
         if self._reminders.speak(told):
-            logger.error(message, told, exc_info=error)
+            say(logger, logging.ERROR, message, told, exc_info=error)
 
     def stop(self) -> None:
         """End the thread; returns at once."""

@@ -16,6 +16,7 @@ POOLS = ("prefork", "solo", "threads")
 
 quitting_listeners = "tests.applications.quitting_listeners"
 """Not imported here, where others listen too."""
+broken_log = "tests.applications.broken_log"
 
 
 @pytest.fixture
@@ -88,6 +89,17 @@ def test_who_listens_fails_no_message_and_ends_no_worker(bench: Bench, pool: str
     totals = bench.totals()
     assert (totals["fine"].done, totals["fine"].retried) == (1, 0)
     assert (totals["again"].done, totals["again"].retried, totals["again"].dead) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_the_fate_of_a_message_hangs_on_no_log(bench: Bench, pool: str) -> None:
+    with replace(bench, application=broken_log).worker("-P", pool) as worker:
+        bench.put("policy", b"1")
+        failed = bench.put("act/surrogate", b"1").id
+        assert list(bench.wait_for_letters(1)) == [failed]
+        with bench.store.client() as client:
+            wait_until(lambda: client.zcard(bench.keys.delayed("act")) == 1, message="the other one is run again")
+        assert worker.terminate() == 0
 
 
 def test_a_hook_that_returns_text_costs_the_payload_alone(bench: Bench) -> None:

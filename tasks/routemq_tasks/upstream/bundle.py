@@ -11,6 +11,7 @@ from celery.worker import state
 from celery.worker.request import Request
 from routemq_transport.starting_request import StartingRequest, say_starts
 
+from routemq.logs import say
 from routemq_tasks.batch_request import BatchRequest, give_back
 from routemq_tasks.bundle_page import BEGUN, DONE, TOLD, BundlePage
 from routemq_tasks.reports import Report, unknown
@@ -162,8 +163,8 @@ class Bundle:
         try:
             job._ack(None, self.page.began_at(slot), self.child.pid, None)
         # The run goes on, whoever fails to hear of it: perhaps the signal does not exist that a command named.
-        except Exception:
-            logger.exception("the start of a run is not told")
+        except Exception:  # noqa: BLE001
+            say(logger, logging.ERROR, "the start of a run is not told", exc_info=True)
         finally:
             self._beginning = None
 
@@ -188,8 +189,8 @@ class Bundle:
             for request, took_s in requests:
                 request.send_event("task-succeeded", result=DONE_SHOWN, runtime=took_s)
         # As of a batch: what nobody lets go of is in this worker's hands for as long as it lives.
-        except Exception:
-            logger.exception("that %d runs are done is not told to all", len(requests))
+        except Exception:  # noqa: BLE001
+            say(logger, logging.ERROR, "that %d runs are done is not told to all", len(requests), exc_info=True)
             give_back([request for request, _ in requests])
 
     def _end(self, slot: int, outcome: Outcome | None) -> None:
@@ -221,8 +222,8 @@ def is_revoked(job: Any) -> bool:
     try:
         return _is_revoked(job)
     # This is a turn of the loop. What a stranger's message says of itself is read only when something is revoked.
-    except Exception:
-        logger.exception("it is not known whether a run is revoked, so it is not")
+    except Exception:  # noqa: BLE001
+        say(logger, logging.ERROR, "it is not known whether a run is revoked, so it is not", exc_info=True)
         return False
 
 
@@ -242,5 +243,5 @@ def say_start(jobs: list[Any]) -> None:
                 owner.say_start()
         say_starts(owner.message for owner in owners if isinstance(owner, StartingRequest))
     # The jobs wait nowhere else at this moment. What is not told now, the lease tells within a second.
-    except Exception:
-        logger.exception("the start of %d runs is not told to Redis", len(owners))
+    except Exception:  # noqa: BLE001
+        say(logger, logging.ERROR, "the start of %d runs is not told to Redis", len(owners), exc_info=True)

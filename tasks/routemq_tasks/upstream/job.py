@@ -10,6 +10,7 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from billiard.pool import TASK, ApplyResult, job_counter
 
+from routemq.logs import say
 from routemq_tasks.request import RouteRequest
 from routemq_tasks.upstream.pipes import Call, Payload, framed
 from routemq_tasks.upstream.tracer import run_route
@@ -72,8 +73,8 @@ class Job(ApplyResult):
             # As it was handed out the lease was told.
             self.request.say_accepted(pid, time_accepted)
         # The run goes on, whoever fails to hear of it: perhaps the signal does not exist that a command named.
-        except Exception:
-            logger.exception("the start of a run is not told")
+        except Exception:  # noqa: BLE001
+            say(logger, logging.ERROR, "the start of a run is not told", exc_info=True)
 
     def _set(self, i: Any, obj: tuple[bool, Any]) -> None:
         self._become_ready()

@@ -16,6 +16,7 @@ from typing import Any
 import redis
 
 from routemq.lifecycle.moves import LeaseTimes, Moves, PutBack, StartCommand
+from routemq.logs import say
 from routemq.queues import Keys
 from routemq.refusals import explain
 from routemq_transport.holding.acknowledgements import Acknowledgements
@@ -154,9 +155,12 @@ class Lease:
             return
         try:
             self._moves.acknowledge(done)
-        except redis.RedisError as exc:
-            self._log_away(exc)
+        # Also when this worker is told to end meanwhile: to say it twice is no harm.
+        except BaseException as exc:
             self._done.keep(done, pause_s=_AWAY_PAUSE_S)
+            if not isinstance(exc, redis.RedisError):
+                raise
+            self._log_away(exc)
         else:
             self._starts.forget(*done.values())
             self._away = False
@@ -274,8 +278,8 @@ class Lease:
                 pause_s = _AWAY_PAUSE_S
                 self._log_away(exc)
             # This thread must outlive whatever goes wrong: without it every message in hand is run twice.
-            except Exception:
-                logger.exception("lease could not be looked after, trying again")
+            except Exception:  # noqa: BLE001
+                say(logger, logging.ERROR, "lease could not be looked after, trying again", exc_info=True)
         self._starts.close()
         # The main loop may be using one of them at this moment.
         self._client.connection_pool.disconnect(inuse_connections=False)
@@ -291,7 +295,7 @@ class Lease:
         # What was acknowledged meanwhile is gone rightly.
         lost = [tag for tag in lost if self._held.pop(tag, None) is not None]
         if lost:
-            logger.warning(
+            say(logger, logging.WARNING,
                 "lease of %d messages was lost, they are run elsewhere too; this worker was stopped or without Redis "
                 "for more than %g s", len(lost), self._times.own_s,
             )  # fmt: skip
@@ -315,6 +319,6 @@ class Lease:
         if not self._away:
             self._away = True
             if self._held:
-                logger.warning("%d messages are kept meanwhile: %s", len(self._held), explain(exc))
+                say(logger, logging.WARNING, "%d messages are kept meanwhile: %s", len(self._held), explain(exc))
             else:
-                logger.warning("what died workers left is not looked for meanwhile: %s", explain(exc))
+                say(logger, logging.WARNING, "what died workers left is not looked for meanwhile: %s", explain(exc))

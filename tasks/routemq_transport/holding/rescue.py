@@ -7,6 +7,7 @@ import redis
 
 from routemq.lifecycle.moves import LeaseTimes, Moves
 from routemq.lifecycle.scripts import KeyReports, UnusableKeyError
+from routemq.logs import say
 from routemq_transport.holding.clock import SteadyClock
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Rescue:
         restored = self._moves.restore(self._times, latest=self._clock.latest)
         self._note_time(restored.now)
         if restored.count:
-            logger.warning("restored %d messages of a worker that is gone", restored.count)
+            say(logger, logging.WARNING, "restored %d messages of a worker that is gone", restored.count)
         for tag in restored.others:
             try:
                 self._restore_other(tag)
@@ -57,7 +58,9 @@ class Rescue:
 
     def _note_time(self, redis_at: float) -> None:
         if not self._clock.saw(redis_at):
-            logger.warning(
+            say(
+                logger,
+                logging.WARNING,
                 "redis' clock has jumped, or redis was away for long: no lease is taken for lost in the next %g s",
                 self._clock.believed_in_s,
             )

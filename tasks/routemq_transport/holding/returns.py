@@ -3,8 +3,6 @@
 import threading
 from collections.abc import Iterable
 
-import redis
-
 from routemq.lifecycle.moves import Moves, PutBack
 
 
@@ -30,14 +28,14 @@ class Returns:
         """Give back all that wait.
 
         Raises:
-            redis.RedisError: Those from there on wait on, before what was added meanwhile.
+            BaseException: Whatever it is, those from there on wait on, before what was added meanwhile.
         """
         with self._lock:
             waiting, self._waiting = self._waiting, []
         for number, (how, tags) in enumerate(waiting):
             try:
                 moves.put_back(tags, how)
-            except redis.RedisError:
+            except BaseException:
                 with self._lock:
                     self._waiting = waiting[number:] + self._waiting
                 raise
