@@ -190,11 +190,36 @@ def unsilence() -> None:
     """Let our loggers and Celery's speak again after the application's code was imported, or has set itself up.
 
     `logging.config.dictConfig` silences every logger that it is not told of, unless it is asked not to; then no failure
-    of a message would be in the log.
+    of a message would be in the log. A handler that raises, as one whose server is away, ends nobody who logs.
     """
-    for name, logger in list(logging.root.manager.loggerDict.items()):
-        if _TELLING.match(name) and isinstance(logger, logging.Logger):
-            logger.disabled = False
+    tellers = [
+        logger
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if _TELLING.match(name) and isinstance(logger, logging.Logger)
+    ]
+    for logger in tellers:
+        logger.disabled = False
+    for logger in (logging.root, *tellers):
+        for handler in logger.handlers:
+            _steady(handler)
+
+
+def _steady(handler: logging.Handler) -> None:
+    """Have a handler say on standard error what it raises, as Python's own do; but one that has a way of its own."""
+    if "handle" in vars(handler) or type(handler).handleError is not logging.Handler.handleError:
+        return
+    handle = handler.handle
+
+    def steady(record: logging.LogRecord) -> Any:
+        try:
+            return handle(record)
+        # Its filters and its `emit` may be the application's.
+        except Exception:  # noqa: BLE001
+            with contextlib.suppress(Exception):
+                handler.handleError(record)
+            return False
+
+    handler.handle = steady  # type: ignore[method-assign]
 
 
 def without_error(record: logging.LogRecord) -> logging.LogRecord:

@@ -8,6 +8,7 @@ import threading
 import warnings
 from pathlib import Path
 from textwrap import dedent
+from typing import NoReturn
 
 import pytest
 from celery import signals
@@ -15,7 +16,7 @@ from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.worker_log import PrintableColorFormatter, PrintableTaskFormatter
 
 from routemq import Router
-from routemq.logs import LOG_FORMAT, SAME_PER_SECOND, JsonFormatter, PrintableFormatter, Sameness
+from routemq.logs import LOG_FORMAT, SAME_PER_SECOND, JsonFormatter, PrintableFormatter, Sameness, unsilence
 from routemq.settings import Settings
 from tests.processes import clean_environment, wait_until
 
@@ -198,6 +199,27 @@ def test_a_set_up_of_logging_that_is_the_applications_silences_no_failure(
         logging.captureWarnings(False)
         signals.setup_logging.disconnect(dictConfig)
     assert not logger.disabled
+
+
+@pytest.mark.parametrize("place", ["", "routemq_ingest"])
+@pytest.mark.parametrize("part", ["emit", "filter"])
+def test_a_handler_that_raises_ends_nobody_who_logs(place: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    handler, logger = logging.StreamHandler(), logging.getLogger("routemq_ingest.worker")
+
+    def fail(_record: logging.LogRecord) -> NoReturn:
+        raise OSError("the server of the logs is away")
+
+    setattr(handler, part, fail)
+    logging.getLogger(place).addHandler(handler)
+    try:
+        with pytest.raises(OSError, match="is away"):
+            logger.error("said")
+        for _ in range(2):
+            unsilence()
+        logger.error("said")
+    finally:
+        logging.getLogger(place).removeHandler(handler)
+    assert capsys.readouterr().err.count("OSError: the server of the logs is away") == 1
 
 
 @pytest.mark.parametrize(("text", "route"), [("said", {"rule": "/x"}), ("said", ["r"]), ({"said": 1}, "r")])
