@@ -59,8 +59,7 @@ class Pace:
             is_told: Whether Redis tells of changes.
         """
         self._refusals.over()
-        if len(fetched.items) > 1 or fetched.too_large or (fetched.items and not fetched.armed):
-            # Where several came at once, more are on their way: to wait for a word of Redis would only cost it one.
+        if fetched.too_large or (fetched.items and not fetched.armed):
             self._not_before = 0.0
         else:
             idle_s = IDLE_S if is_told else IDLE_UNTOLD_S
