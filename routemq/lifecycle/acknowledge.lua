@@ -15,8 +15,8 @@
 
 look(KEYS[1], 'HDEL')
 look(KEYS[2], 'ZREM')
-local has_marks = can(KEYS[3], 'ZREM') and type_of(KEYS[3]) ~= 'none'
-local watches = can(KEYS[5], 'HDEL') and type_of(KEYS[5]) ~= 'none' and can(KEYS[6], 'HSET', 'EXPIRE')
+local has_marks = type_of(KEYS[3]) ~= 'none' and can(KEYS[3], 'ZREM')
+local watches = type_of(KEYS[5]) ~= 'none' and can(KEYS[5], 'HDEL') and can(KEYS[6], 'HSET', 'EXPIRE')
 local counts = can(KEYS[4], 'SADD')
 local first = 2 * (#KEYS - 6) + 1
 

@@ -26,7 +26,7 @@ for index = last_route + 1, #KEYS, 2 do
   local delayed = KEYS[index + 1]
   look(KEYS[index], 'LPUSH')
   local last = at + number(at)
-  local later = can(delayed, 'ZCARD') and read('ZCARD', delayed) or 0
+  local later = type_of(delayed) ~= 'none' and can(delayed, 'ZCARD') and read('ZCARD', delayed) or 0
   queued[#queued + 1] = {list = KEYS[index], first = at + 1, last = last, later = later}
   at = last + 1
 end

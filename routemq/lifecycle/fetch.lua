@@ -95,8 +95,24 @@ local function each_existing(key_of, priority, start, at_a_time, found)
   end
 end
 
+-- Whether there is any list or set of these priorities, of which there is none most of the time.
+local function any_exists(key_of, first)
+  local keys = {}
+  for priority = first, priorities do
+    for queue = 1, queues do
+      keys[#keys + 1] = key_of(queue, priority)
+    end
+  end
+  for at = 1, #keys, 1000 do
+    if read('EXISTS', unpack(keys, at, math.min(at + 999, #keys))) > 0 then
+      return true
+    end
+  end
+  return false
+end
+
 local wait
-if most_due > 0 then
+if most_due > 0 and any_exists(delayed_key, 1) then
   for priority = 1, priorities do
     each_existing(delayed_key, priority, 1, 100, function(queue)
       wait = sooner(wait, move_due(delayed_key(queue, priority), list_key(queue, priority), now, most_due))
@@ -175,7 +191,7 @@ local function open(queue, priority)
 end
 
 for priority = 1, priorities do
-  if most <= 0 and not is_tracked then
+  if most <= 0 and not is_tracked or priority == 2 and not any_exists(list_key, 2) then
     break
   end
   local lists, start, live = {}, 1, {}
