@@ -10,7 +10,7 @@ import pydantic
 from routemq.envelope import Envelope
 from routemq.errors import CodecError, InvalidMessageError
 from routemq.message import Message
-from routemq.named_codecs import Codec, named_codec
+from routemq.named_codecs import Codec, JsonCodec, named_codec
 from routemq.payloads import AnnotatedPayload, json_else_text_else_bytes, summary
 from routemq.text import error_line
 
@@ -55,6 +55,11 @@ class RouteCodec:
         """What its payloads are, as far as it is known."""
         types = (getattr(codec, "content_type", None) if name == "*" else name for name, codec in self._codecs.items())
         return tuple(each for each in types if isinstance(each, str))
+
+    @property
+    def takes_json(self) -> bool:
+        """Whether a payload without a content type is JSON."""
+        return isinstance(self._codecs.get("*"), JsonCodec)
 
     def of(self, envelope: Envelope) -> Codec:
         """Return the codec for a message.

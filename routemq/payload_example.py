@@ -20,10 +20,17 @@ _OF_FORMAT = {
 }  # fmt: skip
 
 
-def example_payload(route: Route) -> str:
-    """Return a payload for a route's controller, which is imported; a generic one where none can be made up."""
+def example_payload(route: Route) -> str | None:
+    """Return a payload for a route's controller, which is imported; a generic one where none can be made up.
+
+    None where nobody can type one: the route takes CBOR, protobuf or another format of bytes.
+    """
+    if route.codec is not None and not route.codec.takes_json:
+        return None
     try:
         annotation = _annotation(route, "payload" if route.batch is None else "payloads")
+        if hasattr(annotation, "DESCRIPTOR"):
+            return None
         if annotation in (str, bytes):
             return "hello"
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)

@@ -82,7 +82,7 @@ class DevSession:
 
     Attributes:
         env: What the processes get beyond this process's environment: where the servers are.
-        examples: Route → a topic and a payload that its controller takes.
+        examples: Route → a topic and a payload that its controller takes; of those that take text.
         stopping: Set it, and a start that is under way gives up.
     """
 
@@ -201,7 +201,7 @@ class DevSession:
         self._rows = rows
         self.router, self.examples = (
             router_of(rows),
-            {row["name"]: (row["example_topic"], row["example"]) for row in rows},
+            {row["name"]: (row["example_topic"], row["example"]) for row in rows if row["example"] is not None},
         )
         sources = [row["source"] for row in rows]
         strays = stray_routers(self.options.project, sources)

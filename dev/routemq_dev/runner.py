@@ -163,12 +163,12 @@ def show_banner(console: Console, session: DevSession, *, hint: str) -> None:
 
 def example_line(session: DevSession) -> str:
     """Return a command that publishes to one of the routes from another terminal; empty when there is none."""
-    route = session.router.get(_SAMPLE_ROUTE) or next(iter(session.router.routes), None)
-    if route is None:
+    example = session.examples.get(_SAMPLE_ROUTE) or next(iter(session.examples.values()), None)
+    if example is None:
         return ""
     port = session.env.get("MQTT_PORT", "1883")
     where = "" if port == "1883" else f"MQTT_PORT={port} "
-    return f"{where}routemq publish {' '.join(map(shlex.quote, session.examples[route.name]))}"
+    return f"{where}routemq publish {' '.join(map(shlex.quote, example))}"
 
 
 def dlq_command(env: Mapping[str, str], what: str) -> str:

@@ -60,13 +60,13 @@ class RouteRow(TypedDict):
 
 
 def describe(
-    route: Route, paused: Collection[str] | None = None, *, example: tuple[str, str] | tuple[None, None] = (None, None)
+    route: Route, paused: Collection[str] | None = None, *, example: tuple[str | None, str | None] = (None, None)
 ) -> RouteRow:
     """Return what there is to say of a route.
 
     Args:
         paused: Routes that are; None when nobody knows.
-        example: A topic and a payload that its controller takes.
+        example: A topic and a payload that its controller takes, if it is text.
     """
     return RouteRow(
         name=route.name,

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
+from google.protobuf.wrappers_pb2 import Int64Value
 from pydantic import BaseModel, Field, PositiveInt, field_validator
 
 from routemq import Batch, Router
@@ -89,3 +90,22 @@ def test_examples_for_a_batch_are_of_one_message() -> None:
     router = Router()
     route = router.on("a/{level}", controller, batch=Batch())
     assert deliver(router, example_topic(route), example_payload(route)).outcome == Done()
+
+
+@pytest.mark.parametrize(
+    ("codec", "typed"),
+    [("json", True), ({"*": "json", "application/cbor": "cbor"}, True), ("cbor", False), ({"*": "cbor"}, False)],
+)
+def test_there_is_an_example_where_somebody_can_type_one(codec: Any, typed: bool) -> None:
+    def controller(payload: dict[str, int]) -> None: ...
+
+    router = Router()
+    example = example_payload(router.on("a", controller, codec=codec))
+    assert (example is not None) == typed
+    assert example is None or deliver(router, "a", example).outcome == Done()
+
+
+def test_nobody_can_type_a_protobuf() -> None:
+    def controller(payload: Int64Value) -> None: ...
+
+    assert example_payload(Router().on("a", controller)) is None
