@@ -152,10 +152,11 @@ class RouteTask(Task):
         """
         if eta is not None:
             countdown = (eta - datetime.now(eta.tzinfo)).total_seconds()
-        # Celery takes words for it, too, or a class.
+        # Celery takes words for it, too, or a class. Of an exception nothing is asked that it may fail to say.
         error = exc if isinstance(exc, BaseException) else None
-        why = "" if exc is None else str(exc)
-        asked = Retry(why if error is None else error_line(error), delay_s=countdown)
+        told = error_line(error) if error is not None else exc
+        why = "" if told is None else str(told)
+        asked = Retry(why, delay_s=countdown)
         asked.__cause__ = error
         if throw:
             raise asked

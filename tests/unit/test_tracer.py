@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from celery import _state, current_task, signals
@@ -210,11 +210,17 @@ def test_a_stack_of_celerys_that_is_quick_already_stays_as_it_is(monkeypatch: py
     assert _state.get_current_task() == "task"
 
 
+class MuteError(ValueError):
+    def __str__(self) -> NoReturn:
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
         (None, "the controller asked for a retry"),
         (ValueError("no"), "ValueError: no"),
+        (MuteError(), "MuteError: (its text cannot be made: RuntimeError)"),
         ("no connection", "no connection"),
         (ValueError, "<class 'ValueError'>"),
     ],
