@@ -38,6 +38,7 @@ class Handover:
     Args:
         errands: Where Redis is waited for; nothing else uses the writer.
         receipts: Spans that end with the answer.
+        cadence: By default one that begins now.
 
     Attributes:
         statistics: So far.
@@ -45,7 +46,14 @@ class Handover:
     """
 
     def __init__(
-        self, batch: OpenBatch, writer: QueueWriter, flow: Flow, errands: Errands, receipts: "Receipts | None" = None
+        self,
+        batch: OpenBatch,
+        writer: QueueWriter,
+        flow: Flow,
+        errands: Errands,
+        receipts: "Receipts | None" = None,
+        *,
+        cadence: Cadence | None = None,
     ) -> None:
         self.statistics = Statistics()
         self.answered_at: float | None = None
@@ -53,7 +61,7 @@ class Handover:
         self._receipts = receipts
         self._asking = False
         self._began_at: float | None = None
-        self._cadence = Cadence()
+        self._cadence = cadence or Cadence()
 
     @property
     def rests(self) -> bool:
