@@ -33,17 +33,22 @@ class Findings:
     """What many crashes did.
 
     Attributes:
+        put: Ids of all messages.
         lost: Ids of messages that are nowhere and were not done.
         twice: Ids of messages that are in two places.
         miscounted: How many of the looks found another total of messages done than there were.
     """
 
     crashes: int = 0
-    messages: int = 0
+    put: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     twice: set[str] = field(default_factory=set)
     miscounted: int = 0
     steps: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def messages(self) -> int:
+        return len(self.put)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +64,18 @@ class CrashBench:
         chance = random.Random(seed)
         steps = STEPS[self.transport]
         findings = Findings()
-        put: set[str] = set()
         for number in range(crashes):
             command, moment = steps[number % len(steps)]
-            put |= self._put(40)
-            findings.messages = len(put)
+            findings.put |= self._put(40)
             if self._crash(Step(command=command, moment=moment, occurrence=chance.randint(1, 3))):
                 findings.crashes += 1
                 findings.steps[f"{command} {moment}"] = findings.steps.get(f"{command} {moment}", 0) + 1
-            self._look(put, findings)
+            self._look(findings)
             self._let_leases_run_out()
             yield findings
 
     def drain(self, findings: Findings) -> None:
-        """Let a worker that is not killed do the rest, then look once more."""
+        """Let a worker that is not killed do the rest of what `run` has put, then look once more."""
         keys = Keys(self.key_prefix)
         with (
             self.store.client() as client,
@@ -82,6 +85,7 @@ class CrashBench:
                 lambda: not client.exists(keys.queue(QUEUE), keys.delayed(QUEUE), keys.unacked),
                 message="nothing is left",
             )
+        self._look(findings)
 
     def _put(self, count: int) -> set[str]:
         messages = [
@@ -107,6 +111,12 @@ class CrashBench:
             return proxy.struck.is_set()
         finally:
             proxy.close()
+            # What it had sent may still be waiting to be run.
+            with self.store.client() as client:
+                wait_until(
+                    lambda: proxy.addresses.isdisjoint(each["addr"] for each in client.client_list()),
+                    message="Redis is done with the worker",
+                )
 
     def _command(self) -> list[str]:
         return ["celery", "-A", "routemq", "worker", "-P", "solo", "--without-mingle", "--without-gossip", "-Q", QUEUE]
@@ -121,8 +131,8 @@ class CrashBench:
             "PYTHONPATH": str(REPOSITORY),
         }
 
-    def _look(self, put: set[str], findings: Findings) -> None:
-        keys = Keys(self.key_prefix)
+    def _look(self, findings: Findings) -> None:
+        keys, put = Keys(self.key_prefix), findings.put
         with self.store.client() as client:
             with client.pipeline(transaction=True) as pipe:
                 pipe.lrange(keys.queue(QUEUE), 0, -1)

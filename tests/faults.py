@@ -110,6 +110,8 @@ class FaultRun:
         """Let it happen for so long, wait until everything has ended, and count.
 
         Args:
+            settle_s: How long nothing may end before what is left is taken for lost: what the MQTT broker still has
+                of it lies nowhere else.
             until: Goes on for longer, on a slow machine, while too little has struck.
         """
         runs = self._folder / "runs"
@@ -284,8 +286,9 @@ class FaultRun:
         self._tend()
 
     def _settle(self, load: Load, runs: Path, settle_s: float) -> None:
-        began, told = time.monotonic(), time.monotonic()
-        while time.monotonic() < began + settle_s:
+        began = told = moved_at = time.monotonic()
+        fewest = len(load.acknowledged) + 1
+        while time.monotonic() < moved_at + settle_s:
             self._tend()
             time.sleep(0.5)
             # Redis may be reading its file still.
@@ -293,6 +296,8 @@ class FaultRun:
                 left = load.acknowledged - set(read_runs(runs)) - set(self._dead())
                 if not left:
                     break
+                if len(left) < fewest:
+                    fewest, moved_at = len(left), time.monotonic()
                 if time.monotonic() > told + 5:
                     told = time.monotonic()
                     self._say(f"{len(left)} have not ended")

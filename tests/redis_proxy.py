@@ -38,6 +38,7 @@ class RedisProxy:
 
     Attributes:
         struck: Set when the step has come.
+        addresses: By which Redis knows the connections.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -50,6 +51,7 @@ class RedisProxy:
         self._strike: Callable[[], None] = lambda: None
         self._seen = 0
         self.struck = threading.Event()
+        self.addresses: set[str] = set()
         self._muted: set[socket.socket] = set()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -82,6 +84,7 @@ class RedisProxy:
                 self._sockets.append(client)
                 server = socket.create_connection(self._target)
                 self._sockets.append(server)
+                self.addresses.add(":".join(map(str, server.getsockname())))
                 awaited: list[Step] = []
                 threading.Thread(target=self._commands, args=(client, server, awaited), daemon=True).start()
                 threading.Thread(target=self._answers, args=(client, server, awaited), daemon=True).start()

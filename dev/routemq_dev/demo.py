@@ -26,10 +26,10 @@ from routemq_dev.dev_session import DevOptions, NotStartedError
 from routemq_dev.progress import RouteProgress, read_progress, total
 from routemq_dev.runner import DevRunner, show_banner
 
-_SETTLES_S = 45.0
-"""How long queues and retries may take to empty after the fleet has stopped."""
+_STANDSTILL_S = 45.0
+"""How long nothing may happen after the fleet has stopped, until what is still missing is taken for lost."""
 _IMPATIENT_S = 10.0
-"""The same after Ctrl-C."""
+"""How long queues and retries may take to empty after Ctrl-C."""
 _REFRESH_S = 0.5
 
 
@@ -42,6 +42,7 @@ class Demo:
         url = SecretStr(runner.session.env["REDIS_URL"])
         self._client = connect_redis(load_settings().model_copy(update={"redis_url": url}))
         self._started = time.monotonic()
+        self._cut_short = False
         self.progress: dict[str, RouteProgress] = {}
 
     def run(self, duration_s: float | None) -> None:
@@ -60,9 +61,16 @@ class Demo:
                 if duration_s is not None and time.monotonic() - self._started >= duration_s:
                     break
             self._runner.session.stop_fleet()
-            deadline = time.monotonic() + (_IMPATIENT_S if stopping.is_set() else _SETTLES_S)
-            while not (self._is_settled() or self._runner.killed or time.monotonic() >= deadline):
+            stopped_at = moved_at = time.monotonic()
+            while not self._is_settled() and time.monotonic() - moved_at < _STANDSTILL_S:
+                impatient = stopping.is_set() and time.monotonic() - stopped_at >= _IMPATIENT_S
+                self._cut_short = impatient or self._runner.killed
+                if self._cut_short:
+                    break
+                before = total(self.progress)
                 look("The fleet has stopped; waiting for what is queued.")
+                if total(self.progress) != before:
+                    moved_at = time.monotonic()
                 time.sleep(_REFRESH_S)
             self._runner.session.stop_work()
             # Each worker writes its last counts when it ends.
@@ -70,7 +78,7 @@ class Demo:
 
     def account(self) -> dict[str, int]:
         """Return what became of the messages."""
-        return account_of(total(self.progress), published=self._runner.fleet.confirmed)
+        return account_of(total(self.progress), published=self._runner.fleet.confirmed, cut_short=self._cut_short)
 
     def _is_settled(self) -> bool:
         found = total(self.progress)
@@ -85,14 +93,16 @@ class Demo:
         )
 
 
-def account_of(found: RouteProgress, *, published: int) -> dict[str, int]:
+def account_of(found: RouteProgress, *, published: int, cut_short: bool = False) -> dict[str, int]:
     """Return the account of all messages.
 
     Args:
         published: What the MQTT broker confirmed to the fleet. The user may publish too, as the banner invites to, and
             replay dead letters, each of which has one end more.
+        cut_short: Nobody waited until all of it was received: what was not is with the MQTT broker still.
     """
-    ended = found.done + found.dead + found.queued
+    unread = max(0, published - found.received) if cut_short else 0
+    ended = unread + found.done + found.dead + found.queued
     return {
         "published": published,
         "received": found.received,
@@ -101,6 +111,7 @@ def account_of(found: RouteProgress, *, published: int) -> dict[str, int]:
         "dead": found.dead,
         "replayed": found.replayed,
         "queued": found.queued,
+        "unread": unread,
         "lost": max(published, found.received) + found.replayed - ended,
     }
 
@@ -108,11 +119,13 @@ def account_of(found: RouteProgress, *, published: int) -> dict[str, int]:
 def in_words(account: Mapping[str, int]) -> str:
     """Return the account as a sum."""
     by_others, replayed = account["received"] - account["published"], account["replayed"]
+    unread = account["unread"]
     sentence = (
         f"{account['published']:,} published"
         f"{f' + {by_others:,} by others' if by_others > 0 else ''}"
         f"{f' + {replayed:,} replayed' if replayed else ''}"
         f" = {account['done']:,} done + {account['dead']:,} dead + {account['queued']:,} still queued"
+        f"{f' + {unread:,} with the MQTT broker' if unread else ''}"
     )
     if account["lost"]:
         return f"{sentence} + {account['lost']:,} LOST"

@@ -16,6 +16,7 @@ def test_a_worker_killed_in_the_middle_of_a_step_loses_nothing(redis_server: Red
         assert (findings.lost, findings.twice, findings.miscounted) == (set(), set(), 0)
     assert len(findings.steps) == findings.crashes == 4
     bench.drain(findings)
+    assert (findings.lost, findings.twice, findings.miscounted) == (set(), set(), 0)
 
 
 def test_the_same_crashes_lose_messages_with_celerys_own_transport(redis_server: Redis, key_prefix: str) -> None:
