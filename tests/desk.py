@@ -16,7 +16,7 @@ from routemq.cli import main
 from routemq.dead_letters import ArchivedLetter, DeadLetter, DeadLetters, Operation
 from routemq.envelope import Envelope, TaskMessage
 from routemq.queues import Keys
-from tests.processes import clean_environment
+from tests.processes import completed
 from tests.servers import Redis
 
 ROUTE, QUEUE = "sensors/{device_id}/data", "sensors.data"
@@ -71,10 +71,7 @@ class Desk:
 
     def run_process(self, *arguments: str, exit_code: int = 0, **env: str) -> subprocess.CompletedProcess[bytes]:
         """Run a command in a process of its own."""
-        done = subprocess.run(
-            self.argv(*arguments), env=clean_environment(self.env | env), cwd=self.folder,
-            capture_output=True, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+        done = completed(self.argv(*arguments), env=self.env | env, cwd=self.folder)
         assert done.returncode == exit_code, f"{arguments}: exit {done.returncode}\n{done.stderr.decode()}"
         assert b"Traceback (most recent call last)" not in done.stderr
         return done

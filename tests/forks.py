@@ -58,11 +58,15 @@ _OF_THE_START = (
 class Fork:
     """Such a process, with the face of `subprocess.Popen`."""
 
-    def __init__(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log_path: Path) -> None:
+    def __init__(
+        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log_path: Path, errors_path: Path | None = None
+    ) -> None:
         self.args = list(argv)
         # The name is in Celery's log lines.
         self._process = _CONTEXT.Process(
-            target=_become, args=(self.args, str(cwd), dict(env), str(log_path), _import_path()), name="MainProcess"
+            target=_become,
+            args=(self.args, str(cwd), dict(env), (str(log_path), str(errors_path or log_path)), _import_path()),
+            name="MainProcess",
         )
         self._process.start()
         # Its exit code can be read once; then it is remembered.
@@ -111,14 +115,14 @@ def _import_path() -> list[str]:
     return found.stdout.splitlines()
 
 
-def _become(argv: list[str], cwd: str, env: dict[str, str], log_path: str, import_path: list[str]) -> None:
+def _become(argv: list[str], cwd: str, env: dict[str, str], log_paths: tuple[str, str], import_path: list[str]) -> None:
     """Do what a shell and the interpreter's start would have done for the command, and run it."""
     os.setsid()
     os.chdir(cwd)
-    log = os.open(log_path, os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):
+    for stream, path in enumerate(log_paths, 1):
+        log = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.dup2(log, stream)
-    os.close(log)
+        os.close(log)
     os.environ.clear()
     os.environ.update(env)
     random.seed()

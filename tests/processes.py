@@ -192,6 +192,22 @@ def running(
         log_path.unlink()
 
 
+def completed(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of the product to its end, as a fork where that makes no difference; its output goes to files."""
+    environment = clean_environment(env)
+    if not can_fork(argv, environment):
+        return subprocess.run(
+            list(argv), cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+    with tempfile.NamedTemporaryFile() as output, tempfile.NamedTemporaryFile() as errors:
+        ended = Fork(argv, cwd=cwd, env=environment, log_path=Path(output.name), errors_path=Path(errors.name))
+        try:
+            code = ended.wait(PATIENCE_S)
+        finally:
+            ended.kill()
+        return subprocess.CompletedProcess(list(argv), code, output.read(), errors.read())
+
+
 def _family(pid: int) -> list[psutil.Process]:
     """The process and its descendants; a process that is gone has none that can be told."""
     try:

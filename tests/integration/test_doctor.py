@@ -15,7 +15,7 @@ from routemq.metrics.presence import ProcessReport
 from routemq.queues import Keys
 from tests.ingest import CONTROLLER, FakeBroker
 from tests.mqtt_peer import Peer
-from tests.processes import clean_environment, wait_until
+from tests.processes import clean_environment, completed, wait_until
 from tests.servers import HOST, Mosquitto, Redis, free_port
 
 Make = Callable[..., Any]
@@ -73,10 +73,7 @@ class Patient:
 
     def examined(self, *options: str) -> tuple[int, dict[str, dict[str, Any]]]:
         """Return the exit code, and the worst finding of each check."""
-        run = subprocess.run(
-            ["routemq", "doctor", "--json", *options], cwd=self.project, env=clean_environment(self.environment),
-            capture_output=True, encoding="utf-8", check=False,
-        )  # fmt: skip
+        run = completed(["routemq", "doctor", "--json", *options], cwd=self.project, env=self.environment)
         assert run.returncode in (0, 1, 2), run.stderr
         order = ("skip", "pass", "warn", "fail")
         found: dict[str, dict[str, Any]] = {}

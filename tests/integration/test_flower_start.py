@@ -1,12 +1,11 @@
 """How Flower refuses to start."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.flower import serving
-from tests.processes import clean_environment
+from tests.processes import completed
 from tests.servers import HOST, REPOSITORY, Redis, free_port
 
 LINKS = {"FLOWER_PORT": "tcp://10.0.0.1:5555", "FLOWER_SERVICE_HOST": "10.0.0.1"}
@@ -15,13 +14,9 @@ LINKS = {"FLOWER_PORT": "tcp://10.0.0.1:5555", "FLOWER_SERVICE_HOST": "10.0.0.1"
 def refused(*options: str, env: dict[str, str]) -> str:
     """Start Flower, which must end with exit code 2, and return the one line it writes."""
     of_this_test = {"ROUTEMQ_ROUTERS": "tests.applications.flower", "FLOWER_PORT": str(free_port())}
-    environment = clean_environment(of_this_test | env)
-    run = subprocess.run(
-        ["celery", "-A", "routemq", "flower", *options],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True, encoding="utf-8", check=False,
-    )  # fmt: skip
-    assert (run.returncode, run.stdout) == (2, "")
-    (line,) = run.stderr.splitlines()
+    run = completed(["celery", "-A", "routemq", "flower", *options], cwd=REPOSITORY, env=of_this_test | env)
+    assert (run.returncode, run.stdout) == (2, b"")
+    (line,) = run.stderr.decode().splitlines()
     return line
 
 
