@@ -8,6 +8,9 @@ from playwright.sync_api import Route, expect
 from tests.browser import Visit, accessibility_faults, row_of
 from tests.flower import WAITING, Place
 
+LOOK = "document.dispatchEvent(new Event('visibilitychange'))"
+"""A page looks as one comes back to it."""
+
 
 def test_what_failed_for_a_moment_goes_on(place: Place, visit: Callable[..., Visit]) -> None:
     letters = [place.bury(f"waiting/moment{number}", error=OSError("of a moment")) for number in range(2)]
@@ -52,7 +55,7 @@ def test_what_failed_for_a_moment_goes_on(place: Place, visit: Callable[..., Vis
     undo.focus()
     for _ in range(2):
         with page.expect_response("**/audit?*"):
-            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            page.evaluate(LOOK)
     expect(undo).to_be_focused()
 
 
@@ -67,6 +70,11 @@ def test_a_flower_that_hangs_is_not_told_to_be_live(place: Place, visit: Callabl
     expect(page.locator("#live-text")).to_contain_text("Flower does not answer")
     hangs[0] = False
     expect(page.locator(f'[data-route="{WAITING}"]')).to_be_visible()
+    # A change that is not answered is told, too.
+    page.route("**/api/routes/pause", lambda route: None)
+    page.get_by_role("button", name=f"Pause {WAITING}", exact=True).click()
+    page.click("#confirmation-go")
+    expect(page.locator("#notices")).to_contain_text("What was asked for may be done all the same")
 
 
 def test_a_page_that_is_older_than_flower_or_has_no_login_any_more_says_so(
@@ -76,7 +84,7 @@ def test_a_page_that_is_older_than_flower_or_has_no_login_any_more_says_so(
     page = visit().page
     answers: list[Callable[[Route], None]] = []
     page.route("**/api/**", lambda route: answers[-1](route) if answers else route.continue_())
-    for path in ("routes", "routes/retries", "dead-letters", "dead-letter-changes"):
+    for path in ("routes", "dead-letters"):
         page.goto(f"{place.url}/{path}")
         expect(page.locator("#live-text")).to_have_text("Live")
         # A login of Flower's own, one of a proxy, and a proxy behind which Flower is away.
@@ -86,12 +94,15 @@ def test_a_page_that_is_older_than_flower_or_has_no_login_any_more_says_so(
             ({"status": 502, "content_type": "text/html", "body": "<h1>Bad gateway</h1>"}, "Flower answered 502"),
         ):
             answers[:] = [lambda route, answer=answer: route.fulfill(**answer)]
-            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            page.evaluate(LOOK)
             expect(page.locator("#live-text")).to_contain_text(told)
-            expect(page.locator("#notices")).to_contain_text("What you see is as of")
-        answers.clear()
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        expect(page.locator("#live-text")).to_have_text("Live")
+            stale = page.locator("#notices").get_by_text("What you see is as of")
+            expect(stale).to_be_visible()
+            # Who closes this was told of this time, and not of the next.
+            page.get_by_role("button", name="Close").click()
+            answers.clear()
+            page.evaluate(LOOK)
+            expect(page.locator("#live-text")).to_have_text("Live")
     # Flower was started anew.
     page.goto(f"{place.url}/dead-letters/{letter}")
     expect(page.locator("#payload")).to_be_visible()
@@ -111,7 +122,6 @@ def test_a_page_that_is_older_than_flower_or_has_no_login_any_more_says_so(
 
 def test_what_somebody_reads_or_presses_stays(place: Place, visit: Callable[..., Visit]) -> None:
     page = visit().page
-    look = "document.dispatchEvent(new Event('visibilitychange'))"
     page.goto(f"{place.url}/routes")
     pause = page.get_by_role("button", name=f"Pause {WAITING}", exact=True)
     waiting = page.locator(f'[data-route="{WAITING}"] [data-label="Dead"]')
@@ -127,7 +137,7 @@ def test_what_somebody_reads_or_presses_stays(place: Place, visit: Callable[...,
     page.evaluate("getSelection().selectAllChildren(document.querySelector('#routes td[data-label=Dead]'))")
     place.discard(letter)
     with page.expect_response("**/api/routes"):
-        page.evaluate(look)
+        page.evaluate(LOOK)
     expect(page.locator("#live-text")).to_have_text("Live, but for what is selected")
     expect(waiting).not_to_have_text(before)
     page.evaluate("getSelection().removeAllRanges()")

@@ -95,16 +95,15 @@ export async function ask(path, body) {
     const headers = {"X-XSRFToken": token(), Accept: "application/json"};
     // A login leads away from here, to a page that is no answer.
     const options = {headers, credentials: "same-origin", cache: "no-store", redirect: "manual"};
+    // A connection may live though nobody is behind it: the page would say for ever that all is live, and nothing of a change.
+    options.signal = AbortSignal.timeout(ANSWER_MS);
     if (body !== undefined) {
         options.method = "POST";
         options.body = JSON.stringify(body);
         headers["Content-Type"] = "application/json";
-    } else {
-        // A connection may live though nobody is behind it, and the page would say for ever that all is live.
-        options.signal = AbortSignal.timeout(ANSWER_MS);
     }
     const response = await fetch(address(path), options).catch(() => {
-        throw new ApiError(0, NO_ANSWER);
+        throw new ApiError(0, body === undefined ? NO_ANSWER : `${NO_ANSWER}. What was asked for may be done all the same`);
     });
     if (response.type === "opaqueredirect") {
         throw new ApiError(0, NO_LOGIN);
@@ -304,7 +303,7 @@ export function keepLive(work, everyMs) {
             text.textContent = isHeld ? "Live, but for what is selected" : "Live";
             goodAt = serverNow();
             text.title = `Last looked at ${moment(goodAt)}`;
-            withdraw("stale");
+            keepNotices("stale", {});
         } catch (error) {
             if (!(error instanceof ApiError)) {
                 console.error(error);
@@ -351,6 +350,8 @@ export function keepNotices(family, current) {
             child.remove();
         }
     }
+    // Who has closed it was told of this time, and of no other.
+    [...dismissed].filter((key) => key.startsWith(family) && !(key in current)).forEach((key) => dismissed.delete(key));
     for (const [key, [kind, ...content]] of Object.entries(current)) {
         const shown = [...byId("notices").children].find((child) => child.dataset.key === key);
         if (shown) {

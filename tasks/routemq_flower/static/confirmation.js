@@ -48,7 +48,7 @@ export function confirmChange({title, text, scope, go, isDangerous, forceText, c
     button.disabled = mustType;
     button.className = `btn ${isDangerous ? "btn-danger" : "btn-primary"}`;
     typed.oninput = () => {
-        button.disabled = mustType && typed.value.replace(/[\s,.]/g, "") !== String(count);
+        button.disabled = mustType && typed.value.replace(/[^\p{L}\p{N}]/gu, "") !== String(count);
     };
     return new Promise((resolve) => {
         let answer = null;

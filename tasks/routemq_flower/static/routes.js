@@ -21,7 +21,7 @@ function hands(route) {
         return make("span", {class: "value-missing", title: "a worker has not said yet what it serves"}, "…");
     }
     const wanted = route.queue_worker_count;
-    const title = route.workers.length ? `${route.workers.join(", ")}; what a worker has, all of its queues share` : "no worker that Flower knows of serves this queue";
+    const title = route.workers.length ? `${route.workers.join(", ")}; what a worker has, all of its queues share` : "no worker that is known serves this queue";
     const state = route.paused ? "muted" : count === 0 ? "bad" : count < wanted ? "doubtful" : "";
     const workers = route.paused && !route.workers.length ? "paused" : route.workers.length ? plural(route.workers.length, "worker") : "no worker";
     return make("span", {class: state, title}, number(count), make("small", {class: "muted"}, `asks for ${number(wanted)} · ${workers}`));
@@ -125,7 +125,7 @@ async function load() {
     refillRows(byId("routes"), routes.map(row));
     refillRows(byId("workers"), found.workers.map(workerRow));
     keepNotices("blind", found.blind && found.blind.because !== null ? {blind: ["warning", `Flower has heard nothing of the workers for ` +
-        `${duration(serverNow() - found.blind.since)}: what it shows of them, here and on its own pages, is as it was then. ` +
+        `${duration(serverNow() - found.blind.since)}: what its own pages show of them, and this one of workers that are not RouteMQ’s, is as it was then. ` +
         `It tries again every two seconds (${found.blind.because}).`]} : {});
 }
 
