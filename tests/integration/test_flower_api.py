@@ -199,3 +199,16 @@ def test_of_a_message_that_has_not_died_it_is_told_where_it_is(place: Place) -> 
     place.fail(alive, for_good=False)
     found = ask(place, path)[1]
     assert (found["state"], found["failures"], found["words"]) == ("retrying", 1, "it has not died")
+
+
+def test_a_folded_chart_costs_redis_nothing(place: Place) -> None:
+    place.bury("waiting/folded")
+    with place.store.client() as client:
+        calls = []
+        for query in ("", "?bars=none"):
+            client.config_resetstat()
+            status, overview = ask(place, f"/overview{query}")
+            assert status == 200
+            assert (overview["bars"] is None) == bool(query)
+            calls.append(client.info("commandstats")["cmdstat_zcount"]["calls"])
+    assert calls[1] < calls[0] - 50

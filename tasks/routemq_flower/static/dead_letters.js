@@ -138,7 +138,9 @@ function listPath() {
 
 function overviewPath() {
     const query = new URLSearchParams(state.filter);
-    if (state.span) {
+    if (!byId("chart-fold").open) {
+        query.set("bars", "none");
+    } else if (state.span) {
         query.set("from", serverNow() - SPANS[state.span]);
     }
     return `/api/dead-letters/overview?${query}`;
@@ -194,7 +196,9 @@ function showOverview(overview) {
     }
     showChips(overview.errors);
     document.title = `${overview.total ? `(${number(overview.total)}) ` : ""}Dead letters · Flower`;
-    drawBars(overview.bars, (from, until) => setFilter({since: from.toFixed(3), until: until.toFixed(3)}));
+    if (overview.bars) {
+        drawBars(overview.bars, (from, until) => setFilter({since: from.toFixed(3), until: until.toFixed(3)}));
+    }
     for (const [element, found, kind] of [["by-route", overview.routes, "route"], ["by-error", overview.errors, "error"]]) {
         refill(byId(element), JSON.stringify([found, state.filter.route, state.filter.error]), () => groups(found, kind));
     }
@@ -504,4 +508,5 @@ keepFold(byId("filter-fold"));
 keepFold(byId("chart-fold"));
 readFilter();
 const refresh = keepLive(load, LIVE_MS);
+byId("chart-fold").addEventListener("toggle", refresh);
 saySaved((discard) => undoButton(discard, showNow));
