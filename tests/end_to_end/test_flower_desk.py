@@ -131,6 +131,11 @@ def test_filters_are_told_and_taken_away_and_back_leads_back(place: Place, visit
     place.bury("other/d1", route=OTHER, error=OSError("disk of the filter test"))
     page = visit().page
     page.goto(f"{place.url}/dead-letters")
+    # A value that cannot be used is told at its field, also when it came with the address.
+    page.goto(f"{place.url}/dead-letters?since=nonsense")
+    expect(page.locator("[name=since]")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#filter-error")).to_contain_text("since=nonsense cannot be used")
+    page.goto(f"{place.url}/dead-letters")
     # What is folded is opened by keyboard as well, and stays as it was left in this browser.
     expect(page.locator("#filter")).to_be_hidden()
     page.locator("#filter-fold summary").focus()

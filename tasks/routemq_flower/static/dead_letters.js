@@ -156,6 +156,10 @@ async function load() {
     ]).catch((error) => {
         if (turn === state.turn && !state.hasLoaded) {
             say(byId("matching"), error.message);
+            const field = form.elements[error.answer?.field];
+            if (field && !field.hasAttribute("aria-invalid")) {
+                showFieldError(error.answer.field, error.message);
+            }
         }
         throw error;
     });
