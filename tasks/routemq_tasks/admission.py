@@ -20,7 +20,7 @@ _JSON = "application/json"
 _UTF8 = ("utf-8", "utf8")
 _MOST_SHOWN = 200
 _MOST_COUNTED = 2**31
-_NO_LIMITS = [None, None]
+_NO_LIMITS = (None, None)
 
 
 def admit(message: Any, app: Application) -> Any:
@@ -154,7 +154,7 @@ def _route_headers(headers: Mapping[str, Any], route: str, mark: Mark) -> dict[s
         "retries": get("retries") or 0,
         "eta": get("eta"),
         "expires": get("expires"),
-        "timelimit": get("timelimit") or (None, None),
+        "timelimit": get("timelimit") or _NO_LIMITS,
         "argsrepr": str(get("argsrepr") or ""),
         "kwargsrepr": "{}",
         "ignore_result": True,
@@ -178,7 +178,7 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
     limits = headers.get("timelimit")
     if (
         limits is not None
-        and limits != _NO_LIMITS
+        and limits is not _NO_LIMITS
         and not (isinstance(limits, (list, tuple)) and len(limits) == 2 and all(_is_limit(limit) for limit in limits))
     ):
         raise _problem(f"its header 'timelimit' is {_shown(limits)}")

@@ -114,8 +114,9 @@ class RouteTask(Task):
         process: ProcessResources | None = None
         span: Run | None = None
         try:
-            process = self.app.process
-            self.app.gate.check(self.route)
+            app = self.app
+            process = app.process
+            app.gate.check(self.route)
             if process.runs is not None:
                 span = process.runs.begin(self.route.template.text, request, arguments)
             self._run_message(process, request, envelope_of(arguments), span)

@@ -7,7 +7,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery import signals
-from celery.exceptions import Reject, Retry, TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state
 from routemq_transport.upstream.quick_message import QuickMessage, acknowledge_together
 
@@ -62,14 +62,10 @@ class RouteRequest(OpenRequest):
         """Hand it to the pool, in fewer steps where the pool has them.
 
         Raises:
-            TaskRevokedError: An operator has revoked it.
+            TaskRevokedError: An operator has revoked it; a pool with fewer steps looks as the run begins.
         """
         take = getattr(pool, "take", None)
-        if take is None:
-            return super().execute_using_pool(pool, **options)
-        if self.revoked():
-            raise TaskRevokedError(self.id)
-        return self.hand_over(take)
+        return super().execute_using_pool(pool, **options) if take is None else self.hand_over(take)
 
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Describe the message to `celery inspect`, with as much of its payload as events show."""
@@ -83,7 +79,6 @@ class RouteRequest(OpenRequest):
             pid: This process'.
         """
         try:
-            # Since the pool was given it, it may have waited for a thread for long.
             if self.revoked():
                 return
             self.on_accepted(pid, time.monotonic())
@@ -148,32 +143,28 @@ class RouteRequest(OpenRequest):
 
     def acknowledge(self) -> None:
         """Let go of the message: if its run succeeded, for good."""
-        if self._has_failed:
-            self._give_back()
-            return
-        if not self.acknowledged:
-            self._time(is_done=True)
-        if isinstance(self.message, QuickMessage) or self.acknowledged or not self._connection_is_gone():
-            super().acknowledge()
-        else:
-            self.acknowledged = True
-            self.app.process.outcomes.acknowledge(self.message.delivery_tag, patience_s=PATIENCE_S)
+        message = self.acknowledge_with_others()
+        if message is not None:
+            self.consumer.tell_of(message.ack)
 
     def acknowledge_with_others(self) -> QuickMessage | None:
         """Let go of the message of a run that succeeded; return it if its channel is still to be told."""
-        message, consumer = self.message, self.consumer
-        if (
-            self.acknowledged
-            or self._has_failed
-            or not isinstance(message, QuickMessage)
-            or consumer is None
-            or consumer.counts_acknowledgements
-        ):
-            self.acknowledge()
+        if self._has_failed:
+            self._give_back()
+            return None
+        if self.acknowledged:
             return None
         self._time(is_done=True)
-        self.acknowledged = True
-        return message
+        message, consumer = self.message, self.consumer
+        if isinstance(message, QuickMessage) and consumer is not None and not consumer.counts_acknowledgements:
+            self.acknowledged = True
+            return message
+        if not self._connection_is_gone():
+            super().acknowledge()
+        else:
+            self.acknowledged = True
+            self.app.process.outcomes.acknowledge(message.delivery_tag, patience_s=PATIENCE_S)
+        return None
 
     def reject(self, requeue: bool = False) -> None:
         """Drop the message, or give it back; when its connection is gone, its visibility timeout does."""
