@@ -9,6 +9,7 @@ import pydantic
 
 from routemq.envelope import Envelope
 from routemq.errors import CodecError, InvalidMessageError
+from routemq.interruptions import is_interruption
 from routemq.message import Message
 from routemq.named_codecs import Codec, JsonCodec, named_codec
 from routemq.payloads import AnnotatedPayload, json_else_text_else_bytes, summary
@@ -94,8 +95,15 @@ def decoded(codec: Codec, payload: bytes) -> Any:
     try:
         return codec.decode(payload)
     # A library's, or the application's own code, given any bytes.
-    except Exception as exc:
-        raise InvalidMessageError(part="payload", problem=f"not {codec_name(codec)}: {error_line(exc)}") from exc
+    except BaseException as exc:
+        raise _no_payload(codec_name(codec), exc) from exc
+
+
+def _no_payload(name: str, error: BaseException) -> InvalidMessageError:
+    """Return an error of a payload that is not of a format, unless something else is to end the run."""
+    if is_interruption(error):
+        raise error
+    return InvalidMessageError(part="payload", problem=f"not {name}: {error_line(error)}")
 
 
 def encoded(codec: Codec, value: Any) -> bytes:
@@ -176,8 +184,8 @@ def _protobuf_reader(annotation: Any) -> Callable[[Envelope], Any] | None:
         try:
             return parse(envelope.payload)
         # Google's exception is not imported for a route without protobuf.
-        except Exception as exc:
-            raise InvalidMessageError(part="payload", problem=f"not protobuf {name}: {error_line(exc)}") from exc
+        except BaseException as exc:
+            raise _no_payload(f"protobuf {name}", exc) from exc
 
     return fill
 

@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from routemq.envelope import Envelope
 from routemq.errors import BindingError, InvalidMessageError, ReplyError, TopicTemplateError
+from routemq.interruptions import is_interruption
 from routemq.message import Message
 from routemq.payload_codecs import RouteCodec, encoded
 from routemq.payloads import summary
@@ -150,7 +151,9 @@ def answer_encoder(
         except pydantic.ValidationError as exc:
             problem = summary(exc)
         # What encodes it may be the application's own, given anything.
-        except Exception as exc:  # noqa: BLE001
+        except BaseException as exc:
+            if is_interruption(exc):
+                raise
             problem = error_line(exc)
         raise ReplyError(controller=name, problem=problem)
 

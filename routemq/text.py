@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Callable
 
+from routemq.interruptions import is_interruption
+
 _LINE_LENGTH = 500
 _LOOKED_AT = 20 * _LINE_LENGTH
 
@@ -42,7 +44,10 @@ def error_text(error: BaseException) -> str:
     try:
         # A subclass of `str` may come back, and with it more of the user's methods.
         return str.__str__(str(error))
-    except Exception as exc:  # noqa: BLE001  the text is the user's code
+    # The text is the user's code.
+    except BaseException as exc:
+        if is_interruption(exc):
+            raise
         return f"(its text cannot be made: {type(exc).__name__})"
 
 

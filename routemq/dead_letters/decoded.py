@@ -8,9 +8,11 @@ from pydantic_core import from_json, to_jsonable_python
 
 from routemq.envelope import TaskMessage
 from routemq.errors import InvalidMessageError
+from routemq.interruptions import is_interruption
 from routemq.named_codecs import Codec
 from routemq.payload_codecs import codec_name, codec_of, decoded, encoded
 from routemq.routing import Router
+from routemq.text import error_text
 
 _MOST_BYTES = 1024 * 1024
 
@@ -39,8 +41,11 @@ class DecodedPayload:
         try:
             return encoded(self._codec, from_json(text, allow_inf_nan=False))
         # A library's, or the application's own code, given any value.
-        except Exception as exc:
-            raise InvalidMessageError(part="payload", problem=f"cannot be encoded as {self.codec}: {exc}") from exc
+        except BaseException as exc:
+            if is_interruption(exc):
+                raise
+            problem = f"cannot be encoded as {self.codec}: {error_text(exc)}"
+            raise InvalidMessageError(part="payload", problem=problem) from exc
 
 
 def decoded_payload(router: Router, task: TaskMessage) -> DecodedPayload | None:
@@ -60,7 +65,9 @@ def decoded_payload(router: Router, task: TaskMessage) -> DecodedPayload | None:
         plain = to_jsonable_python(value, bytes_mode="base64", fallback=repr)
         shown = orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
     # What died of its payload is shown as its bytes; a codec is the application's code.
-    except Exception:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interruption(exc):
+            raise
         return None
     name, problem = codec_name(codec), None
     if not _says_the_same(codec, value, plain):
@@ -72,5 +79,7 @@ def _says_the_same(codec: Codec, value: Any, plain: Any) -> bool:
     try:
         return bool(plain == value and codec.decode(codec.encode(plain)) == value)
     # As above.
-    except Exception:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interruption(exc):
+            raise
         return False

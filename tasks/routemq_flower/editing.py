@@ -6,6 +6,7 @@ from routemq.dead_letters.decoded import decoded_payload
 from routemq.dead_letters.edits import check_edit
 from routemq.envelope import TaskMessage
 from routemq.errors import BindingError, InvalidMessageError
+from routemq.interruptions import is_interruption
 from routemq.routing import Router
 from routemq.text import error_line
 
@@ -48,6 +49,8 @@ def check_payload(router: Router, task: TaskMessage, edited: bytes | str) -> Pay
     except BindingError as exc:
         return PayloadCheck(unchecked=str(exc))
     # A model's validators are the application's code.
-    except Exception as exc:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interruption(exc):
+            raise
         return PayloadCheck(problem=error_line(exc))
     return PayloadCheck()

@@ -1,5 +1,6 @@
 """Payloads that are not JSON: decoded for a controller, and refused where they would do harm."""
 
+import asyncio
 import struct
 import time
 from datetime import UTC, datetime
@@ -9,9 +10,11 @@ from typing import Any
 import cbor2
 import msgpack
 import pytest
+from celery.exceptions import WorkerTerminate
 from google.protobuf import struct_pb2, wrappers_pb2
 from pydantic import BaseModel
 from routemq_flower.editing import check_payload, encoded
+from routemq_tasks.errors import TimedOutError
 
 from routemq import Batch, Router
 from routemq.dead_letters.decoded import decoded_payload
@@ -215,6 +218,53 @@ def test_a_bomb_is_refused(bomb: str) -> None:
         decoded(named_codec(codec), payload)
     # What it would unfold to takes for ever.
     assert time.process_time() - began_at < 30
+
+
+class PanicError(BaseException):
+    """As what a library in Rust raises."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+class Raising(Packed):
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def decode(self, payload: bytes) -> Any:
+        if payload == b"good":
+            return {}
+        raise self._error
+
+    def encode(self, value: Any) -> bytes:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), asyncio.CancelledError(), PanicError()])
+def test_whatever_an_applications_own_codec_raises_is_of_the_payload(error: BaseException) -> None:
+    async def wait(payload: Any) -> None:
+        """Do nothing."""
+
+    for controller in (Any, wait):
+        result = delivered(Raising(error), b"x", controller)
+        assert result.outcome == Dead("invalid")
+        assert type(error).__name__ in str(result.error)
+    router = Router()
+    router.on("a", wait, name="a", codec=Raising(error))
+    for payload in (b"x", b"good"):
+        envelope = Envelope(topic="a", payload=payload, qos=1, retain=False, received_at=0.0)
+        found = decoded_payload(router, TaskMessage(envelope=envelope, route="a", queue="a", id="1"))
+        assert (found is None) == (payload == b"x")
+    assert found is not None
+    assert found.problem is not None
+    with pytest.raises(InvalidMessageError):
+        found.encode("{}")
+
+
+def test_a_run_that_ends_while_a_codec_decodes_says_nothing_of_the_payload() -> None:
+    for error in (TimedOutError(1.0), WorkerTerminate(1)):
+        with pytest.raises(type(error)):
+            decoded(Raising(error), b"x")
 
 
 def test_a_tag_that_is_not_known_is_taken() -> None:

@@ -44,6 +44,11 @@ class MuteError(Exception):
         raise RuntimeError
 
 
+class LeavingError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
 class LoudText(str):
     __slots__ = ()
 
@@ -57,6 +62,7 @@ def test_an_error_is_told_in_one_short_line() -> None:
     assert error_line(ValueError("one\n  two")) == "ValueError: one two"
     assert error_line(KeyboardInterrupt()) == "KeyboardInterrupt"
     assert error_line(MuteError()) == "MuteError: (its text cannot be made: RuntimeError)"
+    assert error_line(LeavingError()) == "LeavingError: (its text cannot be made: SystemExit)"
     assert error_line(ValueError("\x1b]0;title\x07 \udfff")) == "ValueError: \\x1b]0;title\\x07 \\udfff"
     assert len(error_line(ValueError("x" * 10_000))) == 500
     assert "took longer than 1.5 s" in error_line(TimedOutError(1.5))
