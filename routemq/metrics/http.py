@@ -18,6 +18,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from routemq.errors import ConfigurationError
+from routemq.pauses import Reminders
+from routemq.text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ _REQUEST_TIMEOUT_S = 5.0
 _MOST_UNHEARD = 64
 _MOST_THREADS = 128
 _NO_DESCRIPTOR_S = 0.2
+_SAY_AGAIN_S = 60.0
 
 
 class ProcessHealth(Protocol):
@@ -56,21 +59,31 @@ class HealthServer:
     def __init__(self, port: int, health: Callable[[], ProcessHealth], metrics: Collector) -> None:
         registry = CollectorRegistry()
         registry.register(metrics)
+        reminders = Reminders(_SAY_AGAIN_S)
 
         class Handler(BaseHTTPRequestHandler):
             timeout = _REQUEST_TIMEOUT_S
 
             def do_GET(self) -> None:
                 server.is_heard(self.connection)
+                try:
+                    answer = self._found()
+                # What a process knows of itself it may fail to say; who asks must not be left without an answer.
+                except BaseException as exc:  # noqa: BLE001
+                    if reminders.speak(told := error_line(exc)):
+                        logger.error("a probe of %s cannot be answered: %s", self.path.partition("?")[0], told)
+                    answer = 500, "text/plain", b"this cannot be told; the log says why\n"
+                self._answer(*answer)
+
+            def _found(self) -> tuple[int, str, bytes]:
                 path = self.path.partition("?")[0]
                 if path == "/metrics":
-                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-                elif path in ("/health", "/healthz", "/readyz"):
+                    return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
+                if path in ("/health", "/healthz", "/readyz"):
                     now = health()
                     good = now.ready if path == "/readyz" else now.alive
-                    self._answer(200 if good else 503, "application/json", json.dumps(now.to_json()).encode())
-                else:
-                    self._answer(404, "text/plain", b"there are /healthz, /readyz and /metrics\n")
+                    return 200 if good else 503, "application/json", json.dumps(now.to_json()).encode()
+                return 404, "text/plain", b"there are /healthz, /readyz and /metrics\n"
 
             def _answer(self, status: int, content_type: str, body: bytes) -> None:
                 self.send_response(status)

@@ -72,6 +72,42 @@ def test_probes_may_come_by_ipv6_and_ask_for_the_head_alone() -> None:
             assert (head.startswith(b"HTTP/1.0 200"), body) == (True, b"")
 
 
+class Hostile:
+    """Is in no state to say how it is."""
+
+    alive = ready = True
+
+    def to_json(self) -> dict[str, Any]:
+        raise SystemExit
+
+
+class Broken(Collector):
+    def collect(self) -> Iterable[Metric]:
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+def told(health: Any, metrics: Collector, path: bytes) -> bytes:
+    port = free_port()
+    with HealthServer(port, health, metrics):
+        return answer(port, b"GET %b HTTP/1.0\r\n\r\n" % path)
+
+
+class Odd(Well):
+    def to_json(self) -> dict[str, Any]:
+        return {"at": object()}
+
+
+@pytest.mark.parametrize("health", [Hostile, Odd, lambda: 1 / 0])
+def test_a_probe_that_cannot_be_answered_is_told_so(health: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert told(health, Nothing(), b"/healthz").startswith(b"HTTP/1.0 500")
+    assert "a probe of /healthz cannot be answered: " in caplog.text
+
+
+def test_metrics_that_cannot_be_read_are_told_as_such_and_leave_the_process_alive() -> None:
+    assert told(Well, Broken(), b"/metrics").startswith(b"HTTP/1.0 500")
+    assert told(Well, Broken(), b"/healthz").startswith(b"HTTP/1.0 200")
+
+
 def answer(port: int, request: bytes, *, host: str = HOST) -> bytes:
     with socket.create_connection((host, port), timeout=PATIENCE_S) as asking:
         asking.sendall(request)
