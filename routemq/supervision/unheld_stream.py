@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import sys
 import threading
 from collections import deque
@@ -15,6 +16,12 @@ _PATIENCE_S = 1.0
 @contextlib.contextmanager
 def unheld_stderr() -> Iterator[None]:
     """Let standard error take everything at once, also for handlers of a log that are made here."""
+    try:
+        sys.stderr.fileno()
+    # There is none, or it is a place in memory: nothing that would stand still.
+    except (AttributeError, OSError, ValueError):
+        yield
+        return
     with UnheldStream(sys.stderr) as stream, contextlib.redirect_stderr(cast("TextIO", stream)):
         yield
 
@@ -46,6 +53,8 @@ class UnheldStream:
 
     def __exit__(self, *_: object) -> None:
         """Have written what waits, if that takes no time."""
+        if not self._thread.is_alive():
+            return
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
@@ -53,6 +62,9 @@ class UnheldStream:
 
     def write(self, text: str) -> int:
         """Have it written."""
+        # After the end, or in a fork, which has no thread of its parent's.
+        if not self._thread.is_alive():
+            return self._stream.write(text)
         with self._changed:
             if self._size + len(text) > _MOST_CHARACTERS:
                 self._left_out += text.count("\n")
@@ -67,6 +79,8 @@ class UnheldStream:
 
     def flush(self) -> None:
         """Nothing: that would be to wait."""
+        if not self._thread.is_alive():
+            self._stream.flush()
 
     def _run(self) -> None:
         while True:
@@ -81,6 +95,16 @@ class UnheldStream:
             # Past Python's buffer: at the end of the process its lock would be this thread's.
             with contextlib.suppress(OSError):
                 while raw:
-                    raw = raw[os.write(self._fileno, raw) :]
+                    raw = raw[self._written(raw) :]
             with self._changed:
                 self._size -= len(text)
+
+    def _written(self, raw: bytes) -> int:
+        try:
+            return os.write(self._fileno, raw)
+        except BlockingIOError:
+            # Another program, with which it is shared, has set it so.
+            taking = select.poll()
+            taking.register(self._fileno, select.POLLOUT)
+            taking.poll()
+            return 0

@@ -56,3 +56,36 @@ def test_who_takes_lines_again_is_told_how_many_are_missing(
     assert told + int(missing[1]) >= LINES
     assert [int(line.split()[1]) for line in lines[:told]] == list(range(told))
     assert lines[told + 1] == shown
+
+
+def test_who_takes_nothing_for_the_moment_misses_nothing_where_nobody_may_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with standard_error(monkeypatch, "utf-8") as output, unheld_stderr():
+        os.set_blocking(sys.stderr.fileno(), False)
+        for number in range(5_000):
+            sys.stderr.write(f"line {number:>40}\n")
+        assert [int(output.readline().split()[1]) for _ in range(5_000)] == list(range(5_000))
+
+
+def test_a_fork_and_who_comes_after_the_end_are_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with standard_error(monkeypatch, "utf-8") as output:
+        with unheld_stderr():
+            late = sys.stderr
+            # Another thread may write meanwhile.
+            with late._changed:  # type: ignore[attr-defined]
+                child = os.fork()
+                if not child:
+                    sys.stderr.write("fork\n")
+                    sys.stderr.flush()
+                    os._exit(0)
+            os.waitpid(child, 0)
+        print("late", file=late, flush=True)
+        assert [output.readline(), output.readline()] == ["fork\n", "late\n"]
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_what_is_no_file_needs_no_thread(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    with unheld_stderr():
+        assert sys.stderr is stream
