@@ -78,16 +78,19 @@ def named_function(name: str, *arguments: str) -> Callable[..., Any]:
     given = f"a function ({', '.join(arguments)})"
     if not callable(function):
         raise NamedCodeError(problem="it is not callable", mend=f"name {given}")
-    for candidate in (inspect.unwrap(function), getattr(function, "__call__", None)):  # noqa: B004  an instance's own
+    # What stands around a function, such as `async_to_sync`, may await it, or give it more: only the outermost counts.
+    for candidate in (function, getattr(function, "__call__", None)):  # noqa: B004  an instance's own
         if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
             raise NamedCodeError(problem="it is async, and nobody would await it", mend=f"name {given} that is not")
         if inspect.isgeneratorfunction(candidate):
             raise NamedCodeError(problem="it is a generator, which nobody would iterate", mend="write it without yield")
     try:
-        inspect.signature(function).bind(*arguments)
+        signature = inspect.signature(function, follow_wrapped=False)
+    # Some of C have none, and others what the application gives them for one.
+    except Exception:  # noqa: BLE001
+        return function  # type: ignore[no-any-return]
+    try:
+        signature.bind(*arguments)
     except TypeError as exc:
         raise NamedCodeError(problem=f"it cannot be called: {error_line(exc)}", mend=f"name {given}") from exc
-    # Some of C have no signature.
-    except ValueError:
-        pass
     return function  # type: ignore[no-any-return]

@@ -1,5 +1,6 @@
 """How an alert reaches somebody: an HTTP request, a function of the application, or both."""
 
+import inspect
 import logging
 import socket
 import threading
@@ -165,8 +166,15 @@ class Delivery:
         hook = self._hook
         if hook is None:
             return
+
+        def tell() -> None:
+            said = hook(alert)
+            if inspect.iscoroutine(said):
+                said.close()
+                raise TypeError("it returned a coroutine, which nobody awaits")
+
         try:
-            self._function.ask(lambda: hook(alert))
+            self._function.ask(tell)
         # The hook is the user's code; an alert that it cannot take must not end what tells of it. `SystemExit` would
         # end this thread without a word.
         except BaseException as exc:  # noqa: BLE001

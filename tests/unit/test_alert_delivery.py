@@ -24,6 +24,21 @@ def test_a_hook_that_ends_what_calls_it_is_told_as_one_that_fails(caplog: pytest
     assert "ALERT_HOOK failed: SystemExit: Alert(" in caplog.text
 
 
+def returns_a_coroutine(alert: Alert) -> object:
+    async def tell() -> None:
+        """Never."""
+
+    return tell()
+
+
+def test_a_hook_that_leaves_its_work_to_who_awaits_it_is_told_as_one_that_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    delivery = Delivery(Settings(_env_file=None, alert_hook=f"{__name__}:returns_a_coroutine"))  # type: ignore[call-arg]
+    assert delivery.deliver(ALERT)
+    assert "ALERT_HOOK failed: TypeError: it returned a coroutine" in caplog.text
+
+
 class Elsewhere(http.server.BaseHTTPRequestHandler):
     """Sends everybody elsewhere, where all is well."""
 

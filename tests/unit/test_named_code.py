@@ -87,3 +87,21 @@ def test_name_of_no_such_form_names_nothing(name: str) -> None:
 def test_function_that_would_do_nothing_when_it_is_called_is_refused(module: Module, text: str, problem: str) -> None:
     with pytest.raises(NamedCodeError, match=problem):
         named_function(f"{module(text)}:tell", "alert")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@around\nasync def tell(alert): pass",
+        "@around\ndef tell(alert): yield",
+        "@around\ndef tell(alert, session): pass",
+        "class Teller:\n    __signature__ = 'none'\n    def __call__(self, alert): pass\ntell = Teller()",
+        "from unittest.mock import MagicMock\ntell = MagicMock()",
+        "tell = [].append",
+    ],
+)
+def test_of_what_stands_around_a_function_nothing_is_known(module: Module, text: str) -> None:
+    around = (
+        "import functools\ndef around(f):\n    @functools.wraps(f)\n    def run(*given): return None\n    return run\n"
+    )
+    named_function(f"{module(around + text)}:tell", "alert")
