@@ -53,12 +53,16 @@ def named(name: str) -> Any:
         try:
             found = getattr(found, attribute)
         except AttributeError as exc:
-            shown = f"the module {module}" if isinstance(found, ModuleType) else repr(found)
+            # Not by its `repr`, which is the user's code as well.
+            shown = type(found).__qualname__ if not isinstance(found, type) else f"class {found.__qualname__}"
+            shown = f"the module {module}" if isinstance(found, ModuleType) else f"the {shown}"
             raise NamedCodeError(
                 problem=f"{shown} has no {attribute!r}", mend="correct the name after the colon"
             ) from exc
         # A module's `__getattr__`, and a descriptor, are the user's code too.
-        except Exception as exc:
+        except BaseException as exc:
+            if isinstance(exc, KeyboardInterrupt):
+                raise
             raise NamedCodeError(
                 problem=f"{attribute!r} cannot be had: {error_line(exc)}", mend="correct what makes it"
             ) from exc

@@ -48,6 +48,7 @@ def test_what_is_named_is_found_in_the_working_directory_and_within_a_class(modu
         "raise BaseExceptionGroup('all', [SystemExit(0)])",
         "class Hostile(BaseException):\n    __str__ = None\nraise Hostile",
         "def __getattr__(name): raise RuntimeError(name)",
+        "def __getattr__(name): raise SystemExit(name)",
         "",
     ],
 )
@@ -67,6 +68,13 @@ def test_module_that_fails_fails_alike_for_all_who_name_it(module: Module, text:
 def test_name_of_no_such_form_names_nothing(name: str) -> None:
     with pytest.raises(NamedCodeError):
         named(name)
+
+
+@pytest.mark.parametrize("instance", ["Mute()", "Mute"])
+def test_what_has_no_such_name_need_not_say_what_it_is(module: Module, instance: str) -> None:
+    name = module(f"class Mute:\n    def __repr__(self): raise RuntimeError\nfound = {instance}\n")
+    with pytest.raises(NamedCodeError, match="the (class )?Mute has no 'tell'"):
+        named(f"{name}:found.tell")
 
 
 @pytest.mark.parametrize(
