@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from routemq.interruptions import is_interruption
 from routemq.settings import Settings
 from routemq.text import printable
 
@@ -181,9 +182,12 @@ def configure_logging(settings: Settings) -> None:
 
 def say(logger: logging.Logger, level: int, text: str, *arguments: object, **options: Any) -> None:
     """Log what is said as a message's fate is decided: that hangs on no handler or filter of the application."""
-    # Who could be told of a failure is who has failed.
-    with contextlib.suppress(Exception):
+    try:
         logger.log(level, text, *arguments, stacklevel=2, **options)
+    # Who could be told of a failure is who has failed.
+    except BaseException as exc:
+        if is_interruption(exc):
+            raise
 
 
 def unsilence() -> None:
@@ -213,8 +217,10 @@ def _steady(handler: logging.Handler) -> None:
     def steady(record: logging.LogRecord) -> Any:
         try:
             return handle(record)
-        # Its filters and its `emit` may be the application's.
-        except Exception:  # noqa: BLE001
+        # Its filters and its `emit` may be the application's. `SystemExit` is rather of a signal, in its own program.
+        except BaseException as exc:
+            if isinstance(exc, SystemExit) or is_interruption(exc):
+                raise
             with contextlib.suppress(Exception):
                 handler.handleError(record)
             return False

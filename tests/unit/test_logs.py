@@ -1,5 +1,6 @@
 """The last line of defence: whatever is logged, by whomever, with whatever a message held."""
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -16,7 +17,7 @@ from routemq_tasks.app import RouteMQCelery
 from routemq_tasks.worker_log import PrintableColorFormatter, PrintableTaskFormatter
 
 from routemq import Router
-from routemq.logs import LOG_FORMAT, SAME_PER_SECOND, JsonFormatter, PrintableFormatter, Sameness, unsilence
+from routemq.logs import LOG_FORMAT, SAME_PER_SECOND, JsonFormatter, PrintableFormatter, Sameness, say, unsilence
 from routemq.settings import Settings
 from tests.processes import clean_environment, wait_until
 
@@ -203,23 +204,40 @@ def test_a_set_up_of_logging_that_is_the_applications_silences_no_failure(
 
 @pytest.mark.parametrize("place", ["", "routemq_ingest"])
 @pytest.mark.parametrize("part", ["emit", "filter"])
-def test_a_handler_that_raises_ends_nobody_who_logs(place: str, part: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", [OSError, asyncio.CancelledError])
+def test_a_handler_that_raises_ends_nobody_who_logs(
+    place: str, part: str, kind: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
     handler, logger = logging.StreamHandler(), logging.getLogger("routemq_ingest.worker")
 
     def fail(_record: logging.LogRecord) -> NoReturn:
-        raise OSError("the server of the logs is away")
+        raise kind("the server of the logs is away")
 
     setattr(handler, part, fail)
     logging.getLogger(place).addHandler(handler)
     try:
-        with pytest.raises(OSError, match="is away"):
+        with pytest.raises(kind, match="is away"):
             logger.error("said")
         for _ in range(2):
             unsilence()
         logger.error("said")
     finally:
         logging.getLogger(place).removeHandler(handler)
-    assert capsys.readouterr().err.count("OSError: the server of the logs is away") == 1
+    assert capsys.readouterr().err.count("Error: the server of the logs is away") == 1
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, asyncio.CancelledError, SystemExit])
+def test_a_fate_hangs_on_no_handler(kind: type[BaseException]) -> None:
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> NoReturn:
+            raise kind(record.getMessage())
+
+    logger, handler = logging.getLogger("fates"), Raising()
+    logger.addHandler(handler)
+    with pytest.raises(kind, match="it is dead"):
+        logger.error("it is dead")
+    say(logger, logging.ERROR, "it is dead")
+    logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize(("text", "route"), [("said", {"rule": "/x"}), ("said", ["r"]), ({"said": 1}, "r")])

@@ -73,7 +73,7 @@ def test_name_of_no_such_form_names_nothing(name: str) -> None:
 @pytest.mark.parametrize("instance", ["Mute()", "Mute"])
 def test_what_has_no_such_name_need_not_say_what_it_is(module: Module, instance: str) -> None:
     name = module(f"class Mute:\n    def __repr__(self): raise RuntimeError\nfound = {instance}\n")
-    with pytest.raises(NamedCodeError, match="the (class )?Mute has no 'tell'"):
+    with pytest.raises(NamedCodeError, match=r"the (class )?Mute has no 'tell'"):
         named(f"{name}:found.tell")
 
 
