@@ -1,7 +1,7 @@
 """Find the application's routers: every `router` in the modules of one package."""
 
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -63,7 +63,7 @@ def _refuse_hidden(package: str) -> None:
         DiscoveryError: An installed package of the same name would be run instead of the project's folder.
     """
     folder = Path.cwd() / package
-    if not folder.is_dir() or (folder / "__init__.py").exists():
+    if not _is(Path.is_dir, folder) or _is(Path.exists, folder / "__init__.py"):
         return
     found = _import(package)
     if found.__file__ is not None:
@@ -104,10 +104,18 @@ def _where_it_is(name: str) -> str | None:
     """Return what to do about a module that lies above the working directory, or in its `src`."""
     here, path = Path.cwd(), Path(*name.split("."))
     for folder in (*here.parents, here / "src"):
-        if (folder / path).is_dir() or (folder / path).with_suffix(".py").is_file():
+        if _is(Path.is_dir, folder / path) or _is(Path.is_file, (folder / path).with_suffix(".py")):
             return (
                 f"install the project (pip install -e .), or set PYTHONPATH=src: it is in {folder}"
                 if folder.parent == here
                 else f"run the command in {folder}, where it is"
             )
     return None
+
+
+def _is(what: Callable[[Path], bool], path: Path) -> bool:
+    # Where this user may not look, there is nothing for Python to import either.
+    try:
+        return what(path)
+    except OSError:
+        return False

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from routemq.controllers import resolve
-from routemq.discovery import load_router
+from routemq.discovery import import_tasks, load_router
 from routemq.errors import DiscoveryError, RouteError
 from routemq.supervision.loading import BrokenApplicationError, read_rows
 
@@ -67,6 +67,13 @@ def test_package_that_is_not_there_says_where_it_was_looked_for(project: Project
     assert f"no module {routers!r}" in caught.value.problem
     assert str(Path.cwd()) in caught.value.problem
     assert "ROUTEMQ_ROUTERS" in caught.value.mend
+
+
+def test_package_of_a_name_that_no_folder_can_have_is_told_as_one_that_is_not_there() -> None:
+    with pytest.raises(DiscoveryError, match="there is no module"):
+        load_router("a" * 300)
+    with pytest.raises(DiscoveryError, match="there is no module"):
+        import_tasks(["a" * 300])
 
 
 def test_package_that_lies_above_or_in_src_is_told_with_what_to_do(
