@@ -40,10 +40,17 @@ class PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return what is written of a record."""
         record = without_error(record)
+        if record.exc_text:
+            # Another handler has made it, by the record's error or instead of it, as it came.
+            record = copy.copy(record)
+            record.exc_text = None if record.exc_info else _block(str(record.exc_text))
         try:
             return super().format(record)
-        # logging would write the arguments to standard error, raw and whole, and leave the record out.
-        except Exception:  # noqa: BLE001  the text is anybody's code
+        # logging would write the arguments to standard error, raw and whole, and leave the record out. The text is
+        # anybody's code.
+        except BaseException as exc:
+            if is_interruption(exc):
+                raise
             record = copy.copy(record)
             record.msg, record.args = _message(record), None
             return super().format(record)
@@ -54,11 +61,11 @@ class PrintableFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  logging's name
         """Return a traceback."""
-        return _within("\n" + super().formatException(ei)).removeprefix("\n")
+        return _block(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802  logging's name
         """Return a stack."""
-        return _within("\n" + super().formatStack(stack_info)).removeprefix("\n")
+        return _block(super().formatStack(stack_info))
 
 
 class JsonFormatter(logging.Formatter):
@@ -239,12 +246,19 @@ def without_error(record: logging.LogRecord) -> logging.LogRecord:
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception as exc:  # noqa: BLE001  the text is anybody's code
+    # The text is anybody's code.
+    except BaseException as exc:
+        if is_interruption(exc):
+            raise
         return f"{_shown(record.msg)} (what it is about cannot be shown: {type(exc).__name__})"
 
 
 def _within(text: str) -> str:
     return printable(text, lines=True).replace("\n", "\n    ")
+
+
+def _block(text: str) -> str:
+    return _within("\n" + text).removeprefix("\n")
 
 
 def _error_class(record: logging.LogRecord) -> str:
@@ -255,5 +269,8 @@ def _error_class(record: logging.LogRecord) -> str:
 def _shown(value: object) -> str:
     try:
         return printable(str(value))
-    except Exception:  # noqa: BLE001  the text is the user's code
+    # As above.
+    except BaseException as exc:
+        if is_interruption(exc):
+            raise
         return f"(a {type(value).__name__} that has no text)"

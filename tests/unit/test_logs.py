@@ -78,9 +78,30 @@ class Nameless:
         raise RuntimeError
 
 
+class Leaving:
+    """Ends who asks for its text."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+def test_a_traceback_that_another_handler_has_made_is_written_as_ours_are() -> None:
+    error = ValueError(FORGED)
+    info = (ValueError, error, None)
+    for more in ({"exc_info": info}, {}):
+        made = record("said", **more)
+        # As `logging` keeps it for the next handler, and `QueueHandler` in place of the error.
+        made.exc_text = logging.Formatter().formatException(info)
+        first, *others = PrintableFormatter(LOG_FORMAT).format(made).split("\n")
+        assert first.endswith("said")
+        assert others
+        assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
 @pytest.mark.parametrize(
     ("text", "args", "told"),
     [("%d\x1b", ("secret",), "%d\\x1b"), ("%s %s", (1,), "%s %s"), ("%s", (Nameless(),), "%s"),
+     ("%s", (Leaving(),), "%s"),
      (Nameless(), (), "a Nameless")],
 )  # fmt: skip
 def test_a_record_that_has_no_text_is_told_all_the_same(
