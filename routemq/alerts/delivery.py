@@ -4,6 +4,7 @@ import inspect
 import logging
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from routemq.text import error_line
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 5.0
+_ENDING_S = 0.01
+_MOST_UNTOLD = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,9 @@ class _Aside:
             RuntimeError: The system has no thread at this moment.
             BaseException: It raised that.
         """
+        if self._thread is not None:
+            # It may have ended its work, and not yet itself.
+            self._thread.join(_ENDING_S)
         if self._thread is not None and self._thread.is_alive():
             raise TimeoutError("it is still at an earlier one")
         future: Future[None] = Future()
@@ -96,6 +102,7 @@ class Delivery:
         self._url = None if settings.alert_webhook is None else _checked(settings.alert_webhook.get_secret_value())
         self._hook = None if settings.alert_hook is None else _load(settings.alert_hook)
         self._address, self._function = _Aside(), _Aside()
+        self._untold: deque[Alert] = deque(maxlen=_MOST_UNTOLD)
         self.half_told: dict[str, Alert] = {}
 
     @property
@@ -163,22 +170,27 @@ class Delivery:
         return True
 
     def _call(self, alert: Alert) -> None:
-        hook = self._hook
-        if hook is None:
+        if self._hook is None:
             return
+        self._untold.append(alert)
+        try:
+            self._function.ask(self._tell)
+        except (TimeoutError, RuntimeError) as exc:
+            logger.error("ALERT_HOOK has not ended, and is told the rest when it has: %s", error_line(exc))
 
-        def tell() -> None:
-            said = hook(alert)
+    def _tell(self) -> None:
+        """Tell the function what it has not been told; in a thread of its own, for it may be slow."""
+        while self._hook is not None and self._untold:
+            try:
+                said = self._hook(self._untold.popleft())
+            # The hook is the user's code; an alert that it cannot take must not end what tells of it. `SystemExit`
+            # would end this thread without a word.
+            except BaseException as exc:  # noqa: BLE001
+                logger.error("ALERT_HOOK failed: %s", error_line(exc))
+                continue
             if inspect.iscoroutine(said):
                 said.close()
-                raise TypeError("it returned a coroutine, which nobody awaits")
-
-        try:
-            self._function.ask(tell)
-        # The hook is the user's code; an alert that it cannot take must not end what tells of it. `SystemExit` would
-        # end this thread without a word.
-        except BaseException as exc:  # noqa: BLE001
-            logger.error("ALERT_HOOK failed: %s", error_line(exc))
+                logger.error("ALERT_HOOK failed: it returned a coroutine, which nobody awaits")
 
 
 def _checked(url: str) -> str:
