@@ -40,7 +40,7 @@ def test_everybody_can_use_the_pages(place: Place, visit: Callable[..., Visit]) 
     expect(page.locator("#confirmation-title")).to_have_text("Discard 101 dead letters?")
     expect(page.locator("#confirmation-typed")).to_be_focused()
     expect(page.locator("#confirmation-text")).to_have_text(re.compile("^They go into the bin.*for a while.$"))
-    for typed, is_right in (("", False), ("100", False), ("101", True)):
+    for typed, is_right in (("", False), ("100", False), ("101²", False), ("101", True), ("۱۰۱", True)):
         page.fill("#confirmation-typed", typed)
         assert page.is_enabled("#confirmation-go") == is_right
     assert accessibility_faults(page, "#confirmation") == []

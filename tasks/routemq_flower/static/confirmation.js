@@ -16,6 +16,18 @@ export function binWords(count) {
     return `${they} into the bin, from which ${count === 1 ? "it" : "they"} can be brought back for a while.${beyond}`;
 }
 
+/** What was typed, without marks, and in these digits: a keyboard may write those of another script. */
+function plain(typed) {
+    return typed.replace(/[^\p{L}\p{N}]/gu, "").replace(/\p{Nd}/gu, (digit) => {
+        // Unicode has the digits of each script in a row, from its zero on.
+        let zero = digit.codePointAt(0);
+        while (/\p{Nd}/u.test(String.fromCodePoint(zero - 1))) {
+            zero -= 1;
+        }
+        return (digit.codePointAt(0) - zero) % 10;
+    });
+}
+
 let isAsking = false;
 
 /**
@@ -48,7 +60,7 @@ export function confirmChange({title, text, scope, go, isDangerous, forceText, c
     button.disabled = mustType;
     button.className = `btn ${isDangerous ? "btn-danger" : "btn-primary"}`;
     typed.oninput = () => {
-        button.disabled = mustType && typed.value.replace(/[^\p{L}\p{N}]/gu, "") !== String(count);
+        button.disabled = mustType && plain(typed.value) !== String(count);
     };
     return new Promise((resolve) => {
         let answer = null;
