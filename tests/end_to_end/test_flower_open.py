@@ -99,7 +99,7 @@ def test_a_page_that_is_older_than_flower_or_has_no_login_any_more_says_so(
             stale = page.locator("#notices").get_by_text("What you see is as of")
             expect(stale).to_be_visible()
             # Who closes this was told of this time, and not of the next.
-            page.get_by_role("button", name="Close").click()
+            page.locator("#notices").get_by_role("button", name="Close", exact=True).click()
             answers.clear()
             page.evaluate(LOOK)
             expect(page.locator("#live-text")).to_have_text("Live")
