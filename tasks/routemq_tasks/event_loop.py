@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from routemq.logs import say
 from routemq_tasks.errors import LoopBrokenError, TimedOutError
 from routemq_tasks.green import Greenlets, are_greenlets, call, start_real_thread
 from routemq_tasks.stray_copy import end_copy
@@ -147,6 +148,8 @@ class EventLoop:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         begun = threading.Event()
+        # Each loop has its own: of one that is broken it would say that the next one has stopped.
+        self._stopped = threading.Event()
         if are_greenlets():
             greenlets = Greenlets()
             self._hand_over = greenlets.call
@@ -162,6 +165,7 @@ class EventLoop:
 
     def _serve(self, make: Callable[[], asyncio.AbstractEventLoop], begun: threading.Event) -> None:
         threading.current_thread().name = "routemq-loop"
+        stopped = self._stopped
         loop = self._loop = make()
         asyncio.set_event_loop(loop)
         self._hand_over(begun.set)
@@ -172,15 +176,15 @@ class EventLoop:
         except BaseException as exc:  # noqa: BLE001
             self._break(loop, exc)
         finally:
-            self._hand_over(self._stopped.set)
+            self._hand_over(stopped.set)
 
     def _break(self, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:
-        logger.error("%s; the next async controller begins another", LoopBrokenError(error=error))
         with self._lock:
             self._loop = None
             calls = list(self._calls)
         for each in calls:
             each.fail(LoopBrokenError(error=error))
+        say(logger, logging.ERROR, "%s; the next async controller begins another", LoopBrokenError(error=error))
         # Whoever comes to it late is refused.
         with contextlib.suppress(Exception):
             loop.close()
@@ -248,10 +252,12 @@ def _serve(loop: asyncio.AbstractEventLoop, *, is_closing: Callable[[], bool]) -
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as exc:
             # Raised in a task that a controller started: asyncio lets it through, the other messages' runs go on.
-            logger.error("a controller's background task raised %s; the event loop goes on", type(exc).__name__)
+            text = "a controller's background task raised %s; the event loop goes on"
+            say(logger, logging.ERROR, text, type(exc).__name__)
         else:
             if not is_closing():
-                logger.error("a controller has stopped the event loop, which is that of others too; it goes on")
+                text = "a controller has stopped the event loop, which is that of others too; it goes on"
+                say(logger, logging.ERROR, text)
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -64,8 +65,15 @@ def test_a_loop_that_a_controller_stops_goes_on_with_what_others_run(loop: Event
         assert waiting.result(PATIENCE_S) == "fine"
 
 
-def test_nobody_waits_for_a_loop_that_a_controller_has_broken(loop: EventLoop) -> None:
-    began, broken = threading.Event(), list[Any]()
+def test_nobody_waits_for_a_loop_that_a_controller_has_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = EventLoop()
+    began, broken, ended = threading.Event(), list[Any](), list[str]()
+
+    def refuse(_record: logging.LogRecord) -> bool:
+        raise OSError("the server of the log is away")
+
+    # A filter of the application's, which logging asks before any handler.
+    monkeypatch.setattr(logging.getLogger("routemq_tasks.event_loop"), "filters", [refuse])
 
     async def waits() -> None:
         began.set()
@@ -77,9 +85,19 @@ def test_nobody_waits_for_a_loop_that_a_controller_has_broken(loop: EventLoop) -
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # of another test's log
         broken[0]._selector.close()
 
-    async def fine() -> str:
+    async def ends() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)
+            ended.append("cleaned up")
+
+    async def begin() -> str:
+        background.add(asyncio.create_task(ends()))
+        await asyncio.sleep(0)
         return "fine"
 
+    background = set[Any]()
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(loop.run, waits)
         assert began.wait(PATIENCE_S)
@@ -87,7 +105,9 @@ def test_nobody_waits_for_a_loop_that_a_controller_has_broken(loop: EventLoop) -
             loop.run(break_it)
         with pytest.raises(LoopBrokenError, match="has closed what it stands on"):
             waiting.result(PATIENCE_S)
-    assert loop.run(fine) == "fine"
+    assert loop.run(begin) == "fine"
+    loop.close()
+    assert ended == ["cleaned up"]
     # As far as it can be closed.
     for end in (broken[0]._ssock, broken[0]._csock):
         end.close()
