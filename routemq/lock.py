@@ -1,9 +1,11 @@
 """What one process of a fleet does at a time: a lock in Redis, which expires with whoever is killed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 import redis
+from redis.client import Pipeline
 
 from routemq.lifecycle.scripts import UnusableKeyError
 
@@ -31,8 +33,7 @@ class Lock:
         """
         if self.client.set(self.key, self.name, nx=True, ex=self.lasts_s):
             return True
-        if self.is_held:
-            self.client.expire(self.key, self.lasts_s)
+        if self._while_held(lambda held: held.expire(self.key, self.lasts_s)):
             return True
         if self.client.ttl(self.key) == -1:
             raise UnusableKeyError({"key": self.key, "found": "key that stays", "wanted": "lock that expires"})
@@ -45,5 +46,18 @@ class Lock:
 
     def release(self) -> None:
         """Let another process have it at once."""
-        if self.is_held:
-            self.client.delete(self.key)
+        self._while_held(lambda held: held.delete(self.key))
+
+    def _while_held(self, change: Callable[[Pipeline], object]) -> bool:
+        """Change it, unless it has expired and is another's by now."""
+        with self.client.pipeline() as pipe:
+            pipe.watch(self.key)  # type: ignore[no-untyped-call]
+            if pipe.get(self.key) != self.name.encode():
+                return False
+            pipe.multi()
+            change(pipe)
+            try:
+                pipe.execute()
+            except redis.WatchError:
+                return False
+            return True

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -143,11 +143,13 @@ class EventLoop:
         self._is_closing = True
         loop = self._loop
         if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            # It has ended already where this is asked twice.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(loop.stop)
             self._stopped.wait(2 * _CLEANUP_S)
 
     def _started(self) -> asyncio.AbstractEventLoop:
-        begun = threading.Event()
+        begun = Future[asyncio.AbstractEventLoop]()
         # Each loop has its own: of one that is broken it would say that the next one has stopped.
         self._stopped = threading.Event()
         if are_greenlets():
@@ -157,18 +159,20 @@ class EventLoop:
         else:
             serve = partial(self._serve, _threaded_loop, begun)
             threading.Thread(target=serve, name="routemq-loop", daemon=True).start()
-        begun.wait()
         # Made by the thread that runs it: sockets of gevent belong to one.
-        loop = self._loop
-        assert loop is not None  # noqa: S101  what `begun` says
-        return loop
+        return begun.result()
 
-    def _serve(self, make: Callable[[], asyncio.AbstractEventLoop], begun: threading.Event) -> None:
+    def _serve(self, make: Callable[[], asyncio.AbstractEventLoop], begun: Future[asyncio.AbstractEventLoop]) -> None:
         threading.current_thread().name = "routemq-loop"
         stopped = self._stopped
-        loop = self._loop = make()
+        try:
+            loop = self._loop = make()
+        # No descriptor is free, say: raised in who waits for it, and the next one tries again.
+        except BaseException as exc:  # noqa: BLE001
+            self._hand_over(partial(begun.set_exception, exc))
+            return
         asyncio.set_event_loop(loop)
-        self._hand_over(begun.set)
+        self._hand_over(partial(begun.set_result, loop))
         try:
             _serve(loop, is_closing=lambda: self._is_closing)
             _end(loop)

@@ -43,6 +43,26 @@ def test_what_a_run_raises_reaches_its_caller_and_the_loop_goes_on(loop: EventLo
     assert loop.run(fine) == "fine"
 
 
+def test_nobody_waits_for_a_loop_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = EventLoop()
+
+    def refuse() -> asyncio.AbstractEventLoop:
+        raise OSError(24, "Too many open files")
+
+    async def fine() -> str:
+        return "fine"
+
+    with monkeypatch.context() as full:
+        full.setattr("routemq_tasks.event_loop._threaded_loop", refuse)
+        with ThreadPoolExecutor(1) as other:
+            for _ in range(2):
+                with pytest.raises(OSError, match="Too many open files"):
+                    other.submit(loop.run, fine).result(PATIENCE_S)
+    assert loop.run(fine) == "fine"
+    loop.close()
+    loop.close()
+
+
 def test_a_loop_that_a_controller_stops_goes_on_with_what_others_run(loop: EventLoop) -> None:
     began, goes_on = threading.Event(), asyncio.Event()
 
