@@ -52,7 +52,7 @@ class Lock:
         """Change it, unless it has expired and is another's by now."""
         with self.client.pipeline() as pipe:
             pipe.watch(self.key)  # type: ignore[no-untyped-call]
-            if pipe.get(self.key) != self.name.encode():
+            if not self.is_held:
                 return False
             pipe.multi()
             change(pipe)
