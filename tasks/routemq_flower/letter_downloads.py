@@ -7,7 +7,8 @@ from tornado import web
 from routemq_flower.letter_api import LetterHandler, ending_at
 
 _DOWNLOADED_AT_ONCE_BYTES = 1024 * 1024
-_EXPORTED_AT_ONCE = 500
+_EXPORTED_AT_ONCE = 50
+"""Letters that are in memory together: each may be of megabytes."""
 
 
 class LetterDownload(LetterHandler):
@@ -39,14 +40,24 @@ class LetterExport(LetterHandler):
         self.set_header("Content-Type", "application/x-ndjson")
         self.set_header("Content-Disposition", f'attachment; filename="dead-letters-{int(now)}.jsonl"')
         # In steps, between which others are answered.
-        while looked_at := await self.backend.search(lambda: list(islice(walk, _EXPORTED_AT_ONCE))):
-            found = [letter for _, letter in looked_at if letter is not None]
-            self.write(
-                b"".join(
-                    await self.backend.search(
-                        lambda some: [archived.to_line() for archived in letters.archived(some)], found
+        is_begun = False
+        try:
+            while looked_at := await self.backend.search(lambda: list(islice(walk, _EXPORTED_AT_ONCE))):
+                found = [letter for _, letter in looked_at if letter is not None]
+                self.write(
+                    b"".join(
+                        await self.backend.search(
+                            lambda some: [archived.to_line() for archived in letters.archived(some)], found
+                        )
                     )
                 )
-            )
-            await self.flush()
+                is_begun = True
+                await self.flush()
+        except Exception as exc:
+            if not is_begun:
+                raise
+            # Tornado would end the answer, and half of the letters would be a whole file.
+            self.log_exception(type(exc), exc, exc.__traceback__)
+            self.request.connection.close()
+            return
         await self.finish()

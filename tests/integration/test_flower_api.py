@@ -1,10 +1,11 @@
 """What the JSON API inside Flower refuses, and what it does not wait for."""
 
 import base64
+import http.client
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -66,6 +67,20 @@ def test_what_a_request_says_reaches_the_log_printable(place: Place) -> None:
         assert ask(place, path)[0] in (400, 404)
         place.process.wait_for_output("red\\nforged")
     assert "\x1b[31mred" not in place.process.output()
+
+
+def test_an_export_that_breaks_off_is_taken_for_no_whole_one(own_store: Callable[..., Redis]) -> None:
+    store = own_store()
+    with serving(store, "--basic_auth=ana:secret") as place:
+        # More than the buffers of a connection take.
+        for _ in range(60):
+            place.bury("waiting/large", b"x" * 300_000)
+        asked = urllib.request.Request(f"{place.url}/api/dead-letters/export", headers=ANA)
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
+            assert answer.readline().startswith(b"{")
+            store.kill()
+            with pytest.raises(http.client.IncompleteRead):
+                answer.read()
 
 
 def test_a_large_payload_is_looked_at_without_keeping_anyone_waiting(place: Place) -> None:
