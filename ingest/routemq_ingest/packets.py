@@ -42,7 +42,7 @@ def decode_publish(header: int, data: bytes, start: int, end: int, *, mqtt5: boo
     and again. Text in properties that is not UTF-8, which no broker should pass on, gets replacement characters.
 
     Raises:
-        MalformedPacketError: Lengths do not fit, an unknown property, or QoS 3.
+        MalformedPacketError: Lengths do not fit, no topic, an unknown property, or QoS 3.
     """
     qos = header >> 1 & 3
     if qos > 2:
@@ -53,6 +53,9 @@ def decode_publish(header: int, data: bytes, start: int, end: int, *, mqtt5: boo
     if body > end:
         raise CutShortError
     topic = data[at:topic_end]
+    if not topic:
+        # MQTT 5, 4.7.3. Of a topic alias (3.3.2.3.4) there is only the number left once it is acknowledged.
+        raise MalformedPacketError(problem="a message without a topic; no topic alias was agreed upon")
     mid = data[topic_end] << 8 | data[topic_end + 1] if qos else 0
     retain = header & 1 == 1
     if not mqtt5:

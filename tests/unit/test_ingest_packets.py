@@ -18,7 +18,7 @@ def read(header: int, packet: bytes, *, mqtt5: bool = True) -> Publish:
 
 
 @given(
-    topic=NAMES,
+    topic=NAMES.filter(bool),
     payload=st.binary(max_size=30),
     qos=st.sampled_from((0, 1)),
     retain=st.booleans(),
@@ -72,6 +72,8 @@ def test_mqtt_3_1_1_has_no_properties() -> None:
         (0x30, b"\0\x01t\x03\x03\0\x09"),  # a text longer than the properties
         (0x30, b"\0\x01t\x02\x02\x01"),  # half an expiry interval
         (0x30, b"\0\x01t\xff\xff\xff\xff\x01"),
+        (0x30, b"\0\0\0"),  # no topic
+        (0x32, b"\0\0\0\x01\x03\x23\0\x01"),  # a topic alias in its place
     ],
 )
 def test_what_is_malformed_is_refused(header: int, packet: bytes) -> None:
