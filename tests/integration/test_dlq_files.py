@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import resource
@@ -90,6 +91,11 @@ def test_import_export_and_purge_survive_a_kill(redis_desk: Desk) -> None:
     assert desk.store.count() == 1990
     assert "Imported 10 letters; 1,990 were there already" in desk.run("import", "out.jsonl").stdout
     assert desk.store.page(limit=2000).letters == before
+    # Killed when it had brought all, and not yet said so.
+    digest = hashlib.sha256((desk.folder / "out.jsonl").read_bytes()).hexdigest()
+    desk.client.set(desk.keys.dead_import(digest), 2000)
+    desk.store.discard(some, actor="test")
+    assert "Imported 10 letters; 1,990 were there already" in desk.run("import", "out.jsonl").stdout
 
 
 def test_an_export_goes_where_a_name_leads(redis_desk: Desk) -> None:

@@ -168,9 +168,20 @@ def _good_letters(source: BinaryIO, file: str) -> Iterator[ArchivedLetter]:
             continue
 
 
+def _brought(store: DeadLetters, source: BinaryIO, file: str, digest: str) -> int:
+    """Return how many letters an import of this file has brought that was broken off before it had all."""
+    done = store.imported_lines(digest)
+    if done and next(islice(_good_letters(source, file), done, None), None) is None:
+        # It was broken off after the last one. What has been discarded since then is wanted again.
+        store.import_ended(digest)
+        done = 0
+    source.seek(0)
+    return done
+
+
 def _import(store: DeadLetters, source: BinaryIO, file: str, digest: str) -> tuple[int, int]:
     operation = Operation(actor=actor(), detail=Path(file).name)
-    done = store.imported_lines(digest)
+    done = _brought(store, source, file, digest)
     if done:
         say(f"Going on after {plural(done, 'letter')} that an earlier import of this file brought.")
     letters = islice(_good_letters(source, file), done, None)
